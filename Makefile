@@ -1,0 +1,84 @@
+# Everything about this project starts here: `make help`.
+#
+# SET=pinned (the default) or SET=modern picks one of the two sets of dependencies in constraints/; each lives in an
+# environment folder of its own, made when it is first needed and again when constraints/ or pyproject.toml change.
+
+SET    ?= pinned
+PYTHON ?= python3
+PIP_VERSION := 26.3
+
+ifeq ($(filter $(SET),pinned modern),)
+$(error SET is "$(SET)"; expected pinned or modern)
+endif
+
+VENV  := $(if $(filter pinned,$(SET)),.venv,.venv-$(SET))
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP   := $(BIN)/python -m pip --disable-pip-version-check --no-input
+# -qq: a progress line for each of a hundred packages helps nobody; errors are still shown.
+INSTALL := $(PIP) install -qq
+
+# Two test processes on two cores, so one thread in each. No window, no screen.
+TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 MPLBACKEND=Agg SDL_VIDEODRIVER=dummy
+PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format types bench clean
+
+help:  ## show this list
+	@echo "make TARGET [SET=pinned|modern]    (now: SET=$(SET), environment $(VENV))"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+setup: $(STAMP)  ## install the environment, nothing else
+
+demo: $(STAMP)  ## run the main job: a controller for 3 agents, then one policy for each
+	$(BIN)/cesma run spread-3
+
+test: $(STAMP)  ## run the tests (ARGS="-k spaces" passes options on to pytest)
+	$(PYTEST) $(ARGS)
+
+test-slow: $(STAMP)  ## run the tests that train for minutes
+	$(PYTEST) -m slow $(ARGS)
+
+lint: $(STAMP)  ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)  ## rewrite the files in the project's format
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+types: $(STAMP)  ## check types strictly
+	$(BIN)/mypy --cache-dir .mypy_cache/$(SET)
+
+bench: $(STAMP)  ## make the published numbers again
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:  ## remove both environments, caches and built files; runs/ is left alone
+	rm -rf .venv .venv-modern build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Two stamps, each written last so that an interrupted install is done again: other pins make a fresh environment, a
+# changed pyproject.toml only asks pip for what is missing.
+$(VENV)/.created: $(wildcard constraints/$(SET)*.txt)
+	$(fresh-environment)
+	@touch $@
+
+.venv/.installed: .venv/.created pyproject.toml
+	@$(INSTALL) -c constraints/pinned.txt -e '.[test,lint]'
+	@touch $@
+
+# imitation's metadata asks for gymnasium 0.29 and stable-baselines3 2.2 although it runs on today's releases (the
+# tests show it). It is installed without its dependencies, and so is this package, which depends on it.
+.venv-modern/.installed: .venv-modern/.created pyproject.toml
+	@$(INSTALL) -r constraints/modern.txt
+	@$(INSTALL) --no-deps -r constraints/modern-no-deps.txt -e .
+	@touch $@
+
+define fresh-environment
+@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	{ echo "cesma_sb3 needs Python 3.10 or newer; $(PYTHON) is not (name another: make PYTHON=python3.12 ...)" >&2; exit 1; }
+@echo "installing set $(SET) into $(VENV): one to three minutes the first time"
+@$(PYTHON) -m venv --clear $(VENV)
+@$(INSTALL) pip==$(PIP_VERSION)
+endef
