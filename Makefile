@@ -18,9 +18,10 @@ PIP   := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # -qq: a progress line for each of a hundred packages helps nobody; errors are still shown.
 INSTALL := $(PIP) install -qq
 
-# Two test processes on two cores, so one thread in each. No window, no screen.
+# Two test processes for two cores, so one thread in each; a file's tests stay together and share what they train.
+# No window, no screen.
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 MPLBACKEND=Agg SDL_VIDEODRIVER=dummy
-PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist worksteal
+PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow lint format types bench clean
@@ -76,8 +77,8 @@ $(VENV)/.created: $(wildcard constraints/$(SET)*.txt)
 	@touch $@
 
 define fresh-environment
-@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	{ echo "cesma_sb3 needs Python 3.10 or newer; $(PYTHON) is not (name another: make PYTHON=python3.12 ...)" >&2; exit 1; }
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	{ echo "$(PYTHON) is not Python 3.11 or newer, which constraints/ needs; name one that is: make PYTHON=python3.12 ..." >&2; exit 1; }
 @echo "installing set $(SET) into $(VENV): one to three minutes the first time"
 @$(PYTHON) -m venv --clear $(VENV)
 @$(INSTALL) pip==$(PIP_VERSION)
