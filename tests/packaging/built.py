@@ -29,7 +29,12 @@ class Installed:
         """Returns what the command prints; fails with its errors."""
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         done = subprocess.run(
-            [self.bin / command, *arguments], cwd=self.folder, env=environment, capture_output=True, text=True
+            [self.bin / command, *arguments],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,  # below, with what it printed
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -37,5 +42,5 @@ class Installed:
 
 def python(*arguments: str, cwd: Path | None = None) -> None:
     """Runs this interpreter; fails with everything it printed."""
-    done = subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -23,7 +23,16 @@ def installed(distribution: Distribution, tmp_path_factory: pytest.TempPathFacto
     environment = tmp_path_factory.mktemp("environment")
     python("-m", "venv", "--without-pip", str(environment))
     interpreter = environment / "bin" / "python"
-    python("-m", "pip", "--python", str(interpreter), "install", "--no-deps", "--no-index", str(distribution.wheel))
+    python(
+        "-m",
+        "pip",
+        "--python",
+        str(interpreter),
+        "install",
+        "--no-deps",
+        "--no-index",
+        str(distribution.wheel),
+    )
     (site_packages,) = environment.glob("lib/python*/site-packages")
     # Written after the install, or pip would take the checkout's own entry there for the installed package. Python
     # reads no .pth file of a folder that a .pth file names, so the checkout does not come along.
