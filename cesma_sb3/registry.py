@@ -1,0 +1,228 @@
+"""Named experiments: one YAML file each, found, read, merged and validated.
+
+A name is looked up in this project's `registry/` and in the folders that other packages register under the entry-point
+group `cesma_sb3.registry`: a path, an `importlib.resources` folder, or a function that returns one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cesma_sb3._yaml import check_finite, read_mapping
+from cesma_sb3.config import Experiment, shown, unknown, validate
+from cesma_sb3.errors import ConfigError, DuplicateNameError, UnknownNameError
+
+if sys.version_info >= (3, 11):
+    from importlib.resources.abc import Traversable
+else:
+    from importlib.abc import Traversable
+
+ENTRY_POINT_GROUP = "cesma_sb3.registry"
+
+_PACKAGE = Path(__file__).resolve().parent
+_SUFFIXES = (".yaml", ".yml")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# Arguments belong to what they are given to: a file (or an override) that names another one starts without them.
+_ARGUMENTS_OF = {
+    ("expert", "algorithm"): ("policy", "kwargs", "policy_kwargs"),
+    ("env", "id"): ("kwargs", "wrappers"),
+}
+_NOT_INHERITED = ("name", "description", "extends")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Document:
+    """One YAML file of an experiment."""
+
+    name: str
+    file: Traversable
+    label: str
+    """What errors call the file."""
+    registered: bool = True
+    """False for a file that was named by its path."""
+
+    def read(self) -> dict[str, Any]:
+        try:
+            text = self.file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ConfigError(f"{self.label}: no such file") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{self.label}: cannot be read: {error}") from None
+        return read_mapping(text, self.label)
+
+
+def list_experiments() -> dict[str, Traversable]:
+    """Every registered name and its file, sorted by name.
+
+    Raises:
+        DuplicateNameError: Two files have one name.
+        ConfigError: A folder that a package registers cannot be read.
+    """
+    return {name: document.file for name, document in sorted(_documents().items())}
+
+
+def describe_experiments() -> Iterator[tuple[str, str]]:
+    """Every registered name and its description, unvalidated; for a broken file, what is wrong with it."""
+    for name, document in sorted(_documents().items()):
+        try:
+            yield name, str(document.read().get("description", ""))
+        except ConfigError as error:
+            yield name, f"error: {error}"
+
+
+def load_experiment(
+    name_or_path: str | Path, overrides: Mapping[str, Any] | None = None, *, check_names: bool = True
+) -> Experiment:
+    """The experiment of that name or in that file, validated.
+
+    Args:
+        name_or_path: A registered name, or a YAML file: a `Path`, or text that ends with `.yaml`.
+        overrides: Values that replace those of the file; keys nested, or dotted (`expert.n_envs`), or both.
+        check_names: Also check the names of classes and of their arguments, for which PyTorch and SB3 are imported.
+
+    Raises:
+        UnknownNameError: No such name is registered.
+        DuplicateNameError: Two files have one name.
+        ConfigError: A key or value is wrong, or the file cannot be read.
+    """
+    document = _find(name_or_path)
+    data = _resolve(document, ())
+    change: dict[str, Any] = {}
+    overridden = []
+    for path, value in _flatten(overrides or {}):
+        overridden.append(path)
+        change = _merge(change, _nest(path, _plain(value)))
+    check_finite(change, "override")
+    data = _merge(data, change)
+
+    def source(path: tuple[str, ...]) -> str:
+        return "override" if any(_overlap(path, changed) for changed in overridden) else document.label
+
+    experiment = validate(data, source)
+    if not _NAME.fullmatch(experiment.name):
+        raise ConfigError(f"{document.label}: name: expected letters, digits and - _ . only, got {shown(experiment.name)}")
+    if check_names:
+        from cesma_sb3 import algorithms  # noqa: PLC0415  # imports PyTorch
+
+        problem = algorithms.find_problem(experiment)
+        if problem is not None:
+            path, message = problem
+            raise ConfigError(f"{source(path)}: {'.'.join(path)}: {message}")
+    return experiment
+
+
+def _find(name_or_path: str | Path) -> _Document:
+    if isinstance(name_or_path, Path) or name_or_path.endswith(_SUFFIXES):
+        path = Path(name_or_path)
+        return _Document(path.stem, path, str(name_or_path), registered=False)
+    documents = _documents()
+    if name_or_path not in documents:
+        raise UnknownNameError(f"{unknown('experiment', name_or_path, documents)}, or a file that ends with .yaml")
+    return documents[name_or_path]
+
+
+def _documents() -> dict[str, _Document]:
+    """Every registered file by name."""
+    found: dict[str, _Document] = {}
+    for folder, label in _folders():
+        for file in folder.iterdir():
+            if not file.name.endswith(_SUFFIXES) or file.name.startswith("."):
+                continue
+            name = file.name.rpartition(".")[0]
+            if not _NAME.fullmatch(name):
+                raise ConfigError(f"{label}/{file.name}: a name has letters, digits and - _ . only")
+            if name in found:
+                raise DuplicateNameError(f"experiment {name!r} is registered twice: by {found[name].file} and {file}")
+            found[name] = _Document(name, file, f"{label}/{file.name}")
+    return found
+
+
+def _folders() -> Iterator[tuple[Traversable, str]]:
+    """Folders of experiments, and what errors call them."""
+    installed, checkout = _PACKAGE / "_data" / "registry", _PACKAGE.parent / "registry"
+    yield (installed if installed.is_dir() else checkout), "registry"
+    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
+        who = f"entry point {entry.name!r} of {ENTRY_POINT_GROUP} ({entry.value})"
+        try:
+            loaded = entry.load()
+            folder = loaded() if callable(loaded) else loaded
+            folder = Path(folder) if isinstance(folder, str) else folder
+        except Exception as error:  # whatever a foreign module raises while it is imported or called
+            raise ConfigError(f"{who}: cannot be loaded: {type(error).__name__}: {shown(str(error))}") from error
+        if not (isinstance(folder, Traversable) and folder.is_dir()):
+            raise ConfigError(f"{who}: expected a folder, got {shown(folder)}")
+        yield folder, str(folder)
+
+
+def _resolve(document: _Document, chain: tuple[str, ...]) -> dict[str, Any]:
+    """A file's values on top of those of the experiment that it extends."""
+    data = document.read()
+    _check_name(document, data)
+    parent_name = data.get("extends")
+    if "extends" not in data:
+        return {"name": document.name, **data}
+    if document.registered and document.name in chain:
+        raise ConfigError(f"{document.label}: extends: a circle: {' -> '.join((*chain, document.name))}")
+    documents = _documents()
+    if parent_name not in documents:
+        raise ConfigError(f"{document.label}: extends: {unknown('experiment', str(parent_name), documents)}")
+    parent = _resolve(documents[parent_name], (*chain, document.name) if document.registered else chain)
+    inherited = {key: value for key, value in parent.items() if key not in _NOT_INHERITED}
+    own = {key: value for key, value in data.items() if key != "extends"}
+    return {"name": document.name, "description": "", **_merge(inherited, own)}
+
+
+def _check_name(document: _Document, data: Mapping[str, Any]) -> None:
+    # Only in a registry is a file's name its experiment's: a run folder's config.yaml can be run again as it is.
+    if document.registered and data.get("name", document.name) != document.name:
+        raise ConfigError(
+            f"{document.label}: name: expected {document.name!r} as the file is called, got {shown(data['name'])}"
+        )
+
+
+def _merge(base: Mapping[str, Any], change: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """`change` on top of `base`: mappings are merged, everything else is replaced."""
+    merged = dict(base)
+    for key, dependents in ((at[-1], _ARGUMENTS_OF[at]) for at in _ARGUMENTS_OF if at[:-1] == path):
+        if key in change and change[key] != base.get(key, change[key]):
+            merged = {name: value for name, value in merged.items() if name not in dependents}
+    for key, value in change.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(old, value, (*path, key)) if both else value  # type: ignore[arg-type]  # checked
+    return merged
+
+
+def _flatten(overrides: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Leaves of nested and dotted keys, as paths."""
+    for key, value in overrides.items():
+        here = (*path, *str(key).split("."))
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, here)
+        else:
+            yield here, value
+
+
+def _nest(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    for key in reversed(path):
+        value = {key: value}
+    return value  # type: ignore[no-any-return]  # a path has at least one key
+
+
+def _plain(value: Any) -> Any:
+    """The value as YAML would have given it: lists for tuples, Python's numbers for NumPy's."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _overlap(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
+    return all(x == y for x, y in zip(a, b, strict=False))
