@@ -34,8 +34,8 @@ def installed(distribution: Distribution, tmp_path_factory: pytest.TempPathFacto
         str(distribution.wheel),
     )
     (site_packages,) = environment.glob("lib/python*/site-packages")
-    # Written after the install, or pip would take the checkout's own entry there for the installed package. Python
-    # reads no .pth file of a folder that a .pth file names, so the checkout does not come along.
+    # Written after the install, or pip would take the checkout's own entry there for the installed package.
+    # Python reads no .pth file of a folder that a .pth file names, so the checkout does not come along.
     paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (site_packages / "borrowed.pth").write_text("\n".join(sorted(paths)) + "\n")
     return Installed(interpreter.parent, site_packages, tmp_path_factory.mktemp("elsewhere"))
