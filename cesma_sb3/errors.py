@@ -1,0 +1,96 @@
+"""One base exception, and what each kind means.
+
+    CesmaError                  anything that this package refuses
+    ├── SpaceError              a space has no joint view, or arrays do not fit the team's spaces
+    │   ├── LayoutError         an observation layout does not add up to the space it describes
+    │   └── ActionViewError     an action view cannot hold the team's actions, or this action
+    ├── EnvironmentFault        an environment raised, died, or returned something that is no transition
+    │   └── RewardError         rewards do not fit the way they are to become one team reward
+    ├── ConfigError             an experiment or a setting is wrong
+    │   ├── UnknownNameError    a name that nothing is registered under; the nearest names are given
+    │   ├── DuplicateNameError  two things claim one name
+    │   └── MissingExtraError   an optional package is not installed; what to install is given
+    ├── ExpertError             an expert does not fit the team, or cannot give what is asked of it
+    └── StorageError            a file of a team or a run is missing, torn, or of another kind
+
+Each message is one line: what was wrong, where, and what was expected.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CesmaError(Exception):
+    """Anything that this package refuses."""
+
+
+class SpaceError(CesmaError):
+    """A space is of a kind that has no joint view, or arrays do not fit the team's spaces."""
+
+
+class LayoutError(SpaceError):
+    """An observation layout does not add up to the space it describes."""
+
+
+class ActionViewError(SpaceError):
+    """An action view cannot hold the team's actions, or this action."""
+
+
+class EnvironmentFault(CesmaError):  # noqa: N818 - the fault is the environment's
+    """An environment raised, died, or returned something that is no transition."""
+
+
+class RewardError(EnvironmentFault):
+    """Rewards do not fit the way they are to become one team reward."""
+
+
+class ConfigError(CesmaError):
+    """An experiment or a setting is wrong."""
+
+
+class UnknownNameError(ConfigError):
+    """A name that nothing is registered under; the nearest names are given."""
+
+    @classmethod
+    def of(cls, what: str, name: str, choices: Iterable[str]) -> UnknownNameError:
+        """The error for `name`, with the nearest of `choices` (all, where none is near and few exist).
+
+        Args:
+            what: The kind of thing that was looked for, e.g. "SuperSuit wrapper".
+            name: The name that was not found.
+            choices: The names that exist.
+        """
+        names = sorted(set(choices))
+        near = nearest(name, names)
+        if near:
+            hint = "nearest: " + ", ".join(near)
+        elif len(names) > 12:
+            hint = f"none of the {len(names)} names is near"
+        else:
+            hint = "expected one of: " + (", ".join(names) or "(there are none)")
+        return cls(f"no {what} is called {name!r}; {hint}")
+
+
+class DuplicateNameError(ConfigError):
+    """Two things claim one name."""
+
+
+class MissingExtraError(ConfigError):
+    """An optional package is not installed; what to install is given."""
+
+
+class ExpertError(CesmaError):
+    """An expert does not fit the team, or cannot give what is asked of it."""
+
+
+class StorageError(CesmaError):
+    """A file of a team or a run is missing, torn, or of another kind."""
+
+
+def nearest(name: str, choices: Iterable[str], n: int = 3) -> tuple[str, ...]:
+    """The names most like `name`, best first (at most `n`, possibly none); letter case is ignored."""
+    by_folded = {choice.casefold(): choice for choice in choices}
+    matches = difflib.get_close_matches(name.casefold(), by_folded, n=n, cutoff=0.5)
+    return tuple(by_folded[match] for match in matches)

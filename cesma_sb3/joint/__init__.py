@@ -1,0 +1,1 @@
+"""The seam between many agents and one."""

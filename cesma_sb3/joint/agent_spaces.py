@@ -1,0 +1,239 @@
+"""One agent's spaces as flat arrays: observations as float32 vectors, actions as columns of numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from cesma_sb3.errors import SpaceError
+
+Floats = npt.NDArray[np.float32]
+Space = spaces.Space[Any]
+
+MASKED_KEYS = frozenset({"observation", "action_mask"})
+
+
+def without_mask(space: Space) -> tuple[Space, bool]:
+    """The observation proper, and whether an action mask came with it (PettingZoo's Dict convention)."""
+    if isinstance(space, spaces.Dict) and set(space.spaces) == MASKED_KEYS:
+        return space.spaces["observation"], True
+    return space, False
+
+
+def flat_bounds(space: Space) -> tuple[Floats, Floats]:
+    """Lowest and highest value of each entry of the flattened space.
+
+    Returns:
+        Two arrays [size] float32; infinite where the space has no bound.
+
+    Raises:
+        SpaceError: The space is of another kind than Box, Discrete, MultiDiscrete, MultiBinary, Dict or
+            Tuple.
+    """
+    if isinstance(space, spaces.Box):
+        with np.errstate(over="ignore"):  # float64's largest number is a way to say "unbounded"
+            return space.low.astype(np.float32).ravel(), space.high.astype(np.float32).ravel()
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        members = list(_members(space))
+        bounds = [flat_bounds(member) for member in members]
+        none = np.zeros(0, dtype=np.float32)
+        lows, highs = [low for low, _ in bounds], [high for _, high in bounds]
+        return np.concatenate([none, *lows]), np.concatenate([none, *highs])
+    size = _flat_size(space)
+    return np.zeros(size, dtype=np.float32), np.ones(size, dtype=np.float32)
+
+
+def flatten(space: Space, value: Any) -> Floats:
+    """An element of the space as one vector.
+
+    Categories are one-hot, members of Dict and Tuple stand in the space's order. The same as gymnasium's own
+    `flatten`, except that the result is float32, that `start` of MultiDiscrete counts in every release, and
+    that a wrong shape is refused.
+
+    Returns:
+        [size] float32.
+
+    Raises:
+        SpaceError: The value does not have the space's shape, keys or categories.
+    """
+    if isinstance(space, spaces.Box):
+        array = np.asarray(value, dtype=np.float32)
+        if array.shape != space.shape:
+            raise SpaceError(f"shape {array.shape}, expected {space.shape}")
+        return array.reshape(-1)
+    if isinstance(space, spaces.Dict):
+        missing = [key for key in space.spaces if key not in value]
+        if missing:
+            raise SpaceError(f"keys {sorted(map(str, value))}, without {missing}")
+        parts = [flatten(member, value[key]) for key, member in space.spaces.items()]
+        return np.concatenate([np.zeros(0, dtype=np.float32), *parts])
+    if isinstance(space, spaces.Tuple):
+        if len(value) != len(space.spaces):
+            raise SpaceError(f"{len(value)} members, expected {len(space.spaces)}")
+        parts = [flatten(member, item) for member, item in zip(space.spaces, value, strict=True)]
+        return np.concatenate([np.zeros(0, dtype=np.float32), *parts])
+    if isinstance(space, spaces.MultiBinary):
+        array = np.asarray(value, dtype=np.float32)
+        if array.shape != space.shape:
+            raise SpaceError(f"shape {array.shape}, expected {space.shape}")
+        return array.reshape(-1)
+    return _one_hot(space, value)
+
+
+def _one_hot(space: Space, value: Any) -> Floats:
+    columns = ActionColumns.of(space)
+    index = columns.encode(value)
+    if ((index < 0) | (index > columns.high)).any():
+        raise SpaceError(f"{value} is not an element of {space}")
+    starts = np.cumsum([0, *columns.categories[:-1]])
+    flat = np.zeros(sum(columns.categories), dtype=np.float32)
+    flat[starts + index.astype(np.int64)] = 1.0
+    return flat
+
+
+def _members(space: Any) -> Sequence[Space]:
+    return tuple(space.spaces.values()) if isinstance(space, spaces.Dict) else tuple(space.spaces)
+
+
+def _flat_size(space: Space) -> int:
+    if isinstance(space, spaces.MultiBinary):
+        return int(np.prod(space.shape))
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return sum(ActionColumns.of(space).categories)
+    raise SpaceError(
+        f"{type(space).__name__} space: expected Box, Discrete, MultiDiscrete, MultiBinary, Dict or Tuple"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionColumns:
+    """How one agent's action is written as numbers: one column for each choice or real number."""
+
+    space: Space
+    categories: tuple[int, ...]
+    """Categories of each column; 0 for a real number."""
+    start: npt.NDArray[np.int64]
+    """What the space calls category 0 of each column, [n_columns]."""
+    low: Floats
+    """Smallest value of each column, [n_columns]; 0 for a categorical one."""
+    high: Floats
+    """Largest value of each column, [n_columns]; categories - 1 for a categorical one."""
+
+    @classmethod
+    def of(cls, space: Space) -> ActionColumns:
+        """Reads an action space.
+
+        Raises:
+            SpaceError: The space is of another kind than Discrete, MultiDiscrete, MultiBinary or Box.
+        """
+        if isinstance(space, spaces.Box):
+            low, high = flat_bounds(space)
+            return cls(space, (0,) * len(low), np.zeros(len(low), dtype=np.int64), low, high)
+        start: npt.NDArray[np.int64]
+        if isinstance(space, spaces.Discrete):
+            categories, start = [int(space.n)], np.array([space.start], dtype=np.int64)
+        elif isinstance(space, spaces.MultiDiscrete):
+            categories = [int(n) for n in space.nvec.ravel()]
+            # `start` of MultiDiscrete is younger than the oldest gymnasium release that is supported.
+            start = np.asarray(getattr(space, "start", np.zeros_like(space.nvec)), dtype=np.int64).ravel()
+        elif isinstance(space, spaces.MultiBinary):
+            categories = [2] * int(np.prod(space.shape))
+            start = np.zeros(len(categories), dtype=np.int64)
+        else:
+            name = type(space).__name__
+            raise SpaceError(f"{name} action space: expected Discrete, MultiDiscrete, MultiBinary or Box")
+        high = np.array(categories, dtype=np.float32) - np.float32(1.0)
+        return cls(space, tuple(categories), start, np.zeros(len(categories), dtype=np.float32), high)
+
+    @property
+    def n_columns(self) -> int:
+        """How many columns the action has."""
+        return len(self.categories)
+
+    @property
+    def is_continuous(self) -> bool:
+        """Whether the columns are real numbers."""
+        return isinstance(self.space, spaces.Box)
+
+    def decode(self, columns: npt.NDArray[Any]) -> Any:
+        """Columns [n_columns] as the environment takes the action: an int for Discrete, else an array.
+
+        Real numbers are clipped into the bounds of the space, of which float32 may have rounded off a last
+        digit.
+
+        Raises:
+            SpaceError: A column holds no such category.
+        """
+        space = self.space
+        if isinstance(space, spaces.Box):
+            action = np.asarray(columns, dtype=np.float64).reshape(space.shape)
+            if np.issubdtype(space.dtype, np.integer):
+                action = np.rint(action)
+            return np.clip(action, space.low, space.high).astype(space.dtype)
+        index = np.rint(columns).astype(np.int64)
+        if ((index < 0) | (index > self.high)).any():
+            sizes = list(self.categories)
+            raise SpaceError(f"categories {index.tolist()} of columns with {sizes} categories")
+        if isinstance(space, spaces.Discrete):
+            return int(index[0] + self.start[0])
+        return (index + self.start).reshape(space.shape).astype(space.dtype)
+
+    def encode(self, action: Any) -> npt.NDArray[Any]:
+        """An action of the space as columns [n_columns]: int64 for categories, float32 for real numbers.
+
+        Raises:
+            SpaceError: The action does not have the space's shape.
+        """
+        array = np.asarray(action)
+        if array.size != self.n_columns:
+            raise SpaceError(f"action of shape {array.shape}, expected {self.space.shape}")
+        if self.is_continuous:
+            return array.astype(np.float32).reshape(-1)
+        index: npt.NDArray[np.int64] = array.astype(np.int64).reshape(-1) - self.start
+        return index
+
+    def flat_mask(self, mask: Any) -> npt.NDArray[np.bool_]:
+        """An action mask as one vector [sum of categories] bool; MultiDiscrete may give one array a column.
+
+        Raises:
+            SpaceError: The mask has another length.
+        """
+        parts = mask if isinstance(mask, tuple | list) else (mask,)
+        flags = [np.asarray(part).astype(bool).reshape(-1) for part in parts]
+        flat = np.concatenate([np.zeros(0, dtype=bool), *flags])
+        if len(flat) != sum(self.categories):
+            raise SpaceError(f"action mask of length {len(flat)}, expected {sum(self.categories)}")
+        # A choice with nothing to choose from (a player who waits for its turn) still needs one category.
+        start = 0
+        for n in self.categories:
+            if n and not flat[start : start + n].any():
+                flat[start] = True
+            start += n
+        return flat
+
+
+def unwrap_observation(value: Any) -> Any:
+    """The observation proper of a Dict observation with an action mask; anything else as it is."""
+    if isinstance(value, Mapping) and set(value) == MASKED_KEYS:
+        return value["observation"]
+    return value
+
+
+def slices_of(sizes: Sequence[int]) -> tuple[slice, ...]:
+    """Neighbouring slices of these sizes."""
+    ends = list(accumulate(sizes))
+    return tuple(slice(end - size, end) for size, end in zip(sizes, ends, strict=True))
+
+
+def naming(agent: str, function: Any, *args: Any) -> Any:
+    """Calls the function, and puts the agent's name before what it refuses."""
+    try:
+        return function(*args)
+    except SpaceError as error:
+        raise type(error)(f"{agent}: {error}") from None

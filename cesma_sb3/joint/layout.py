@@ -1,0 +1,211 @@
+"""What the parts of an agent's observation and action mean.
+
+An environment may declare a layout for each agent (a method `layout(agent) -> AgentLayout`). Without one, an
+observation is one flat part and everything still works.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from cesma_sb3.errors import LayoutError, UnknownNameError
+
+PartKind = Literal["own", "entities", "message"]
+ActionKind = Literal["move", "message"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Neighbouring entries of a flat observation that belong together.
+
+    Raises:
+        LayoutError: A count or size below 0, or an unknown kind.
+    """
+
+    name: str
+    kind: PartKind
+    """`own`: the agent's own features; `entities`: `count` alike things; `message`: from `count` senders."""
+    count: int = 1
+    size: int = 1
+    """Entries of one entity or message; for `own`, of the whole part with `count` 1."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(PartKind):
+            raise LayoutError(f"part {self.name!r}: kind {self.kind!r}, expected one of {get_args(PartKind)}")
+        if self.count < 0 or self.size < 0:
+            raise LayoutError(
+                f"part {self.name!r}: count {self.count} x size {self.size}, expected at least 0"
+            )
+
+    @property
+    def width(self) -> int:
+        """Entries of the whole part: count x size."""
+        return self.count * self.size
+
+
+@dataclasses.dataclass(frozen=True)
+class ObservationLayout:
+    """The parts of one agent's flat observation, in the order in which they stand there.
+
+    Raises:
+        LayoutError: Two parts have one name.
+    """
+
+    parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple(self.parts))
+        _refuse_duplicates([part.name for part in self.parts])
+
+    @property
+    def size(self) -> int:
+        """Entries of the whole observation."""
+        return sum(part.width for part in self.parts)
+
+    def part(self, name: str) -> Part:
+        """The part called `name`.
+
+        Raises:
+            UnknownNameError: There is none.
+        """
+        for part in self.parts:
+            if part.name == name:
+                return part
+        raise UnknownNameError.of("observation part", name, [part.name for part in self.parts])
+
+    def slice(self, name: str) -> slice:
+        """Where the part called `name` stands in the flat observation.
+
+        Raises:
+            UnknownNameError: There is none.
+        """
+        wanted = self.part(name)
+        start = 0
+        for part in self.parts:
+            if part is wanted:
+                break
+            start += part.width
+        return slice(start, start + wanted.width)
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionPart:
+    """What one column of an agent's action does.
+
+    Raises:
+        LayoutError: A column below 0, or an unknown kind.
+    """
+
+    name: str
+    kind: ActionKind
+    """`move`: acts on the world; `message`: is heard by other agents."""
+    column: int = 0
+    """Index among the agent's own action columns."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(ActionKind):
+            kinds = get_args(ActionKind)
+            raise LayoutError(f"action part {self.name!r}: kind {self.kind!r}, expected one of {kinds}")
+        if self.column < 0:
+            raise LayoutError(f"action part {self.name!r}: column {self.column}, expected at least 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentLayout:
+    """The meaning of one agent's observation and, where it is known, of its action.
+
+    Raises:
+        LayoutError: Two action parts have one name.
+    """
+
+    observation: ObservationLayout
+    action: tuple[ActionPart, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "action", tuple(self.action))
+        _refuse_duplicates([part.name for part in self.action])
+
+    def check(self, agent: str, observation_size: int, n_columns: int) -> None:
+        """Compares the layout with the agent's spaces.
+
+        Args:
+            agent: For the message.
+            observation_size: Entries of the agent's flat observation.
+            n_columns: Columns of the agent's action.
+
+        Raises:
+            LayoutError: The parts do not add up to the observation, or an action part has no such column.
+        """
+        if self.observation.size != observation_size:
+            widths = ", ".join(f"{part.name} {part.width}" for part in self.observation.parts)
+            raise LayoutError(
+                f"layout of {agent}: parts add up to {self.observation.size} ({widths}), "
+                f"its observation has {observation_size}"
+            )
+        for part in self.action:
+            if part.column >= n_columns:
+                raise LayoutError(
+                    f"layout of {agent}: action part {part.name!r} is column {part.column}, "
+                    f"its action has {n_columns} (counted from 0)"
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, strings and numbers."""
+        return {
+            "observation": [dataclasses.asdict(part) for part in self.observation.parts],
+            "action": [dataclasses.asdict(part) for part in self.action],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> AgentLayout:
+        """The inverse of `to_json`.
+
+        Raises:
+            LayoutError: `data` is no layout.
+        """
+        try:
+            return cls(
+                ObservationLayout(tuple(Part(**part) for part in data["observation"])),
+                tuple(ActionPart(**part) for part in data["action"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise LayoutError(f"not a layout: {error}") from None
+
+
+def flat_layout(size: int) -> AgentLayout:
+    """An observation without declared parts: one flat part of the agent's own features."""
+    return AgentLayout(ObservationLayout((Part("observation", "own", 1, size),)))
+
+
+def declared_layouts(env: Any, agents: Sequence[Any], sizes: Sequence[int]) -> dict[str, AgentLayout]:
+    """What the environment's own `layout(agent)` says, if it has such a method.
+
+    A wrapper may change observations (stack frames, append an indicator), and the layout beneath it then no
+    longer describes them: one that is found beneath a wrapper counts only where it still adds up.
+
+    Args:
+        env: A `ParallelEnv`, wrapped or not.
+        agents: As the environment names them.
+        sizes: Entries of each agent's flat observation.
+    """
+    bare = getattr(env, "unwrapped", env)
+    layout = getattr(bare, "layout", None)
+    if not callable(layout):
+        return {}
+    layouts: dict[str, AgentLayout] = {str(agent): layout(agent) for agent in agents}
+    if bare is env:
+        return layouts
+    per_agent = zip(agents, sizes, strict=True)
+    return {
+        str(agent): layouts[str(agent)]
+        for agent, size in per_agent
+        if layouts[str(agent)].observation.size == size
+    }
+
+
+def _refuse_duplicates(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise LayoutError(f"two parts are called {name!r}: each needs a name of its own")

@@ -1,0 +1,112 @@
+"""Spaces as plain JSON values and back, without running code from the file."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from cesma_sb3.errors import SpaceError
+from cesma_sb3.joint.agent_spaces import Space
+
+
+def space_to_json(space: Space) -> dict[str, Any]:
+    """Kind, shape, dtype and bounds of a space.
+
+    Raises:
+        SpaceError: The space is of another kind than Box, Discrete, MultiDiscrete, MultiBinary, Dict or
+            Tuple.
+    """
+    if isinstance(space, spaces.Box):
+        return {
+            "kind": "Box",
+            "low": _numbers_to_json(space.low),
+            "high": _numbers_to_json(space.high),
+            "shape": list(space.shape),
+            "dtype": np.dtype(space.dtype).name,
+        }
+    if isinstance(space, spaces.Discrete):
+        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.MultiDiscrete):
+        start = np.asarray(getattr(space, "start", np.zeros_like(space.nvec)))
+        dtype = np.dtype(space.dtype).name
+        return {"kind": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": start.tolist(), "dtype": dtype}
+    if isinstance(space, spaces.MultiBinary):
+        return {"kind": "MultiBinary", "shape": list(space.shape)}
+    if isinstance(space, spaces.Dict):
+        members = [[key, space_to_json(member)] for key, member in space.spaces.items()]
+        return {"kind": "Dict", "members": members}
+    if isinstance(space, spaces.Tuple):
+        return {"kind": "Tuple", "members": [space_to_json(member) for member in space.spaces]}
+    raise SpaceError(
+        f"{type(space).__name__} space: expected Box, Discrete, MultiDiscrete, MultiBinary, Dict or Tuple"
+    )
+
+
+def space_from_json(data: Mapping[str, Any]) -> Space:
+    """The inverse of `space_to_json`.
+
+    Raises:
+        SpaceError: `data` describes no such space.
+    """
+    try:
+        return _READERS[data["kind"]](data)
+    except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
+        raise SpaceError(f"not a space: {type(error).__name__}: {error}") from None
+
+
+def _read_box(data: Mapping[str, Any]) -> Space:
+    dtype = np.dtype(str(data["dtype"]))
+    if dtype.kind not in "biuf":
+        raise ValueError(f"dtype {dtype}, expected numbers")
+    shape = tuple(int(n) for n in data["shape"])
+    low, high = (_numbers_from_json(data[key], shape, dtype) for key in ("low", "high"))
+    return spaces.Box(low, high, shape=shape, dtype=dtype.type)
+
+
+def _read_multi_discrete(data: Mapping[str, Any]) -> Space:
+    dtype = np.dtype(str(data["dtype"]))
+    nvec, start = np.asarray(data["nvec"], dtype=dtype), np.asarray(data["start"], dtype=dtype)
+    # `start` is younger than the oldest gymnasium release that is supported: named only where it says
+    # something.
+    extra: dict[str, Any] = {"start": start} if start.any() else {}
+    space: Space = spaces.MultiDiscrete(nvec, dtype=dtype.type, **extra)
+    return space
+
+
+def _read_dict(data: Mapping[str, Any]) -> Space:
+    # Ordered: a plain dict is sorted by its keys, which need not be the order in which observations are
+    # flattened.
+    return spaces.Dict(OrderedDict((str(key), space_from_json(member)) for key, member in data["members"]))
+
+
+_READERS: dict[str, Callable[[Mapping[str, Any]], Space]] = {
+    "Box": _read_box,
+    "Discrete": lambda data: spaces.Discrete(int(data["n"]), start=int(data["start"])),
+    "MultiDiscrete": _read_multi_discrete,
+    "MultiBinary": lambda data: spaces.MultiBinary(tuple(int(n) for n in data["shape"])),
+    "Dict": _read_dict,
+    "Tuple": lambda data: spaces.Tuple([space_from_json(member) for member in data["members"]]),
+}
+
+
+def _numbers_to_json(numbers: npt.NDArray[Any]) -> Any:
+    """A list, or a single number where all are alike (an image has a million equal bounds)."""
+    flat = _numpy_to_list(numbers)
+    return flat[0] if flat and all(number == flat[0] for number in flat) else flat
+
+
+def _numpy_to_list(numbers: npt.NDArray[Any]) -> list[Any]:
+    """Numbers as a flat list; infinities as strings, since strict JSON has none."""
+    return [n if np.isfinite(n) else str(n) for n in numbers.ravel().tolist()]
+
+
+def _numbers_from_json(data: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    values = data if isinstance(data, list) else [data] * int(np.prod(shape))
+    # Read in the dtype itself: a detour through float would round 64-bit integers.
+    read = float if dtype.kind == "f" else int
+    return np.array([read(value) for value in values], dtype=dtype).reshape(shape)
