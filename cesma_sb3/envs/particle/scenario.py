@@ -1,0 +1,111 @@
+"""What a particle scenario is: bodies, where they start, what agents see, and what they are rewarded for.
+
+A scenario describes; `World` holds the state. So one scenario serves any number of worlds, and both faces:
+the batched `ParticleVecEnv` and the PettingZoo `ParticleParallelEnv`. A new scenario is a file with four
+methods: `reset`, `observe`, `rewards` and `observation_layout`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from cesma_sb3.envs.particle.controls import Controls
+from cesma_sb3.envs.particle.world import Array, Body, Index, World
+from cesma_sb3.errors import ConfigError
+from cesma_sb3.joint.layout import AgentLayout, ObservationLayout
+from cesma_sb3.joint.spaces import TeamSpaces
+
+
+class Scenario(ABC):
+    """Base of every scenario.
+
+    Args:
+        name: Of the scenario, for files and titles.
+        agents: The bodies that act.
+        landmarks: The bodies that do not.
+        max_cycles: Steps of an episode; it is then truncated, for no state of these worlds is final.
+        continuous_actions: Numbers in [0, 1] for each category instead of one category.
+        message_size: C, how many symbols an agent can say.
+
+    Raises:
+        ConfigError: A bad argument.
+    """
+
+    shared_reward = False
+    """Whether all agents get the same reward, whatever happens."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        agents: Sequence[Body],
+        landmarks: Sequence[Body],
+        max_cycles: int = 25,
+        continuous_actions: bool = False,
+        message_size: int = 0,
+    ) -> None:
+        if max_cycles < 1:
+            raise ConfigError(f"max_cycles is {max_cycles}, expected 1 or more")
+        self.name = name
+        self.agents, self.landmarks = tuple(agents), tuple(landmarks)
+        self.max_cycles = max_cycles
+        self.continuous_actions = continuous_actions
+        self.message_size = message_size
+        self.controls = Controls(self.agents, message_size, continuous_actions)
+
+    @abstractmethod
+    def reset(self, world: World, rng: np.random.Generator, which: Index) -> None:
+        """Starts a new episode in the worlds `which` [b], with `World.place`."""
+
+    @abstractmethod
+    def observe(self, world: World) -> npt.NDArray[np.float32]:
+        """Joint observations [B, sum of observation sizes], a new C-contiguous array."""
+
+    @abstractmethod
+    def rewards(self, world: World) -> Array:
+        """Every agent's reward [A, B] for the state that the last step led to."""
+
+    @abstractmethod
+    def observation_layout(self, index: int) -> ObservationLayout:
+        """What the parts of one agent's observation mean."""
+
+    def variables(self, n_worlds: int) -> dict[str, npt.NDArray[np.generic]]:
+        """What else there is to know of each world, in the shape that `World.variables` keeps it."""
+        return {}
+
+    def new_world(self, n_worlds: int) -> World:
+        """Worlds with this scenario's bodies, not yet reset."""
+        return World(
+            agents=self.agents,
+            landmarks=self.landmarks,
+            n_worlds=n_worlds,
+            message_size=self.message_size,
+            variables=self.variables(n_worlds),
+        )
+
+    def layout(self, index: int) -> AgentLayout:
+        """What one agent's observations and actions mean."""
+        return AgentLayout(self.observation_layout(index), self.controls.action_parts(index))
+
+    def team(self) -> TeamSpaces:
+        """Names, spaces and layouts of all agents."""
+        names = [body.name for body in self.agents]
+        layouts = {name: self.layout(index) for index, name in enumerate(names)}
+        sizes = {name: layout.observation.size for name, layout in layouts.items()}
+        return TeamSpaces(
+            names,
+            {name: spaces.Box(-np.inf, np.inf, (size,), np.float32) for name, size in sizes.items()},
+            {name: self.controls.action_space(index) for index, name in enumerate(names)},
+            layouts,
+        )
+
+
+def uniform_positions(rng: np.random.Generator, n_entities: int, n_worlds: int) -> Array:
+    """[n_entities, 2, n_worlds] in the square [-1, 1]."""
+    # Drawn world by world, so that the first worlds of a larger batch start as a smaller batch does.
+    return np.moveaxis(rng.uniform(-1.0, 1.0, (n_worlds, n_entities, 2)), 0, -1)

@@ -1,0 +1,138 @@
+"""Cooperative navigation: as many agents as landmarks; cover them all, and do not collide.
+
+With `heterogeneous=True` the kinds below repeat until every agent has one (3 agents: one of each; 6: two of
+each). The paper only says that its nonhomogeneous agents are big and slow, medium, or small and fast; these
+values are ours. An agent that keeps pushing in one direction approaches 0.4 * accel, so every top speed below
+is reached and felt.
+
+| kind  | size (radius) | accel (force of a push) | top speed (per unit of time; a step takes 0.1) |
+|-------|---------------|-------------------------|------------------------------------------------|
+| big   | 0.225         | 3.0                     | 1.0                                            |
+| medium| 0.150         | 4.5                     | 1.6                                            |
+| small | 0.075         | 6.0                     | 2.2                                            |
+| homogeneous (mpe2) | 0.150 | 5.0                | none (2.0 along one axis)                      |
+
+Every mass is 1. Landmarks have radius 0.05 and collide with nothing.
+
+Source: Lin et al., "Decentralized Multi-Agents by Imitation of a Centralized Controller", Appendix D.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from cesma_sb3.envs.particle.scenario import Scenario, uniform_positions
+from cesma_sb3.envs.particle.world import Array, Body, Index, World, length
+from cesma_sb3.errors import ConfigError, UnknownNameError
+from cesma_sb3.joint.layout import ObservationLayout, Part
+
+Reward = Literal["paper", "mpe2"]
+
+KINDS = (
+    Body("big", size=0.225, accel=3.0, max_speed=1.0),
+    Body("medium", size=0.150, accel=4.5, max_speed=1.6),
+    Body("small", size=0.075, accel=6.0, max_speed=2.2),
+)
+HOMOGENEOUS = Body("agent", size=0.150)
+# mpe2's agents have a channel of two numbers that none of them uses in this scenario; observations keep its
+# place.
+MESSAGE_SIZE = 2
+
+
+class Spread(Scenario):
+    """Cooperative navigation.
+
+    Args:
+        n_agents: How many agents, and how many landmarks.
+        heterogeneous: Big and slow, medium, small and fast agents in turn instead of mpe2's.
+        continuous_actions: Five numbers in [0, 1] (nothing, left, right, down, up) instead of one of five
+            moves.
+        reward: "paper": every agent gets minus the sum over landmarks of the distance of the nearest agent,
+            minus 1 for each pair of agents that overlap. "mpe2": agent i gets (1 - local_ratio) times minus
+            the sum of distances, plus local_ratio times minus the number of agents that it overlaps.
+        max_cycles: Steps of an episode.
+        local_ratio: Share of an agent's own collisions in mpe2's reward, 0 to 1.
+
+    Raises:
+        ConfigError: A bad argument.
+    """
+
+    def __init__(
+        self,
+        n_agents: int = 3,
+        *,
+        heterogeneous: bool = False,
+        continuous_actions: bool = False,
+        reward: Reward = "paper",
+        max_cycles: int = 25,
+        local_ratio: float = 0.5,
+    ) -> None:
+        if n_agents < 1:
+            raise ConfigError(f"n_agents is {n_agents}, expected 1 or more")
+        if reward not in get_args(Reward):
+            raise UnknownNameError.of("reward of spread", reward, get_args(Reward))
+        if not 0.0 <= local_ratio <= 1.0:
+            raise ConfigError(f"local_ratio is {local_ratio}, expected 0 to 1")
+        kinds = KINDS if heterogeneous else (HOMOGENEOUS,)
+        super().__init__(
+            name="spread",
+            agents=[replace(kinds[i % len(kinds)], name=f"agent_{i}") for i in range(n_agents)],
+            landmarks=[Body(f"landmark_{i}", collide=False, movable=False) for i in range(n_agents)],
+            max_cycles=max_cycles,
+            continuous_actions=continuous_actions,
+            message_size=MESSAGE_SIZE,
+        )
+        self.shared_reward = reward == "paper"
+        self.local_ratio = local_ratio
+        # [A, A - 1]: the other agents of each agent, in order.
+        self._others: Index = np.array(
+            [[j for j in range(n_agents) if j != i] for i in range(n_agents)], dtype=np.int64
+        )
+
+    def reset(self, world: World, rng: np.random.Generator, which: Index) -> None:
+        """Agents and landmarks anywhere in [-1, 1], at rest."""
+        world.place(which, uniform_positions(rng, len(world.positions), len(which)))
+
+    def observation_layout(self, index: int) -> ObservationLayout:
+        """As in mpe2; landmarks and others are relative to the agent, and the messages are unused."""
+        n, others = len(self.landmarks), len(self.agents) - 1
+        return ObservationLayout(
+            (
+                Part("velocity", "own", size=2),
+                Part("position", "own", size=2),
+                Part("landmarks", "entities", count=n, size=2),
+                Part("others", "entities", count=others, size=2),
+                Part("messages", "message", count=others, size=MESSAGE_SIZE),
+            )
+        )
+
+    def observe(self, world: World) -> npt.NDArray[np.float32]:
+        """[B, A * (4 + 2 L + 4 (A - 1))]."""
+        n_agents, n_landmarks, n_worlds = world.n_agents, len(world.landmarks), world.n_worlds
+        agents = world.agent_positions
+        observation = np.empty(
+            (n_agents, 4 + 2 * n_landmarks + 4 * (n_agents - 1), n_worlds), dtype=np.float32
+        )
+        observation[:, :2] = world.velocities
+        observation[:, 2:4] = agents
+        parts = observation[:, 4:].reshape(n_agents, -1, 2, n_worlds)
+        np.subtract(
+            world.landmark_positions, agents[:, None], out=parts[:, :n_landmarks], casting="same_kind"
+        )
+        others = parts[:, n_landmarks : n_landmarks + n_agents - 1]
+        np.subtract(agents[self._others], agents[:, None], out=others, casting="same_kind")
+        parts[:, n_landmarks + n_agents - 1 :] = 0.0
+        return np.ascontiguousarray(observation.reshape(-1, n_worlds).T)
+
+    def rewards(self, world: World) -> Array:
+        """[A, B]."""
+        to_landmarks = length(world.landmark_positions - world.agent_positions[:, None])
+        uncovered = to_landmarks.min(axis=0).sum(axis=0)
+        if self.shared_reward:
+            team = -uncovered - world.touching().sum(axis=0)
+            return np.repeat(team[None], world.n_agents, axis=0)
+        return -(1.0 - self.local_ratio) * uncovered - self.local_ratio * world.collisions()

@@ -1,0 +1,250 @@
+"""Many worlds of a particle scenario as one SB3 environment, in the joint space of the team.
+
+Nothing here loops over worlds or agents, except where an episode ends: its statistics are Python objects.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
+
+from cesma_sb3.envs.particle.randomness import generator_from_state, generator_state
+from cesma_sb3.envs.particle.rendering import Renderer
+from cesma_sb3.envs.particle.scenario import Scenario
+from cesma_sb3.envs.particle.world import Array, Index, worlds_first
+from cesma_sb3.errors import ConfigError, RewardError, SpaceError, UnknownNameError
+from cesma_sb3.joint.actions import ActionView, make_view
+from cesma_sb3.joint.vec_env import JointVecEnv
+
+TeamReward = Literal["shared", "sum", "mean"]
+Observations = npt.NDArray[np.float32]
+
+
+class ParticleVecEnv(JointVecEnv):
+    """`n_envs` worlds of a scenario, stepped together.
+
+    Episodes are truncated after the scenario's `max_cycles` steps, never terminated; a world whose episode
+    ended starts the next one in the same step. The last infos of an episode hold "terminal_observation",
+    "TimeLimit.truncated", "episode" (`r` the return of the team reward, `l` steps, `t` seconds since this
+    environment was made), as SB3 knows them, and "agent_returns" (agent -> return of its own reward).
+
+    One generator draws for all worlds: the same seed and actions give the same trace.
+
+    Args:
+        scenario: What happens in the worlds.
+        n_envs: B, how many worlds.
+        seed: Of the generator; None takes one from the system.
+        view: How joint actions look to SB3: a name of `make_view`, or a view of this scenario's team.
+        team_reward: "shared": the one reward that all agents get; "sum" or "mean" of the agents' rewards.
+            None means "shared", which a scenario whose agents get different rewards refuses.
+        render_mode: What SB3 is told; pictures are of the first world.
+
+    Raises:
+        ConfigError: No worlds.
+        RewardError: The agents of this scenario do not share their reward, and nothing says how to add it up.
+        UnknownNameError: No such view or team reward.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        n_envs: int = 1,
+        *,
+        seed: int | None = None,
+        view: str | ActionView = "joint",
+        team_reward: TeamReward | None = None,
+        render_mode: str | None = "rgb_array",
+    ) -> None:
+        if n_envs < 1:
+            raise ConfigError(f"n_envs is {n_envs}, expected 1 or more")
+        self.scenario = scenario
+        self.team_reward = _checked_team_reward(scenario, team_reward)
+        self.team = scenario.team()
+        self.view = make_view(view, self.team) if isinstance(view, str) else view
+        self.world = scenario.new_world(n_envs)
+        self._render_mode = render_mode
+        super().__init__(n_envs, self.team.observation_space, self.view.space)
+        self._rng = np.random.default_rng(seed)
+        self._actions: npt.NDArray[Any] | None = None
+        self._steps: Index = np.zeros(n_envs, dtype=np.int64)
+        self._agent_returns: Array = np.zeros((self.team.n_agents, n_envs))
+        self._alive = np.ones((n_envs, self.team.n_agents), dtype=bool)
+        self._alive.flags.writeable = False
+        self._start = time.perf_counter()
+        self._renderer = Renderer(scenario)
+
+    @property
+    def alive(self) -> npt.NDArray[np.bool_]:
+        """[B, A]: nobody dies here."""
+        return self._alive
+
+    @property
+    def agent_masks(self) -> None:
+        """Every action is always possible."""
+        return
+
+    def reset(self) -> Observations:
+        """Starts a new episode in every world; a seed given to `seed` counts from here."""
+        if self._seeds[0] is not None:
+            self._rng = np.random.default_rng(self._seeds[0])
+        self._reset_seeds()
+        self._reset_options()
+        self._restart(np.arange(self.num_envs))
+        self.reset_infos = [{} for _ in range(self.num_envs)]
+        return self.scenario.observe(self.world)
+
+    def step_async(self, actions: npt.NDArray[Any]) -> None:
+        """Takes the actions [B, ...] in the view's space, for `step_wait` to carry out."""
+        self._actions = np.asarray(actions)
+
+    def step_wait(
+        self,
+    ) -> tuple[Observations, npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]]:
+        """Moves every world on by one step.
+
+        Returns:
+            Observations [B, joint size] float32, team rewards [B] float32, ends [B] bool, one info for each
+            world.
+
+        Raises:
+            SpaceError: The actions do not fit.
+        """
+        packed = self.view.decode(self._actions)
+        if len(packed) != self.num_envs:
+            raise SpaceError(f"actions for {len(packed)} worlds, expected {self.num_envs}")
+        self.world.step(*self.scenario.controls.apply(packed))
+        rewards = self.scenario.rewards(self.world)
+        self._agent_returns += rewards
+        self._steps += 1
+        observations = self.scenario.observe(self.world)
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        ended = self._steps >= self.scenario.max_cycles
+        if ended.any():
+            which = np.flatnonzero(ended)
+            self._report(which, observations, infos)
+            self._restart(which)
+            observations = self.scenario.observe(self.world)
+        return observations, self._of_team(rewards).astype(np.float32), ended, infos
+
+    def _of_team(self, per_agent: Array) -> Array:
+        """[A, B] rewards, or returns, to the team's [B]."""
+        if self.team_reward == "shared":
+            return per_agent[0]
+        total: Array = per_agent.sum(axis=0)
+        return total if self.team_reward == "sum" else total / len(per_agent)
+
+    def _report(self, which: Index, observations: Observations, infos: list[dict[str, Any]]) -> None:
+        elapsed = round(time.perf_counter() - self._start, 6)
+        returns = self._of_team(self._agent_returns)[which].tolist()
+        agent_returns = self._agent_returns[:, which].T.tolist()
+        rows = zip(which.tolist(), returns, self._steps[which].tolist(), agent_returns, strict=True)
+        for world, total, length, each in rows:
+            infos[world] = {
+                "terminal_observation": observations[world].copy(),
+                "TimeLimit.truncated": True,
+                "episode": {"r": total, "l": length, "t": elapsed},
+                "agent_returns": dict(zip(self.team.agents, each, strict=True)),
+            }
+
+    def _restart(self, which: Index) -> None:
+        self.scenario.reset(self.world, self._rng, which)
+        self._steps[which] = 0
+        self._agent_returns[:, which] = 0.0
+
+    def get_state(self) -> dict[str, npt.NDArray[Any]]:
+        """A copy of everything that the future depends on.
+
+        Returns:
+            `World.get_state`, `steps` [B] int64, `agent_returns` [B, A] and `rng` [6] uint64.
+        """
+        return self.world.get_state() | {
+            "steps": self._steps.copy(),
+            "agent_returns": worlds_first(self._agent_returns),
+            "rng": generator_state(self._rng),
+        }
+
+    def set_state(self, state: Mapping[str, npt.NDArray[Any]]) -> Observations:
+        """Takes over what `get_state` returned, or a part of it: what is not named stays.
+
+        Returns:
+            The observations [B, joint size] of the new state.
+        """
+        self.world.set_state(state)
+        if "steps" in state:
+            self._steps[...] = state["steps"]
+        if "agent_returns" in state:
+            self._agent_returns[...] = np.asarray(state["agent_returns"]).T
+        if "rng" in state:
+            self._rng = generator_from_state(state["rng"])
+        return self.scenario.observe(self.world)
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """A seed for the next `reset`; of the list that SB3 expects back, the first is what counts."""
+        if seed is None:
+            seed = int(np.random.default_rng().integers(2**32))
+        return super().seed(seed)
+
+    def get_images(self) -> list[npt.NDArray[np.uint8]]:
+        """The picture [height, width, 3] of the first world alone."""
+        caption = f"step {self._steps[0]} of {self.scenario.max_cycles}"
+        return [self._renderer.frame(self.world, caption=caption)]
+
+    def render(self, mode: str | None = None) -> npt.NDArray[np.uint8] | None:
+        """The picture of the first world; in mode "human" it is shown in a window."""
+        mode = mode or self.render_mode
+        if mode == "human":
+            self._renderer.show(self.world, caption=f"step {self._steps[0]} of {self.scenario.max_cycles}")
+            return None
+        return self.get_images()[0] if mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Closes the window, if there is one."""
+        self._renderer.close()
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """An attribute of the scenario, once for each world."""
+        value = self._render_mode if attr_name == "render_mode" else getattr(self.scenario, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Sets an attribute of the scenario, which all worlds share.
+
+        Raises:
+            AttributeError: The scenario has no such attribute.
+            ConfigError: Not all worlds are meant.
+        """
+        getattr(self.scenario, attr_name)
+        if len(set(self._get_indices(indices))) != self.num_envs:
+            raise ConfigError(f"all worlds share {attr_name}, expected indices=None, not {indices}")
+        setattr(self.scenario, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Calls a method of the scenario, once for each world."""
+        method = getattr(self.scenario, method_name)
+        return [method(*method_args, **method_kwargs) for _ in self._get_indices(indices)]
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
+    ) -> list[bool]:
+        """No wrappers, but the statistics of a `Monitor`, which is what SB3 looks for."""
+        return [issubclass(wrapper_class, Monitor) for _ in self._get_indices(indices)]
+
+
+def _checked_team_reward(scenario: Scenario, team_reward: TeamReward | None) -> TeamReward:
+    choice = team_reward or "shared"
+    if choice not in get_args(TeamReward):
+        raise UnknownNameError.of("team reward", choice, get_args(TeamReward))
+    if choice == "shared" and not scenario.shared_reward:
+        raise RewardError(
+            f'the agents of {scenario.name} get different rewards, expected team_reward="sum" or "mean"'
+        )
+    return choice

@@ -1,0 +1,232 @@
+"""Many particle worlds at once: disks that accelerate, slow down, and push each other apart.
+
+The physics are those of OpenAI's multi-agent particle environments as mpe2 runs them, in the same order:
+forces from the positions, positions from the old velocities, velocities from the forces, top speeds last.
+
+Every array ends with the axis of the worlds, so that each NumPy loop runs over worlds and a team of any size
+costs the same number of calls. The letters in the shapes:
+
+    B worlds, E entities (agents first, then landmarks), A agents, L landmarks, C message size,
+    P pairs that can collide
+
+Source: Lowe et al., "Multi-Agent Actor-Critic for Mixed Cooperative-Competitive Environments", and mpe2's
+World.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import inf
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int64]
+
+TIME_STEP = 0.1
+DAMPING = 0.25
+CONTACT_FORCE = 100.0
+CONTACT_MARGIN = 1e-3
+# Keeps 0 / 0 away where a body is at rest or two bodies are at the very same place.
+TINY = float(np.finfo(np.float64).tiny)
+
+
+@dataclass(frozen=True)
+class Body:
+    """An agent or a landmark: a disk.
+
+    Landmarks never move, whatever `movable` says.
+    """
+
+    name: str
+    size: float = 0.05
+    """Radius."""
+    mass: float = 1.0
+    accel: float = 5.0
+    """Force of one full push by the agent itself."""
+    max_speed: float = inf
+    movable: bool = True
+    collide: bool = True
+    """Whether other bodies that collide push it away."""
+    silent: bool = True
+    """Whether it sends no messages."""
+    color: tuple[int, int, int] | None = None
+    """RGB, 0 to 255; None lets the renderer choose."""
+
+
+class World:
+    """The state of `n_worlds` worlds with the same bodies, and the step that moves them.
+
+    Args:
+        agents: The bodies that act.
+        landmarks: The bodies that stay where they are put.
+        n_worlds: B, how many worlds are stepped together.
+        message_size: C, numbers in one agent's message.
+        variables: What else a scenario keeps for each world (goals, say): name -> array [B, ...].
+
+    Attributes:
+        positions: [E, 2, B] float64. Write to them through `place`.
+        velocities: [A, 2, B] float64.
+        messages: [A, C, B] float64; what each agent said last.
+        variables: name -> array [B, ...].
+        first, second: [P] int64, the entities of each pair that can collide.
+    """
+
+    def __init__(
+        self,
+        *,
+        agents: Sequence[Body],
+        landmarks: Sequence[Body],
+        n_worlds: int,
+        message_size: int = 0,
+        variables: Mapping[str, npt.NDArray[np.generic]] | None = None,
+    ) -> None:
+        bodies = (*agents, *landmarks)
+        self.agents, self.landmarks = tuple(agents), tuple(landmarks)
+        self.n_agents, self.n_worlds = len(agents), n_worlds
+        self.positions: Array = np.zeros((len(bodies), 2, n_worlds))
+        self.velocities: Array = np.zeros((self.n_agents, 2, n_worlds))
+        self.messages: Array = np.zeros((self.n_agents, message_size, n_worlds))
+        self.variables = dict(variables or {})
+
+        pairs = [
+            (a, b)
+            for a, b in combinations(range(len(bodies)), 2)
+            if a < self.n_agents and bodies[a].collide and bodies[b].collide
+        ]
+        self.first, self.second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        size: Array = np.array([body.size for body in bodies])
+        self.touch_distance: Array = (size[self.first] + size[self.second])[:, None]
+        agent: Index = np.arange(self.n_agents)[:, None]
+        # [A, P]: 1 where the agent is the first of the pair, -1 where it is the second.
+        self._side: Array = (agent == self.first) * 1.0 - (agent == self.second) * 1.0
+        self._in_pair: Array = np.abs(self._side)
+
+        # A body that cannot move is one that no force accelerates.
+        response = [TIME_STEP / body.mass if body.movable else 0.0 for body in agents]
+        self._response: Array = np.array(response)[:, None, None]
+        self._max_speed: Array = np.array([body.max_speed for body in agents])[:, None]
+        self._has_max_speed = bool(np.isfinite(self._max_speed).any())
+        self._separation: tuple[Array, Array] | None = None
+
+    @property
+    def agent_positions(self) -> Array:
+        """A view [A, 2, B]."""
+        return self.positions[: self.n_agents]
+
+    @property
+    def landmark_positions(self) -> Array:
+        """A view [L, 2, B]."""
+        return self.positions[self.n_agents :]
+
+    def place(self, which: Index, positions: Array) -> None:
+        """Puts every entity of some worlds somewhere, at rest and silent.
+
+        Args:
+            which: [b] int64, the worlds.
+            positions: [E, 2, b].
+        """
+        self.positions[:, :, which] = positions
+        self.velocities[:, :, which] = 0.0
+        self.messages[:, :, which] = 0.0
+        self._separation = None
+
+    def moved(self) -> None:
+        """To be called after writing to `positions` directly."""
+        self._separation = None
+
+    def step(self, push: Array, messages: Array | None = None) -> None:
+        """Moves every world on by one time step.
+
+        Args:
+            push: [A, 2, B], the agents' own forces.
+            messages: [A, C, B], what the agents say; None when nobody speaks.
+        """
+        force = push + self._contact_forces() if self.first.size else push
+        positions, velocities = self.agent_positions, self.velocities
+        positions += velocities * TIME_STEP
+        velocities *= 1.0 - DAMPING
+        velocities += force * self._response
+        if self._has_max_speed:
+            speed = np.maximum(length(velocities), TINY)
+            velocities *= np.minimum(1.0, self._max_speed / speed)[:, None]
+        if messages is not None:
+            self.messages = messages
+        self._separation = None
+
+    def separation(self) -> tuple[Array, Array]:
+        """From the second to the first of each pair that can collide: vectors [P, 2, B], lengths [P, B]."""
+        if self._separation is None:
+            vectors = self.positions[self.first] - self.positions[self.second]
+            self._separation = vectors, length(vectors)
+        return self._separation
+
+    def touching(self) -> npt.NDArray[np.bool_]:
+        """Which pairs overlap: [P, B]."""
+        return self.separation()[1] < self.touch_distance
+
+    def collisions(self) -> Array:
+        """How many bodies each agent overlaps: [A, B]."""
+        return self._in_pair @ self.touching()
+
+    def _contact_forces(self) -> Array:
+        """[A, 2, B], from a soft wall around each body."""
+        vectors, lengths = self.separation()
+        depth = (self.touch_distance - lengths) / CONTACT_MARGIN
+        # log(1 + exp(depth)) without overflow; several times faster than np.logaddexp for large teams.
+        strength = np.maximum(depth, 0.0) + np.log1p(np.exp(-np.abs(depth)))
+        strength *= CONTACT_FORCE * CONTACT_MARGIN
+        # Two bodies at the very same place have no direction to part in: no force, where mpe2 has NaN.
+        strength /= np.maximum(lengths, TINY)
+        forces = vectors * strength[:, None]
+        return (self._side @ forces.reshape(len(forces), -1)).reshape(self.velocities.shape)
+
+    def get_state(self) -> dict[str, npt.NDArray[np.generic]]:
+        """A copy of everything that changes, worlds first.
+
+        Returns:
+            `positions` [B, A, 2], `velocities` [B, A, 2], `landmarks` [B, L, 2], `messages` [B, A, C]
+            (float64), and each of the scenario's variables under its name.
+        """
+        arrays = {
+            "positions": self.agent_positions,
+            "velocities": self.velocities,
+            "landmarks": self.landmark_positions,
+            "messages": self.messages,
+        }
+        state: dict[str, npt.NDArray[np.generic]] = {
+            key: worlds_first(array) for key, array in arrays.items()
+        }
+        return state | {key: array.copy() for key, array in self.variables.items()}
+
+    def set_state(self, state: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        """Takes over what `get_state` returned, or a part of it: what is not named stays."""
+        arrays = {
+            "positions": self.agent_positions,
+            "velocities": self.velocities,
+            "landmarks": self.landmark_positions,
+        }
+        for key, array in arrays.items():
+            if key in state:
+                array[...] = np.moveaxis(np.asarray(state[key], dtype=np.float64), 0, -1)
+        if "messages" in state:
+            self.messages = np.moveaxis(np.array(state["messages"], dtype=np.float64), 0, -1).copy()
+        for key, variable in self.variables.items():
+            if key in state:
+                variable[...] = state[key]
+        self.moved()
+
+
+def worlds_first(array: Array) -> Array:
+    """[..., B] -> a contiguous copy [B, ...]."""
+    return np.moveaxis(array, -1, 0).copy()
+
+
+def length(vectors: Array) -> Array:
+    """Of vectors [..., 2, B]: [..., B]."""
+    x, y = vectors[..., 0, :], vectors[..., 1, :]
+    result: Array = np.sqrt(x * x + y * y)
+    return result
