@@ -10,8 +10,8 @@ import yaml
 
 from cesma_sb3.errors import ConfigError
 
-# PyYAML follows YAML 1.1, where `1e-3` is a string, `no` is false, `010` is 8 and `1:30` is 90. These are the rules of
-# YAML 1.2's core schema, which mean what they look like (and `150_000` may be written for readability).
+# PyYAML follows YAML 1.1, where `1e-3` is a string, `no` is false, `010` is 8 and `1:30` is 90. These are
+# the rules of YAML 1.2's core schema, which mean what they look like (and `150_000` may be written).
 _SCALARS = (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
@@ -28,10 +28,10 @@ _SCALARS = (
 class _Loader(yaml.SafeLoader):
     """Safe, and without duplicate keys, anchors, tags and merges."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  # PyYAML's own form
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         # An alias lets a file of a few lines stand for gigabytes, and a file of values has no need of one.
         forbidden = None
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
@@ -60,7 +60,7 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Writes what `_Loader` reads, with lists of plain values on one line."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  # PyYAML's own form
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -73,7 +73,7 @@ def _represent_list(dumper: yaml.SafeDumper, data: list[Any] | tuple[Any, ...]) 
 
 for _class in (_Loader, _Dumper):
     for _tag, _pattern, _first in _SCALARS:
-        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)  # type: ignore[no-untyped-call]
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
 _Dumper.add_representer(list, _represent_list)
 _Dumper.add_representer(tuple, _represent_list)
 
@@ -86,7 +86,7 @@ def read_mapping(text: str, source: str) -> dict[str, Any]:
         source: What to call it in an error: its file.
 
     Raises:
-        ConfigError: It is not YAML, not a mapping, holds a tag, an anchor, a key twice, or a number that is not finite.
+        ConfigError: It is not YAML or not a mapping, or holds a tag, an anchor, a key twice, or an infinite number.
     """
     data = _load(text, source)
     if not isinstance(data, dict):
@@ -111,7 +111,7 @@ def write_mapping(data: dict[str, Any]) -> str:
 
 def _load(text: str, source: str) -> Any:
     try:
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
+        data = yaml.load(text, Loader=_Loader)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" line {mark.line + 1}:" if mark is not None else ""

@@ -1,4 +1,4 @@
-"""From the names in an experiment to classes, and a check of the arguments given to them, before anything runs."""
+"""From the names in an experiment to classes, and a check of the arguments given to them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
-from cesma_sb3.config import SCRIPTED, Experiment, shown, unknown
+from cesma_sb3.config import SCRIPTED, Experiment
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.validation import shown, unknown
 
 _ALGORITHM_MODULES = ("cesma_sb3.experts", "stable_baselines3", "sb3_contrib")
 _POLICY_MODULES = ("cesma_sb3.networks",)
@@ -87,14 +88,14 @@ def find_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None:
         allowed = {name for name in _arguments(cls) if name not in ours}
         for name in getattr(expert, key):
             if name in ours:
-                return ("expert", key, name), f"{cls.__name__} gets this argument from the experiment's other keys"
+                return ("expert", key, name), f"{cls.__name__} gets it from the experiment's other keys"
             if name not in allowed:
                 return ("expert", key, name), unknown(f"argument of {cls.__name__}", name, allowed)
     return None
 
 
 def _arguments(cls: type[Any]) -> Iterator[str]:
-    """Names of a constructor's arguments; those of its base classes too as long as it passes `**kwargs` on."""
+    """Names of a constructor's arguments; those of its base classes too while it passes `**kwargs` on."""
     for base in cls.__mro__:
         if "__init__" not in vars(base):
             continue
@@ -113,7 +114,9 @@ def _classes(modules: Iterable[str], base: type[Any]) -> dict[str, type[Any]]:
     found: dict[str, type[Any]] = {}
     for module in map(importlib.import_module, modules):
         for name, item in vars(module).items():
-            if isinstance(item, type) and issubclass(item, base) and item is not base and not name.startswith("_"):
+            if name.startswith("_") or item is base:
+                continue
+            if isinstance(item, type) and issubclass(item, base):
                 found.setdefault(name, item)
     return found
 
@@ -127,5 +130,7 @@ def _imported(name: str, base: type[Any]) -> type[Any]:
     found = getattr(module, attribute, None)
     if not (isinstance(found, type) and issubclass(found, base)):
         classes = sorted(n for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, base))
-        raise ConfigError(f"{shown(name)}: not a {base.__name__}; {module_name!r} has {', '.join(classes) or 'none'}")
+        raise ConfigError(
+            f"{shown(name)}: not a {base.__name__}; {module_name!r} has {', '.join(classes) or 'none'}"
+        )
     return found

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import types
-import typing
-from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
-
-from cesma_sb3.errors import ConfigError, nearest
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -51,8 +46,8 @@ class EnvConfig(_Config):
     """The environment."""
 
     id: Text
-    """A scenario of `cesma_sb3.envs.particle` such as `spread`, or `package.module:function` that makes a PettingZoo
-    environment."""
+    """A scenario of `cesma_sb3.envs.particle` such as `spread`, or `package.module:function` that makes a
+    PettingZoo environment."""
     kwargs: Arguments = {}
     """Arguments of the scenario or function."""
     wrappers: Annotated[tuple[WrapperConfig, ...], Field(strict=False)] = ()
@@ -67,7 +62,7 @@ class ExpertConfig(_Config):
     """The centralized controller."""
 
     algorithm: Text
-    """`scripted`, an algorithm of `cesma_sb3.experts`, stable_baselines3 or sb3_contrib, or `module:Class`."""
+    """`scripted`, an algorithm of `cesma_sb3.experts`, stable_baselines3, sb3_contrib, or `module:Class`."""
     action_view: Literal["joint", "product", "one-at-a-time", "relaxed"] = "joint"
     """How the joint action is put to the algorithm."""
     n_envs: PositiveInt = 32
@@ -80,15 +75,18 @@ class ExpertConfig(_Config):
     """Arguments of the algorithm's constructor."""
     policy_kwargs: Arguments = {}
     """Arguments of the policy's constructor."""
+    keep: Literal["best", "last"] = "best"
+    """Weights that go on to be decentralized: those that were measured best, or the last."""
 
     @model_validator(mode="after")
     def _scripted_has_no_training(self) -> ExpertConfig:
         if self.algorithm == SCRIPTED:
             if self.total_timesteps:
-                raise ValueError(f"total_timesteps: the scripted expert is not trained: expected 0, got {self.total_timesteps}")
+                given = self.total_timesteps
+                raise ValueError(f"total_timesteps: expected 0 for the scripted expert, got {given}")
             for key in ("kwargs", "policy_kwargs"):
-                if given := getattr(self, key):
-                    raise ValueError(f"{key}: the scripted expert takes none, got {', '.join(given)}")
+                if names := ", ".join(getattr(self, key)):
+                    raise ValueError(f"{key}: the scripted expert takes none, got {names}")
         return self
 
 
@@ -138,7 +136,7 @@ class DaggerConfig(_Config):
     min_samples: PositiveInt | None = None
     """The dataset is large enough to learn from when it holds this many; None: `batch_size`."""
     capacity: PositiveInt = 200_000
-    """Most samples kept."""
+    """Most samples kept in the dataset."""
     when_full: Literal["drop-oldest", "reservoir"] = "drop-oldest"
     """Which samples go when more come."""
     loss: Literal["auto", "cross-entropy", "mse"] = "auto"
@@ -154,13 +152,17 @@ class DaggerConfig(_Config):
     stop_after_matches: PositiveInt | None = None
     """End when this many evaluations in a row match the expert; None never ends early."""
     match_tolerance: NonNegativeFloat = 0.0
-    """An evaluation matches when it is below the expert's by no more than this, as a fraction of the distance between
-    random and reference."""
+    """An evaluation matches when it is below the expert's by no more than this, as a fraction of the distance
+    between random and reference."""
+    keep: Literal["best", "last"] = "best"
+    """Weights that the students end with: those that were measured best, or the last."""
 
     @model_validator(mode="after")
     def _fits(self) -> DaggerConfig:
         if self.min_samples is not None and self.min_samples > self.capacity:
-            raise ValueError(f"min_samples: expected at most capacity, {self.capacity}, got {self.min_samples}")
+            raise ValueError(
+                f"min_samples: expected at most capacity {self.capacity}, got {self.min_samples}"
+            )
         return self
 
 
@@ -195,112 +197,3 @@ class Experiment(_Config):
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as the YAML file of the resolved experiment holds them."""
         return self.model_dump(mode="json")
-
-
-def validate(data: dict[str, Any], source: Callable[[tuple[str, ...]], str] | str) -> Experiment:
-    """An experiment from plain values.
-
-    Args:
-        data: What a YAML file holds.
-        source: The file to name in an error; a function of the wrong value's path where there are several.
-
-    Raises:
-        ConfigError: One line: file, key, what is wrong with it, what is allowed, the nearest right name.
-    """
-    try:
-        return Experiment.model_validate(data)
-    except ValidationError as error:
-        problems = error.errors(include_url=False)
-        path, problem = _describe(problems[0])
-        where = source if isinstance(source, str) else source(path)
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise ConfigError(f"{where}: {problem}{more}") from None
-
-
-def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
-    """What an error says of a name that isn't there: the nearest one, and all that are.
-
-    Args:
-        kind: Of thing that was looked for.
-        name: The wrong name.
-        allowed: The right ones.
-    """
-    allowed = sorted(allowed)
-    return f"unknown {kind} {shown(name)}{_hint(name, allowed)} allowed: {', '.join(allowed) or 'none'}"
-
-
-def _hint(name: str, allowed: Iterable[str]) -> str:
-    found = nearest(name, allowed)
-    return f"; did you mean {found[0]!r}?" if found else ";"
-
-
-def shown(value: Any) -> str:
-    """A value as an error shows it: on one line, and not long."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-_EXPECTED = {
-    "int_type": "an integer",
-    "int_from_float": "an integer",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "string_too_short": "text",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-    "tuple_type": "a list",
-    "finite_number": "a finite number",
-}
-
-
-def _describe(error: Any) -> tuple[tuple[str, ...], str]:
-    """Path of the wrong value and what is wrong with it, from one of pydantic's errors."""
-    path = tuple(str(part) for part in error["loc"])
-    dotted, kind, given, context = ".".join(path), error["type"], error["input"], error.get("ctx", {})
-    if kind == "extra_forbidden":
-        allowed = sorted(_keys(path[:-1]))
-        return path, f"{dotted}: unknown key{_hint(path[-1], allowed)} allowed: {', '.join(allowed)}"
-    if kind == "missing":
-        return path, f"{dotted}: this key is missing"
-    if kind == "value_error":  # of a validator above, which begins with the key below this one
-        key, _, message = str(context["error"]).partition(": ")
-        return (*path, key), f"{dotted}.{key}: {message}"
-    if kind == "literal_error":
-        allowed = _literals(path)
-        hint = _hint(str(given), allowed) if isinstance(given, str) else ";"
-        return path, f"{dotted}: unknown value {shown(given)}{hint} allowed: {', '.join(allowed)}"
-    if kind == "invalid-json-value":
-        return path, f"{dotted}: expected a value that YAML can hold, got {shown(given)}"
-    bounds = {"greater_than": "gt", "greater_than_equal": "ge", "less_than_equal": "le"}
-    if kind in bounds:
-        sign = {"gt": "more than", "ge": "at least", "le": "at most"}[bounds[kind]]
-        return path, f"{dotted}: expected {sign} {context[bounds[kind]]:g}, got {shown(given)}"
-    expected = _EXPECTED.get(kind)
-    reason = f"expected {expected}, got {shown(given)}" if expected else f"{error['msg']}, got {shown(given)}"
-    return path, f"{dotted}: {reason}"
-
-
-def _annotation(path: tuple[str, ...]) -> Any:
-    """What the schema says a path holds."""
-    found: Any = Experiment
-    for part in path:
-        if isinstance(found, type) and issubclass(found, BaseModel):
-            found = found.model_fields[part].annotation
-        else:  # an item of a tuple
-            found = typing.get_args(found)[0]
-    return found
-
-
-def _keys(path: tuple[str, ...]) -> list[str]:
-    return list(_annotation(path).model_fields)
-
-
-def _literals(path: tuple[str, ...]) -> list[str]:
-    """The allowed values of a Literal, or of the Literals in a union."""
-    annotation = _annotation(path)
-    parts = typing.get_args(annotation)
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [text for part in parts for text in (typing.get_args(part) or ("null",))]
-    return [str(part) for part in parts]

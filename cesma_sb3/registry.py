@@ -1,7 +1,7 @@
 """Named experiments: one YAML file each, found, read, merged and validated.
 
-A name is looked up in this project's `registry/` and in the folders that other packages register under the entry-point
-group `cesma_sb3.registry`: a path, an `importlib.resources` folder, or a function that returns one.
+A name is looked up in this project's `registry/` and in the folders that other packages register under the
+entry-point group `cesma_sb3.registry`: a path, an `importlib.resources` folder, or a function that gives one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from cesma_sb3._yaml import check_finite, read_mapping
-from cesma_sb3.config import Experiment, shown, unknown, validate
+from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ConfigError, DuplicateNameError, UnknownNameError
+from cesma_sb3.validation import shown, unknown, validate
 
 if sys.version_info >= (3, 11):
     from importlib.resources.abc import Traversable
@@ -30,7 +31,7 @@ ENTRY_POINT_GROUP = "cesma_sb3.registry"
 _PACKAGE = Path(__file__).resolve().parent
 _SUFFIXES = (".yaml", ".yml")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# Arguments belong to what they are given to: a file (or an override) that names another one starts without them.
+# Arguments belong to what they are given to: whatever names another one starts without them.
 _ARGUMENTS_OF = {
     ("expert", "algorithm"): ("policy", "kwargs", "policy_kwargs"),
     ("env", "id"): ("kwargs", "wrappers"),
@@ -86,7 +87,7 @@ def load_experiment(
     Args:
         name_or_path: A registered name, or a YAML file: a `Path`, or text that ends with `.yaml`.
         overrides: Values that replace those of the file; keys nested, or dotted (`expert.n_envs`), or both.
-        check_names: Also check the names of classes and of their arguments, for which PyTorch and SB3 are imported.
+        check_names: Also check the names of classes and of their arguments, which imports PyTorch and SB3.
 
     Raises:
         UnknownNameError: No such name is registered.
@@ -108,9 +109,10 @@ def load_experiment(
 
     experiment = validate(data, source)
     if not _NAME.fullmatch(experiment.name):
-        raise ConfigError(f"{document.label}: name: expected letters, digits and - _ . only, got {shown(experiment.name)}")
+        name = shown(experiment.name)
+        raise ConfigError(f"{source(('name',))}: name: expected letters, digits and - _ . only, got {name}")
     if check_names:
-        from cesma_sb3 import algorithms  # noqa: PLC0415  # imports PyTorch
+        from cesma_sb3 import algorithms  # imports PyTorch
 
         problem = algorithms.find_problem(experiment)
         if problem is not None:
@@ -125,7 +127,9 @@ def _find(name_or_path: str | Path) -> _Document:
         return _Document(path.stem, path, str(name_or_path), registered=False)
     documents = _documents()
     if name_or_path not in documents:
-        raise UnknownNameError(f"{unknown('experiment', name_or_path, documents)}, or a file that ends with .yaml")
+        raise UnknownNameError(
+            f"{unknown('experiment', name_or_path, documents)}, or a file that ends with .yaml"
+        )
     return documents[name_or_path]
 
 
@@ -140,7 +144,9 @@ def _documents() -> dict[str, _Document]:
             if not _NAME.fullmatch(name):
                 raise ConfigError(f"{label}/{file.name}: a name has letters, digits and - _ . only")
             if name in found:
-                raise DuplicateNameError(f"experiment {name!r} is registered twice: by {found[name].file} and {file}")
+                raise DuplicateNameError(
+                    f"experiment {name!r} is registered twice: by {found[name].file} and {file}"
+                )
             found[name] = _Document(name, file, f"{label}/{file.name}")
     return found
 
@@ -156,7 +162,9 @@ def _folders() -> Iterator[tuple[Traversable, str]]:
             folder = loaded() if callable(loaded) else loaded
             folder = Path(folder) if isinstance(folder, str) else folder
         except Exception as error:  # whatever a foreign module raises while it is imported or called
-            raise ConfigError(f"{who}: cannot be loaded: {type(error).__name__}: {shown(str(error))}") from error
+            raise ConfigError(
+                f"{who}: cannot be loaded: {type(error).__name__}: {shown(str(error))}"
+            ) from error
         if not (isinstance(folder, Traversable) and folder.is_dir()):
             raise ConfigError(f"{who}: expected a folder, got {shown(folder)}")
         yield folder, str(folder)
@@ -181,10 +189,11 @@ def _resolve(document: _Document, chain: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _check_name(document: _Document, data: Mapping[str, Any]) -> None:
-    # Only in a registry is a file's name its experiment's: a run folder's config.yaml can be run again as it is.
+    # Only in a registry is a file called as its experiment: a run folder's config.yaml can be run as it is.
     if document.registered and data.get("name", document.name) != document.name:
+        given = shown(data["name"])
         raise ConfigError(
-            f"{document.label}: name: expected {document.name!r} as the file is called, got {shown(data['name'])}"
+            f"{document.label}: name: expected {document.name!r}, as the file is called, got {given}"
         )
 
 
@@ -201,7 +210,9 @@ def _merge(base: Mapping[str, Any], change: Mapping[str, Any], path: tuple[str, 
     return merged
 
 
-def _flatten(overrides: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _flatten(
+    overrides: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Leaves of nested and dotted keys, as paths."""
     for key, value in overrides.items():
         here = (*path, *str(key).split("."))

@@ -1,0 +1,279 @@
+"""The run folder: everything about one run, each file written whole or not at all.
+
+Its files:
+config.yaml        the experiment as resolved; `cesma run` takes it again
+run.json           name, seed, command, status, times, versions, machine
+expert/, students/ what was trained
+evaluations.csv    each evaluation on the way
+report.json        the results; a folder without it is of a run that did not finish
+figure.png         reward against environment samples
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import math
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import distributions
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+
+from cesma_sb3 import _atomic
+from cesma_sb3._yaml import write_mapping
+from cesma_sb3.config import Experiment
+from cesma_sb3.errors import ConfigError, StorageError
+from cesma_sb3.registry import load_experiment
+
+CONFIG, RUN, REPORT, FIGURE, EVALUATIONS = (
+    "config.yaml",
+    "run.json",
+    "report.json",
+    "figure.png",
+    "evaluations.csv",
+)
+EXPERT, STUDENTS = "expert", "students"
+
+Status = Literal["running", "finished", "failed"]
+
+
+class RunFolder:
+    """A run folder. Made by `create`, read back by `open`.
+
+    Attributes:
+        path: The folder.
+        experiment: As resolved.
+        info: What `run.json` holds.
+    """
+
+    def __init__(self, path: Path, experiment: Experiment, info: dict[str, Any]) -> None:
+        self.path = path
+        self.experiment = experiment
+        self.info = info
+
+    @classmethod
+    def create(
+        cls, experiment: Experiment, out: Path | str | None = None, command: str | None = None
+    ) -> RunFolder:
+        """Makes a new folder and writes `config.yaml` and `run.json` (status `running`).
+
+        Args:
+            experiment: As resolved, its seed being the run's.
+            out: The folder itself, which must not exist or be empty; None: a new one,
+                `runs/NAME/<UTC time>-seed<N>` under the current folder.
+            command: What was typed; None: this process's own command line.
+
+        Raises:
+            ConfigError: `out` is a file, or a folder that holds something.
+        """
+        path = (
+            _new_folder(Path("runs") / experiment.name, experiment.seed)
+            if out is None
+            else _given_folder(Path(out))
+        )
+        info: dict[str, Any] = {
+            "name": experiment.name,
+            "seed": experiment.seed,
+            "command": command_line() if command is None else command,
+            "status": "running",
+            "started": _now(),
+            "cesma": versions().get("cesma-sb3", "not installed"),
+            "machine": machine(),
+            "versions": versions(),
+        }
+        run = cls(path, experiment, info)
+        run.write_text(CONFIG, write_mapping(experiment.to_mapping()))
+        run.write_json(RUN, info)
+        return run
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunFolder:
+        """Reads a run folder back.
+
+        Raises:
+            StorageError: It isn't one, or a file of it is missing or torn.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise StorageError(f"{path}: no such folder")
+        if not (path / RUN).is_file():
+            raise StorageError(f"{path}: not a run folder: it has no {RUN}")
+        try:
+            experiment = load_experiment(path / CONFIG, check_names=False)
+        except ConfigError as error:
+            raise StorageError(str(error)) from None
+        return cls(path, experiment, _read_json(path / RUN))
+
+    @property
+    def status(self) -> Status:
+        """`running` (also of a run that was killed), `finished` or `failed`."""
+        status: Status = self.info.get("status", "running")
+        return status
+
+    def report(self) -> dict[str, Any]:
+        """What `report.json` holds.
+
+        Raises:
+            StorageError: The run did not finish, or the file is torn.
+        """
+        if not (self.path / REPORT).exists():
+            raise StorageError(f"{self.path}: incomplete, status {self.status!r}: it has no {REPORT}")
+        return _read_json(self.path / REPORT)
+
+    def finish(self, report: Mapping[str, Any]) -> None:
+        """Writes `report.json`, then status `finished`."""
+        self.write_json(REPORT, report)
+        self._end("finished")
+
+    def fail(self, reason: BaseException | str) -> None:
+        """Writes status `failed` and why."""
+        text = reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}"
+        self._end("failed", error=" ".join(text.split()))
+
+    def _end(self, status: Status, **more: str) -> None:
+        self.info = {**self.info, "status": status, "ended": _now(), **more}
+        self.write_json(RUN, self.info)
+
+    def file(self, name: str) -> Path:
+        """The path of a file or folder of this run.
+
+        Args:
+            name: Relative, with `/` between folders.
+
+        Raises:
+            StorageError: It would lie outside of the run folder.
+        """
+        parts = PurePosixPath(name).parts
+        if not parts or any(part in ("..", "/") or "\\" in part or ":" in part for part in parts):
+            raise StorageError(f"{name!r}: expected a name inside the run folder")
+        path = self.path.joinpath(*parts)
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            raise StorageError(f"{name!r}: leads out of the run folder")
+        return path
+
+    def write_with(self, name: str, writer: Callable[[Path], object]) -> Path:
+        """Writes a file whole or not at all, by a function that writes the path given (`model.save`)."""
+        path = self.file(name)
+        _atomic.write(path, writer)
+        return path
+
+    def write_bytes(self, name: str, content: bytes) -> Path:
+        """Writes a file whole or not at all."""
+        return self.write_with(name, lambda path: path.write_bytes(content))
+
+    def write_text(self, name: str, content: str) -> Path:
+        """Writes a file whole or not at all, in UTF-8."""
+        return self.write_bytes(name, content.encode())
+
+    def write_json(self, name: str, content: Any) -> Path:
+        """Writes JSON: NumPy's values as Python's, numbers that are not finite as null."""
+        return self.write_text(name, json.dumps(to_json(content), indent=2, allow_nan=False) + "\n")
+
+    def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """Writes a table; its columns are the keys of the rows in the order in which they appear."""
+        columns = dict.fromkeys(column for row in rows for column in row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(to_json(row) for row in rows)
+        return self.write_text(name, text.getvalue())
+
+    def write_folder(self, name: str, files: Mapping[str, bytes]) -> Path:
+        """Writes a folder of files whole or not at all (the students, say)."""
+        path = self.file(name)
+        _atomic.write_folder(path, files)
+        return path
+
+    def leftovers(self) -> list[Path]:
+        """What a killed process left half-written here. No reader looks at it."""
+        return _atomic.leftovers(self.path)
+
+    def clean(self) -> list[Path]:
+        """Removes the leftovers and returns them. To be called when no run writes here."""
+        return _atomic.clean(self.path)
+
+
+def command_line() -> str:
+    """This process's command line, as one would type it."""
+    program = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
+    if program == "__main__.py":
+        program = f"python -m {Path(sys.argv[0]).parent.name}"
+        return " ".join([program, *map(shlex.quote, sys.argv[1:])])
+    return shlex.join([program, *sys.argv[1:]])
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of every installed distribution, by name."""
+    found = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+    return {
+        "python": platform.python_version(),
+        **dict(sorted(found.items(), key=lambda item: item[0].casefold())),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What the run ran on, less its name."""
+    return {"platform": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
+
+
+def to_json(value: Any) -> Any:
+    """A value as JSON can hold it: NumPy's as Python's, paths as text, numbers not finite as null."""
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return to_json(value.tolist())
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _new_folder(parent: Path, seed: int) -> Path:
+    """A folder of its own for a run; two runs that start in the same second get two."""
+    stem = f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%SZ}-seed{seed}"
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = parent / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def _given_folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        occupied = any(path.iterdir())
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(f"{path}: is a file; expected a new or an empty folder") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be made: {error.strerror}") from None
+    if occupied:
+        raise ConfigError(f"{path}: holds something already; expected a new or an empty folder")
+    return path
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise StorageError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise StorageError(f"{path}: expected a JSON object")
+    return content
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,122 @@
+"""Plain values to a validated experiment, or to one line that says what is wrong."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from cesma_sb3.config import Experiment
+from cesma_sb3.errors import ConfigError, nearest
+
+KeyPath = tuple[str, ...]
+"""A key in nested mappings: `("expert", "n_envs")`."""
+
+
+def validate(data: Mapping[str, Any], source: Callable[[KeyPath], str]) -> Experiment:
+    """An experiment from plain values.
+
+    Args:
+        data: What its file holds.
+        source: What to call the place of a wrong value: its file.
+
+    Raises:
+        ConfigError: One line: place, key, what is wrong with it, what is allowed, the nearest right name.
+    """
+    try:
+        return Experiment.model_validate(data)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        path, problem = _describe(problems[0])
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ConfigError(f"{source(path)}: {'.'.join(path)}: {problem}{more}") from None
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
+    """What an error says of a name that isn't there: the nearest one, and all that are.
+
+    Args:
+        kind: Of thing that was looked for.
+        name: The wrong name.
+        allowed: The right ones.
+    """
+    return f"unknown {kind} {shown(name)}{_choices(name, sorted(allowed))}"
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it: on one line, and not long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _choices(name: str, allowed: list[str]) -> str:
+    found = nearest(name, allowed)
+    hint = f"did you mean {found[0]!r}? " if found else ""
+    return f"; {hint}allowed: {', '.join(allowed) or 'none'}"
+
+
+_EXPECTED = {
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "string_too_short": "text",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "tuple_type": "a list",
+    "finite_number": "a finite number",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than_equal": "at most {le:g}",
+    "invalid-json-value": "a value that YAML can hold",
+}
+"""What is expected, by pydantic's name of the error; in braces what pydantic tells of it."""
+
+
+def _describe(error: Any) -> tuple[KeyPath, str]:
+    """Path of the wrong value and what is wrong with it, from one of pydantic's errors."""
+    path = tuple(str(part) for part in error["loc"])
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        problem = f"unknown key{_choices(path[-1], sorted(_keys(path[:-1])))}"
+    elif kind == "missing":
+        problem = "this key is missing"
+    elif kind == "literal_error":
+        problem = f"unknown value {shown(given)}{_choices(str(given), _literals(path))}"
+    elif kind == "value_error":  # of a validator of the schema, which names the key first
+        key, _, problem = str(context["error"]).partition(": ")
+        path = (*path, key)
+    elif kind in _EXPECTED:
+        problem = f"expected {_EXPECTED[kind].format(**context)}, got {shown(given)}"
+    else:
+        problem = f"{error['msg']}, got {shown(given)}"
+    return path, problem
+
+
+def _annotation(path: KeyPath) -> Any:
+    """The type that the schema has at a path."""
+    found: Any = Experiment
+    for part in path:
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            found = found.model_fields[part].annotation
+        else:  # an item of a tuple
+            found = typing.get_args(found)[0]
+    return found
+
+
+def _keys(path: KeyPath) -> list[str]:
+    return list(_annotation(path).model_fields)
+
+
+def _literals(path: KeyPath) -> list[str]:
+    """The allowed values of a Literal, or of a Literal or None."""
+    annotation = _annotation(path)
+    parts = typing.get_args(annotation)
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [text for part in parts for text in (typing.get_args(part) or ("null",))]
+    return list(parts)
