@@ -18,10 +18,9 @@ PIP   := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # -qq: a progress line for each of a hundred packages helps nobody; errors are still shown.
 INSTALL := $(PIP) install -qq
 
-# Two test processes for two cores, so one thread in each; a file's tests stay together and share what they train.
-# No window, no screen.
-TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 MPLBACKEND=Agg SDL_VIDEODRIVER=dummy
-PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile
+# Two test processes for two cores (tests/conftest.py gives each one thread); a file's tests stay together and share
+# what they train.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow lint format types bench clean
