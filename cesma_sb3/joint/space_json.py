@@ -36,7 +36,9 @@ def space_to_json(space: Space) -> dict[str, Any]:
         dtype = np.dtype(space.dtype).name
         return {"kind": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": start.tolist(), "dtype": dtype}
     if isinstance(space, spaces.MultiBinary):
-        return {"kind": "MultiBinary", "shape": list(space.shape)}
+        # gymnasium holds MultiBinary(2) and MultiBinary((2,)) for different: kept as it was given.
+        n = int(space.n) if np.ndim(space.n) == 0 else [int(size) for size in np.asarray(space.n)]
+        return {"kind": "MultiBinary", "n": n}
     if isinstance(space, spaces.Dict):
         members = [[key, space_to_json(member)] for key, member in space.spaces.items()]
         return {"kind": "Dict", "members": members}
@@ -88,7 +90,9 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Space]] = {
     "Box": _read_box,
     "Discrete": lambda data: spaces.Discrete(int(data["n"]), start=int(data["start"])),
     "MultiDiscrete": _read_multi_discrete,
-    "MultiBinary": lambda data: spaces.MultiBinary(tuple(int(n) for n in data["shape"])),
+    "MultiBinary": lambda data: spaces.MultiBinary(
+        data["n"] if isinstance(data["n"], list) else int(data["n"])
+    ),
     "Dict": _read_dict,
     "Tuple": lambda data: spaces.Tuple([space_from_json(member) for member in data["members"]]),
 }
