@@ -86,7 +86,7 @@ def read_mapping(text: str, source: str) -> dict[str, Any]:
         source: What to call it in an error: its file.
 
     Raises:
-        ConfigError: It is not YAML or not a mapping, or holds a tag, an anchor, a key twice, or an infinite number.
+        ConfigError: It is not YAML or not a mapping, or holds a tag, an anchor, a key twice or a NaN.
     """
     data = _load(text, source)
     if not isinstance(data, dict):

@@ -1,0 +1,73 @@
+"""One centralized Stable-Baselines3 controller into one policy per agent, by multi-agent DAgger (CESMA).
+
+The public names are loaded when they are first used, so that `import cesma_sb3` alone imports neither PyTorch
+nor anything else that is slow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cesma_sb3.config import Experiment
+    from cesma_sb3.decentralize import MultiAgentDAggerTrainer
+    from cesma_sb3.envs.particle import ParticleVecEnv
+    from cesma_sb3.errors import CesmaError
+    from cesma_sb3.evaluation import evaluate
+    from cesma_sb3.experts import GumbelSoftmaxDDPG, SB3Expert, ScriptedNavigationExpert
+    from cesma_sb3.joint.env import JointEnv
+    from cesma_sb3.joint.spaces import TeamSpaces
+    from cesma_sb3.networks import AgentPolicy, TeamPolicy, load_team, save_team
+    from cesma_sb3.pipeline import RunResult, run
+    from cesma_sb3.registry import list_experiments, load_experiment
+    from cesma_sb3.runs import RunFolder
+
+__all__ = [
+    "AgentPolicy",
+    "CesmaError",
+    "Experiment",
+    "GumbelSoftmaxDDPG",
+    "JointEnv",
+    "MultiAgentDAggerTrainer",
+    "ParticleVecEnv",
+    "RunFolder",
+    "RunResult",
+    "SB3Expert",
+    "ScriptedNavigationExpert",
+    "TeamPolicy",
+    "TeamSpaces",
+    "evaluate",
+    "list_experiments",
+    "load_experiment",
+    "load_team",
+    "run",
+    "save_team",
+]
+
+_HOMES = {
+    "config": ["Experiment"],
+    "decentralize": ["MultiAgentDAggerTrainer"],
+    "envs.particle": ["ParticleVecEnv"],
+    "errors": ["CesmaError"],
+    "evaluation": ["evaluate"],
+    "experts": ["GumbelSoftmaxDDPG", "SB3Expert", "ScriptedNavigationExpert"],
+    "joint.env": ["JointEnv"],
+    "joint.spaces": ["TeamSpaces"],
+    "networks": ["AgentPolicy", "TeamPolicy", "load_team", "save_team"],
+    "pipeline": ["RunResult", "run"],
+    "registry": ["list_experiments", "load_experiment"],
+    "runs": ["RunFolder"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value  # found at once from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

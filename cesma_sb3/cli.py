@@ -1,0 +1,195 @@
+"""The command `cesma`. Each sub-command is one call of the library; what is slow to import is imported there."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from cesma_sb3.errors import CesmaError, ConfigError, nearest
+
+POLICIES = ("expert", "students", "reference", "random")
+"""Rows of a result, in the order in which they are shown."""
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
+
+
+class _Commands(click.Group):
+    """Names the nearest command when there is none of that name."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, names = args[0], self.list_commands(ctx)
+        if name in names or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        found = nearest(name, names)
+        hint = f"did you mean {found[0]!r}? " if found else ""
+        raise click.UsageError(f"unknown command {name!r}; {hint}allowed: {', '.join(names)}")
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+def cesma() -> None:
+    """Train one centralized controller for a team, then decentralize it into one policy per agent."""
+
+
+@cesma.command("list")
+@_JSON
+def list_(as_json: bool) -> None:
+    """List the registered experiments."""
+    from cesma_sb3.registry import describe_experiments
+
+    rows = list(describe_experiments())
+    if as_json:
+        _print_json([{"name": name, "description": description} for name, description in rows])
+    else:
+        _print_table(["experiment", "description"], [[name, description] for name, description in rows])
+
+
+@cesma.command()
+@click.argument("name")
+@_JSON
+def show(name: str, as_json: bool) -> None:
+    """Print an experiment as resolved: NAME, or a YAML file."""
+    from cesma_sb3._yaml import write_mapping
+    from cesma_sb3.registry import load_experiment
+
+    values = load_experiment(name).to_mapping()
+    if as_json:
+        _print_json(values)
+    else:
+        click.echo(write_mapping(values), nl=False)
+
+
+@cesma.command()
+@click.argument("name")
+@click.option("--seed", type=click.IntRange(min=0), help="All randomness comes from it.")
+@click.option(
+    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a value: expert.n_envs=8."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The run folder, new or empty; else one under runs/NAME."
+)
+@_JSON
+def run(name: str, seed: int | None, settings: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+    """Run an experiment: NAME, or a YAML file."""
+    from cesma_sb3.registry import load_experiment
+
+    overrides = _overrides(settings)
+    if seed is not None:
+        overrides["seed"] = seed
+    experiment = load_experiment(
+        name, overrides, check_names=False
+    )  # tell of a bad value before PyTorch is loaded
+
+    from cesma_sb3 import pipeline
+
+    seed = overrides.pop("seed", None)
+    result = pipeline.run(name, seed=seed, out=out, progress=True, **overrides)
+    if as_json:
+        _print_json({"run_dir": str(result.run_dir), **result.report})
+    else:
+        _print_result(experiment.name, result.report)
+        click.echo(f"run folder: {result.run_dir}")
+
+
+@cesma.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option(
+    "--episodes", type=click.IntRange(min=1), help="Episodes of each policy; else the experiment's."
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the episodes; else the run's.")
+@_JSON
+def evaluate(run_dir: Path, episodes: int | None, seed: int | None, as_json: bool) -> None:
+    """Evaluate the policies of a run folder again."""
+    from cesma_sb3.runs import RunFolder
+
+    name = RunFolder.open(run_dir).experiment.name  # tell of a bad folder before PyTorch is loaded
+
+    from cesma_sb3 import pipeline
+
+    report = pipeline.evaluate_run(run_dir, episodes=episodes, seed=seed)
+    if as_json:
+        _print_json(report)
+    else:
+        _print_result(name, report)
+
+
+def main() -> NoReturn:
+    """The entry point: exit code 0, 2 with one line for bad input, 130 after Ctrl-C; a bug keeps its traceback."""
+    try:
+        code = cesma.main(standalone_mode=False) or 0
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        code = _fail(error.format_message(), 2)
+    except CesmaError as error:
+        code = _fail(str(error), 2)
+    except (click.Abort, KeyboardInterrupt):
+        code = _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader has gone, as in `cesma list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return code
+
+
+def _overrides(settings: tuple[str, ...]) -> dict[str, Any]:
+    """Dotted keys and their values, from `key.path=value`."""
+    from cesma_sb3._yaml import read_value
+
+    overrides: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not all(key.split(".")):
+            raise ConfigError(f"--set {setting}: expected KEY=VALUE, such as expert.n_envs=8")
+        overrides[key] = read_value(value, f"--set {setting}")
+    return overrides
+
+
+def _print_result(name: str, report: Mapping[str, Any]) -> None:
+    """Return and normalised score of each policy."""
+    returns, scores = report["return"], report["normalized"]
+    rows = [
+        [policy, _number(returns[policy]), _number(scores.get(policy))]
+        for policy in POLICIES
+        if policy in returns
+    ]
+    _print_table([name, "return", "normalized"], rows, numbers=True)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.2f}"  # noqa: PLR0124  # NaN
+
+
+def _print_table(header: list[str], rows: list[list[str]], *, numbers: bool = False) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for index, title in enumerate(header):
+        right = numbers and index > 0
+        table.add_column(title, justify="right" if right else "left", no_wrap=index == 0 or right)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+def _print_json(value: Any) -> None:
+    from cesma_sb3.runs import to_json
+
+    click.echo(json.dumps(to_json(value), indent=2, allow_nan=False))

@@ -1,0 +1,219 @@
+"""How far a stage is: a bar with rate and remaining time on a terminal, now and then a line elsewhere.
+
+Everything goes to standard error, so that standard output holds results alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    from cesma_sb3.decentralize import DAggerProgress
+
+SECONDS_BETWEEN_LINES = 15.0
+"""Where standard error is not a terminal."""
+
+
+class StageProgress:
+    """The progress of one stage: a context manager, told now and then how far it is.
+
+        with StageProgress("expert", 150_000) as progress:
+            model.learn(150_000, callback=progress.sb3_callback())
+        with StageProgress("students", 100_000) as progress:
+            trainer.train(100_000, callback=progress.dagger_callback)
+
+    Args:
+        stage: What is being done, in a word.
+        total: Environment timesteps in all.
+        enabled: False shows nothing.
+        console: Where to; None: standard error.
+        clock: Seconds; for tests.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        total: int,
+        *,
+        enabled: bool = True,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stage = stage
+        self.total = total
+        self.completed = 0
+        self.measured: dict[str, float] = {}
+        console = Console(stderr=True) if console is None else console
+        self._display: _Display = _Silent()
+        if enabled:
+            self._display = _Bar(self, console) if console.is_terminal else _Lines(self, console, clock)
+
+    def __enter__(self) -> StageProgress:
+        self._display.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._display.stop(finished=kind is None)
+
+    def update(self, completed: int, measured: Mapping[str, float] | None = None) -> None:
+        """Tells how far the stage is; cheap enough to be called at every step.
+
+        Args:
+            completed: Environment timesteps so far in this stage.
+            measured: What was measured last, by name, to be shown beside it.
+        """
+        self.completed = completed
+        if measured:
+            self.measured.update(measured)
+        self._display.refresh()
+
+    def dagger_callback(self, progress: DAggerProgress) -> None:
+        """A callback of `MultiAgentDAggerTrainer.train`."""
+        self.update(progress.timesteps, {"loss": float(progress.losses.mean())})
+
+    def sb3_callback(self) -> BaseCallback:
+        """A callback of an SB3 algorithm's `learn`."""
+        from stable_baselines3.common.callbacks import BaseCallback  # imports PyTorch
+
+        stage = self
+
+        class _Callback(BaseCallback):
+            def _on_training_start(self) -> None:
+                self.first = self.num_timesteps  # not 0 where training goes on
+
+            def _on_step(self) -> bool:
+                stage.update(self.num_timesteps - self.first)
+                return True
+
+        return _Callback()
+
+    def numbers(self) -> str:
+        """What was measured last, as text."""
+        shown = ((name, value) for name, value in self.measured.items() if math.isfinite(value))
+        return ", ".join(f"{name} {value:.4g}" for name, value in shown)
+
+
+class _Display:
+    """A way to show a stage."""
+
+    def start(self) -> None:
+        """The stage begins."""
+
+    def refresh(self) -> None:
+        """The stage got further."""
+
+    def stop(self, *, finished: bool) -> None:
+        """The stage ended: by itself or by an exception."""
+
+
+class _Silent(_Display):
+    """Shows nothing."""
+
+
+class _Bar(_Display):
+    """A bar, drawn anew a few times a second."""
+
+    def __init__(self, stage: StageProgress, console: Console) -> None:
+        self.stage = stage
+        self.progress = Progress(
+            TextColumn("{task.description:<8}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f}%"),
+            _Amount(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            _Numbers(stage),
+            console=console,
+            expand=True,
+            speed_estimate_period=20.0,
+        )
+        self.task: TaskID | None = None
+
+    def start(self) -> None:
+        self.task = self.progress.add_task(self.stage.stage, total=self.stage.total)
+        self.progress.start()
+
+    def refresh(self) -> None:
+        if self.task is not None:
+            self.progress.update(self.task, completed=self.stage.completed)
+
+    def stop(self, *, finished: bool) -> None:
+        self.progress.stop()
+
+
+class _Amount(ProgressColumn):
+    """Timesteps so far and in all, and how many a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        rate = f"{speed:,.0f}/s" if speed else "-/s"
+        return Text(
+            f"{task.completed:,.0f}/{task.total or 0:,.0f} steps  {rate:>9}", style="progress.download"
+        )
+
+
+class _Numbers(ProgressColumn):
+    """What was measured last."""
+
+    def __init__(self, stage: StageProgress) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def render(self, task: Task) -> Text:
+        return Text(self.stage.numbers(), style="cyan")
+
+
+class _Lines(_Display):
+    """A line at the start and the end, and every few seconds between."""
+
+    def __init__(self, stage: StageProgress, console: Console, clock: Callable[[], float]) -> None:
+        self.stage = stage
+        self.console = console
+        self.clock = clock
+        self.started = self.printed = clock()
+
+    def start(self) -> None:
+        self.started = self.printed = self.clock()
+        self._print(f"{self.stage.stage}: {self.stage.total:,} steps")
+
+    def refresh(self) -> None:
+        now = self.clock()
+        if now - self.printed < SECONDS_BETWEEN_LINES:
+            return
+        self.printed = now
+        completed, total = self.stage.completed, self.stage.total
+        rate = completed / (now - self.started)
+        left = duration((total - completed) / rate) if rate > 0 else "-"
+        share = f"{completed:,}/{total:,} steps ({completed / max(total, 1):.0%})"
+        self._print(f"{self.stage.stage}: {share}, {rate:,.0f}/s, {left} left{self._numbers()}")
+
+    def stop(self, *, finished: bool) -> None:
+        completed, elapsed = self.stage.completed, self.clock() - self.started
+        rate = f", {completed / elapsed:,.0f}/s" if elapsed > 0 else ""
+        how = f"{'done' if finished else 'ended early'} after {completed:,} steps in {duration(elapsed)}"
+        self._print(f"{self.stage.stage}: {how}{rate}{self._numbers()}")
+
+    def _numbers(self) -> str:
+        numbers = self.stage.numbers()
+        return f", {numbers}" if numbers else ""
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """A time as people write it: `0:42`, `12:05`, `1:02:03`."""
+    minutes, second = divmod(max(0, round(seconds)), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
