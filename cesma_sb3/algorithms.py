@@ -12,7 +12,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
-from cesma_sb3.config import SCRIPTED, Experiment
+from cesma_sb3.config import SCRIPTED, EnvConfig, Experiment
+from cesma_sb3.envs.particle import make_scenario
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.validation import shown, unknown
 
@@ -61,18 +62,24 @@ def activation_class(name: str) -> type[nn.Module]:
     Raises:
         ConfigError: There is none; the nearest name is given.
     """
-    found = _classes(("torch.nn.modules.activation",), nn.Module)
+    found = {
+        key: cls
+        for key, cls in _classes(("torch.nn.modules.activation",), nn.Module).items()
+        if _is_plain(cls)
+    }
     if name not in found:
         raise ConfigError(f"{unknown('activation', name, found)}")
     return found[name]
 
 
 def find_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None:
-    """Checks every name of a class in an experiment, and the names of the arguments given to it.
+    """Checks the scenario, every name of a class, and the names of the arguments given to them.
 
     Returns:
         The key that is wrong and what is wrong with it, or None.
     """
+    if (problem := _environment_problem(experiment.env)) is not None:
+        return ("env",), problem
     expert, path = experiment.expert, ("students", "activation")
     try:
         activation_class(experiment.students.activation)
@@ -92,6 +99,24 @@ def find_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None:
             if name not in allowed:
                 return ("expert", key, name), unknown(f"argument of {cls.__name__}", name, allowed)
     return None
+
+
+def _environment_problem(env: EnvConfig) -> str | None:
+    """What is wrong with a scenario's name or arguments; foreign environments are not loaded for a check."""
+    if ":" in env.id or "." in env.id:
+        return None
+    try:
+        make_scenario(env.id, **env.kwargs)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def _is_plain(cls: type[Any]) -> bool:
+    """Whether a class can be made without arguments."""
+    return all(
+        p.default is not p.empty for p in list(inspect.signature(cls.__init__).parameters.values())[1:]
+    )
 
 
 def _arguments(cls: type[Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The command `cesma`. Each sub-command is one call of the library; what is slow to import is imported there."""
+"""The command `cesma`: each sub-command is one call of the library, imported where it is needed."""
 
 from __future__ import annotations
 
@@ -34,10 +34,15 @@ class _Commands(click.Group):
 
 
 @click.group(
-    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
 )
-def cesma() -> None:
+@click.pass_context
+def cesma(context: click.Context) -> None:
     """Train one centralized controller for a team, then decentralize it into one policy per agent."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @cesma.command("list")
@@ -123,7 +128,7 @@ def evaluate(run_dir: Path, episodes: int | None, seed: int | None, as_json: boo
 
 
 def main() -> NoReturn:
-    """The entry point: exit code 0, 2 with one line for bad input, 130 after Ctrl-C; a bug keeps its traceback."""
+    """The entry point: exit 0, 2 with one line for bad input, 130 after Ctrl-C; a bug keeps its traceback."""
     try:
         code = cesma.main(standalone_mode=False) or 0
         sys.stdout.flush()
@@ -186,7 +191,10 @@ def _print_table(header: list[str], rows: list[list[str]], *, numbers: bool = Fa
         table.add_column(title, justify="right" if right else "left", no_wrap=index == 0 or right)
     for row in rows:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a file or a program has no width to keep to
+        console = Console(width=200)
+    console.print(table)
 
 
 def _print_json(value: Any) -> None:

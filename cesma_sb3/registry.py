@@ -94,6 +94,8 @@ def load_experiment(
         DuplicateNameError: Two files have one name.
         ConfigError: A key or value is wrong, or the file cannot be read.
     """
+    if overrides is not None and "name" in overrides:
+        raise ConfigError("override: name: an experiment keeps the name of its file")
     document = _find(name_or_path)
     data = _resolve(document, ())
     change: dict[str, Any] = {}
