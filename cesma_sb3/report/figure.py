@@ -1,0 +1,166 @@
+"""The learning curves of a run as the paper draws them: the expert's, then the students' on one axis."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Curve = Sequence[tuple[float, float]]
+"""Environment samples and the return measured there, in order."""
+
+# Distinct for colour-blind readers (Okabe and Ito), and by line style in print.
+_EXPERT, _STUDENTS, _ANCHOR, _INK = "#0072B2", "#D55E00", "#6b7280", "#1f2937"
+_ANCHOR_STYLES = ("--", ":", "-.", (0, (1, 3)))
+
+
+def draw_learning_curves(
+    path: Path,
+    *,
+    expert: Curve,
+    students: Curve,
+    anchors: Mapping[str, float],
+    title: str,
+    reward: str,
+) -> None:
+    """Writes the figure.
+
+    Args:
+        path: Where to; the suffix says the format (png, svg, pdf).
+        expert: The expert's curve; one point or none where the expert was not trained.
+        students: The students' curve, its samples going on from the expert's.
+        anchors: Horizontal lines by name, such as `random` and `reference`: mean returns.
+        title: Above the figure.
+        reward: The reward's definition, below it: returns mean little without.
+
+    Source: Figure 5.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.4, 4.6), layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.12)  # type: ignore[union-attr]  # there is one: constrained
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    labels = [
+        *_draw_curve(axes, expert, "expert", _EXPERT, "o"),
+        *_draw_curve(axes, students, "students", _STUDENTS, "s"),
+        *_draw_anchors(axes, anchors),
+    ]
+    end = max((x for x, _ in (*expert, *students)), default=1.0)
+    if expert and expert[-1][0] < end:  # what the students are to match
+        axes.plot(
+            (expert[-1][0], end), (expert[-1][1],) * 2, color=_EXPERT, linewidth=1.0, alpha=0.45, zorder=2
+        )
+    if students and len(expert) > 1:
+        _mark_decentralization(axes, students[0][0])
+    _style(axes, title, reward)
+    _label_lines(axes, labels)
+    figure.savefig(path, dpi=160)
+
+
+def _draw_curve(axes: Axes, curve: Curve, name: str, color: str, marker: str) -> list[tuple[float, str, str]]:
+    """Draws a curve; returns the height, text and colour of its label."""
+    if not curve:
+        return []
+    x, y = zip(*curve, strict=True)
+    axes.plot(x, y, color=color, linewidth=2.0, zorder=3)
+    axes.plot(
+        x[-1], y[-1], marker, color=color, markersize=5.5, markeredgecolor="white", zorder=4, clip_on=False
+    )
+    return [(y[-1], _label(name, y[-1]), color)]
+
+
+def _label(name: str, value: float) -> str:
+    return f"{name}  " + f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _draw_anchors(axes: Axes, anchors: Mapping[str, float]) -> list[tuple[float, str, str]]:
+    labels = []
+    for (name, value), style in zip(anchors.items(), _ANCHOR_STYLES, strict=False):
+        axes.axhline(value, color=_ANCHOR, linewidth=1.1, linestyle=style, zorder=1)
+        labels.append((value, _label(name, value), _ANCHOR))
+    return labels
+
+
+def _mark_decentralization(axes: Axes, x: float) -> None:
+    axes.axvline(x, color="#d1d5db", linewidth=1.0, zorder=0)
+    axes.annotate(
+        "decentralization starts ",
+        (x, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize=8.5,
+        color=_ANCHOR,
+    )
+
+
+def _style(axes: Axes, title: str, reward: str) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK, pad=20)
+    axes.set_xlabel("environment samples", color=_INK)
+    axes.set_ylabel("mean return of an episode", color=_INK)
+    axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+    axes.margins(x=0.0, y=0.08)
+    axes.set_xlim(left=0)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#9ca3af")
+    axes.tick_params(colors=_INK, labelsize=9)
+    figure: Any = axes.figure
+    figure.supxlabel(textwrap.fill(f"reward: {reward}", 125), fontsize=8.5, color=_ANCHOR, x=0.01, ha="left")
+
+
+def _label_lines(axes: Axes, labels: list[tuple[float, str, str]]) -> None:
+    """Names the lines at the right edge, in place of a legend, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    ordered = sorted(labels)
+    heights = _spread([(y - low) / (high - low) for y, _, _ in ordered], gap=0.058)
+    for (y, text, color), height in zip(ordered, heights, strict=True):
+        axes.annotate(
+            text,
+            (1.0, (y - low) / (high - low)),
+            xycoords="axes fraction",
+            xytext=(1.035, height),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=9.5,
+            color=color,
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
+        )
+
+
+def _spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Moves sorted heights apart until neighbours are at least `gap` from each other, as little as possible.
+
+    Neighbours that would overlap form a block, which is centred on where its members would like to be.
+    """
+    blocks: list[list[float]] = []
+    for height in heights:
+        blocks.append([height])
+        while len(blocks) > 1 and _start(blocks[-2], gap) + len(blocks[-2]) * gap > _start(blocks[-1], gap):
+            merged = blocks.pop(-2) + blocks.pop(-1)
+            blocks.append(merged)
+    return [_start(block, gap) + index * gap for block in blocks for index in range(len(block))]
+
+
+def _start(block: Sequence[float], gap: float) -> float:
+    return sum(block) / len(block) - gap * (len(block) - 1) / 2
+
+
+def _thousands(value: float, _position: int | None = None) -> str:
+    """`0`, `500`, `150k`, `2.5M`."""
+    for size, suffix in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:g}"
