@@ -1,0 +1,72 @@
+"""One agent of a team, alone: what goes onto one robot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+from torch import nn
+
+from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.networks.head import ActionHead, TeamDistribution
+
+
+class AgentPolicy(nn.Module):
+    """A decentralized policy: one agent's own observation to its own action.
+
+    Args:
+        spaces: The spaces of a team of this one agent.
+        network: [B, observation size] float32 -> [B, outputs] float32.
+        log_std: Log standard deviation of each continuous action column, [D] float32; zeros if None.
+    """
+
+    def __init__(self, spaces: TeamSpaces, network: nn.Module, log_std: th.Tensor | None = None) -> None:
+        super().__init__()
+        self.spaces = spaces
+        self.network = network
+        self.head = ActionHead(spaces.column_categories)
+        self.register_buffer("log_std", th.zeros(self.head.n_continuous) if log_std is None else log_std.clone())
+
+    log_std: th.Tensor
+
+    @property
+    def name(self) -> str:
+        """The agent's name."""
+        return self.spaces.agents[0]
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        """Flat own observations [B, F] float32 -> network outputs [B, O] float32."""
+        outputs: th.Tensor = self.network(observations)
+        return outputs
+
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[npt.NDArray[Any], ...] | None = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+        action_mask: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[Any, tuple[npt.NDArray[Any], ...] | None]:
+        """The action for one observation, both as this agent's environment gives and takes them.
+
+        Args:
+            observation: This agent's observation, of its own observation space; one with an `action_mask` is read
+                as such.
+            state: Unused: these students have no memory.
+            episode_start: Unused.
+            deterministic: The likeliest action in place of a sample.
+            action_mask: Available categories [M] bool, or None.
+
+        Returns:
+            An action of the agent's own action space, and `state` as it came.
+        """
+        if action_mask is None and isinstance(observation, dict) and set(observation) == {"observation", "action_mask"}:
+            action_mask = np.asarray(observation["action_mask"], dtype=bool)
+        flat = th.as_tensor(self.spaces.flatten_agent(self.name, observation), device=self.log_std.device)[None]
+        masks = None if action_mask is None else th.as_tensor(action_mask, dtype=th.bool, device=flat.device)[None]
+        with th.no_grad():
+            distribution = TeamDistribution(self.head).proba_distribution(self(flat), self.log_std, masks)
+            packed = distribution.get_actions(deterministic=deterministic)[0].cpu().numpy()
+        return self.spaces.split_actions(packed)[self.name], state

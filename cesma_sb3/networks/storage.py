@@ -1,0 +1,97 @@
+"""A team on disk: weights as safetensors, everything else as JSON. Loading runs no code of the file's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from safetensors.torch import load_file, save
+from torch import nn
+
+from cesma_sb3.errors import StorageError
+from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.networks.team_policy import TeamPolicy
+
+WEIGHTS, DESCRIPTION = "team.safetensors", "team.json"
+_FORMAT = 1
+
+
+def team_files(policy: TeamPolicy) -> dict[str, bytes]:
+    """The files of a team by name, for whoever writes them (atomically: `runs`)."""
+    description = {
+        "format": _FORMAT,
+        "team": policy.team.to_json(),
+        "actor_visibility": policy.actor_visibility,
+        "critic_visibility": policy.critic_visibility,
+        "hidden_sizes": list(policy.hidden_sizes),
+        "critic_hidden_sizes": None if policy.critic_hidden_sizes is None else list(policy.critic_hidden_sizes),
+        "activation": policy.activation_fn.__name__,
+        "share_parameters": policy.share_parameters,
+    }
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
+    return {DESCRIPTION: json.dumps(description, indent=2).encode(), WEIGHTS: save(weights)}
+
+
+def save_team(policy: TeamPolicy, folder: Path | str) -> None:
+    """Writes `team.safetensors` and `team.json` into `folder`, which is made if need be."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in team_files(policy).items():
+        (folder / name).write_bytes(content)
+
+
+def load_team(folder: Path | str, *, device: th.device | str = "cpu") -> TeamPolicy:
+    """Reads what `save_team` wrote.
+
+    Raises:
+        StorageError: A file is missing, torn, or of another version.
+    """
+    folder = Path(folder)
+    description = _read_description(folder / DESCRIPTION)
+    try:
+        team = TeamSpaces.from_json(description["team"])
+        policy = TeamPolicy(
+            team.observation_space,
+            team.action_space,
+            lambda _: 0.0,
+            team=team,
+            actor_visibility=description["actor_visibility"],
+            critic_visibility=description["critic_visibility"],
+            hidden_sizes=description["hidden_sizes"],
+            critic_hidden_sizes=description["critic_hidden_sizes"],
+            activation_fn=activation_class(description["activation"]),
+            share_parameters=description["share_parameters"],
+        )
+        policy.load_state_dict(load_file(folder / WEIGHTS))
+    except KeyError as error:
+        raise StorageError(f"{folder / DESCRIPTION}: the key {error} is missing") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise StorageError(f"{folder / WEIGHTS}: cannot be read: {str(error).splitlines()[0]}") from None
+    policy.set_training_mode(False)
+    return policy.to(device)
+
+
+def activation_class(name: str) -> type[nn.Module]:
+    """The class of `torch.nn` of that name, if it is an activation.
+
+    Raises:
+        StorageError: It isn't.
+    """
+    found: Any = getattr(nn.modules.activation, name, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise StorageError(f"activation {name!r}: expected the name of an activation of torch.nn, such as 'ReLU'")
+    return found
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise StorageError(f"{path.parent}: holds no team: {path.name} is missing") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise StorageError(f"{path}: not JSON: {error}") from None
+    if not isinstance(description, dict) or description.get("format") != _FORMAT:
+        raise StorageError(f"{path}: not a team of format {_FORMAT}")
+    return description

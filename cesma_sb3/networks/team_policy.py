@@ -1,0 +1,237 @@
+"""`TeamPolicy`: all agents of a team as one SB3 policy with disconnected components."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import nn
+
+from cesma_sb3.errors import SpaceError
+from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.networks.agent import AgentPolicy
+from cesma_sb3.networks.components import TeamNet, Visibility, actor_net, critic_net
+from cesma_sb3.networks.head import ActionHead, TeamDistribution
+
+
+class _JointFeatures(nn.Module):
+    """Stands where SB3 has its `MlpExtractor`: actor and critic both read the joint observation itself."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.latent_dim_pi = self.latent_dim_vf = size
+
+    def forward(self, features: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        return features, features
+
+    def forward_actor(self, features: th.Tensor) -> th.Tensor:
+        return features
+
+    def forward_critic(self, features: th.Tensor) -> th.Tensor:
+        return features
+
+
+class _SummedValue(nn.Module):
+    """The value of the team: the sum of its components' values, [B, N] -> [B, 1]."""
+
+    def __init__(self, net: TeamNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x_BI: th.Tensor) -> th.Tensor:
+        values: th.Tensor = self.net(x_BI).sum(dim=1, keepdim=True)
+        return values
+
+
+class TeamPolicy(ActorCriticPolicy):
+    """The students of CESMA as one SB3 policy on the joint space, so that whatever trains an SB3 policy trains them.
+
+    With `actor_visibility="own"` the actor is one network an agent, each connected to its own agent's observation
+    alone; `"joint"` gives a centralized policy of the same form. Visibility of actor and critic makes, under SB3's
+    PPO, a joint expert (`joint`, `joint`), MAPPO (`own`, `joint`) or independent actors with summed values
+    (`own`, `own`).
+
+    Args:
+        observation_space: `team.observation_space`.
+        action_space: `team.action_space`.
+        lr_schedule: Learning rate by remaining progress (1 to 0), as SB3 gives it.
+        team: The team's spaces.
+        actor_visibility: What each actor component sees.
+        critic_visibility: What each critic component sees.
+        hidden_sizes: Hidden layers of each actor component (the paper's students: 128 and 128, E.2).
+        critic_hidden_sizes: Hidden layers of each critic component; `hidden_sizes` if None.
+        activation_fn: Module class put after each hidden layer.
+        share_parameters: One set of weights for all agents, with a one-hot agent number as further input.
+        log_std_init: Initial log standard deviation of continuous columns.
+        output_scale: Factor on the initial weights of the last actor layer; below 1 starts near uniform actions.
+        **kwargs: Passed to `ActorCriticPolicy` (`optimizer_class`, `optimizer_kwargs`).
+
+    Raises:
+        SpaceError: The spaces given are not the team's.
+
+    Source: section 4.3 and Figure 1.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        *,
+        team: TeamSpaces,
+        actor_visibility: Visibility = "own",
+        critic_visibility: Visibility = "joint",
+        hidden_sizes: Sequence[int] = (128, 128),
+        critic_hidden_sizes: Sequence[int] | None = None,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        share_parameters: bool = False,
+        log_std_init: float = 0.0,
+        output_scale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        for kind, given, wanted in (
+            ("observation", observation_space, team.observation_space),
+            ("action", action_space, team.action_space),
+        ):
+            if given != wanted:
+                raise SpaceError(f"TeamPolicy: {kind} space {given} is not the team's, which is {wanted}")
+        # Set before nn.Module.__init__ has run: plain values only, no modules.
+        self.team = team
+        self.actor_visibility: Visibility = actor_visibility
+        self.critic_visibility: Visibility = critic_visibility
+        self.hidden_sizes = tuple(hidden_sizes)
+        self.critic_hidden_sizes = tuple(critic_hidden_sizes) if critic_hidden_sizes is not None else None
+        self.share_parameters = share_parameters
+        self.output_scale = output_scale
+        # SB3 makes a distribution of its own from the action space in its constructor; `_build` replaces it.
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            activation_fn=activation_fn,
+            log_std_init=log_std_init,
+            ortho_init=False,
+            **kwargs,
+        )
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        self.mlp_extractor = _JointFeatures(self.features_dim)  # type: ignore[assignment]  # same interface
+        self.head = ActionHead(self.team.column_categories)
+        self.action_dist = TeamDistribution(self.head)
+        network = partial(actor_net, self.team, activation=self.activation_fn, share_parameters=self.share_parameters)
+        self.action_net = network(self.actor_visibility, hidden_sizes=self.hidden_sizes)
+        with th.no_grad():
+            for parameter in self.action_net.layers[-1].parameters():
+                parameter.mul_(self.output_scale)
+        self.log_std = nn.Parameter(th.full((self.head.n_continuous,), float(self.log_std_init)))
+        critic = critic_net(
+            self.team,
+            self.critic_visibility,
+            hidden_sizes=self.critic_hidden_sizes or self.hidden_sizes,
+            activation=self.activation_fn,
+            share_parameters=self.share_parameters,
+        )
+        self.value_net = _SummedValue(critic)  # type: ignore[assignment]  # SB3 declares a Linear
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1.0), **self.optimizer_kwargs)
+
+    def _get_action_dist_from_latent(self, latent_pi: th.Tensor, masks: th.Tensor | None = None) -> TeamDistribution:
+        assert isinstance(self.action_dist, TeamDistribution)
+        return self.action_dist.proba_distribution(self.action_net(latent_pi), self.log_std, masks)
+
+    def outputs(self, observations: th.Tensor) -> th.Tensor:
+        """Network outputs of every action column: joint observations [B, I] float32 -> [B, O] float32."""
+        outputs: th.Tensor = self.action_net(observations)
+        return outputs
+
+    def distribution(self, observations: PyTorchObs, masks: th.Tensor | None = None) -> TeamDistribution:
+        """The joint action distribution.
+
+        Args:
+            observations: Joint observations [B, I] float32.
+            masks: Available categories [B, M] bool, or None.
+        """
+        features = self.extract_features(observations)
+        assert isinstance(features, th.Tensor)
+        return self._get_action_dist_from_latent(features, masks)
+
+    def predict(  # type: ignore[override]  # one argument more, as in sb3-contrib's maskable policies
+        self,
+        observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
+        state: tuple[npt.NDArray[Any], ...] | None = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+        action_masks: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
+        """Joint actions for joint observations, as SB3's `predict`, and available actions only where masks are given.
+
+        Args:
+            observation: [I] or [B, I] float32.
+            state: Unused: these students have no memory.
+            episode_start: Unused.
+            deterministic: The likeliest action in place of a sample.
+            action_masks: Available categories [M] or [B, M] bool, or None.
+
+        Returns:
+            Packed joint actions [A] or [B, A], and `state` as it came.
+        """
+        if action_masks is None:
+            return super().predict(observation, state, episode_start, deterministic)
+        self.set_training_mode(False)
+        tensor, vectorized = self.obs_to_tensor(observation)
+        masks = th.as_tensor(action_masks, device=self.device).reshape(-1, self.head.mask_size)
+        with th.no_grad():
+            actions = self.distribution(tensor, masks).get_actions(deterministic=deterministic).cpu().numpy()
+        if isinstance(self.action_space, spaces.Box):
+            actions = np.clip(actions, self.action_space.low, self.action_space.high)
+        return (actions if vectorized else actions[0]), state
+
+    def agent(self, which: int | str) -> AgentPolicy:
+        """The policy of one agent, alone: it holds this agent's weights and nothing of the others'.
+
+        Args:
+            which: The agent's place in the team or its name.
+
+        Raises:
+            SpaceError: There is no such agent, or the actor is centralized and cannot be taken apart.
+        """
+        if self.actor_visibility != "own":
+            raise SpaceError("TeamPolicy.agent: a `joint` actor sees the whole team and has no agent to take out")
+        index = self.team.agent_index(which)
+        assert isinstance(self.action_net, TeamNet)
+        columns = self.team.action_columns[index]
+        continuous = [c for c, categories in enumerate(self.team.column_categories) if categories == 0]
+        own = [place for place, column in enumerate(continuous) if columns.start <= column < columns.stop]
+        agent = AgentPolicy(self.team.only(index), self.action_net.component(index), self.log_std.detach()[own])
+        return agent.to(self.device)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        data = super()._get_constructor_parameters()
+        for unused in (
+            "net_arch",
+            "use_sde",
+            "squash_output",
+            "full_std",
+            "use_expln",
+            "ortho_init",
+            "features_extractor_class",
+            "features_extractor_kwargs",
+            "normalize_images",
+        ):
+            data.pop(unused, None)
+        data.update(
+            team=self.team,
+            actor_visibility=self.actor_visibility,
+            critic_visibility=self.critic_visibility,
+            hidden_sizes=self.hidden_sizes,
+            critic_hidden_sizes=self.critic_hidden_sizes,
+            share_parameters=self.share_parameters,
+            output_scale=self.output_scale,
+        )
+        return data
