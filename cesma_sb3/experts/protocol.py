@@ -1,0 +1,51 @@
+"""What an expert is: anything that labels joint observations with an action for every agent."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Observations = npt.NDArray[np.float32]
+Masks = npt.NDArray[np.bool_]
+Actions = npt.NDArray[np.int64] | npt.NDArray[np.float32]
+
+
+@runtime_checkable
+class Expert(Protocol):
+    """A centralized controller.
+
+    Source: section 4.1: "any expert architecture that outputs an action that represents the joint-actions of all of
+    the agents may be used".
+    """
+
+    def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
+        """The expert's joint action (hard labels).
+
+        Args:
+            observations: Joint observations [B, observation_size] float32.
+            masks: Available categories [B, mask_size] bool, or None.
+
+        Returns:
+            Packed joint actions [B, n_columns], int64 or float32 (`TeamSpaces.action_dtype`).
+        """
+
+
+@runtime_checkable
+class SoftExpert(Expert, Protocol):
+    """An expert that also has a distribution over each agent's actions."""
+
+    def probabilities(
+        self, observations: Observations, masks: Masks | None = None, *, temperature: float = 1.0
+    ) -> npt.NDArray[np.float32]:
+        """The distribution of each categorical action column (soft labels).
+
+        Args:
+            observations: Joint observations [B, observation_size] float32.
+            masks: Available categories [B, mask_size] bool, or None.
+            temperature: Divides the logits (or values): above 1 is flatter. In (0, inf).
+
+        Returns:
+            [B, mask_size] float32; the categories of each column sum to 1.
+        """
