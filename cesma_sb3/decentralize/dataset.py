@@ -1,0 +1,119 @@
+"""The aggregated dataset: preallocated arrays, a cap, and a stated policy for what happens at the cap."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+
+WhenFull = Literal["drop-oldest", "reservoir"]
+
+
+class Samples(NamedTuple):
+    """Labelled joint observations, as arrays (to be stored) or as tensors (a batch to train on).
+
+    Shapes: S samples.
+    """
+
+    observations: npt.NDArray[np.float32]  # [S, observation_size]
+    labels: npt.NDArray[np.int64] | npt.NDArray[np.float32]  # packed joint actions [S, n_columns]
+    alive: npt.NDArray[np.bool_]  # [S, n_agents]
+    masks: npt.NDArray[np.bool_] | None = None  # available categories [S, mask_size]
+    probabilities: npt.NDArray[np.float32] | None = None  # soft labels [S, mask_size]
+
+
+class Batch(NamedTuple):
+    """`Samples` as tensors."""
+
+    observations: th.Tensor
+    labels: th.Tensor
+    alive: th.Tensor
+    masks: th.Tensor | None = None
+    probabilities: th.Tensor | None = None
+
+
+class AggregatedDataset:
+    """DAgger's dataset, shared by the team.
+
+    Nothing is copied when it grows, nothing touches the disk, and memory is claimed once, by the first sample.
+
+    Args:
+        capacity: Most samples kept.
+        when_full: `drop-oldest`: a new sample replaces the oldest (the last `capacity` are kept).
+            `reservoir`: every sample ever added is kept with the same probability (Vitter, 1985, algorithm R).
+        rng: Draws batches, and what the reservoir replaces.
+
+    Raises:
+        ValueError: `capacity` is below 1.
+
+    Source: section 4.3: "having a shared dataset of trajectories in this way allows us to view (pi_1, ..., pi_M) as
+    a single neural-network with disconnected components".
+    """
+
+    def __init__(
+        self, capacity: int, *, when_full: WhenFull = "drop-oldest", rng: np.random.Generator | None = None
+    ) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity={capacity}: expected at least 1")
+        self.capacity = capacity
+        self.when_full = when_full
+        self.rng = rng if rng is not None else np.random.default_rng()
+        self.n_seen = 0  # samples ever added
+        self._arrays: dict[str, npt.NDArray[np.generic]] = {}
+
+    def __len__(self) -> int:
+        return min(self.n_seen, self.capacity)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory claimed by the arrays, in bytes."""
+        return sum(array.nbytes for array in self._arrays.values())
+
+    def add(self, samples: Samples) -> None:
+        """Adds samples; the arrays are copied.
+
+        Raises:
+            ValueError: The arrays differ in length, or a field that earlier samples had is missing (or new).
+        """
+        fields = {name: array for name, array in samples._asdict().items() if array is not None}
+        count = len(samples.observations)
+        lengths = {name: len(array) for name, array in fields.items()}
+        if set(lengths.values()) != {count}:
+            raise ValueError(f"samples of different lengths: {lengths}")
+        if not self._arrays:
+            self._arrays = {
+                name: np.zeros((self.capacity, *array.shape[1:]), array.dtype) for name, array in fields.items()
+            }
+        if fields.keys() != self._arrays.keys():
+            raise ValueError(f"samples with {sorted(fields)}, but the dataset holds {sorted(self._arrays)}")
+        places, kept = self._places(count)
+        for name, array in fields.items():
+            self._arrays[name][places] = array[kept]
+        self.n_seen += count
+
+    def _places(self, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Where the next `count` samples go, and which of them are kept."""
+        numbers = np.arange(self.n_seen, self.n_seen + count)
+        kept = np.arange(count)
+        if self.when_full == "drop-oldest":
+            kept = kept[-self.capacity :]  # more than fits at once: the newest
+            return numbers[kept] % self.capacity, kept
+        # The i-th sample takes a random place among i + 1; places at or beyond the capacity drop it.
+        drawn = self.rng.integers(0, numbers + 1)
+        places = np.where(numbers < self.capacity, numbers, drawn)
+        stays = places < self.capacity
+        return places[stays], kept[stays]
+
+    def sample(self, batch_size: int, device: th.device | str = "cpu") -> Batch:
+        """A batch drawn uniformly with replacement.
+
+        Raises:
+            ValueError: The dataset is empty.
+        """
+        if not len(self):
+            raise ValueError("the dataset is empty: collect or set demonstrations first")
+        rows = self.rng.integers(0, len(self), size=batch_size)
+        drawn = {name: th.from_numpy(array.take(rows, axis=0)).to(device) for name, array in self._arrays.items()}
+        return Batch(**drawn)

@@ -1,0 +1,134 @@
+"""Returns of a team's policy over many episodes, and the normalised score."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cesma_sb3.experts.protocol import Actions, Expert, Masks, Observations
+from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.joint.vec_env import JointVecEnv
+from cesma_sb3.networks.team_policy import TeamPolicy
+
+Act = Callable[[Observations, Masks | None], Actions]
+"""Joint observations [B, observation_size] and masks to packed joint actions [B, n_columns]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Returns:
+    """What some episodes returned."""
+
+    team: npt.NDArray[np.float64]
+    """Undiscounted team return of each episode, [n_episodes]."""
+    lengths: npt.NDArray[np.int64]
+    """Timesteps of each episode, [n_episodes]."""
+    agents: dict[str, npt.NDArray[np.float64]]
+    """Undiscounted return of each agent, [n_episodes] each."""
+
+    @property
+    def mean(self) -> float:
+        """Mean team return."""
+        return float(self.team.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the team return over episodes (sample standard deviation; 0 for one episode)."""
+        return float(self.team.std(ddof=1)) if len(self.team) > 1 else 0.0
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean team return."""
+        return self.std / len(self.team) ** 0.5
+
+
+def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None = None) -> Returns:
+    """Runs `n_episodes` episodes.
+
+    Every environment runs the same number of them, so that short episodes are not counted more often than long ones
+    (rounded up: a few more than asked for may run; the first `n_episodes`, environment by environment, count).
+
+    Args:
+        act: Who acts.
+        venv: Batched joint environment in the `joint` action view. It is reset first.
+        n_episodes: At least 1.
+        seed: Seeds the environments: policies evaluated with one seed meet the same initial states.
+
+    Raises:
+        ValueError: `n_episodes` is below 1.
+    """
+    if n_episodes < 1:
+        raise ValueError(f"n_episodes={n_episodes}: expected at least 1")
+    quotas = np.full(venv.num_envs, n_episodes // venv.num_envs)
+    quotas[: n_episodes % venv.num_envs] += 1
+    finished: list[list[dict[str, Any]]] = [[] for _ in range(venv.num_envs)]
+    if seed is not None:
+        venv.seed(seed)
+    observations = np.asarray(venv.reset(), dtype=np.float32)
+    remaining = int(quotas.sum())
+    while remaining:
+        actions = act(observations, venv.agent_masks)
+        next_observations, _, dones, infos = venv.step(actions)
+        observations = np.asarray(next_observations, dtype=np.float32)
+        for index in np.flatnonzero(dones):
+            if len(finished[index]) < quotas[index]:
+                finished[index].append(infos[index])
+                remaining -= 1
+    episodes = [info for infos_of_one in finished for info in infos_of_one]
+    return Returns(
+        team=np.array([info["episode"]["r"] for info in episodes], dtype=np.float64),
+        lengths=np.array([info["episode"]["l"] for info in episodes], dtype=np.int64),
+        agents={
+            agent: np.array([info["agent_returns"][agent] for info in episodes], dtype=np.float64)
+            for agent in venv.team.agents
+        },
+    )
+
+
+def normalized(score: float, *, random: float, reference: float) -> float:
+    """(score - random) / (reference - random): 0 is a random team, 1 the reference.
+
+    NaN where the reference is no better than random.
+    """
+    span = reference - random
+    return (score - random) / span if span > 0 else float("nan")
+
+
+def greedy(policy: TeamPolicy) -> Act:
+    """A team that takes its likeliest actions."""
+
+    def act(observations: Observations, masks: Masks | None) -> Actions:
+        return policy.predict(observations, deterministic=True, action_masks=masks)[0]
+
+    return act
+
+
+def expert_act(expert: Expert) -> Act:
+    """A team controlled by its expert."""
+    return expert.labels
+
+
+def random_act(team: TeamSpaces, rng: np.random.Generator) -> Act:
+    """A team that acts uniformly at random among what is available."""
+    low = np.asarray(getattr(team.action_space, "low", 0), dtype=np.float64)
+    high = np.asarray(getattr(team.action_space, "high", 0), dtype=np.float64)
+
+    def act(observations: Observations, masks: Masks | None) -> Actions:
+        batch = len(observations)
+        packed = np.zeros((batch, team.n_columns), dtype=team.action_dtype)
+        start = 0
+        for column, k in enumerate(team.column_categories):
+            if k == 0:
+                packed[:, column] = rng.uniform(low[column], high[column], size=batch)
+                continue
+            keys = rng.random((batch, k))  # the largest key among the available ones: a uniform draw
+            if masks is not None:
+                keys = np.where(masks[:, start : start + k], keys, -1.0)
+            packed[:, column] = keys.argmax(axis=1)
+            start += k
+        return packed
+
+    return act
