@@ -37,7 +37,7 @@ def space_to_json(space: Space) -> dict[str, Any]:
         return {"kind": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": start.tolist(), "dtype": dtype}
     if isinstance(space, spaces.MultiBinary):
         # gymnasium holds MultiBinary(2) and MultiBinary((2,)) for different: kept as it was given.
-        n = int(space.n) if np.ndim(space.n) == 0 else [int(size) for size in np.asarray(space.n)]
+        n: int | list[int] = np.asarray(space.n).tolist()
         return {"kind": "MultiBinary", "n": n}
     if isinstance(space, spaces.Dict):
         members = [[key, space_to_json(member)] for key, member in space.spaces.items()]

@@ -1,0 +1,289 @@
+"""Any PettingZoo `ParallelEnv` as one Gymnasium environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+
+from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, RewardError, SpaceError
+from cesma_sb3.joint.actions import ActionView, make_view
+from cesma_sb3.joint.agent_spaces import Floats
+from cesma_sb3.joint.layout import AgentLayout
+from cesma_sb3.joint.parallel import as_parallel, make_parallel_env
+from cesma_sb3.joint.spaces import Masks, TeamSpaces
+
+__all__ = ["JointEnv", "TeamReward", "as_parallel", "make_parallel_env"]
+
+TeamReward = Literal["shared", "sum", "mean"]
+
+
+class JointEnv(gymnasium.Env[Any, Any]):
+    """A team as a single agent: joint observations, actions of an action view, one reward.
+
+    *Agents that die* keep their slot: their observation is zeros, `info["alive"]` is False, only category 0
+    is left in their mask, and their action is not sent. An agent acts in a step if it was alive before it.
+    It is alive afterwards if it is in `env.agents` with neither flag set. It ends *by truncation* if the
+    environment says truncated and not terminated, else *by termination* (also if it leaves without a word).
+
+    *The episode ends* when nobody is alive. It is `truncated` if one of the agents that acted in its last
+    step ended by truncation, since the team then still had a future, and `terminated` otherwise; never both.
+    Agents that had terminated before do not count. In the last observation the agents whose future was cut
+    off keep their observation (all that acted, if the episode terminated), and `alive` says which slots
+    these are.
+
+    `info` holds `alive` [n_agents] bool; `action_mask` [mask_size] bool where the environment has masks (in
+    its observations, or under `action_mask` in its infos); `agent_infos` where agents have numbers or words
+    in theirs; at the end of an episode `agent_returns`, the sum of each agent's rewards.
+
+    Args:
+        env: A PettingZoo `ParallelEnv` or `AECEnv`.
+        view: The action view, or the name of one: what a single action is.
+        team_reward: `shared`: the one reward that all agents which acted must have got (to 1e-6, relative);
+            `sum` or `mean` over the agents that acted.
+        layouts: What the parts of observations mean, in place of the environment's own `layout(agent)`.
+
+    Raises:
+        SpaceError: The spaces have no joint view, or not this action view.
+        ConfigError: `team_reward` is none of the three.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        view: str | ActionView = "joint",
+        team_reward: TeamReward = "shared",
+        layouts: Mapping[str, AgentLayout] | None = None,
+    ) -> None:
+        if team_reward not in get_args(TeamReward):
+            raise ConfigError(
+                f"team_reward {team_reward!r}: expected one of {', '.join(get_args(TeamReward))}"
+            )
+        self.parallel_env = as_parallel(env)
+        team = TeamSpaces.from_parallel_env(self.parallel_env)
+        if layouts is not None:
+            team = TeamSpaces(team.agents, team.observation_spaces, team.action_spaces, layouts)
+        self.team = team
+        self.view: ActionView = make_view(view, team) if isinstance(view, str) else view
+        if self.view.team != team:
+            raise SpaceError(f"action view {self.view.name!r}: made for another team than {team}")
+        self.team_reward = team_reward
+        self.observation_space = team.observation_space
+        self.action_space = self.view.space
+        self.metadata = dict(getattr(self.parallel_env, "metadata", None) or {})
+        self.render_mode = getattr(self.parallel_env, "render_mode", None)
+        # What the environment calls its agents need not be a string; everything here goes by the string.
+        self._ids = dict(zip(team.agents, self.parallel_env.possible_agents, strict=True))
+        self._has_masks = team.has_masks
+        self._alive = np.zeros(team.n_agents, dtype=bool)
+        self._mask: Masks = np.ones(team.mask_size, dtype=bool)
+        self._returns = np.zeros(team.n_agents)
+        self._step = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Floats, dict[str, Any]]:
+        """Starts an episode.
+
+        Args:
+            seed: Handed to the environment; None lets its own generator go on.
+            options: Handed to the environment.
+
+        Returns:
+            The joint observation [observation_size] float32, and `info`.
+
+        Raises:
+            EnvironmentFault: The environment raised, or what it returned is no observation.
+        """
+        super().reset(seed=seed)
+        self._step = 0
+        self._returns[:] = 0.0
+        extra = {} if options is None else {"options": options}
+        result = self._call(self.parallel_env.reset, seed=seed, **extra)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise self._fault("reset returned no (observations, infos)")
+        observations, infos = result
+        self._alive = self._present()
+        if not self._alive.any():
+            raise self._fault("no agent is alive after reset")
+        observation, visible = self._join(observations, self._alive, self._alive)
+        return observation, self._info(observations, infos or {}, visible)
+
+    def step(self, action: Any) -> tuple[Floats, float, bool, bool, dict[str, Any]]:
+        """One step of everybody who is alive.
+
+        Args:
+            action: An element of `action_space`.
+
+        Returns:
+            The joint observation [observation_size] float32, the team's reward, terminated, truncated,
+            `info`.
+
+        Raises:
+            SpaceError: The action is not of the action space.
+            EnvironmentFault: The environment raised, or what it returned is no transition.
+            RewardError: The reward is to be `shared` and the agents' rewards differ.
+        """
+        if not self._alive.any():
+            raise self._fault("step before reset, or after the end of the episode")
+        masks = self._mask[None] if self._has_masks else None
+        packed = self.view.decode(np.asarray(action)[None], masks)[0]
+        actions = self.team.split_actions(packed)
+        acted = self._alive
+        living = zip(self.team.agents, acted, strict=True)
+        self._step += 1
+        result = self._call(
+            self.parallel_env.step, {self._ids[agent]: actions[agent] for agent, lives in living if lives}
+        )
+        if not isinstance(result, tuple) or len(result) != 5:
+            raise self._fault("step returned no (observations, rewards, terminations, truncations, infos)")
+        observations, rewards, terminations, truncations, infos = result
+
+        terminated, truncated = self._flags(terminations), self._flags(truncations)
+        self._alive = self._present() & ~terminated & ~truncated
+        cut_off = acted & ~self._alive & truncated & ~terminated
+        over = not self._alive.any()
+        by_truncation = over and bool(cut_off.any())
+        shown = self._alive if not over else cut_off if by_truncation else acted
+        reward = self._reward(rewards, acted)
+        observation, visible = self._join(observations, shown, self._alive)
+        info = self._info(observations, infos or {}, visible)
+        if over:
+            info["agent_returns"] = dict(zip(self.team.agents, self._returns.tolist(), strict=True))
+        return observation, reward, over and not by_truncation, by_truncation, info
+
+    def action_masks(self) -> Masks:
+        """Which of the view's actions are available now, as sb3-contrib asks for it: [n] bool."""
+        flags: Masks = self.view.masks(self._mask[None])[0]
+        return flags
+
+    def render(self) -> Any:
+        """What the environment renders, in its own `render_mode`."""
+        return self.parallel_env.render()
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self.parallel_env.close()
+
+    def _call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except CesmaError:
+            raise
+        except Exception as error:
+            reason = (str(error) or "no message").splitlines()[0]
+            raise self._fault(f"raised {type(error).__name__}: {reason}") from error
+
+    def _fault(self, message: str, kind: type[EnvironmentFault] = EnvironmentFault) -> EnvironmentFault:
+        name = self.metadata.get("name") or type(self.parallel_env.unwrapped).__name__
+        return kind(f"{name}, step {self._step}: {message}")
+
+    def _present(self) -> npt.NDArray[np.bool_]:
+        present = set(self.parallel_env.agents)
+        known = np.array([agent in present for agent in self._ids.values()], dtype=bool)
+        if known.sum() < len(present):
+            strangers = sorted(map(str, present - set(self._ids.values())))
+            raise self._fault(f"agents {strangers} are not among its possible_agents")
+        return known
+
+    def _flags(self, flags: Mapping[Any, Any]) -> npt.NDArray[np.bool_]:
+        return np.array([bool(flags.get(agent, False)) for agent in self._ids.values()], dtype=bool)
+
+    def _join(
+        self, observations: Mapping[Any, Any], shown: npt.NDArray[np.bool_], needed: npt.NDArray[np.bool_]
+    ) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """The joint observation of the agents that are `shown`; those `needed` must have one.
+
+        Returns:
+            The joint observation, and which slots hold an observation [n_agents].
+        """
+        visible = shown.copy()
+        joint = np.zeros(self.team.observation_size, dtype=np.float32)
+        for index in np.flatnonzero(shown):
+            agent, where = self.team.agents[index], self.team.observation_slices[index]
+            if self._ids[agent] not in observations:
+                if needed[index]:
+                    raise self._fault(f"{agent} is alive and has no observation")
+                visible[index] = False
+                continue
+            try:
+                joint[where] = self.team.flatten_agent(agent, observations[self._ids[agent]])
+            except (SpaceError, TypeError, ValueError, IndexError, OverflowError) as error:
+                raise self._fault(f"observation of {str(error).splitlines()[0]}") from error
+        if not np.isfinite(joint).all():
+            entry = int((~np.isfinite(joint)).argmax())
+            owner, where = next((i, w) for i, w in enumerate(self.team.observation_slices) if entry < w.stop)
+            raise self._fault(
+                f"observation of {self.team.agents[owner]}: entry {entry - where.start} is {joint[entry]}"
+            )
+        return joint, visible
+
+    def _reward(self, rewards: Mapping[Any, Any], acted: npt.NDArray[np.bool_]) -> float:
+        values: dict[str, float] = {}
+        for index in np.flatnonzero(acted):
+            agent = self.team.agents[index]
+            given = rewards.get(self._ids[agent]) if self._ids[agent] in rewards else None
+            if given is None:
+                if self._alive[index]:
+                    raise self._fault(f"{agent} acted and has no reward")
+                continue  # it left with this step: some environments forget such agents at once
+            number = np.asarray(given)
+            if number.size != 1 or not np.isfinite(number).all():
+                raise self._fault(f"reward of {agent} is {given!r}, expected a finite number")
+            values[agent] = float(number.reshape(()))
+            self._returns[index] += values[agent]
+        if not values:
+            return 0.0
+        if self.team_reward == "shared":
+            return self._shared(values)
+        total = sum(values.values())
+        return float(total / len(values) if self.team_reward == "mean" else total)
+
+    def _shared(self, values: dict[str, float]) -> float:
+        lowest, highest = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
+        scale = max(abs(values[lowest]), abs(values[highest]))
+        if values[highest] - values[lowest] > 1e-6 * scale:
+            message = (
+                f"team_reward 'shared', but {lowest} got {values[lowest]:.6g} and {highest} got "
+                f"{values[highest]:.6g}; use 'sum' or 'mean'"
+            )
+            raise self._fault(message, RewardError)
+        return next(iter(values.values()))
+
+    def _info(
+        self, observations: Mapping[Any, Any], infos: Mapping[Any, Any], visible: npt.NDArray[np.bool_]
+    ) -> dict[str, Any]:
+        info: dict[str, Any] = {"alive": visible}
+        own = {
+            agent: infos[name] for agent, name in self._ids.items() if isinstance(infos.get(name), Mapping)
+        }
+        masks: dict[str, Any] = {}
+        for agent, name in self._ids.items():
+            if isinstance(observations.get(name), Mapping) and "action_mask" in observations[name]:
+                masks[agent] = observations[name]["action_mask"]
+            elif "action_mask" in own.get(agent, ()):
+                masks[agent] = own[agent]["action_mask"]
+        self._has_masks = self._has_masks or bool(masks)
+        try:
+            self._mask = self.team.join_masks(masks, visible)
+        except SpaceError as error:
+            raise self._fault(f"action mask of {error}") from error
+        if self._has_masks:
+            info["action_mask"] = self._mask.copy()
+        plain = {agent: _plain(values) for agent, values in own.items()}
+        if any(plain.values()):
+            info["agent_infos"] = plain
+        return info
+
+
+def _plain(info: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Numbers and words alone: infos are copied at every step, so that arrays have no place in them."""
+    return {
+        key: value
+        for key, value in info.items()
+        if isinstance(value, bool | int | float | str | np.number | np.bool_)
+    }

@@ -1,0 +1,140 @@
+"""From a name in a configuration to a PettingZoo `ParallelEnv`, wrapped by SuperSuit as it asks."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, TypeAlias
+
+from pettingzoo.utils.conversions import aec_to_parallel, turn_based_aec_to_parallel
+from pettingzoo.utils.env import AECEnv, ParallelEnv
+
+from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError
+
+AnyParallelEnv: TypeAlias = ParallelEnv[Any, Any, Any]
+
+
+def as_parallel(env: Any) -> AnyParallelEnv:
+    """Any PettingZoo environment as a `ParallelEnv`, an AEC one through PettingZoo's own conversion.
+
+    An AEC environment that does not call itself parallelizable is taken as a game of turns: every agent
+    gives an action, that of the agent whose turn it is counts.
+
+    Raises:
+        ConfigError: It is no PettingZoo environment.
+    """
+    if isinstance(env, AECEnv):
+        convert = aec_to_parallel if env.metadata.get("is_parallelizable") else turn_based_aec_to_parallel
+        parallel: AnyParallelEnv = convert(env)
+        return parallel
+    if not all(hasattr(env, name) for name in ("reset", "step", "observation_space", "possible_agents")):
+        raise ConfigError(f"{type(env).__name__}: expected a PettingZoo ParallelEnv or AECEnv")
+    if not isinstance(env, ParallelEnv) and not callable(env.observation_space):
+        raise ConfigError(
+            f"{type(env).__name__}: a single-agent environment, expected a PettingZoo ParallelEnv"
+        )
+    checked: AnyParallelEnv = env
+    return checked
+
+
+def make_parallel_env(
+    target: str,
+    kwargs: Mapping[str, Any] | None = None,
+    wrappers: Sequence[Mapping[str, Any]] = (),
+) -> AnyParallelEnv:
+    """Builds an environment from its name.
+
+    Args:
+        target: "package.module:function", "package.module.function", or a module that has `parallel_env` or
+            `env`, such as "pettingzoo.sisl.multiwalker_v9".
+        kwargs: The function's arguments.
+        wrappers: SuperSuit wrappers, applied in this order: {"name": "black_death_v3", ...arguments}.
+
+    Raises:
+        MissingExtraError: A package is not installed; the message says what to install.
+        UnknownNameError: No such module, function or wrapper; the message gives the nearest.
+        ConfigError: Arguments that the function or the wrapper does not take.
+    """
+    build = _find(target)
+    try:
+        env = build(**dict(kwargs or {}))
+    except TypeError as error:
+        raise ConfigError(f"environment {target!r}: {error}") from error
+    except ImportError as error:  # some packages import what they need only when an environment is made
+        raise _missing(target, target.split(":")[0], error) from error
+    for wrapper in wrappers:
+        env = _wrap(env, wrapper)
+    return as_parallel(env)
+
+
+def _find(target: str) -> Callable[..., Any]:
+    module_name, _, attribute = target.partition(":")
+    if not attribute and not _exists(module_name) and "." in module_name:
+        module_name, _, attribute = module_name.rpartition(".")
+    module = _import(target, module_name)
+    if not attribute:
+        attribute = "parallel_env" if hasattr(module, "parallel_env") else "env"
+    found = getattr(module, attribute, None)
+    if found is None:
+        names = [name for name in dir(module) if not name.startswith("_")]
+        raise UnknownNameError.of(f"function of {module_name}", attribute, names)
+    build: Callable[..., Any] = found
+    return build
+
+
+def _exists(module_name: str) -> bool:
+    try:
+        return importlib.util.find_spec(module_name) is not None
+    except ImportError:  # a parent is missing, or is no package
+        return False
+
+
+def _import(target: str, module_name: str) -> ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing, top = str(error.name), module_name.split(".")[0]
+        if missing == top or not module_name.startswith(missing):
+            raise _missing(target, module_name, error) from error
+        parent = importlib.import_module(missing.rpartition(".")[0])
+        names = [found.name for found in pkgutil.iter_modules(getattr(parent, "__path__", []))]
+        raise UnknownNameError.of(
+            f"module of {parent.__name__}", missing.rpartition(".")[2], names
+        ) from error
+    except ImportError as error:
+        raise _missing(target, module_name, error) from error
+
+
+def _missing(target: str, module_name: str, error: ImportError) -> MissingExtraError:
+    """Says what to install: PettingZoo has one extra for each family of environments."""
+    parts = module_name.split(".")
+    package = str(getattr(error, "name", None) or parts[0]).split(".")[0]
+    if parts[0] == "pettingzoo" and len(parts) > 1 and package != "pettingzoo":
+        package = f"pettingzoo[{parts[1]}]"
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return MissingExtraError(f"environment {target!r}: {reason}; try: pip install '{package}'")
+
+
+def _wrap(env: Any, wrapper: Mapping[str, Any]) -> Any:
+    arguments = dict(wrapper)
+    name = str(arguments.pop("name", ""))
+    try:
+        supersuit = importlib.import_module("supersuit")
+    except ImportError as error:
+        raise MissingExtraError(f"wrapper {name!r}: {error}; try: pip install supersuit") from error
+    names = [
+        known
+        for known in dir(supersuit)
+        if re.search(r"_v\d+$", known) and callable(getattr(supersuit, known))
+    ]
+    if name not in names:
+        raise UnknownNameError.of("SuperSuit wrapper", name, names)
+    try:
+        return getattr(supersuit, name)(env, **arguments)
+    except (TypeError, AssertionError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"wrapper {name!r}: {reason}") from error

@@ -1,0 +1,271 @@
+"""Many joint environments as one SB3 `VecEnv`: the interface that every room after this one sees."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
+
+from cesma_sb3.errors import ConfigError, EnvironmentFault
+from cesma_sb3.joint.actions import ActionView
+from cesma_sb3.joint.env import TeamReward
+from cesma_sb3.joint.spaces import Masks, TeamSpaces
+from cesma_sb3.joint.workers import GroupHandle, Info, LocalGroup, Recipe, RemoteGroup, Transition
+
+Floats = npt.NDArray[np.float32]
+
+
+class JointVecEnv(VecEnv):
+    """An SB3 `VecEnv` over (`team.observation_space`, `view.space`).
+
+    `step` takes actions of the view, and decodes them itself. When an episode ends its environment is reset
+    in the same step; the info of that step then holds `terminal_observation`, `TimeLimit.truncated`,
+    `agent_returns` (each agent's sum of rewards) and `episode` (as SB3's `VecMonitor`: `r` the team's
+    return, `l` steps, `t` seconds).
+    """
+
+    team: TeamSpaces
+    view: ActionView
+
+    @property
+    @abstractmethod
+    def alive(self) -> npt.NDArray[np.bool_]:
+        """Who is alive in the observations last returned, [n_envs, n_agents]."""
+
+    @property
+    @abstractmethod
+    def agent_masks(self) -> Masks | None:
+        """Joint masks of the observations last returned, [n_envs, mask_size]; None if there are none."""
+
+    def action_masks(self) -> Masks:
+        """The view's available actions now, [n_envs, n]."""
+        masks = self.agent_masks
+        if masks is None:
+            masks = np.stack([self.team.join_masks({}, alive) for alive in self.alive])
+        return self.view.masks(masks)
+
+
+class ProcessJointVecEnv(JointVecEnv):
+    """Joint environments stepped one after the other, here or spread over processes. See `joint_vec_env`."""
+
+    def __init__(self, groups: Sequence[GroupHandle]) -> None:
+        self._groups = list(groups)
+        self._closed = False
+        self._waiting = False
+        # Environment -> its group, and its place there.
+        self._places = [(group, place) for group in self._groups for place in range(len(group.indices))]
+        try:
+            self.team, self.view, self._render_mode = self._ask_all("describe")[0]
+        except BaseException:
+            self.close()
+            raise
+        n_envs = len(self._places)
+        self._alive = np.ones((n_envs, self.team.n_agents), dtype=bool)
+        self._masks: Masks | None = None
+        self._returns = np.zeros(n_envs)
+        self._lengths = np.zeros(n_envs, dtype=np.int64)
+        self._start = time.time()
+        self.reset_infos: list[Info] = [{} for _ in range(n_envs)]
+        super().__init__(n_envs, self.team.observation_space, self.view.space)
+
+    @property
+    def alive(self) -> npt.NDArray[np.bool_]:
+        """See `JointVecEnv.alive`."""
+        return self._alive
+
+    @property
+    def agent_masks(self) -> Masks | None:
+        """See `JointVecEnv.agent_masks`."""
+        return self._masks
+
+    def reset(self) -> Floats:
+        """Starts an episode everywhere, seeded by `seed` the first time; the generators then go on.
+
+        Returns:
+            Joint observations [n_envs, observation_size] float32.
+
+        Raises:
+            EnvironmentFault: An environment raised, died, or returned something that is no observation.
+        """
+        for group, where in self._parts():
+            group.send("reset", self._seeds[where], self._options[where])
+        results = self._receive_all()
+        self._reset_seeds()
+        self._reset_options()
+        self._returns[:] = 0.0
+        self._lengths[:] = 0
+        self.reset_infos = [info for _, infos in results for info in infos]
+        self._remember(self.reset_infos)
+        return np.concatenate([observations for observations, _ in results])
+
+    def step_async(self, actions: npt.NDArray[Any]) -> None:
+        """Sends actions [n_envs, ...] of the view."""
+        if len(actions) != self.num_envs:
+            raise EnvironmentFault(f"{len(actions)} actions for {self.num_envs} environments")
+        for group, where in self._parts():
+            group.send("step", actions[where])
+        self._waiting = True
+
+    def step_wait(self) -> tuple[Floats, Floats, npt.NDArray[np.bool_], list[Info]]:
+        """Receives what came of the actions.
+
+        Returns:
+            Joint observations [n_envs, observation_size] float32, team rewards [n_envs] float32, dones
+            [n_envs] bool, and infos.
+
+        Raises:
+            EnvironmentFault: An environment raised, died, or returned something that is no transition.
+            RewardError: Rewards that should be shared differ.
+        """
+        results: list[Transition] = self._receive_all()
+        self._waiting = False
+        rewards = np.concatenate([result.rewards for result in results])
+        dones = np.concatenate([result.dones for result in results])
+        infos = [info for result in results for info in result.infos]
+        reset_infos = [info for result in results for info in result.reset_infos]
+        self._returns += rewards
+        self._lengths += 1
+        for index in np.flatnonzero(dones):
+            infos[index]["episode"] = {
+                "r": float(self._returns[index]),
+                "l": int(self._lengths[index]),
+                "t": round(time.time() - self._start, 6),
+            }
+            self.reset_infos[index] = reset_infos[index] or {}
+        self._returns[dones] = 0.0
+        self._lengths[dones] = 0
+        # Where an episode ended the observation is the next one's first, and so are the flags that go with
+        # it.
+        self._remember([reset or info for info, reset in zip(infos, reset_infos, strict=True)])
+        observations = np.concatenate([result.observations for result in results])
+        return observations, rewards.astype(np.float32), dones, infos
+
+    def _remember(self, infos: Sequence[Info]) -> None:
+        self._alive = np.stack([info["alive"] for info in infos])
+        masks = [info.get("action_mask") for info in infos]
+        if self._masks is not None or any(mask is not None for mask in masks):
+            everything = np.ones(self.team.mask_size, dtype=bool)
+            self._masks = np.stack([everything if mask is None else mask for mask in masks])
+
+    def close(self) -> None:
+        """Closes the environments and ends their processes."""
+        if not self._closed:
+            self._closed = True
+            for group in self._groups:
+                group.close()
+
+    def get_images(self) -> Sequence[Any]:
+        """A picture [height, width, 3] uint8 of each environment, or None in another render mode."""
+        if self._render_mode != "rgb_array":
+            return [None] * self.num_envs
+        images: list[Any] = [image for images in self._ask_all("images") for image in images]
+        return images
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """An attribute of each environment."""
+        if attr_name == "render_mode":
+            return [self._render_mode for _ in self._get_indices(indices)]
+        if (
+            attr_name == "action_masks"
+        ):  # sb3-contrib asks whether it exists; a method need not travel for that
+            return [self.action_masks for _ in self._get_indices(indices)]
+        return self._ask_some(indices, "get", attr_name)
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Sets an attribute of each joint environment."""
+        self._ask_some(indices, "set", attr_name, value)
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Calls a method of each environment."""
+        if method_name == "action_masks":
+            masks = self.action_masks()
+            return [masks[index] for index in self._get_indices(indices)]
+        return self._ask_some(indices, "call", method_name, method_args, method_kwargs)
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
+        """True for SB3's `Monitor`, whose statistics are kept here."""
+        return [issubclass(wrapper_class, Monitor) for _ in self._get_indices(indices)]
+
+    def _parts(self) -> list[tuple[GroupHandle, slice]]:
+        return [(group, slice(group.indices[0], group.indices[-1] + 1)) for group in self._groups]
+
+    def _ask_all(self, command: str, *args: Any) -> list[Any]:
+        for group in self._groups:
+            group.send(command, *args)
+        return self._receive_all()
+
+    def _ask_some(self, indices: VecEnvIndices, command: str, *args: Any) -> list[Any]:
+        results = []
+        for index in self._get_indices(indices):
+            group, place = self._places[index]
+            group.send(command, place, *args)
+            results.append(group.receive())
+        return results
+
+    def _receive_all(self) -> list[Any]:
+        """One result of each group; all are received before an error is raised, so that none is left over."""
+        results, errors = [], []
+        for group in self._groups:
+            try:
+                results.append(group.receive())
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return results
+
+
+def joint_vec_env(
+    make_env: Callable[[], Any],
+    n_envs: int = 1,
+    *,
+    seed: int | None = None,
+    processes: int | bool = 0,
+    view: str | ActionView = "joint",
+    team_reward: TeamReward = "shared",
+    start_method: str | None = None,
+) -> ProcessJointVecEnv:
+    """Many environments as one.
+
+    Args:
+        make_env: Makes one PettingZoo environment; it is called once for each, in its process.
+        n_envs: How many, at least 1.
+        seed: The first reset of environment i is seeded with seed + i, and its own generator then goes on.
+        processes: 0 or False: all in this process. A number: as many processes, the environments spread over
+            them. True: one process for each environment.
+        view: The action view, or its name.
+        team_reward: How rewards become one: see `JointEnv`.
+        start_method: Of `multiprocessing`. By default `forkserver` where it exists, else `spawn`; either
+            needs a script to guard its entry with `if __name__ == "__main__":`.
+
+    Raises:
+        ConfigError: A count below what is possible.
+        SpaceError: The environment's spaces have no joint view, or not this action view.
+        EnvironmentFault: `make_env` raised.
+    """
+    n_processes = (n_envs if processes else 0) if isinstance(processes, bool) else processes
+    if n_envs < 1 or n_processes < 0:
+        raise ConfigError(f"n_envs={n_envs}, processes={processes}: expected at least 1 and at least 0")
+    recipe = Recipe(make_env, view, team_reward)
+    indices = np.array_split(np.arange(n_envs), min(n_processes, n_envs) or 1)
+    groups: list[GroupHandle]
+    if n_processes:
+        default = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        context = multiprocessing.get_context(start_method or default)
+        groups = [RemoteGroup(context, recipe, part.tolist()) for part in indices]
+    else:
+        groups = [LocalGroup(recipe, part.tolist()) for part in indices]
+    env = ProcessJointVecEnv(groups)
+    if seed is not None:
+        env.seed(seed)
+    return env

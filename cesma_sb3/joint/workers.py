@@ -1,0 +1,265 @@
+"""Groups of joint environments, here or in a process of their own.
+
+Both have one interface: send a command, receive its result. A group that raises answers with the error and
+stays usable; a process that died answers with an `EnvironmentFault`. Nothing waits for a process that is
+gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any, NamedTuple, Protocol
+
+import cloudpickle
+import numpy as np
+import numpy.typing as npt
+
+from cesma_sb3.errors import CesmaError, EnvironmentFault
+from cesma_sb3.joint.actions import ActionView
+from cesma_sb3.joint.env import JointEnv, TeamReward
+
+Info = dict[str, Any]
+
+
+class Recipe(NamedTuple):
+    """How to make each environment of a group."""
+
+    make_env: Callable[[], Any]
+    view: str | ActionView
+    team_reward: TeamReward
+
+
+class Transition(NamedTuple):
+    """One step of K environments."""
+
+    observations: npt.NDArray[np.float32]
+    """[K, observation_size]; of the next episode where one ended."""
+    rewards: npt.NDArray[np.float64]
+    """[K]."""
+    dones: npt.NDArray[np.bool_]
+    """[K]."""
+    infos: list[Info]
+    """Of the step, so that at the end of an episode they tell about its last observation."""
+    reset_infos: list[Info | None]
+    """Of the reset after the end of an episode."""
+
+
+class EnvGroup:
+    """Some joint environments, stepped one after the other.
+
+    Args:
+        recipe: How to make them.
+        indices: Their numbers among all environments, for messages.
+    """
+
+    def __init__(self, recipe: Recipe, indices: Sequence[int]) -> None:
+        self.indices = list(indices)
+        self.envs: list[JointEnv] = []
+        for place in range(len(self.indices)):
+            self.envs.append(self._guard(place, self._make, recipe))
+
+    @staticmethod
+    def _make(recipe: Recipe) -> JointEnv:
+        return JointEnv(recipe.make_env(), view=recipe.view, team_reward=recipe.team_reward)
+
+    def _guard(self, place: int, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls the function, and puts the environment's number before what it raises."""
+        where = f"environment {self.indices[place]}"
+        try:
+            return function(*args, **kwargs)
+        except CesmaError as error:
+            raise type(error)(f"{where}: {error}") from error
+        except AttributeError:  # `hasattr` must be able to ask
+            raise
+        except Exception as error:
+            reason = (str(error) or "no message").splitlines()[0]
+            raise EnvironmentFault(f"{where}: {type(error).__name__}: {reason}") from error
+
+    def describe(self) -> tuple[Any, ActionView, str | None]:
+        """The team, the action view and the render mode."""
+        return self.envs[0].team, self.envs[0].view, self.envs[0].render_mode
+
+    def reset(
+        self, seeds: Sequence[int | None], options: Sequence[dict[str, Any] | None]
+    ) -> tuple[npt.NDArray[np.float32], list[Info]]:
+        """Resets all; seeds and options by environment."""
+        results = [
+            self._guard(place, env.reset, seed=seeds[place], options=options[place] or None)
+            for place, env in enumerate(self.envs)
+        ]
+        return np.stack([observation for observation, _ in results]), [info for _, info in results]
+
+    def step(self, actions: Sequence[Any]) -> Transition:
+        """Steps all, and resets those whose episode ended; actions by environment."""
+        rows = [self._step(place, action) for place, action in enumerate(actions)]
+        observations, rewards, dones, infos, reset_infos = zip(*rows, strict=True)
+        return Transition(
+            np.stack(observations),
+            np.array(rewards, dtype=np.float64),
+            np.array(dones, dtype=bool),
+            list(infos),
+            list(reset_infos),
+        )
+
+    def _step(self, place: int, action: Any) -> tuple[Any, float, bool, Info, Info | None]:
+        env = self.envs[place]
+        observation, reward, terminated, truncated, info = self._guard(place, env.step, action)
+        info["TimeLimit.truncated"] = truncated
+        if not (terminated or truncated):
+            return observation, reward, False, info, None
+        info["terminal_observation"] = observation
+        observation, reset_info = self._guard(place, env.reset)
+        return observation, reward, True, info, reset_info
+
+    def get(self, place: int, name: str) -> Any:
+        """An attribute of one environment, or of the PettingZoo environment in it."""
+        env = self.envs[place]
+        return getattr(env, name) if hasattr(env, name) else getattr(env.parallel_env, name)
+
+    def set(self, place: int, name: str, value: Any) -> None:
+        """Sets an attribute of one environment."""
+        setattr(self.envs[place], name, value)
+
+    def call(self, place: int, name: str, args: Any, kwargs: Any) -> Any:
+        """Calls a method of one environment, or of the PettingZoo environment in it."""
+        return self._guard(place, self.get(place, name), *args, **kwargs)
+
+    def images(self) -> list[Any]:
+        """What each environment renders."""
+        return [self._guard(place, env.render) for place, env in enumerate(self.envs)]
+
+    def close(self) -> None:
+        """Closes all."""
+        for env in self.envs:
+            env.close()
+        self.envs = []
+
+
+class GroupHandle(Protocol):
+    """A group, wherever it lives."""
+
+    indices: list[int]
+
+    def send(self, command: str, *args: Any) -> None:
+        """Asks for a method of `EnvGroup`."""
+
+    def receive(self) -> Any:
+        """The result of the oldest command, or what it raised."""
+
+    def close(self) -> None:
+        """Closes the environments."""
+
+
+class LocalGroup:
+    """A group in this process: a command runs when its result is asked for."""
+
+    def __init__(self, recipe: Recipe, indices: Sequence[int]) -> None:
+        self.indices = list(indices)
+        self._group = EnvGroup(recipe, indices)
+        self._pending: list[tuple[str, tuple[Any, ...]]] = []
+
+    def send(self, command: str, *args: Any) -> None:
+        """See `GroupHandle.send`."""
+        self._pending.append((command, args))
+
+    def receive(self) -> Any:
+        """See `GroupHandle.receive`."""
+        command, args = self._pending.pop(0)
+        return getattr(self._group, command)(*args)
+
+    def close(self) -> None:
+        """See `GroupHandle.close`."""
+        self._group.close()
+
+
+class RemoteGroup:
+    """A group in a process of its own.
+
+    Args:
+        context: A `multiprocessing` context; its start method should be `forkserver` or `spawn`, since a
+            forked copy of a process with threads (PyTorch has them) may hang.
+        recipe: Pickled by value with cloudpickle, so that lambdas and functions of `__main__` travel.
+        indices: The environments' numbers among all.
+    """
+
+    def __init__(self, context: Any, recipe: Recipe, indices: Sequence[int]) -> None:
+        self.indices = list(indices)
+        self._connection, theirs = context.Pipe()
+        payload = cloudpickle.dumps((recipe, self.indices))
+        self._process = context.Process(target=serve, args=(theirs, payload), daemon=True)
+        self._process.start()
+        theirs.close()  # or its end would never be noticed
+
+    def send(self, command: str, *args: Any) -> None:
+        """See `GroupHandle.send`."""
+        with contextlib.suppress(OSError):  # a process that is gone is reported when the result is asked for
+            self._connection.send((command, args))
+
+    def receive(self) -> Any:
+        """See `GroupHandle.receive`."""
+        try:
+            wait([self._connection, self._process.sentinel])
+            if not self._connection.poll():
+                raise EOFError
+            outcome, *content = self._connection.recv()
+        except (EOFError, OSError):
+            self._process.join(timeout=1)
+            names = (
+                f"{self.indices[0]}" if len(self.indices) == 1 else f"{self.indices[0]} to {self.indices[-1]}"
+            )
+            raise EnvironmentFault(
+                f"environment {names}: its process died (exit code {self._process.exitcode})"
+            ) from None
+        if outcome == "raised":
+            kind, message, details = content
+            raise kind(message) from RuntimeError(f"in the environment's process:\n{details}")
+        return content[0]
+
+    def close(self) -> None:
+        """See `GroupHandle.close`. A process that does not end within some seconds is ended."""
+        self.send("close")
+        self._process.join(timeout=5)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._connection.close()
+
+
+def serve(connection: Connection, payload: bytes) -> None:
+    """The loop of a worker process: one thread for PyTorch, and every command gets an answer."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # counts for what is not imported yet
+    group: EnvGroup | None = None
+    fault: tuple[Any, ...] | None = None
+    try:
+        group = EnvGroup(*cloudpickle.loads(payload))
+    except Exception as error:
+        fault = _raised(error)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+        while True:
+            command, args = connection.recv()
+            if command == "close":
+                break
+            connection.send(fault or _answer(group, command, args))
+    if group is not None:
+        group.close()
+    connection.close()
+
+
+def _answer(group: EnvGroup | None, command: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    try:
+        return ("returned", getattr(group, command)(*args))
+    except Exception as error:
+        return _raised(error)
+
+
+def _raised(error: Exception) -> tuple[Any, ...]:
+    # Only our own kinds and AttributeError are sure to be made again from a message.
+    kind = type(error) if isinstance(error, CesmaError | AttributeError) else EnvironmentFault
+    return ("raised", kind, str(error), traceback.format_exc())

@@ -1,0 +1,246 @@
+"""Small PettingZoo environments with what real ones do: masks, deaths, mixed actions, late truncation, faults."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from pettingzoo.utils.env import ParallelEnv
+
+
+class SmallEnv(ParallelEnv):
+    """Base: spaces by function, a generator of its own that a seed starts anew."""
+
+    metadata = {"name": "small", "render_modes": ["rgb_array"]}  # noqa: RUF012 - as PettingZoo has it
+
+    def __init__(self, agents: list[Any], render_mode: str | None = None) -> None:
+        self.possible_agents = agents
+        self.agents: list[Any] = []
+        self.render_mode = render_mode
+        self.rng = np.random.default_rng()
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self.agents = list(self.possible_agents)
+        self.t = 0
+        self.begin()
+        return {agent: self.observe(agent) for agent in self.agents}, {agent: {} for agent in self.agents}
+
+    def begin(self) -> None:
+        """What a new episode draws."""
+
+    def observe(self, agent: Any) -> Any:
+        raise NotImplementedError
+
+    def render(self) -> np.ndarray:
+        return np.full((4, 6, 3), self.t, dtype=np.uint8)
+
+    def close(self) -> None:
+        pass
+
+
+class MatchingGame(SmallEnv):
+    """Each agent sees the cue of the next one, one-hot; all get 1 for everybody who plays its own agent's seen cue.
+
+    Solved by reading one's own observation: a team return of `n_agents * length`.
+    """
+
+    def __init__(self, n_agents: int = 2, n_cues: int = 3, length: int = 4, render_mode: str | None = None) -> None:
+        super().__init__([f"player_{i}" for i in range(n_agents)], render_mode)
+        self.n_cues, self.length = n_cues, length
+
+    def observation_space(self, agent: str) -> spaces.Space:
+        return spaces.Box(0.0, 1.0, (self.n_cues,), np.float32)
+
+    def action_space(self, agent: str) -> spaces.Space:
+        return spaces.Discrete(self.n_cues)
+
+    def begin(self) -> None:
+        self.cues = {agent: int(self.rng.integers(self.n_cues)) for agent in self.possible_agents}
+
+    def observe(self, agent: str) -> np.ndarray:
+        return np.eye(self.n_cues, dtype=np.float32)[self.cues[agent]]
+
+    def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
+        assert set(actions) == set(self.agents)
+        reward = np.float64(sum(actions[agent] == self.cues[agent] for agent in self.agents))
+        self.t += 1
+        self.begin()
+        over = self.t >= self.length
+        result = (
+            {agent: self.observe(agent) for agent in self.agents},
+            dict.fromkeys(self.agents, reward),
+            dict.fromkeys(self.agents, False),
+            dict.fromkeys(self.agents, over),
+            {},
+        )
+        if over:
+            self.agents = []
+        return result
+
+
+class MortalEnv(SmallEnv):
+    """Agents with masks (in observations, or in infos) that die one after the other and vanish from the dicts.
+
+    Agent i dies after its own number of steps (`deaths[i]`; None: never); everybody left is truncated at `length`.
+    A category is masked when the shared counter says so. An unavailable action raises. Rewards differ by agent.
+    """
+
+    def __init__(
+        self,
+        deaths: tuple[int | None, ...] = (2, 3, None),
+        length: int = 5,
+        masks: str | None = "observation",
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__([f"mortal_{i}" for i in range(len(deaths))], render_mode)
+        self.deaths, self.length, self.masks = deaths, length, masks
+        self.metadata = {"name": "mortal", "render_modes": ["rgb_array"]}
+
+    def n_actions(self, agent: str) -> int:
+        return 3 + self.possible_agents.index(agent) % 2
+
+    def observation_space(self, agent: str) -> spaces.Space:
+        box = spaces.Box(-10.0, 10.0, (2,), np.float64)
+        if self.masks == "observation":
+            return spaces.Dict({"observation": box, "action_mask": spaces.MultiBinary(self.n_actions(agent))})
+        return box
+
+    def action_space(self, agent: str) -> spaces.Space:
+        return spaces.Discrete(self.n_actions(agent))
+
+    def mask(self, agent: str) -> np.ndarray:
+        mask = np.ones(self.n_actions(agent), dtype=np.int8)
+        mask[(self.t + self.possible_agents.index(agent)) % len(mask)] = 0
+        return mask
+
+    def observe(self, agent: str) -> Any:
+        values = np.array([self.possible_agents.index(agent) + 1.0, self.t])
+        if self.masks == "observation":
+            return {"observation": values, "action_mask": self.mask(agent)}
+        return values
+
+    def infos(self) -> dict[str, dict[str, Any]]:
+        return {a: {"action_mask": self.mask(a), "t": self.t} for a in self.agents} if self.masks == "info" else {}
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        observations, _ = super().reset(seed, options)
+        return observations, self.infos()
+
+    def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
+        if set(actions) != set(self.agents):
+            raise ValueError(f"actions of {sorted(actions)}, alive are {sorted(self.agents)}")
+        for agent, action in actions.items():
+            if self.masks and not self.mask(agent)[action]:
+                raise ValueError(f"{agent}: action {action} is not available")
+        self.t += 1
+        rewards = {a: np.float32(action + self.possible_agents.index(a)) for a, action in actions.items()}
+        terminations = {a: self.deaths[self.possible_agents.index(a)] == self.t for a in self.agents}
+        truncations = {a: self.t >= self.length and not terminations[a] for a in self.agents}
+        observations = {a: self.observe(a) for a in self.agents}
+        infos = self.infos()
+        self.agents = [a for a in self.agents if not terminations[a] and not truncations[a]]
+        return observations, rewards, terminations, truncations, infos
+
+
+class MixedEnv(SmallEnv):
+    """Every kind of observation and action space, one an agent; agents are numbers, not names. Rewards are shared."""
+
+    SPACES = (
+        (spaces.Box(-1.0, 1.0, (2, 3), np.float64), spaces.Discrete(3, start=1)),
+        (spaces.Discrete(4), spaces.MultiDiscrete([2, 3])),
+        (spaces.MultiDiscrete([2, 2]), spaces.MultiBinary(2)),
+        (
+            spaces.Dict({"b": spaces.Box(0, 255, (2, 2, 1), np.uint8), "a": spaces.Discrete(2)}),
+            spaces.Box(-2.0, np.array([3.0, 1.0], dtype=np.float32), (2,), np.float32),
+        ),
+    )
+
+    def __init__(self, which: tuple[int, ...] = (0, 1, 2, 3), length: int = 6) -> None:
+        super().__init__(list(which))
+        self.length = length
+        for agent in which:
+            for space in self.SPACES[agent]:
+                space.seed(agent)
+
+    def observation_space(self, agent: int) -> spaces.Space:
+        return self.SPACES[agent][0]
+
+    def action_space(self, agent: int) -> spaces.Space:
+        return self.SPACES[agent][1]
+
+    def observe(self, agent: int) -> Any:
+        return self.SPACES[agent][0].sample()
+
+    def step(self, actions: dict[int, Any]) -> tuple[dict, dict, dict, dict, dict]:
+        for agent in self.agents:
+            assert self.SPACES[agent][1].contains(actions[agent]), (agent, actions[agent])
+        self.t += 1
+        over = self.t >= self.length
+        agents, self.agents = self.agents, [] if over else self.agents
+        return (
+            {agent: self.observe(agent) for agent in agents},
+            dict.fromkeys(agents, 0.5),
+            dict.fromkeys(agents, over),
+            dict.fromkeys(agents, False),
+            {agent: {} for agent in agents},
+        )
+
+
+class ReachEnv(SmallEnv):
+    """Continuous: each agent's reward is minus the distance between its action and the number that it sees."""
+
+    def __init__(self, n_agents: int = 2, length: int = 5) -> None:
+        super().__init__([f"arm_{i}" for i in range(n_agents)])
+        self.length = length
+
+    def observation_space(self, agent: str) -> spaces.Space:
+        return spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def action_space(self, agent: str) -> spaces.Space:
+        return spaces.Box(-2.0, 2.0, (1,), np.float32)
+
+    def begin(self) -> None:
+        self.goals = {a: self.rng.uniform(-1, 1, size=1).astype(np.float32) for a in self.possible_agents}
+
+    def observe(self, agent: str) -> np.ndarray:
+        return self.goals[agent]
+
+    def step(self, actions: dict[str, np.ndarray]) -> tuple[dict, dict, dict, dict, dict]:
+        rewards = {a: -abs(float(actions[a][0] - self.goals[a][0])) for a in self.agents}
+        self.t += 1
+        self.begin()
+        over = self.t >= self.length
+        agents, self.agents = self.agents, [] if over else self.agents
+        observations = {a: self.observe(a) for a in agents}
+        return observations, rewards, dict.fromkeys(agents, False), dict.fromkeys(agents, over), {}
+
+
+class FaultyEnv(MatchingGame):
+    """Does one thing wrong at step `at`: `raise`, `nan`, `nan-reward`, `shape`, `vanish`, `stranger`, `die`."""
+
+    def __init__(self, fault: str, at: int = 2) -> None:
+        super().__init__(length=10)
+        self.fault, self.at = fault, at
+
+    def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
+        observations, rewards, terminations, truncations, infos = super().step(actions)
+        if self.t == self.at:
+            if self.fault == "raise":
+                raise RuntimeError("the physics exploded\nin several lines")
+            if self.fault == "die":
+                os._exit(3)
+            if self.fault == "nan":
+                observations["player_1"] = np.array([0.0, np.nan, 0.0])
+            elif self.fault == "nan-reward":
+                rewards["player_1"] = float("nan")
+            elif self.fault == "shape":
+                observations["player_1"] = np.zeros(5)
+            elif self.fault == "vanish":
+                del observations["player_1"]
+            elif self.fault == "stranger":
+                self.agents = [*self.agents, "nobody"]
+        return observations, rewards, terminations, truncations, infos
