@@ -12,8 +12,9 @@ from cesma_sb3.errors import UnknownNameError
 def mpe2_module(name: str) -> ModuleType:
     """A module of mpe2.
 
-    mpe2 1.0 says that PettingZoo 1.24.3 is enough, but asks it for `AgentSelector`, a name that came with 1.25;
-    until then the same class was called `agent_selector`. Where only the old name exists, the new one is added.
+    mpe2 1.0 says that PettingZoo 1.24.3 is enough, but asks it for `AgentSelector`, a name that came with
+    1.25; until then the same class was called `agent_selector`. Where only the old name exists, the new one
+    is added.
 
     Args:
         name: An environment, for instance "simple_spread_v3".

@@ -1,6 +1,7 @@
 """The batched world against mpe2, step by step: positions, observations and rewards equal to 1e-6.
 
-mpe2 1.0 and 1.1 have the same physics (their sources differ in types and rendering), so the same tests hold for both.
+mpe2 1.0 and 1.1 have the same physics (their sources differ in types and rendering), so the same tests hold
+for both.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def test_local_ratio_and_spaces_equal_mpe2() -> None:
         assert team.observation_spaces[agent] == reference.observation_space(agent)
         assert team.action_spaces[agent] == reference.action_space(agent)
     continuous = simple_spread_v3.parallel_env(N=3, continuous_actions=True)
-    assert Spread(3, continuous_actions=True).team().action_spaces["agent_1"] == continuous.action_space("agent_1")
+    ours = Spread(3, continuous_actions=True).team()
+    assert ours.action_spaces["agent_1"] == continuous.action_space("agent_1")
 
     world = crowd(scenario, 1, np.random.default_rng(0), 0.2)
     give_state(reference.unwrapped.world, world.get_state(), 0)

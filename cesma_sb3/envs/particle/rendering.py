@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,47 +85,89 @@ class Renderer:
             self._window = self._clock = None
 
     def _draw(self, world: World, index: int, caption: str) -> Any:
-        pygame = _pygame()
-        canvas = pygame.Surface((SIZE * OVERSAMPLING, SIZE * OVERSAMPLING))
-        canvas.fill(BACKGROUND)
-        positions = world.positions[:, :, index]
         bodies = (*self.scenario.agents, *self.scenario.landmarks)
-        # The camera stands still and only moves back when somebody leaves the picture.
-        reach = max(float(np.abs(xy).max()) + body.size for body, xy in zip(bodies, positions, strict=True))
-        scale = SIZE * OVERSAMPLING / (2 * max(VIEW, reach * 1.05))
-
-        def pixel(xy: npt.NDArray[np.float64]) -> tuple[float, float]:
-            middle = SIZE * OVERSAMPLING / 2
-            return middle + scale * float(xy[0]), middle - scale * float(xy[1])
-
-        corner = pixel(np.array([-1.0, 1.0]))
-        pygame.draw.rect(canvas, FLOOR, (*corner, 2 * scale, 2 * scale), border_radius=int(0.03 * scale))
-        n_agents = world.n_agents
+        drawn = list(zip(bodies, world.positions[:, :, index], strict=True))
+        agents, landmarks = drawn[: world.n_agents], drawn[world.n_agents :]
         touching = world.collisions()[:, index] > 0
-        for body, xy in zip(bodies[n_agents:], positions[n_agents:], strict=True):
-            _disk(canvas, pixel(xy), body.size * scale, body.color or LANDMARK, opacity=255, edge=None)
-        for number, (body, xy) in enumerate(zip(bodies[:n_agents], positions[:n_agents], strict=True)):
+        # The camera stands still and only moves back when somebody leaves the picture.
+        reach = max(float(np.abs(xy).max()) + body.size for body, xy in drawn)
+        canvas = _Canvas(half_width=max(VIEW, 1.05 * reach))
+
+        for body, xy in landmarks:
+            canvas.disk(xy, body.size, fill=body.color or LANDMARK)
+        for number, (body, xy) in enumerate(agents):
             color = body.color or agent_color(number)
-            edge = TOUCHING if touching[number] else _mix(color, (0, 0, 0), 0.25)
-            _disk(canvas, pixel(xy), body.size * scale, color, opacity=175, edge=edge)
-            _text(
-                canvas,
-                str(number),
-                pixel(xy),
-                height=min(0.13, 1.1 * body.size) * scale,
-                color=(255, 255, 255),
-            )
-        if caption:
-            margin, height = 14 * OVERSAMPLING, 17 * OVERSAMPLING
-            _text(
-                canvas,
-                caption,
-                (margin, SIZE * OVERSAMPLING - margin),
-                height=height,
-                color=INK,
-                centered=False,
-            )
-        return pygame.transform.smoothscale(canvas, (SIZE, SIZE))
+            edge = TOUCHING if touching[number] else _darker(color, 0.25)
+            canvas.disk(xy, body.size, fill=color, edge=edge, opacity=175)
+        # Once more, as rings, so that a landmark is seen under the agent that covers it.
+        for body, xy in landmarks:
+            canvas.disk(xy, body.size, edge=_darker(body.color or LANDMARK, 0.35))
+        for number, (body, xy) in enumerate(agents):
+            canvas.number(xy, number, height=min(0.13, 1.1 * body.size))
+        canvas.caption(caption)
+        return canvas.picture()
+
+
+class _Canvas:
+    """A picture in the world's own units; up is up.
+
+    Args:
+        half_width: What the camera sees on each side of the middle.
+    """
+
+    def __init__(self, half_width: float) -> None:
+        self._pygame = _pygame()
+        self._pixels = SIZE * OVERSAMPLING
+        self._scale = self._pixels / (2 * half_width)
+        self._surface = self._pygame.Surface((self._pixels, self._pixels))
+        self._surface.fill(BACKGROUND)
+        left, top = self._pixel((-1.0, 1.0))
+        floor = (left, top, 2 * self._scale, 2 * self._scale)
+        self._pygame.draw.rect(self._surface, FLOOR, floor, border_radius=int(0.03 * self._scale))
+
+    def disk(
+        self,
+        xy: Sequence[float] | npt.NDArray[np.float64],
+        radius: float,
+        *,
+        fill: Color | None = None,
+        edge: Color | None = None,
+        opacity: int = 255,
+    ) -> None:
+        """A disk, or its edge alone."""
+        radius *= self._scale
+        side = int(2 * radius) + 4
+        # A layer of its own: pygame draws on a picture without mixing colours.
+        layer = self._pygame.Surface((side, side), self._pygame.SRCALPHA)
+        middle = (side / 2, side / 2)
+        if fill is not None:
+            self._pygame.draw.circle(layer, (*fill, opacity), middle, radius)
+        if edge is not None:
+            self._pygame.draw.circle(layer, (*edge, 255), middle, radius, 2 * OVERSAMPLING)
+        x, y = self._pixel(xy)
+        self._surface.blit(layer, (round(x - side / 2), round(y - side / 2)))
+
+    def number(self, xy: npt.NDArray[np.float64], number: int, height: float) -> None:
+        """Digits centred at a place."""
+        text = self._text(str(number), height * self._scale, (255, 255, 255))
+        self._surface.blit(text, text.get_rect(center=self._pixel(xy)))
+
+    def caption(self, text: str) -> None:
+        """A line in the lower left corner."""
+        margin = 14 * OVERSAMPLING
+        line = self._text(text, 17 * OVERSAMPLING, INK)
+        self._surface.blit(line, line.get_rect(bottomleft=(margin, self._pixels - margin)))
+
+    def picture(self) -> Any:
+        """The picture at its final size, a pygame Surface."""
+        return self._pygame.transform.smoothscale(self._surface, (SIZE, SIZE))
+
+    def _text(self, text: str, height: float, color: Color) -> Any:
+        return self._pygame.font.Font(None, max(8, int(height * 1.4))).render(text, True, color)
+
+    def _pixel(self, xy: Sequence[float] | npt.NDArray[np.float64]) -> tuple[float, float]:
+        middle = self._pixels / 2
+        return middle + self._scale * float(xy[0]), middle - self._scale * float(xy[1])
 
 
 def agent_color(number: int) -> Color:
@@ -136,30 +179,8 @@ def agent_color(number: int) -> Color:
     return int(red * 255), int(green * 255), int(blue * 255)
 
 
-def _disk(
-    canvas: Any, center: tuple[float, float], radius: float, color: Color, *, opacity: int, edge: Color | None
-) -> None:
-    pygame = _pygame()
-    side = int(2 * radius) + 4
-    layer = pygame.Surface((side, side), pygame.SRCALPHA)
-    middle = (side / 2, side / 2)
-    pygame.draw.circle(layer, (*color, opacity), middle, radius)
-    if edge is not None:
-        pygame.draw.circle(layer, (*edge, 255), middle, radius, 2 * OVERSAMPLING)
-    canvas.blit(layer, (round(center[0] - side / 2), round(center[1] - side / 2)))
-
-
-def _text(
-    canvas: Any, text: str, at: tuple[float, float], *, height: float, color: Color, centered: bool = True
-) -> None:
-    pygame = _pygame()
-    picture = pygame.font.Font(None, max(8, int(height * 1.4))).render(text, True, color)
-    place = picture.get_rect(center=at) if centered else picture.get_rect(bottomleft=at)
-    canvas.blit(picture, place)
-
-
-def _mix(color: Color, other: Color, share: float) -> Color:
-    red, green, blue = (round((1 - share) * a + share * b) for a, b in zip(color, other, strict=True))
+def _darker(color: Color, share: float) -> Color:
+    red, green, blue = (round((1 - share) * value) for value in color)
     return red, green, blue
 
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-import gymnasium
 import numpy as np
 import numpy.typing as npt
 from stable_baselines3.common.monitor import Monitor
@@ -21,9 +20,9 @@ from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.envs.particle.world import Array, Index, worlds_first
 from cesma_sb3.errors import ConfigError, RewardError, SpaceError, UnknownNameError
 from cesma_sb3.joint.actions import ActionView, make_view
+from cesma_sb3.joint.env import TeamReward
 from cesma_sb3.joint.vec_env import JointVecEnv
 
-TeamReward = Literal["shared", "sum", "mean"]
 Observations = npt.NDArray[np.float32]
 
 
@@ -48,6 +47,7 @@ class ParticleVecEnv(JointVecEnv):
 
     Raises:
         ConfigError: No worlds.
+        SpaceError: The view is another team's.
         RewardError: The agents of this scenario do not share their reward, and nothing says how to add it up.
         UnknownNameError: No such view or team reward.
     """
@@ -68,6 +68,8 @@ class ParticleVecEnv(JointVecEnv):
         self.team_reward = _checked_team_reward(scenario, team_reward)
         self.team = scenario.team()
         self.view = make_view(view, self.team) if isinstance(view, str) else view
+        if self.view.team != self.team:
+            raise SpaceError(f"action view {self.view.name!r}: made for another team than {self.team}")
         self.world = scenario.new_world(n_envs)
         self._render_mode = render_mode
         super().__init__(n_envs, self.team.observation_space, self.view.space)
@@ -209,8 +211,9 @@ class ParticleVecEnv(JointVecEnv):
         self._renderer.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of the scenario, once for each world."""
-        value = self._render_mode if attr_name == "render_mode" else getattr(self.scenario, attr_name)
+        """An attribute of the scenario, or what SB3 asks an environment for, once for each world."""
+        own = {"render_mode": self._render_mode, "action_masks": self.action_masks}
+        value = own[attr_name] if attr_name in own else getattr(self.scenario, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
@@ -228,13 +231,14 @@ class ParticleVecEnv(JointVecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Calls a method of the scenario, once for each world."""
+        """Calls a method of the scenario, once for each world; of `action_masks` each gets its own."""
+        if method_name == "action_masks":
+            masks = self.action_masks()
+            return [masks[index] for index in self._get_indices(indices)]
         method = getattr(self.scenario, method_name)
         return [method(*method_args, **method_kwargs) for _ in self._get_indices(indices)]
 
-    def env_is_wrapped(
-        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
-    ) -> list[bool]:
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
         """No wrappers, but the statistics of a `Monitor`, which is what SB3 looks for."""
         return [issubclass(wrapper_class, Monitor) for _ in self._get_indices(indices)]
 

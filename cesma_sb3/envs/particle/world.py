@@ -31,7 +31,7 @@ DAMPING = 0.25
 CONTACT_FORCE = 100.0
 CONTACT_MARGIN = 1e-3
 # Keeps 0 / 0 away where a body is at rest or two bodies are at the very same place.
-TINY = float(np.finfo(np.float64).tiny)
+TINY = 1e-100
 
 
 @dataclass(frozen=True)
