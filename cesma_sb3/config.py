@@ -69,6 +69,8 @@ class ExpertConfig(_Config):
     """Environments stepped together."""
     total_timesteps: NonNegativeInt
     """Environment timesteps of training; 0 for the scripted expert."""
+    keep: Literal["best", "last"] = "best"
+    """The weights that are decentralized: those measured best on the way, or the last."""
     policy: Text = "MlpPolicy"
     """One of the algorithm's policies, a policy of `cesma_sb3.networks`, or `module:Class`."""
     kwargs: Arguments = {}
@@ -149,6 +151,8 @@ class DaggerConfig(_Config):
     """Who acts while the dataset grows."""
     round_timesteps: PositiveInt = 1_000
     """Environment timesteps in a round of the beta schedule."""
+    keep: Literal["best", "last"] = "best"
+    """The students that a run ends with: those measured best on the way, or the last."""
     stop_after_matches: PositiveInt | None = None
     """End when this many evaluations in a row match the expert; None never ends early."""
     match_tolerance: NonNegativeFloat = 0.0

@@ -86,6 +86,17 @@ def _find(target: str) -> Callable[..., Any]:
     return build
 
 
+def lend_agent_selector() -> None:
+    """Lets mpe2 1.0 run beside PettingZoo 1.24.3.
+
+    mpe2 says that this release is enough, but asks it for `AgentSelector`, a name that came with 1.25; until
+    then the same class was called `agent_selector`. Where only the old name exists, the new one is added.
+    """
+    selectors = importlib.import_module("pettingzoo.utils.agent_selector")
+    if not hasattr(selectors, "AgentSelector"):
+        vars(selectors)["AgentSelector"] = selectors.agent_selector
+
+
 def _exists(module_name: str) -> bool:
     try:
         return importlib.util.find_spec(module_name) is not None
@@ -94,6 +105,8 @@ def _exists(module_name: str) -> bool:
 
 
 def _import(target: str, module_name: str) -> ModuleType:
+    if module_name.split(".")[0] == "mpe2":
+        lend_agent_selector()
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -116,7 +129,9 @@ def _missing(target: str, module_name: str, error: ImportError) -> MissingExtraE
     if parts[0] == "pettingzoo" and len(parts) > 1 and package != "pettingzoo":
         package = f"pettingzoo[{parts[1]}]"
     reason = (str(error) or type(error).__name__).splitlines()[0]
-    return MissingExtraError(f"environment {target!r}: {reason}; try: pip install '{package}'")
+    fits = isinstance(error, ModuleNotFoundError) or error.name is None
+    hint = f"try: pip install '{package}'" if fits else f"the installed {package!r} does not fit"
+    return MissingExtraError(f"environment {target!r}: {reason}; {hint}")
 
 
 def _wrap(env: Any, wrapper: Mapping[str, Any]) -> Any:

@@ -41,9 +41,9 @@ def draw_learning_curves(
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(8.4, 4.6), layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.12)  # type: ignore[union-attr]  # there is one: constrained
+    figure = Figure(figsize=(8.4, 4.6), layout=ConstrainedLayoutEngine(w_pad=0.12), facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     labels = [

@@ -1,0 +1,62 @@
+"""From the values of an experiment to a batched joint environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, make_scenario
+from cesma_sb3.errors import UnknownNameError
+from cesma_sb3.joint.actions import ActionView
+from cesma_sb3.joint.env import TeamReward
+from cesma_sb3.joint.parallel import make_parallel_env
+from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
+
+
+def make_vec_env(
+    target: str,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    wrappers: Sequence[Mapping[str, Any]] = (),
+    team_reward: TeamReward | None = None,
+    processes: int = 0,
+    n_envs: int = 1,
+    seed: int | None = None,
+    view: str | ActionView = "joint",
+) -> JointVecEnv:
+    """Many environments in one joint space: batched where the environment can be, else stepped one by one.
+
+    Args:
+        target: A scenario of `cesma_sb3.envs.particle` (batched), or `package.module:function` of a PettingZoo
+            environment.
+        kwargs: Arguments of the scenario or function.
+        wrappers: SuperSuit wrappers, the innermost first: {"name": "black_death_v3", ...arguments}. A scenario
+            with wrappers is stepped as the PettingZoo environment that it is as well.
+        team_reward: How rewards become one; None is `shared`.
+        processes: Worker processes of environments that are not batched; 0: in this process.
+        n_envs: How many.
+        seed: Of their generators.
+        view: The action view, or its name.
+
+    Raises:
+        ConfigError: A name is unknown (the nearest is given) or an argument is wrong.
+        SpaceError: The environment's spaces have no joint view, or not this action view.
+    """
+    if target in SCENARIOS and not wrappers:
+        scenario = make_scenario(target, **dict(kwargs or {}))
+        return ParticleVecEnv(scenario, n_envs, seed=seed, view=view, team_reward=team_reward)
+    if target in SCENARIOS:
+        kwargs = {"scenario": target, **(kwargs or {})}
+        target = "cesma_sb3.envs.particle:parallel_env"
+    elif "." not in target and ":" not in target:
+        raise UnknownNameError.of("environment", target, SCENARIOS)
+    make = partial(make_parallel_env, target, dict(kwargs or {}), list(wrappers))
+    return joint_vec_env(
+        make, n_envs, seed=seed, processes=processes, view=view, team_reward=team_reward or "shared"
+    )
+
+
+def scripted_bodies(venv: JointVecEnv) -> tuple[Body, ...] | None:
+    """The agents' bodies, for experts that are derived from them; None where the environment has none."""
+    return venv.scenario.agents if isinstance(venv, ParticleVecEnv) else None

@@ -1,0 +1,128 @@
+"""`run`: the page to read first. Each line of it is a room, and data flows from one to the next.
+
+    registry entry -> environment -> joint view -> expert -> labels -> students -> evaluation -> run folder
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cesma_sb3.evaluation import expert_act, greedy
+from cesma_sb3.experts import Expert
+from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.progress import StageProgress
+from cesma_sb3.registry import load_experiment
+from cesma_sb3.results import make_report, save_results
+from cesma_sb3.runs import RunFolder
+from cesma_sb3.stages import Evaluator, decentralize, train_expert
+from cesma_sb3.stored import load_expert, load_students
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """What a run gives."""
+
+    expert: Expert
+    """The centralized controller."""
+    students: TeamPolicy
+    """All decentralized policies as one; `students.agent(i)` is one of them."""
+    report: dict[str, Any]
+    """What `report.json` holds."""
+    run_dir: Path
+    """The run folder."""
+
+
+def run(
+    name: str | Path,
+    *,
+    seed: int | None = None,
+    out: Path | str | None = None,
+    progress: bool = False,
+    **overrides: Any,
+) -> RunResult:
+    """Trains a centralized expert, decentralizes it into one policy for each agent, and measures both.
+
+    Args:
+        name: A registered experiment (`cesma list`), or a YAML file.
+        seed: In place of the experiment's.
+        out: The run folder, new or empty; None: `runs/NAME/<time>-seed<N>` under the current folder.
+        progress: Show a progress bar of each stage on standard error.
+        **overrides: Values in place of the experiment's: nested (`expert={"n_envs": 8}`), or with dotted keys
+            (`**{"expert.n_envs": 8}`).
+
+    Raises:
+        CesmaError: Bad input: one line, before anything is trained.
+
+    Example:
+        >>> result = cesma_sb3.run("spread-3", seed=1)
+        >>> action, _ = result.students.agent(0).predict(own_observation)
+    """
+    experiment = load_experiment(name, overrides if seed is None else {**overrides, "seed": seed})
+    with _recorded(RunFolder.create(experiment, out)) as folder:
+        evaluator = Evaluator(experiment)
+        logs = folder.path / "logs"
+        with StageProgress("expert", experiment.expert.total_timesteps, enabled=progress) as bar:
+            trained = train_expert(experiment, evaluator, logs / "expert", bar.update)
+        with StageProgress("students", experiment.dagger.total_timesteps, enabled=progress) as bar:
+            students = decentralize(experiment, trained, evaluator, logs / "students", bar.update)
+        returns = {
+            "expert": evaluator.final(expert_act(trained.expert)),
+            "students": evaluator.final(greedy(students.policy)),
+            **evaluator.anchors(),
+        }
+        evaluator.close()
+        report = make_report(experiment, returns, trained, students)
+        save_results(folder, experiment, returns, trained, students, report)
+    return RunResult(trained.expert, students.policy, report, folder.path)
+
+
+def evaluate_run(
+    run_dir: Path | str, *, episodes: int | None = None, seed: int | None = None
+) -> dict[str, Any]:
+    """Measures the policies of a run folder again.
+
+    Args:
+        run_dir: A finished run's folder.
+        episodes: Of each policy; None: as many as the experiment says.
+        seed: Of the episodes' initial states; None: the run's, which gives the report's own numbers again.
+
+    Returns:
+        `return`, `normalized`, `std` and `standard_error` by policy, and `episodes`.
+
+    Raises:
+        StorageError: A file of the run is missing or torn.
+        ConfigError: A value is out of its range.
+    """
+    folder = RunFolder.open(run_dir)
+    changes: dict[str, Any] = {} if seed is None else {"seed": seed}
+    if episodes is not None:
+        changes["evaluation.episodes"] = episodes
+    experiment = load_experiment(folder.path / "config.yaml", changes)
+    evaluator = Evaluator(experiment)
+    try:
+        students = load_students(folder)
+        expert = load_expert(folder, evaluator)
+        returns = {
+            "expert": evaluator.final(expert_act(expert)),
+            "students": evaluator.final(greedy(students)),
+            **evaluator.anchors(),
+        }
+    finally:
+        evaluator.close()
+    return make_report(experiment, returns)
+
+
+@contextmanager
+def _recorded(folder: RunFolder) -> Iterator[RunFolder]:
+    """Leaves the reason in the run folder if the run fails."""
+    try:
+        yield folder
+    except BaseException as error:
+        folder.fail(error)
+        raise
+
+

@@ -1,0 +1,45 @@
+"""Reading back what a run trained, without running code from its files."""
+
+from __future__ import annotations
+
+from safetensors.torch import load_file
+
+from cesma_sb3.config import SCRIPTED
+from cesma_sb3.errors import StorageError
+from cesma_sb3.experts import Expert, SB3Expert
+from cesma_sb3.joint.actions import make_view
+from cesma_sb3.networks import TeamPolicy, load_team
+from cesma_sb3.runs import EXPERT, STUDENTS, RunFolder
+from cesma_sb3.stages import Evaluator, joint_env, make_model
+
+
+def load_students(folder: RunFolder) -> TeamPolicy:
+    """The students of a run.
+
+    Raises:
+        StorageError: The run did not get that far, or a file is torn.
+    """
+    return load_team(folder.path / STUDENTS)
+
+
+def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
+    """The expert of a run: built anew from the experiment, then given the weights that were kept.
+
+    Raises:
+        StorageError: The run did not get that far, or a file is torn.
+    """
+    experiment = evaluator.experiment
+    if experiment.expert.algorithm == SCRIPTED:
+        if evaluator.reference is None:
+            raise StorageError(f"{folder.path}: there is no scripted expert for env.id {experiment.env.id!r}")
+        return evaluator.reference
+    venv = joint_env(experiment, 1, experiment.seed, experiment.expert.action_view)
+    path = folder.path / EXPERT / "policy.safetensors"
+    try:
+        model = make_model(experiment, venv, experiment.seed)
+        model.policy.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise StorageError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    finally:
+        venv.close()
+    return SB3Expert(model, venv.team, make_view(experiment.expert.action_view, venv.team))
