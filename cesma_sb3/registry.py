@@ -176,14 +176,13 @@ def _resolve(document: _Document, chain: tuple[str, ...]) -> dict[str, Any]:
     """A file's values on top of those of the experiment that it extends."""
     data = document.read()
     _check_name(document, data)
-    parent_name = data.get("extends")
     if "extends" not in data:
         return {"name": document.name, **data}
     if document.registered and document.name in chain:
         raise ConfigError(f"{document.label}: extends: a circle: {' -> '.join((*chain, document.name))}")
-    documents = _documents()
+    parent_name, documents = str(data["extends"]), _documents()
     if parent_name not in documents:
-        raise ConfigError(f"{document.label}: extends: {unknown('experiment', str(parent_name), documents)}")
+        raise ConfigError(f"{document.label}: extends: {unknown('experiment', parent_name, documents)}")
     parent = _resolve(documents[parent_name], (*chain, document.name) if document.registered else chain)
     inherited = {key: value for key, value in parent.items() if key not in _NOT_INHERITED}
     own = {key: value for key, value in data.items() if key != "extends"}

@@ -21,6 +21,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -85,7 +86,6 @@ class RunFolder:
             "command": command_line() if command is None else command,
             "status": "running",
             "started": _now(),
-            "cesma": versions().get("cesma-sb3", "not installed"),
             "machine": machine(),
             "versions": versions(),
         }
@@ -210,6 +210,7 @@ def command_line() -> str:
     return shlex.join([program, *sys.argv[1:]])
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of Python and of every installed distribution, by name."""
     found = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}

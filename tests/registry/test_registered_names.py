@@ -1,0 +1,56 @@
+"""Every registered name: it loads, it is complete, and its resolved values load again."""
+
+import inspect
+
+import pytest
+
+from cesma_sb3 import algorithms
+from cesma_sb3._yaml import write_mapping
+from cesma_sb3.config import SCRIPTED
+from cesma_sb3.registry import describe_experiments, list_experiments, load_experiment
+
+NAMES = list(list_experiments())
+
+
+def test_the_names_that_are_promised():
+    promised = {"spread-3", "spread-3-hetero", "spread-6", "spread-6-hetero"}
+    assert promised | {f"{name}-scripted" for name in promised} | {"spread-3-dqn", "spread-3-ppo"} <= set(
+        NAMES
+    )
+    assert sorted(NAMES) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_loads(name):
+    experiment = load_experiment(name)
+    assert experiment.name == name
+    assert (experiment.expert.total_timesteps == 0) == (experiment.expert.algorithm == SCRIPTED)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_resolved_values_load_again(name, tmp_path):
+    experiment = load_experiment(name, check_names=False)
+    file = tmp_path / "config.yaml"
+    file.write_text(write_mapping(experiment.to_mapping()))
+    assert load_experiment(file, check_names=False) == experiment
+    assert load_experiment(str(file), check_names=False) == experiment
+
+
+def test_descriptions_differ_and_fit_on_a_line():
+    descriptions = dict(describe_experiments())
+    assert list(descriptions) == NAMES
+    assert len(set(descriptions.values())) == len(NAMES)
+    assert all(0 < len(text) <= 80 for text in descriptions.values())
+
+
+def test_values_of_one_experiment_stand_in_one_place():
+    plain, other = (load_experiment(name, check_names=False) for name in ("spread-3", "spread-3-hetero"))
+    assert other.env.kwargs == {**plain.env.kwargs, "heterogeneous": True}
+    assert (other.expert, other.students, other.dagger) == (plain.expert, plain.students, plain.dagger)
+
+
+@pytest.mark.parametrize("name", ["DQN", "PPO", "TQC", "GumbelSoftmaxDDPG", "stable_baselines3:PPO"])
+def test_algorithms_are_found_by_name(name):
+    found = algorithms.algorithm_class(name)
+    assert found.__name__ == name.rpartition(":")[2]
+    assert "gamma" in inspect.signature(found).parameters

@@ -1,0 +1,130 @@
+"""The run folder: what it holds, what it refuses, and that it reads back."""
+
+import json
+import math
+import platform
+import sys
+
+import numpy as np
+import pytest
+
+from cesma_sb3 import runs
+from cesma_sb3.errors import CesmaError, ConfigError, StorageError
+from cesma_sb3.registry import load_experiment
+from cesma_sb3.runs import RunFolder
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    return load_experiment("spread-3-scripted", {"seed": 7, "dagger.n_envs": 8}, check_names=False)
+
+
+@pytest.fixture
+def run(experiment, tmp_path):
+    return RunFolder.create(experiment, tmp_path / "out", command="cesma run spread-3-scripted --seed 7")
+
+
+def test_what_a_new_folder_holds(run, experiment):
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.yaml", "run.json"]
+    info = json.loads((run.path / "run.json").read_text())
+    assert (info["name"], info["seed"], info["status"]) == ("spread-3-scripted", 7, "running")
+    assert info["command"] == "cesma run spread-3-scripted --seed 7"
+    assert info["versions"]["python"] == platform.python_version()
+    assert info["versions"]["numpy"] == np.__version__
+    assert info["machine"]["cores"] >= 1
+    assert load_experiment(run.path / "config.yaml", check_names=False) == experiment
+
+
+def test_it_reads_back(run, experiment):
+    run.finish({"return": {"expert": np.float32(-15.5)}, "seconds": np.array([1.0, math.nan])})
+    again = RunFolder.open(str(run.path))
+    assert (again.status, again.experiment, again.info) == ("finished", experiment, run.info)
+    assert again.report() == {"return": {"expert": -15.5}, "seconds": [1.0, None]}
+    assert again.info["started"] <= again.info["ended"]
+
+
+def test_a_failure_is_written_on_one_line(run):
+    run.fail(ValueError("two\nlines"))
+    again = RunFolder.open(run.path)
+    assert (again.status, again.info["error"]) == ("failed", "ValueError: two lines")
+    with pytest.raises(StorageError, match=r"incomplete, status 'failed': it has no report\.json"):
+        again.report()
+
+
+def test_runs_never_share_a_folder(experiment, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = [RunFolder.create(experiment).path for _ in range(4)]
+    assert len(set(paths)) == 4
+    assert all(path.parent.as_posix() == "runs/spread-3-scripted" for path in paths)
+    assert all("-seed7" in path.name for path in paths)
+
+
+def test_out_is_a_new_or_an_empty_folder(experiment, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert RunFolder.create(experiment, tmp_path / "empty").path == tmp_path / "empty"
+    with pytest.raises(ConfigError, match="holds something already; expected a new or an empty folder"):
+        RunFolder.create(experiment, tmp_path / "empty")
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigError, match="is a file; expected a new or an empty folder"):
+            RunFolder.create(experiment, out)
+    assert RunFolder.create(experiment, tmp_path / "a" / "b").path.is_dir()
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "", "..", "a\\..\\b", "C:x"])
+def test_names_stay_inside(run, name):
+    with pytest.raises(StorageError, match="expected a name inside the run folder"):
+        run.write_text(name, "x")
+
+
+def test_a_link_does_not_lead_out(run, tmp_path):
+    (run.path / "link").symlink_to(tmp_path)
+    with pytest.raises(StorageError, match="leads out of the run folder"):
+        run.write_text("link/x", "x")
+
+
+def test_tables(run):
+    run.write_csv(
+        "evaluations.csv", [{"stage": "expert", "samples": 0}, {"stage": "students", "return": -1.5}]
+    )
+    text = (run.path / "evaluations.csv").read_text()
+    assert text == "stage,samples,return\nexpert,0,\nstudents,,-1.5\n"
+    run.write_csv("evaluations.csv", [])
+    assert (run.path / "evaluations.csv").read_text() == "\n"
+
+
+def test_folders_and_writers(run):
+    run.write_folder("students", {"team.json": b"{}"})
+    path = run.write_with("expert/model.zip", lambda path: path.write_bytes(b"zip"))
+    assert (run.path / "students" / "team.json").read_bytes() == b"{}"
+    assert path.read_bytes() == b"zip"
+
+
+def test_what_is_no_run_folder(run, tmp_path):
+    def problem_of(path):
+        with pytest.raises(CesmaError) as caught:
+            RunFolder.open(path)
+        assert len(str(caught.value).splitlines()) == 1
+        return str(caught.value)
+
+    assert problem_of(tmp_path / "none") == f"{tmp_path / 'none'}: no such folder"
+    assert problem_of(tmp_path) == f"{tmp_path}: not a run folder: it has no run.json"
+    (run.path / "run.json").write_text('{"name": ')
+    assert "run.json: cannot be read" in problem_of(run.path)
+    (run.path / "run.json").write_text("[]")
+    assert "run.json: expected a JSON object" in problem_of(run.path)
+    (run.path / "config.yaml").unlink()
+    assert "config.yaml: no such file" in problem_of(run.path)
+
+
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (["/venv/bin/cesma", "run", "my file.yaml"], "cesma run 'my file.yaml'"),
+        (["/somewhere/cesma_sb3/__main__.py", "run", "spread-3"], "python -m cesma_sb3 run spread-3"),
+        ([""], "python"),
+    ],
+)
+def test_the_command_can_be_typed_again(argv, command, monkeypatch):
+    monkeypatch.setattr(sys, "argv", argv)
+    assert runs.command_line() == command
