@@ -138,6 +138,14 @@ def test_a_state_that_is_put_back_goes_on_alike_across_resets() -> None:
         np.testing.assert_array_equal(array, other.get_state()[key], err_msg=key)
 
 
+def test_a_state_that_does_not_fit_is_refused() -> None:
+    env = ParticleVecEnv(Spread(3), 4, seed=0)
+    with pytest.raises(UnknownNameError, match="nearest: positions"):
+        env.set_state({"position": np.zeros((4, 3, 2))})
+    with pytest.raises(SpaceError, match=r"landmarks has shape \(1, 3, 2\), expected \(4, 3, 2\)"):
+        env.set_state({"landmarks": np.zeros((1, 3, 2))})
+
+
 def test_nothing_handed_out_is_overwritten_later() -> None:
     env = ParticleVecEnv(Spread(3, max_cycles=3), 4, seed=0)
     kept = [env.reset()]

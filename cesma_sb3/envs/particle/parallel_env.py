@@ -119,7 +119,8 @@ class ParticleParallelEnv(ParallelEnv[str, Observation, Any]):
 
     def state(self) -> Observation:
         """All agents' observations in one array [sum of sizes]."""
-        return self.scenario.observe(self.world)[0]
+        joint: Observation = self.scenario.observe(self.world)[0]
+        return joint
 
     def get_state(self) -> dict[str, npt.NDArray[Any]]:
         """A copy of all that the future depends on: `World.get_state` (B = 1), `steps` [1] and `rng` [6]."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +75,7 @@ class Scenario(ABC):
     def observation_layout(self, index: int) -> ObservationLayout:
         """What the parts of one agent's observation mean."""
 
-    def variables(self, n_worlds: int) -> dict[str, npt.NDArray[np.generic]]:
+    def variables(self, n_worlds: int) -> dict[str, npt.NDArray[Any]]:
         """What else there is to know of each world, in the shape that `World.variables` keeps it."""
         return {}
 

@@ -132,7 +132,9 @@ class Spread(Scenario):
         """[A, B]."""
         to_landmarks = length(world.landmark_positions - world.agent_positions[:, None])
         uncovered = to_landmarks.min(axis=0).sum(axis=0)
+        rewards: Array
         if self.shared_reward:
-            team = -uncovered - world.touching().sum(axis=0)
-            return np.repeat(team[None], world.n_agents, axis=0)
-        return -(1.0 - self.local_ratio) * uncovered - self.local_ratio * world.collisions()
+            rewards = np.repeat([-uncovered - world.touching().sum(axis=0)], world.n_agents, axis=0)
+        else:
+            rewards = -(1.0 - self.local_ratio) * uncovered - self.local_ratio * world.collisions()
+        return rewards

@@ -118,7 +118,10 @@ class ParticleVecEnv(JointVecEnv):
         Raises:
             SpaceError: The actions do not fit.
         """
+        if self._actions is None:
+            raise SpaceError("step_wait without actions, expected step_async before it")
         packed = self.view.decode(self._actions)
+        self._actions = None
         if len(packed) != self.num_envs:
             raise SpaceError(f"actions for {len(packed)} worlds, expected {self.num_envs}")
         self.world.step(*self.scenario.controls.apply(packed))
@@ -137,8 +140,9 @@ class ParticleVecEnv(JointVecEnv):
 
     def _of_team(self, per_agent: Array) -> Array:
         """[A, B] rewards, or returns, to the team's [B]."""
+        first: Array = per_agent[0]
         if self.team_reward == "shared":
-            return per_agent[0]
+            return first
         total: Array = per_agent.sum(axis=0)
         return total if self.team_reward == "sum" else total / len(per_agent)
 

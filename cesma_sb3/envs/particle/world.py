@@ -19,13 +19,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import inf
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3.errors import SpaceError, UnknownNameError
+
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
+# Parts of an environment's state that are not the world's.
+EPISODE_STATE = ("steps", "agent_returns", "rng")
 TIME_STEP = 0.1
 DAMPING = 0.25
 CONTACT_FORCE = 100.0
@@ -68,7 +73,7 @@ class World:
         variables: What else a scenario keeps for each world (goals, say): name -> array [B, ...].
 
     Attributes:
-        positions: [E, 2, B] float64. Write to them through `place`.
+        positions: [E, 2, B] float64. Write to them through `place` or `set_state`, never directly.
         velocities: [A, 2, B] float64.
         messages: [A, C, B] float64; what each agent said last.
         variables: name -> array [B, ...].
@@ -82,7 +87,7 @@ class World:
         landmarks: Sequence[Body],
         n_worlds: int,
         message_size: int = 0,
-        variables: Mapping[str, npt.NDArray[np.generic]] | None = None,
+        variables: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> None:
         bodies = (*agents, *landmarks)
         self.agents, self.landmarks = tuple(agents), tuple(landmarks)
@@ -134,10 +139,6 @@ class World:
         self.messages[:, :, which] = 0.0
         self._separation = None
 
-    def moved(self) -> None:
-        """To be called after writing to `positions` directly."""
-        self._separation = None
-
     def step(self, push: Array, messages: Array | None = None) -> None:
         """Moves every world on by one time step.
 
@@ -154,7 +155,7 @@ class World:
             speed = np.maximum(length(velocities), TINY)
             velocities *= np.minimum(1.0, self._max_speed / speed)[:, None]
         if messages is not None:
-            self.messages = messages
+            self.messages[...] = messages
         self._separation = None
 
     def separation(self) -> tuple[Array, Array]:
@@ -182,42 +183,51 @@ class World:
         # Two bodies at the very same place have no direction to part in: no force, where mpe2 has NaN.
         strength /= np.maximum(lengths, TINY)
         forces = vectors * strength[:, None]
-        return (self._side @ forces.reshape(len(forces), -1)).reshape(self.velocities.shape)
+        on_agents: Array = self._side @ forces.reshape(len(forces), -1)
+        return on_agents.reshape(self.velocities.shape)
 
-    def get_state(self) -> dict[str, npt.NDArray[np.generic]]:
+    def _moving(self) -> dict[str, Array]:
+        """Views of the arrays that make up the state, worlds last."""
+        return {
+            "positions": self.agent_positions,
+            "velocities": self.velocities,
+            "landmarks": self.landmark_positions,
+            "messages": self.messages,
+        }
+
+    def get_state(self) -> dict[str, npt.NDArray[Any]]:
         """A copy of everything that changes, worlds first.
 
         Returns:
             `positions` [B, A, 2], `velocities` [B, A, 2], `landmarks` [B, L, 2], `messages` [B, A, C]
             (float64), and each of the scenario's variables under its name.
         """
-        arrays = {
-            "positions": self.agent_positions,
-            "velocities": self.velocities,
-            "landmarks": self.landmark_positions,
-            "messages": self.messages,
-        }
-        state: dict[str, npt.NDArray[np.generic]] = {
-            key: worlds_first(array) for key, array in arrays.items()
+        state: dict[str, npt.NDArray[Any]] = {
+            key: worlds_first(array) for key, array in self._moving().items()
         }
         return state | {key: array.copy() for key, array in self.variables.items()}
 
-    def set_state(self, state: Mapping[str, npt.NDArray[np.generic]]) -> None:
-        """Takes over what `get_state` returned, or a part of it: what is not named stays."""
-        arrays = {
-            "positions": self.agent_positions,
-            "velocities": self.velocities,
-            "landmarks": self.landmark_positions,
-        }
-        for key, array in arrays.items():
-            if key in state:
-                array[...] = np.moveaxis(np.asarray(state[key], dtype=np.float64), 0, -1)
-        if "messages" in state:
-            self.messages = np.moveaxis(np.array(state["messages"], dtype=np.float64), 0, -1).copy()
-        for key, variable in self.variables.items():
-            if key in state:
-                variable[...] = state[key]
-        self.moved()
+    def set_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Takes over what `get_state` returned, or a part of it: what is not named stays.
+
+        Args:
+            state: Arrays of the same shapes; what an environment keeps beside the world (`EPISODE_STATE`) is
+                left to it.
+
+        Raises:
+            UnknownNameError: No such part of the state.
+            SpaceError: An array has another shape.
+        """
+        arrays = {key: np.moveaxis(array, -1, 0) for key, array in self._moving().items()} | self.variables
+        for key, values in state.items():
+            if key in EPISODE_STATE:
+                continue
+            if key not in arrays:
+                raise UnknownNameError.of("part of the state", key, arrays)
+            if np.shape(values) != arrays[key].shape:
+                raise SpaceError(f"{key} has shape {np.shape(values)}, expected {arrays[key].shape}")
+            arrays[key][...] = values
+        self._separation = None
 
 
 def worlds_first(array: Array) -> Array:
