@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -127,10 +127,10 @@ def evaluate(run_dir: Path, episodes: int | None, seed: int | None, as_json: boo
         _print_result(name, report)
 
 
-def main() -> NoReturn:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point: exit 0, 2 with one line for bad input, 130 after Ctrl-C; a bug keeps its traceback."""
     try:
-        code = cesma.main(standalone_mode=False) or 0
+        code = cesma.main(arguments, standalone_mode=False) or 0
         sys.stdout.flush()
     except click.exceptions.Exit as error:
         code = error.exit_code

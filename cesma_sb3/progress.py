@@ -35,7 +35,7 @@ class StageProgress:
     Args:
         stage: What is being done, in a word.
         total: Environment timesteps in all.
-        enabled: False shows nothing.
+        enabled: False shows nothing; neither does a stage of no timesteps.
         console: Where to; None: standard error.
         clock: Seconds; for tests.
     """
@@ -55,7 +55,7 @@ class StageProgress:
         self.measured: dict[str, float] = {}
         console = Console(stderr=True) if console is None else console
         self._display: _Display = _Silent()
-        if enabled:
+        if enabled and total > 0:  # a scripted expert takes no time
             self._display = _Bar(self, console) if console.is_terminal else _Lines(self, console, clock)
 
     def __enter__(self) -> StageProgress:

@@ -86,6 +86,7 @@ class RunFolder:
             "command": command_line() if command is None else command,
             "status": "running",
             "started": _now(),
+            "cesma": versions().get("cesma-sb3", "not installed"),
             "machine": machine(),
             "versions": versions(),
         }
@@ -135,7 +136,7 @@ class RunFolder:
 
     def fail(self, reason: BaseException | str) -> None:
         """Writes status `failed` and why."""
-        text = reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}"
+        text = reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}".rstrip(": ")
         self._end("failed", error=" ".join(text.split()))
 
     def _end(self, status: Status, **more: str) -> None:
@@ -203,11 +204,10 @@ class RunFolder:
 
 def command_line() -> str:
     """This process's command line, as one would type it."""
-    program = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
-    if program == "__main__.py":
-        program = f"python -m {Path(sys.argv[0]).parent.name}"
-        return " ".join([program, *map(shlex.quote, sys.argv[1:])])
-    return shlex.join([program, *sys.argv[1:]])
+    program = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path("python")
+    as_module = program.name == "__main__.py"
+    words = ["python", "-m", program.parent.name] if as_module else [program.name]
+    return shlex.join([*words, *sys.argv[1:]])
 
 
 @cache

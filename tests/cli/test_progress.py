@@ -1,0 +1,90 @@
+"""Progress: lines where there is no terminal, a bar where there is one."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+from stable_baselines3 import PPO
+
+from cesma_sb3.decentralize import DAggerProgress
+from cesma_sb3.progress import StageProgress, duration
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), force_terminal=False, width=60)
+
+
+def lines_of(console):
+    return console.file.getvalue().splitlines()
+
+
+def test_lines_come_now_and_then(console, clock):
+    with StageProgress("expert", 10_000, console=console, clock=clock) as progress:
+        for step in range(100):
+            clock.now += 1.0
+            progress.update((step + 1) * 100, {"return": -50.123 + step, "loss": float("nan")})
+    lines = lines_of(console)
+    assert lines[0] == "expert: 10,000 steps"
+    assert lines[1] == "expert: 1,500/10,000 steps (15%), 100/s, 1:25 left, return -36.12"
+    assert lines[-1] == "expert: done after 10,000 steps in 1:40, 100/s, return 48.88"
+    assert len(lines) == 2 + 100 // 15
+
+
+def test_a_stage_that_ends_early_says_so(console, clock):
+    with pytest.raises(ZeroDivisionError), StageProgress("expert", 10, console=console, clock=clock):
+        raise ZeroDivisionError
+    assert lines_of(console) == ["expert: 10 steps", "expert: ended early after 0 steps in 0:00"]
+
+
+@pytest.mark.parametrize(("total", "enabled"), [(10, False), (0, True)])
+def test_nothing_is_shown(total, enabled, console):
+    with StageProgress("expert", total, enabled=enabled, console=console) as progress:
+        progress.update(5)
+    assert lines_of(console) == []
+
+
+def test_a_bar_on_a_terminal():
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    with StageProgress("students", 1_000, console=console) as progress:
+        progress.update(1_000, {"return": -17.5})
+    text = console.file.getvalue()
+    assert "students" in text
+    assert "1,000/1,000 steps" in text
+    assert "100%" in text
+    assert "return -17.5" in text
+
+
+def test_as_a_callback_of_sb3(console):
+    model = PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8, n_epochs=1, device="cpu", seed=0)
+    for _ in range(2):  # the second time training goes on
+        with StageProgress("expert", 16, console=console) as progress:
+            model.learn(16, callback=progress.sb3_callback(), reset_num_timesteps=False)
+        assert progress.completed == 16
+
+
+def test_as_a_callback_of_the_trainer(console):
+    with StageProgress("students", 100, console=console) as progress:
+        state = DAggerProgress(64, 128, 1, 2, np.array([1.0, 2.0]))
+        assert progress.dagger_callback(state) is None
+    assert (progress.completed, progress.measured) == (64, {"loss": 1.5})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (42.4, "0:42"), (725, "12:05"), (3723, "1:02:03"), (-1, "0:00")]
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,62 @@
+"""The figure of the learning curves."""
+
+import sys
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cesma_sb3.report import draw_learning_curves, figure
+
+ANCHORS = {"reference": -15.2, "random": -52.4}
+EXPERT = [(0, -50.0), (1000, -30.0), (2000, -20.0)]
+STUDENTS = [(2000, -51.0), (3000, -21.0)]
+
+
+@pytest.mark.parametrize(
+    ("expert", "students", "anchors"),
+    [
+        (EXPERT, STUDENTS, ANCHORS),
+        ([(0, -15.2)], [(0, -51.0), (1000, -18.0)], ANCHORS),
+        (EXPERT, [], {}),
+        ([(0, -1.0)], [(0, -1.0)], {"random": -1.0}),
+        ([], [], {}),
+    ],
+)
+def test_it_is_drawn(expert, students, anchors, tmp_path):
+    for suffix, start in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
+        path = tmp_path / f"figure{suffix}"
+        draw_learning_curves(
+            path,
+            expert=expert,
+            students=students,
+            anchors=anchors,
+            title="spread-3",
+            reward="minus distances " * 12,
+        )
+        assert path.read_bytes().startswith(start)
+
+
+def test_pyplot_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it would fail
+    draw_learning_curves(
+        tmp_path / "f.png", expert=EXPERT, students=STUDENTS, anchors=ANCHORS, title="", reward="x"
+    )
+
+
+@given(st.lists(st.floats(0.0, 1.0), max_size=6))
+def test_labels_do_not_overlap_and_stay_in_order(heights):
+    spread = figure._spread(sorted(heights), gap=0.05)
+    assert len(spread) == len(heights)
+    assert all(b - a >= 0.05 - 1e-9 for a, b in pairwise(spread))
+
+
+def test_labels_stay_where_there_is_room():
+    assert figure._spread([0.1, 0.5, 0.9], gap=0.05) == pytest.approx([0.1, 0.5, 0.9])
+    assert figure._spread([0.5, 0.5], gap=0.1) == pytest.approx([0.45, 0.55])
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0"), (500, "500"), (150_000, "150k"), (2_500_000, "2.5M")])
+def test_samples_are_short(value, text):
+    assert figure._thousands(value) == text
