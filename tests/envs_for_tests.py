@@ -1,4 +1,4 @@
-"""Small PettingZoo environments with what real ones do: masks, deaths, mixed actions, late truncation, faults."""
+"""Small PettingZoo environments that do what real ones do: masks, deaths, mixed actions, faults."""
 
 from __future__ import annotations
 
@@ -43,12 +43,14 @@ class SmallEnv(ParallelEnv):
 
 
 class MatchingGame(SmallEnv):
-    """Each agent sees the cue of the next one, one-hot; all get 1 for everybody who plays its own agent's seen cue.
+    """Each agent sees a cue, one-hot; everybody gets the number of agents that played their own cue.
 
     Solved by reading one's own observation: a team return of `n_agents * length`.
     """
 
-    def __init__(self, n_agents: int = 2, n_cues: int = 3, length: int = 4, render_mode: str | None = None) -> None:
+    def __init__(
+        self, n_agents: int = 2, n_cues: int = 3, length: int = 4, render_mode: str | None = None
+    ) -> None:
         super().__init__([f"player_{i}" for i in range(n_agents)], render_mode)
         self.n_cues, self.length = n_cues, length
 
@@ -83,10 +85,11 @@ class MatchingGame(SmallEnv):
 
 
 class MortalEnv(SmallEnv):
-    """Agents with masks (in observations, or in infos) that die one after the other and vanish from the dicts.
+    """Agents with masks (in observations or infos) that die one after the other and vanish from the dicts.
 
-    Agent i dies after its own number of steps (`deaths[i]`; None: never); everybody left is truncated at `length`.
-    A category is masked when the shared counter says so. An unavailable action raises. Rewards differ by agent.
+    Agent i dies after its own number of steps (`deaths[i]`; None: never); everybody left is truncated at
+    `length`. A category is masked when the shared counter says so. An unavailable action raises. Rewards
+    differ by agent.
     """
 
     def __init__(
@@ -124,7 +127,9 @@ class MortalEnv(SmallEnv):
         return values
 
     def infos(self) -> dict[str, dict[str, Any]]:
-        return {a: {"action_mask": self.mask(a), "t": self.t} for a in self.agents} if self.masks == "info" else {}
+        if self.masks != "info":
+            return {}
+        return {agent: {"action_mask": self.mask(agent), "t": self.t} for agent in self.agents}
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         observations, _ = super().reset(seed, options)
@@ -147,7 +152,7 @@ class MortalEnv(SmallEnv):
 
 
 class MixedEnv(SmallEnv):
-    """Every kind of observation and action space, one an agent; agents are numbers, not names. Rewards are shared."""
+    """Every kind of observation and action space, one an agent; agents are numbers. Rewards are shared."""
 
     SPACES = (
         (spaces.Box(-1.0, 1.0, (2, 3), np.float64), spaces.Discrete(3, start=1)),
@@ -191,7 +196,7 @@ class MixedEnv(SmallEnv):
 
 
 class ReachEnv(SmallEnv):
-    """Continuous: each agent's reward is minus the distance between its action and the number that it sees."""
+    """Continuous: an agent's reward is minus the distance between its action and what it sees."""
 
     def __init__(self, n_agents: int = 2, length: int = 5) -> None:
         super().__init__([f"arm_{i}" for i in range(n_agents)])
@@ -220,7 +225,7 @@ class ReachEnv(SmallEnv):
 
 
 class FaultyEnv(MatchingGame):
-    """Does one thing wrong at step `at`: `raise`, `nan`, `nan-reward`, `shape`, `vanish`, `stranger`, `die`."""
+    """Does one thing wrong at step `at`: raise, nan, nan-reward, shape, vanish, stranger or die."""
 
     def __init__(self, fault: str, at: int = 2) -> None:
         super().__init__(length=10)

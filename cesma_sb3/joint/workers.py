@@ -209,12 +209,10 @@ class RemoteGroup:
             outcome, *content = self._connection.recv()
         except (EOFError, OSError):
             self._process.join(timeout=1)
-            names = (
-                f"{self.indices[0]}" if len(self.indices) == 1 else f"{self.indices[0]} to {self.indices[-1]}"
-            )
-            raise EnvironmentFault(
-                f"environment {names}: its process died (exit code {self._process.exitcode})"
-            ) from None
+            first, last = self.indices[0], self.indices[-1]
+            names = f"environment {first}" if first == last else f"environments {first} to {last}"
+            code = self._process.exitcode
+            raise EnvironmentFault(f"{names}: the process died (exit code {code})") from None
         if outcome == "raised":
             kind, message, details = content
             raise kind(message) from RuntimeError(f"in the environment's process:\n{details}")

@@ -1,0 +1,233 @@
+"""Splitting and joining undo each other over random teams, and nothing gets lost on the way to a file."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.spaces.utils import flatten as gymnasium_flatten
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cesma_sb3.errors import LayoutError, SpaceError
+from cesma_sb3.joint.layout import ActionPart, AgentLayout, ObservationLayout, Part
+from cesma_sb3.joint.spaces import TeamSpaces
+from tests.envs_for_tests import MixedEnv, MortalEnv
+
+SHAPES = st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple)
+SIZES = st.lists(st.integers(1, 4), min_size=1, max_size=3)
+
+
+@st.composite
+def boxes(draw):
+    shape = draw(SHAPES)
+    dtype = draw(st.sampled_from([np.float32, np.float64, np.uint8]))
+    if dtype is np.uint8:
+        return spaces.Box(0, 255, shape, dtype)
+    low = np.array(
+        draw(st.lists(st.integers(-5, 2), min_size=1, max_size=1)) * int(np.prod(shape)), dtype=dtype
+    )
+    return spaces.Box(low.reshape(shape), low.reshape(shape) + 3, shape, dtype)
+
+
+DISCRETE = st.builds(lambda n, start: spaces.Discrete(n, start=start), st.integers(1, 5), st.integers(-2, 2))
+MULTI_DISCRETE = SIZES.map(lambda sizes: spaces.MultiDiscrete(np.array(sizes)))
+MULTI_BINARY = st.one_of(st.integers(1, 3), SHAPES.map(list)).map(spaces.MultiBinary)
+LEAVES = st.one_of(boxes(), DISCRETE, MULTI_DISCRETE, MULTI_BINARY)
+OBSERVATIONS = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=1, max_size=3).map(spaces.Tuple),
+        st.dictionaries(st.sampled_from("zyxa"), inner, min_size=1, max_size=3).map(spaces.Dict),
+    ),
+    max_leaves=4,
+)
+
+
+@st.composite
+def teams(draw, actions=LEAVES):
+    n = draw(st.integers(1, 4))
+    names = [f"agent_{i}" for i in range(n)]
+    seen = {name: draw(OBSERVATIONS) for name in names}
+    done = {name: draw(actions) for name in names}
+    for index, name in enumerate(names):
+        seen[name].seed(index)
+        done[name].seed(index)
+    return TeamSpaces(names, seen, done)
+
+
+@given(teams())
+def test_observations_split_into_what_was_joined(team):
+    flat = {a: team.flatten_agent(a, team.observation_spaces[a].sample()) for a in team.agents}
+    joint = team.join_observations(flat)
+    assert joint.shape == (team.observation_size,)
+    assert joint.dtype == np.float32
+    assert team.observation_space.contains(joint)
+    parts = team.split_observations(joint)
+    for agent in team.agents:
+        np.testing.assert_array_equal(parts[agent], flat[agent])
+    np.testing.assert_array_equal(team.join_observations(parts), joint)
+    batch = np.stack([joint, 2 * joint])
+    np.testing.assert_array_equal(team.join_observations(team.split_observations(batch)), batch)
+
+
+@given(OBSERVATIONS)
+def test_flattening_is_gymnasiums(space):
+    space.seed(0)
+    team = TeamSpaces(["one"], {"one": space}, {"one": spaces.Discrete(2)})
+    value = space.sample()
+    expected = np.asarray(gymnasium_flatten(space, value), dtype=np.float32)
+    np.testing.assert_array_equal(team.flatten_agent("one", value), expected)
+
+
+@given(teams())
+def test_actions_join_to_what_was_split(team):
+    actions = {a: team.action_spaces[a].sample() for a in team.agents}
+    packed = team.join_actions(actions)
+    assert packed.dtype == team.action_dtype
+    assert team.action_space.contains(packed)
+    again = team.split_actions(packed)
+    for agent in team.agents:
+        assert team.action_spaces[agent].contains(again[agent])
+        np.testing.assert_allclose(again[agent], actions[agent], rtol=1e-6)
+    np.testing.assert_array_equal(team.join_actions(again), packed)
+
+
+@given(teams(), st.integers(0, 2**32 - 1))
+def test_any_element_of_the_joint_action_space_is_one_action_each(team, seed):
+    team.action_space.seed(seed)
+    actions = team.split_actions(team.action_space.sample())
+    assert all(team.action_spaces[agent].contains(actions[agent]) for agent in team.agents)
+
+
+@given(teams(), st.integers(0, 2**32 - 1))
+def test_masks(team, seed):
+    rng = np.random.default_rng(seed)
+    alive = rng.random(team.n_agents) < 0.7
+    masks = {
+        agent: None if rng.random() < 0.3 else rng.random(where.stop - where.start) < 0.5
+        for agent, where in zip(team.agents, team.mask_slices, strict=True)
+    }
+    joint = team.join_masks(masks, alive)
+    assert joint.shape == (team.mask_size,)
+    for where, n in zip(team.column_masks, team.column_categories, strict=True):
+        assert n == 0 or joint[where].any()
+    for agent, lives, where in zip(team.agents, alive, team.mask_slices, strict=True):
+        if not lives:
+            columns = team.only(agent).column_categories
+            assert joint[where].sum() == sum(n > 0 for n in columns)
+        elif masks[agent] is None:
+            assert joint[where].all()
+        else:
+            assert (joint[where] | ~masks[agent]).all()
+
+
+@given(teams())
+def test_json_and_pickle_bring_the_same_team_back(team):
+    text = json.dumps(team.to_json(), allow_nan=False)
+    for again in (TeamSpaces.from_json(json.loads(text)), pickle.loads(pickle.dumps(team))):
+        assert again == team
+        assert hash(again) == hash(team)
+        assert again.observation_space == team.observation_space
+        assert again.action_space == team.action_space
+
+
+@given(teams())
+def test_offsets_add_up(team):
+    assert team.observation_slices[-1].stop == team.observation_size == sum(team.observation_sizes)
+    assert team.action_columns[-1].stop == team.n_columns == len(team.column_categories)
+    assert team.output_slices[-1].stop == team.output_size == team.column_outputs[-1].stop
+    assert team.mask_slices[-1].stop == team.mask_size
+    assert team.is_discrete == (0 not in team.column_categories)
+    alone = [team.only(agent) for agent in team.agents]
+    assert sum(one.output_size for one in alone) == team.output_size
+
+
+def test_unbounded_boxes_survive_json():
+    box = spaces.Box(np.array([-np.inf, 0.0]), np.array([np.finfo(np.float64).max, np.inf]), dtype=np.float64)
+    team = TeamSpaces(["a"], {"a": box}, {"a": spaces.Discrete(2)})
+    assert TeamSpaces.from_json(json.loads(json.dumps(team.to_json(), allow_nan=False))) == team
+    assert np.isinf(team.observation_space.high).all()
+
+
+def test_bounds_make_room_for_a_dead_agents_zeros():
+    team = TeamSpaces(["a"], {"a": spaces.Box(2.0, 3.0, (1,))}, {"a": spaces.Discrete(2)})
+    assert team.observation_space.contains(team.join_observations({}))
+    assert team.observation_space.high[0] == 3.0
+
+
+def test_masked_observations_are_taken_apart():
+    team = TeamSpaces.from_parallel_env(MortalEnv())
+    assert team.has_masks
+    assert team.observation_sizes == (2, 2, 2)
+    raw = {"observation": np.array([1.0, 2.0]), "action_mask": np.ones(3, dtype=np.int8)}
+    np.testing.assert_array_equal(team.flatten_agent("mortal_0", raw), [1, 2])
+    np.testing.assert_array_equal(team.flatten_agent("mortal_0", raw["observation"]), [1, 2])
+
+
+def test_agents_that_are_numbers_go_by_their_names():
+    team = TeamSpaces.from_parallel_env(MixedEnv())
+    assert team.agents == ("0", "1", "2", "3")
+    assert team.column_categories == (3, 2, 3, 2, 2, 0, 0)
+    assert team.action_dtype is np.float32
+    assert team.agent_index("2") == team.agent_index(2) == 2
+
+
+def test_layouts_from_the_environment_and_checked():
+    layout = AgentLayout(
+        ObservationLayout((Part("self", "own", 1, 2), Part("others", "entities", 2, 2))),
+        (ActionPart("move", "move", 0),),
+    )
+    assert layout.observation.slice("others") == slice(2, 6)
+    assert AgentLayout.from_json(json.loads(json.dumps(layout.to_json()))) == layout
+    seen, done = {"a": spaces.Box(-1, 1, (6,))}, {"a": spaces.Discrete(2)}
+    assert TeamSpaces(["a"], seen, done, {"a": layout}).layouts["a"] is layout
+    with pytest.raises(LayoutError, match=r"layout of a: parts add up to 6 \(self 2, others 4\), .* has 5"):
+        TeamSpaces(["a"], {"a": spaces.Box(-1, 1, (5,))}, done, {"a": layout})
+    with pytest.raises(LayoutError, match="layout of 'b': no such agent"):
+        TeamSpaces(["a"], seen, done, {"b": layout})
+    with pytest.raises(LayoutError, match="two parts are called 'x'"):
+        ObservationLayout((Part("x", "own"), Part("x", "own")))
+    with pytest.raises(LayoutError, match="kind 'thing'"):
+        Part("x", "thing")
+    flat = TeamSpaces(["a"], seen, done).layouts["a"]
+    assert [part.kind for part in flat.observation.parts] == ["own"]
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: TeamSpaces([], {}, {}), r"agents \[\]: expected at least one"),
+        (lambda: TeamSpaces(["a"], {}, {}), "a: has no observation space"),
+        (
+            lambda: TeamSpaces(["a"], {"a": spaces.Text(3)}, {"a": spaces.Discrete(2)}),
+            "a: Text space: expected",
+        ),
+        (lambda: TeamSpaces(["a"], {"a": spaces.Discrete(2)}, {"a": spaces.Dict()}), "a: Dict action space"),
+        (lambda: TeamSpaces.from_json({"agents": [{"name": "a"}]}), "not a team: KeyError: 'observation'"),
+    ],
+)
+def test_what_has_no_joint_view_is_refused_in_one_line(build, message):
+    with pytest.raises(SpaceError, match=message) as caught:
+        build()
+    assert "\n" not in str(caught.value)
+
+
+def test_what_does_not_fit_is_refused():
+    team = TeamSpaces(["scout", "tank"], dict.fromkeys(["scout", "tank"], spaces.Box(-1, 1, (2,))),
+                      dict.fromkeys(["scout", "tank"], spaces.Discrete(3)))  # fmt: skip
+    with pytest.raises(SpaceError, match="no agent is called 'scuot'; nearest: scout"):
+        team.agent_index("scuot")
+    with pytest.raises(SpaceError, match="agent 2: expected 0 to 1"):
+        team.only(2)
+    with pytest.raises(SpaceError, match=r"tank: shape \(3,\), expected \(2,\)"):
+        team.flatten_agent("tank", np.zeros(3))
+    with pytest.raises(SpaceError, match=r"tank: categories \[3\]"):
+        team.split_actions(np.array([0, 3]))
+    with pytest.raises(SpaceError, match=r"packed action of shape \(3,\), expected \(2,\)"):
+        team.split_actions(np.zeros(3, dtype=np.int64))
+    with pytest.raises(SpaceError, match="scout: action mask of length 2, expected 3"):
+        team.join_masks({"scout": [1, 1]})
+    with pytest.raises(AttributeError, match="immutable"):
+        team.agents = ()
