@@ -77,8 +77,6 @@ class ExpertConfig(_Config):
     """Arguments of the algorithm's constructor."""
     policy_kwargs: Arguments = {}
     """Arguments of the policy's constructor."""
-    keep: Literal["best", "last"] = "best"
-    """Weights that go on to be decentralized: those that were measured best, or the last."""
 
     @model_validator(mode="after")
     def _scripted_has_no_training(self) -> ExpertConfig:
@@ -158,8 +156,6 @@ class DaggerConfig(_Config):
     match_tolerance: NonNegativeFloat = 0.0
     """An evaluation matches when it is below the expert's by no more than this, as a fraction of the distance
     between random and reference."""
-    keep: Literal["best", "last"] = "best"
-    """Weights that the students end with: those that were measured best, or the last."""
 
     @model_validator(mode="after")
     def _fits(self) -> DaggerConfig:
