@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -128,12 +129,11 @@ class _Bar(_Display):
     def __init__(self, stage: StageProgress, console: Console) -> None:
         self.stage = stage
         self.progress = Progress(
-            TextColumn("{task.description:<8}"),
+            TextColumn("{task.description:<8}", table_column=_fixed()),
             BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f}%"),
-            _Amount(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            _Numbers(stage),
+            _Amount(table_column=_fixed()),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=_fixed()),
+            _Numbers(stage, table_column=_fixed()),
             console=console,
             expand=True,
             speed_estimate_period=20.0,
@@ -152,22 +152,26 @@ class _Bar(_Display):
         self.progress.stop()
 
 
+def _fixed() -> Column:
+    """A column that keeps its width where the terminal is narrow: the bar gives way."""
+    return Column(no_wrap=True)
+
+
 class _Amount(ProgressColumn):
-    """Timesteps so far and in all, and how many a second."""
+    """How much of how many timesteps, and how many a second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         rate = f"{speed:,.0f}/s" if speed else "-/s"
-        return Text(
-            f"{task.completed:,.0f}/{task.total or 0:,.0f} steps  {rate:>9}", style="progress.download"
-        )
+        share = f"{task.percentage:>3.0f}% of {task.total or 0:,.0f}"
+        return Text(f"{share} {rate:>9}", style="progress.download")
 
 
 class _Numbers(ProgressColumn):
     """What was measured last."""
 
-    def __init__(self, stage: StageProgress) -> None:
-        super().__init__()
+    def __init__(self, stage: StageProgress, table_column: Column) -> None:
+        super().__init__(table_column)
         self.stage = stage
 
     def render(self, task: Task) -> Text:
