@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, TypeAlias
 
+import gymnasium
 from pettingzoo.utils.conversions import aec_to_parallel, turn_based_aec_to_parallel
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
@@ -31,12 +32,9 @@ def as_parallel(env: Any) -> AnyParallelEnv:
         convert = aec_to_parallel if env.metadata.get("is_parallelizable") else turn_based_aec_to_parallel
         parallel: AnyParallelEnv = convert(env)
         return parallel
-    if not all(hasattr(env, name) for name in ("reset", "step", "observation_space", "possible_agents")):
+    names = ("reset", "step", "observation_space", "possible_agents")
+    if isinstance(env, gymnasium.Env) or not all(hasattr(env, name) for name in names):
         raise ConfigError(f"{type(env).__name__}: expected a PettingZoo ParallelEnv or AECEnv")
-    if not isinstance(env, ParallelEnv) and not callable(env.observation_space):
-        raise ConfigError(
-            f"{type(env).__name__}: a single-agent environment, expected a PettingZoo ParallelEnv"
-        )
     checked: AnyParallelEnv = env
     return checked
 
@@ -76,14 +74,28 @@ def _find(target: str) -> Callable[..., Any]:
     if not attribute and not _exists(module_name) and "." in module_name:
         module_name, _, attribute = module_name.rpartition(".")
     module = _import(target, module_name)
-    if not attribute:
+    found = _attribute(module, attribute) if attribute else module
+    if isinstance(found, ModuleType):
+        module_name, module = found.__name__, found
         attribute = "parallel_env" if hasattr(module, "parallel_env") else "env"
-    found = getattr(module, attribute, None)
-    if found is None:
-        names = [name for name in dir(module) if not name.startswith("_")]
-        raise UnknownNameError.of(f"function of {module_name}", attribute, names)
+        found = _attribute(module, attribute)
+    if not callable(found):
+        raise _unknown(module, attribute)
     build: Callable[..., Any] = found
     return build
+
+
+def _attribute(module: ModuleType, name: str) -> Any:
+    try:
+        return getattr(module, name, None)
+    except ImportError:  # PettingZoo's packages answer so for versions that never were
+        return None
+
+
+def _unknown(module: ModuleType, name: str) -> UnknownNameError:
+    submodules = [found.name for found in pkgutil.iter_modules(getattr(module, "__path__", []))]
+    names = [name for name in (*dir(module), *submodules) if not name.startswith("_")]
+    return UnknownNameError.of(f"module or function of {module.__name__}", name, names)
 
 
 def lend_agent_selector() -> None:
@@ -113,10 +125,8 @@ def _import(target: str, module_name: str) -> ModuleType:
         missing, top = str(error.name), module_name.split(".")[0]
         if missing == top or not module_name.startswith(missing):
             raise _missing(target, module_name, error) from error
-        parent = importlib.import_module(missing.rpartition(".")[0])
-        names = [found.name for found in pkgutil.iter_modules(getattr(parent, "__path__", []))]
-        raise UnknownNameError.of(
-            f"module of {parent.__name__}", missing.rpartition(".")[2], names
+        raise _unknown(
+            importlib.import_module(missing.rpartition(".")[0]), missing.rpartition(".")[2]
         ) from error
     except ImportError as error:
         raise _missing(target, module_name, error) from error

@@ -26,7 +26,7 @@ def mean_return(model, venv: JointVecEnv, n_episodes: int = 20, *, masked: bool 
 
 def test_ppo_in_the_joint_action_space():
     venv = joint_vec_env(MatchingGame, 8, seed=0)
-    model = PPO("MlpPolicy", venv, **ON_POLICY).learn(5_000)
+    model = PPO("MlpPolicy", venv, **ON_POLICY).learn(4_000)
     assert model.ep_info_buffer[-1]["l"] == 4
     assert mean_return(model, venv) > 7.5  # of 8; 2.7 at random
     assert (
@@ -42,7 +42,7 @@ def test_maskable_ppo_where_agents_die(masks):
     before = mean_return(model, venv, masked=True)
     model.learn(4_000)
     after = mean_return(model, venv, masked=True)
-    # Rewards are the action plus the agent's number, over 2, 3 and 5 steps; the best available action each time.
+    # Rewards are the action plus the agent's number: the highest available action is the best.
     assert after > before
     assert after >= 0.95 * best_mortal_return()
 
@@ -80,7 +80,7 @@ def test_dqn_on_enumerated_actions(view):
         exploration_fraction=0.6,
         policy_kwargs={"net_arch": [64]},
         seed=0,
-    ).learn(4_000)
+    ).learn(3_000)
     # One at a time, two players with three cues can match both where one of them has cue 0: 5 of 9 times.
     assert mean_return(model, venv, 40) > (7.0 if view == "product" else 4.9)
 
