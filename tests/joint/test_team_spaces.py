@@ -9,11 +9,12 @@ from gymnasium import spaces
 from gymnasium.spaces.utils import flatten as gymnasium_flatten
 from hypothesis import given
 from hypothesis import strategies as st
+from supersuit import black_death_v3, frame_stack_v1
 
-from cesma_sb3.errors import LayoutError, SpaceError
+from cesma_sb3.errors import LayoutError, SpaceError, UnknownNameError
 from cesma_sb3.joint.layout import ActionPart, AgentLayout, ObservationLayout, Part
 from cesma_sb3.joint.spaces import TeamSpaces
-from tests.envs_for_tests import MixedEnv, MortalEnv
+from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
 
 SHAPES = st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple)
 SIZES = st.lists(st.integers(1, 4), min_size=1, max_size=3)
@@ -231,3 +232,26 @@ def test_what_does_not_fit_is_refused():
         team.join_masks({"scout": [1, 1]})
     with pytest.raises(AttributeError, match="immutable"):
         team.agents = ()
+
+
+class LaidOut(MatchingGame):
+    def layout(self, agent):
+        return AgentLayout(ObservationLayout((Part("cue", "entities", self.n_cues, 1),)))
+
+
+def test_an_environments_own_layout_is_found_and_a_wrapper_may_outdate_it():
+    cue = TeamSpaces.from_parallel_env(LaidOut(n_cues=3)).layouts["player_1"].observation.part("cue")
+    assert (cue.kind, cue.width) == ("entities", 3)
+    same_size = black_death_v3(LaidOut(n_cues=3))
+    assert TeamSpaces.from_parallel_env(same_size).layouts["player_0"].observation.part("cue") == cue
+    stacked = frame_stack_v1(LaidOut(), stack_size=2)
+    assert [p.kind for p in TeamSpaces.from_parallel_env(stacked).layouts["player_0"].observation.parts] == [
+        "own"
+    ]
+    wrong = LaidOut()
+    wrong.n_cues = 4
+    wrong.observation_space = lambda agent: spaces.Box(0.0, 1.0, (3,))
+    with pytest.raises(LayoutError, match=r"layout of player_0: parts add up to 4 \(cue 4\)"):
+        TeamSpaces.from_parallel_env(wrong)
+    with pytest.raises(UnknownNameError, match="no observation part is called 'cues'; nearest: cue"):
+        TeamSpaces.from_parallel_env(LaidOut()).layouts["player_0"].observation.slice("cues")
