@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -14,7 +14,11 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 Sizes = Annotated[tuple[PositiveInt, ...], Field(strict=False)]  # YAML has lists only
 
-Arguments = dict[str, JsonValue]
+# Checked as what YAML can hold; typed as what a constructor takes.
+if TYPE_CHECKING:
+    Arguments = dict[str, Any]
+else:
+    Arguments = dict[str, JsonValue]
 
 SCRIPTED = "scripted"
 """The expert that is derived, not trained."""
