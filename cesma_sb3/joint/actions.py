@@ -10,7 +10,7 @@
 Shapes: B batch, C columns of a packed action, M categories of all columns (`mask_size`), O outputs
     (`output_size`).
 
-Source: sections 4.1 and 5 (the joint action space and its exponential size; one agent moving at a time).
+Source: section 4.2 (the joint action space grows exponentially; moving one agent at a time is one relief).
 """
 
 from __future__ import annotations
@@ -158,7 +158,8 @@ class OneAtATimeActions:
     Raises:
         ActionViewError: A column is a real number, or has no category `noop`.
 
-    Source: section 5.1: "only one agent may act at a time".
+    Source: section 4.2: "we can restrict it to moving only one agent at a time, while the others default to a
+    "do nothing" action"; section 6.5.
     """
 
     name = "one-at-a-time"

@@ -395,7 +395,5 @@ class TeamSpaces:
         raise AttributeError(f"TeamSpaces is immutable: {name!r} cannot be set")
 
     def __repr__(self) -> str:
-        return (
-            f"TeamSpaces({self.n_agents} agents, {self.observation_size} observed numbers, "
-            f"{self.n_columns} action columns)"
-        )
+        size, columns = self.observation_size, self.n_columns
+        return f"TeamSpaces({self.n_agents} agents, {size} observed numbers, {columns} action columns)"
