@@ -28,10 +28,11 @@ _SCALARS = (
 class _Loader(yaml.SafeLoader):
     """Safe, and without duplicate keys, anchors, tags and merges."""
 
+    # PyYAML looks the resolvers up on the class.
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's, not annotated
         # An alias lets a file of a few lines stand for gigabytes, and a file of values has no need of one.
         forbidden = None
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
@@ -60,6 +61,7 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Writes what `_Loader` reads, with lists of plain values on one line."""
 
+    # PyYAML looks the resolvers up on the class.
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def ignore_aliases(self, data: Any) -> bool:

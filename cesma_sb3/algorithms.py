@@ -15,6 +15,7 @@ from torch import nn
 from cesma_sb3.config import SCRIPTED, EnvConfig, Experiment
 from cesma_sb3.envs.particle import make_scenario
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.networks.activations import activations
 from cesma_sb3.validation import shown, unknown
 
 _ALGORITHM_MODULES = ("cesma_sb3.experts", "stable_baselines3", "sb3_contrib")
@@ -62,11 +63,7 @@ def activation_class(name: str) -> type[nn.Module]:
     Raises:
         ConfigError: There is none; the nearest name is given.
     """
-    found = {
-        key: cls
-        for key, cls in _classes(("torch.nn.modules.activation",), nn.Module).items()
-        if _is_plain(cls)
-    }
+    found = activations()
     if name not in found:
         raise ConfigError(f"{unknown('activation', name, found)}")
     return found[name]
@@ -110,13 +107,6 @@ def _environment_problem(env: EnvConfig) -> str | None:
     except ConfigError as error:
         return str(error)
     return None
-
-
-def _is_plain(cls: type[Any]) -> bool:
-    """Whether a class can be made without arguments."""
-    return all(
-        p.default is not p.empty for p in list(inspect.signature(cls.__init__).parameters.values())[1:]
-    )
 
 
 def _arguments(cls: type[Any]) -> Iterator[str]:

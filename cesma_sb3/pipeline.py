@@ -1,6 +1,6 @@
 """`run`: the page to read first. Each line of it is a room, and data flows from one to the next.
 
-    registry entry -> environment -> joint view -> expert -> labels -> students -> evaluation -> run folder
+registry entry -> environment -> joint view -> expert -> labels -> students -> evaluation -> run folder
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def run(
         }
         evaluator.close()
         report = make_report(experiment, returns, trained, students)
-        save_results(folder, experiment, returns, trained, students, report)
+        save_results(folder, experiment, returns=returns, trained=trained, students=students, report=report)
     return RunResult(trained.expert, students.policy, report, folder.path)
 
 
@@ -124,5 +124,3 @@ def _recorded(folder: RunFolder) -> Iterator[RunFolder]:
     except BaseException as error:
         folder.fail(error)
         raise
-
-

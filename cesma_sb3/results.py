@@ -75,6 +75,7 @@ def reward_definition(experiment: Experiment) -> str:
 def save_results(
     folder: RunFolder,
     experiment: Experiment,
+    *,
     returns: Mapping[str, Returns],
     trained: TrainedExpert,
     students: TrainedStudents,
@@ -83,7 +84,9 @@ def save_results(
     """Writes everything into the run folder, the report last: a folder that has one is complete."""
     folder.write_folder(STUDENTS, team_files(students.policy))
     if trained.model is not None:
-        weights = {name: t.detach().cpu().contiguous() for name, t in trained.model.policy.state_dict().items()}
+        weights = {
+            name: t.detach().cpu().contiguous() for name, t in trained.model.policy.state_dict().items()
+        }
         # Twice: for whoever loads a run (weights alone: no code), and for whoever uses SB3.
         folder.write_folder(EXPERT, {"policy.safetensors": safetensors_bytes(weights)})
         folder.write_with(f"{EXPERT}/model.zip", trained.model.save)

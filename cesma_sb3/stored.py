@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cesma_sb3.config import SCRIPTED
@@ -38,7 +39,7 @@ def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
     try:
         model = make_model(experiment, venv, experiment.seed)
         model.policy.load_state_dict(load_file(path))
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise StorageError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     finally:
         venv.close()

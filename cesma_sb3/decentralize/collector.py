@@ -21,8 +21,8 @@ class Collector:
         venv: Batched joint environment in the `joint` action view.
         policy: The students, who act.
         expert: Labels every joint observation.
-        beta: Probability that the expert acts in the students' place, by round, as imitation's `BetaSchedule`. The
-            paper's is 0.
+        beta: Probability that the expert acts in the students' place, by round, as imitation's
+            `BetaSchedule`. The paper's is 0.
         beta_per_agent: Draw for each agent by itself in place of the whole team.
         deterministic: Students act greedily; False samples their distribution.
         soft_labels: Keep the expert's distribution too.
@@ -30,7 +30,7 @@ class Collector:
         rng: Draws who acts.
 
     Raises:
-        ExpertError: Soft labels are wanted of an expert that has none.
+        ExpertError: Soft labels are wanted of an expert that has none, or of a team without categories.
     """
 
     def __init__(
@@ -48,6 +48,10 @@ class Collector:
     ) -> None:
         if soft_labels and not isinstance(expert, SoftExpert):
             raise ExpertError(f"{type(expert).__name__}: has no `probabilities`: use labels 'hard'")
+        if soft_labels and venv.team.is_continuous:
+            raise ExpertError(
+                "labels 'soft': this team's actions are numbers, without categories: use 'hard'"
+            )
         self.venv = venv
         self.team = venv.team
         self.policy = policy
@@ -97,7 +101,9 @@ class Collector:
         if beta <= 0:
             return students
         n_draws = self.team.n_agents if self.beta_per_agent else 1
-        by_expert = np.broadcast_to(self.rng.random((len(students), n_draws)) < beta, (len(students), self.team.n_agents))
+        by_expert = np.broadcast_to(
+            self.rng.random((len(students), n_draws)) < beta, (len(students), self.team.n_agents)
+        )
         sizes = [columns.stop - columns.start for columns in self.team.action_columns]
         return np.where(np.repeat(by_expert, sizes, axis=1), expert, students)
 
@@ -107,7 +113,10 @@ class Collector:
             raise ExpertError(f"{type(self.expert).__name__}.labels: shape {labels.shape}, expected {wanted}")
         if not np.isfinite(labels).all():
             world, column = np.argwhere(~np.isfinite(labels))[0]
-            agent = next(a for a, c in zip(self.team.agents, self.team.action_columns, strict=True) if column < c.stop)
+            agent = next(
+                a for a, c in zip(self.team.agents, self.team.action_columns, strict=True) if column < c.stop
+            )
             raise ExpertError(
-                f"{type(self.expert).__name__}.labels: {labels[world, column]} for {agent} in environment {world}"
+                f"{type(self.expert).__name__}.labels: {labels[world, column]} for {agent} "
+                f"in environment {world}"
             )

@@ -37,19 +37,20 @@ class Batch(NamedTuple):
 class AggregatedDataset:
     """DAgger's dataset, shared by the team.
 
-    Nothing is copied when it grows, nothing touches the disk, and memory is claimed once, by the first sample.
+    Nothing is copied when it grows, nothing touches the disk, and memory is claimed once, by the first add.
 
     Args:
         capacity: Most samples kept.
         when_full: `drop-oldest`: a new sample replaces the oldest (the last `capacity` are kept).
-            `reservoir`: every sample ever added is kept with the same probability (Vitter, 1985, algorithm R).
+            `reservoir`: every sample ever added is kept with the same probability (Vitter, 1985,
+            algorithm R).
         rng: Draws batches, and what the reservoir replaces.
 
     Raises:
         ValueError: `capacity` is below 1.
 
-    Source: section 4.3: "having a shared dataset of trajectories in this way allows us to view (pi_1, ..., pi_M) as
-    a single neural-network with disconnected components".
+    Source: section 4.3: "having a shared dataset of trajectories in this way allows us to view (pi_1, ...,
+    pi_M) as a single neural-network with disconnected components".
     """
 
     def __init__(
@@ -84,7 +85,8 @@ class AggregatedDataset:
             raise ValueError(f"samples of different lengths: {lengths}")
         if not self._arrays:
             self._arrays = {
-                name: np.zeros((self.capacity, *array.shape[1:]), array.dtype) for name, array in fields.items()
+                name: np.zeros((self.capacity, *array.shape[1:]), array.dtype)
+                for name, array in fields.items()
             }
         if fields.keys() != self._arrays.keys():
             raise ValueError(f"samples with {sorted(fields)}, but the dataset holds {sorted(self._arrays)}")
@@ -115,5 +117,7 @@ class AggregatedDataset:
         if not len(self):
             raise ValueError("the dataset is empty: collect or set demonstrations first")
         rows = self.rng.integers(0, len(self), size=batch_size)
-        drawn = {name: th.from_numpy(array.take(rows, axis=0)).to(device) for name, array in self._arrays.items()}
+        drawn = {
+            name: th.from_numpy(array.take(rows, axis=0)).to(device) for name, array in self._arrays.items()
+        }
         return Batch(**drawn)

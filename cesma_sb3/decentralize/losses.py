@@ -17,10 +17,11 @@ LossName = Literal["auto", "cross-entropy", "mse"]
 class ImitationLoss(Protocol):
     """A loss for each agent.
 
-    Call: network outputs [B, O], batch -> [n_agents] float32, the mean over the samples in which the agent is alive.
+    Call: network outputs [B, O], batch -> [n_agents] float32, the mean over samples with the agent alive.
     """
 
-    def __call__(self, outputs: th.Tensor, batch: Batch) -> th.Tensor: ...
+    def __call__(self, outputs: th.Tensor, batch: Batch) -> th.Tensor:
+        """The loss of each agent."""
 
 
 class ColumnwiseLoss:
@@ -30,8 +31,8 @@ class ColumnwiseLoss:
         team: The team's spaces.
         head: Reads the networks' outputs.
         kind: `auto` as above. `mse` takes the squared error everywhere: of a categorical column, between the
-            student's probabilities and the label's (the Brier score). `cross-entropy` is refused where a team has
-            continuous columns.
+            student's probabilities and the label's (the Brier score). `cross-entropy` is refused where a team
+            has continuous columns.
 
     Raises:
         ValueError: `cross-entropy` on continuous columns.
@@ -44,7 +45,11 @@ class ColumnwiseLoss:
             raise ValueError("loss 'cross-entropy': the team has continuous actions; use 'mse' or 'auto'")
         self.head = head
         self.kind = kind
-        owner = [agent for agent, columns in enumerate(team.action_columns) for _ in range(columns.start, columns.stop)]
+        owner = [
+            agent
+            for agent, columns in enumerate(team.action_columns)
+            for _ in range(columns.start, columns.stop)
+        ]
         categorical = [agent for agent, k in zip(owner, team.column_categories, strict=True) if k > 0]
         continuous = [agent for agent, k in zip(owner, team.column_categories, strict=True) if k == 0]
         # Which agent each column's loss goes to: [C or D, n_agents].
@@ -52,6 +57,7 @@ class ColumnwiseLoss:
         self._continuous_owner = F.one_hot(th.tensor(continuous, dtype=th.long), team.n_agents).float()
 
     def __call__(self, outputs: th.Tensor, batch: Batch) -> th.Tensor:
+        """See `ImitationLoss`."""
         categories_BC, values_BD = self.head.unpack(batch.labels)
         per_agent_BN = outputs.new_zeros(batch.alive.shape)
         if self.head.n_categorical:

@@ -47,19 +47,20 @@ Callback = Callable[[DAggerProgress], bool | None]
 class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
     """DAgger for a team: students act, the centralized expert labels, all agents learn in one batched update.
 
-    An algorithm of the `imitation` library: demonstrations, types, beta schedules and logger are imitation's. The
-    data path is its own: preallocated arrays, no disk, no collation sample by sample.
+    An algorithm of the `imitation` library: demonstrations, types, beta schedules and logger are imitation's.
+    The data path is its own: preallocated arrays, no disk, no collation sample by sample.
 
-    Algorithm 1 is `samples_per_update=1` (its k), `beta_schedule=None`; the defaults take a larger batch less often.
+    Algorithm 1 is `samples_per_update=1` (its k), `beta_schedule=None`; defaults: larger batches, less often.
 
     Args:
         venv: Batched joint environment in the `joint` action view.
         expert: Labels joint observations (`cesma_sb3.experts.Expert`).
         policy: The students; a `TeamPolicy` with the paper's sizes if None.
         rng: Draws batches, and who acts.
-        demonstrations: The expert's trajectories or transitions to start from, as `set_demonstrations` takes them.
-        beta_schedule: Probability of the expert's action by round, as imitation's `BetaSchedule`; None is the paper's
-            0: students act from the start.
+        demonstrations: The expert's trajectories or transitions to start from, as `set_demonstrations` takes
+            them.
+        beta_schedule: Probability of the expert's action by round, as imitation's `BetaSchedule`; None is the
+            paper's 0: students act from the start.
         beta_per_agent: Draw who acts for each agent by itself in place of the whole team.
         round_timesteps: Environment timesteps in a round of the beta schedule; None: one vector step.
         samples_per_update: Environment timesteps collected for each gradient step.
@@ -145,13 +146,15 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         actor_parameters = list(self._policy.action_net.parameters())
         self.optimizer = optimizer_class(
             actor_parameters,
-            lr=_rate(learning_rate, 1.0),  # type: ignore[call-arg]
+            lr=_rate(learning_rate, 1.0),  # type: ignore[call-arg]  # the base class declares none
             **(optimizer_kwargs or {}),
         )
         self.timesteps = 0  # environment timesteps, over all calls
         self.n_updates = 0
         self._owed = 0.0  # updates that the samples so far have earned and that are not yet done
-        super().__init__(demonstrations=demonstrations, custom_logger=custom_logger, allow_variable_horizon=False)
+        super().__init__(
+            demonstrations=demonstrations, custom_logger=custom_logger, allow_variable_horizon=False
+        )
 
     @property
     def policy(self) -> TeamPolicy:
@@ -167,8 +170,8 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         """Adds demonstrations to the dataset, as if the students had seen these states.
 
         Args:
-            demonstrations: imitation's trajectories, `Transitions`, or an iterable of batches (mappings with `obs`
-                and `acts`); observations joint, actions packed.
+            demonstrations: imitation's trajectories, `Transitions`, or an iterable of batches (mappings with
+                `obs` and `acts`); observations joint, actions packed.
 
         Raises:
             SpaceError: Observations or actions are not of this team's shape.
@@ -179,7 +182,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
     def _demonstrated(self, observations: Any, actions: Any) -> Samples:
         team = self.venv.team
         obs = np.asarray(observations, dtype=np.float32).reshape(len(observations), -1)
-        acts = np.asarray(actions, dtype=team.action_dtype).reshape(len(actions), -1)
+        acts: Any = np.asarray(actions, dtype=team.action_dtype).reshape(len(actions), -1)
         if obs.shape[1] != team.observation_size or acts.shape[1] != team.n_columns:
             raise SpaceError(
                 f"demonstrations: observations {obs.shape} and actions {acts.shape}, expected "
@@ -217,7 +220,9 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
             self._set_learning_rate(1.0 - (step - 1) / n_steps)
             for _ in range(self._updates_due(n_envs)):
                 losses.add(self.update())
-            progress = DAggerProgress(step * n_envs, n_steps * n_envs, self.round_number, self.n_updates, losses.mean())
+            progress = DAggerProgress(
+                step * n_envs, n_steps * n_envs, self.round_number, self.n_updates, losses.mean()
+            )
             if step % log_interval == 0 or step == n_steps:
                 self._log(progress, step * n_envs / (time.perf_counter() - started))
                 losses = _RunningMean(self.venv.team.n_agents)
@@ -287,6 +292,7 @@ class _RunningMean:
 
 def _students_act(round_number: int) -> float:
     """The paper's schedule: the expert never acts."""
+    del round_number  # a schedule is given it
     return 0.0
 
 
@@ -312,6 +318,10 @@ def _as_arrays(demonstrations: AnyTransitions) -> Iterable[tuple[Any, Any]]:
             yield item["obs"], item["acts"]
 
 
-def _one_hot(actions: np.ndarray[Any, Any], categories: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    blocks = [np.eye(k, dtype=np.float32)[actions[:, c].astype(int)] for c, k in enumerate(categories) if k > 0]
+def _one_hot(
+    actions: np.ndarray[Any, Any], categories: tuple[int, ...]
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    blocks = [
+        np.eye(k, dtype=np.float32)[actions[:, c].astype(int)] for c, k in enumerate(categories) if k > 0
+    ]
     return np.concatenate(blocks, axis=1)

@@ -28,11 +28,11 @@ def make_vec_env(
     """Many environments in one joint space: batched where the environment can be, else stepped one by one.
 
     Args:
-        target: A scenario of `cesma_sb3.envs.particle` (batched), or `package.module:function` of a PettingZoo
-            environment.
+        target: A scenario of `cesma_sb3.envs.particle` (batched), or `package.module:function` of a
+            PettingZoo environment.
         kwargs: Arguments of the scenario or function.
-        wrappers: SuperSuit wrappers, the innermost first: {"name": "black_death_v3", ...arguments}. A scenario
-            with wrappers is stepped as the PettingZoo environment that it is as well.
+        wrappers: SuperSuit wrappers, the innermost first: {"name": "black_death_v3", ...arguments}. A
+            scenario with wrappers is stepped as the PettingZoo environment that it is as well.
         team_reward: How rewards become one; None is `shared`.
         processes: Worker processes of environments that are not batched; 0: in this process.
         n_envs: How many.

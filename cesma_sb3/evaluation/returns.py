@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -36,20 +37,21 @@ class Returns:
 
     @property
     def std(self) -> float:
-        """Standard deviation of the team return over episodes (sample standard deviation; 0 for one episode)."""
+        """Sample standard deviation of the team return over episodes; 0 for one episode."""
         return float(self.team.std(ddof=1)) if len(self.team) > 1 else 0.0
 
     @property
     def standard_error(self) -> float:
         """Standard error of the mean team return."""
-        return self.std / len(self.team) ** 0.5
+        return self.std / math.sqrt(len(self.team))
 
 
 def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None = None) -> Returns:
     """Runs `n_episodes` episodes.
 
-    Every environment runs the same number of them, so that short episodes are not counted more often than long ones
-    (rounded up: a few more than asked for may run; the first `n_episodes`, environment by environment, count).
+    Every environment runs the same number of them, so that short episodes are not counted more often than
+    long ones (rounded up: a few more than asked for may run; the first `n_episodes`, environment by
+    environment, count).
 
     Args:
         act: Who acts.
@@ -118,7 +120,7 @@ def random_act(team: TeamSpaces, rng: np.random.Generator) -> Act:
 
     def act(observations: Observations, masks: Masks | None) -> Actions:
         batch = len(observations)
-        packed = np.zeros((batch, team.n_columns), dtype=team.action_dtype)
+        packed: Any = np.zeros((batch, team.n_columns), dtype=team.action_dtype)
         start = 0
         for column, k in enumerate(team.column_categories):
             if k == 0:
@@ -129,6 +131,7 @@ def random_act(team: TeamSpaces, rng: np.random.Generator) -> Act:
                 keys = np.where(masks[:, start : start + k], keys, -1.0)
             packed[:, column] = keys.argmax(axis=1)
             start += k
-        return packed
+        actions: Actions = packed
+        return actions
 
     return act

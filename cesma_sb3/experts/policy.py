@@ -1,4 +1,4 @@
-"""Any expert as an SB3 policy, for algorithms that ask for one (imitation's `SimpleDAggerTrainer`, rollouts)."""
+"""Any expert as an SB3 policy, for what asks for one: imitation's `SimpleDAggerTrainer`, rollouts."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ Actions = npt.NDArray[np.int64] | npt.NDArray[np.float32]
 class Expert(Protocol):
     """A centralized controller.
 
-    Source: section 4.1: "any expert architecture that outputs an action that represents the joint-actions of all of
-    the agents may be used".
+    Source: section 4.1: "any expert architecture that outputs an action that represents the joint-actions of
+    all of the agents may be used".
     """
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:

@@ -94,9 +94,12 @@ def _distribution_probabilities(distribution: Distribution, temperature: float) 
     if isinstance(distribution, TeamDistribution):
         return distribution.probabilities(temperature)
     if isinstance(distribution, MultiCategoricalDistribution):
-        return th.cat([F.softmax(d.logits / temperature, dim=-1) for d in distribution.distribution], dim=-1)
+        # Newer SB3 releases declare the attribute as the list that it is; older ones do not declare it.
+        columns: Any = distribution.distribution
+        return th.cat([F.softmax(column.logits / temperature, dim=-1) for column in columns], dim=-1)
     if isinstance(distribution, CategoricalDistribution):
-        return F.softmax(distribution.distribution.logits / temperature, dim=-1)
+        categorical: Any = distribution.distribution
+        return F.softmax(categorical.logits / temperature, dim=-1)
     raise ExpertError(f"{type(distribution).__name__}: not a distribution over categories: use hard labels")
 
 
@@ -109,4 +112,5 @@ def _renormalized(probabilities: npt.NDArray[np.float32], team: TeamSpaces) -> n
     starts = np.cumsum([0, *[k for k in team.column_categories if k > 0]])[:-1]
     sums = np.add.reduceat(probabilities, starts, axis=1)
     sizes = [k for k in team.column_categories if k > 0]
-    return (probabilities / np.repeat(np.maximum(sums, 1e-12), sizes, axis=1)).astype(np.float32)
+    shares: npt.NDArray[np.float32] = probabilities / np.repeat(np.maximum(sums, 1e-12), sizes, axis=1)
+    return shares.astype(np.float32)

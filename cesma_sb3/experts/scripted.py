@@ -1,7 +1,7 @@
 """The analytically derived expert of cooperative navigation: optimal assignment, then steering.
 
-Source: section 4.1 ("or potentially even analytically derived experts"). It is also the reference of the normalised
-score: 1 is what it reaches.
+Source: section 4.1 ("or potentially even analytically derived experts"). It is also the reference of the
+normalised score: 1 is what it reaches.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from cesma_sb3.joint.spaces import TeamSpaces
 
 Floats = npt.NDArray[np.float64]
 
-# Steps that a push is followed for. By trial (2 to 12; 3 and 6 agents): from 4 on, pushes are gentler and returns lower.
+# Steps that a push is followed for. By trial (2 to 12; 3 and 6 agents): from 4 on, pushes are gentler and
+# returns lower.
 HORIZON = 3
 
 
 class ScriptedNavigationExpert:
-    """Sends each agent to a landmark of its own, so that the sum of travel times is least, and steers it there.
+    """Assigns landmarks to agents so that the sum of travel times is least, and steers each to its own.
 
-    Every step is decided anew from the joint observation alone. An agent is steered by trying each push, letting the
-    agent coast, and taking the push that keeps it nearest to its landmark over the next steps.
+    Every step is decided anew from the joint observation alone. An agent is steered by trying each push,
+    letting the agent coast, and taking the push that keeps it nearest to its landmark over the next steps.
 
     Args:
         team: A team whose layouts have the parts `velocity` and `landmarks` (relative positions).
@@ -47,7 +48,9 @@ class ScriptedNavigationExpert:
         landmarks = np.stack([self._columns(agent, "landmarks") for agent in team.agents])
         self._landmarks = landmarks.reshape(team.n_agents, -1, 2)  # [N, L, 2]
         if self._landmarks.shape[1] < team.n_agents:
-            raise ExpertError(f"scripted expert: {self._landmarks.shape[1]} landmarks for {team.n_agents} agents")
+            raise ExpertError(
+                f"scripted expert: {self._landmarks.shape[1]} landmarks for {team.n_agents} agents"
+            )
         accel = np.array([body.accel / body.mass for body in bodies])
         self._max_speed = np.array([body.max_speed for body in bodies])[:, None, None]  # [N, 1, 1]
         # Speed that a steady push along one axis approaches; it decides how long a distance takes.
@@ -58,8 +61,13 @@ class ScriptedNavigationExpert:
     def _columns(self, agent: str, part: str) -> npt.NDArray[np.int64]:
         layout: AgentLayout | None = (self.team.layouts or {}).get(agent)
         if layout is None or part not in {p.name for p in layout.observation.parts}:
-            raise ExpertError(f"scripted expert: the layout of {agent} has no part {part!r}: this is no navigation task")
-        own, inside = self.team.observation_slices[self.team.agent_index(agent)], layout.observation.slice(part)
+            raise ExpertError(
+                f"scripted expert: the layout of {agent} has no part {part!r}: this is no navigation task"
+            )
+        own, inside = (
+            self.team.observation_slices[self.team.agent_index(agent)],
+            layout.observation.slice(part),
+        )
         return np.arange(own.start + inside.start, own.start + inside.stop)
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:

@@ -27,7 +27,9 @@ class AgentPolicy(nn.Module):
         self.spaces = spaces
         self.network = network
         self.head = ActionHead(spaces.column_categories)
-        self.register_buffer("log_std", th.zeros(self.head.n_continuous) if log_std is None else log_std.clone())
+        self.register_buffer(
+            "log_std", th.zeros(self.head.n_continuous) if log_std is None else log_std.clone()
+        )
 
     log_std: th.Tensor
 
@@ -52,8 +54,8 @@ class AgentPolicy(nn.Module):
         """The action for one observation, both as this agent's environment gives and takes them.
 
         Args:
-            observation: This agent's observation, of its own observation space; one with an `action_mask` is read
-                as such.
+            observation: This agent's observation, of its own observation space; one with an `action_mask` is
+                read as such.
             state: Unused: these students have no memory.
             episode_start: Unused.
             deterministic: The likeliest action in place of a sample.
@@ -62,10 +64,20 @@ class AgentPolicy(nn.Module):
         Returns:
             An action of the agent's own action space, and `state` as it came.
         """
-        if action_mask is None and isinstance(observation, dict) and set(observation) == {"observation", "action_mask"}:
+        if (
+            action_mask is None
+            and isinstance(observation, dict)
+            and set(observation) == {"observation", "action_mask"}
+        ):
             action_mask = np.asarray(observation["action_mask"], dtype=bool)
-        flat = th.as_tensor(self.spaces.flatten_agent(self.name, observation), device=self.log_std.device)[None]
-        masks = None if action_mask is None else th.as_tensor(action_mask, dtype=th.bool, device=flat.device)[None]
+        flat = th.as_tensor(self.spaces.flatten_agent(self.name, observation), device=self.log_std.device)[
+            None
+        ]
+        masks = (
+            None
+            if action_mask is None
+            else th.as_tensor(action_mask, dtype=th.bool, device=flat.device)[None]
+        )
         with th.no_grad():
             distribution = TeamDistribution(self.head).proba_distribution(self(flat), self.log_std, masks)
             packed = distribution.get_actions(deterministic=deterministic)[0].cpu().numpy()

@@ -1,7 +1,7 @@
 """What the outputs of a team's networks mean: logits of categorical columns, means of continuous ones.
 
-Shape suffixes: B batch, O outputs of the networks, C categorical columns, K categories (padded to the largest),
-D continuous columns, A columns of the packed joint action, M columns of the mask.
+Shape suffixes: B batch, O outputs of the networks, C categorical columns, K categories (padded to the
+largest), D continuous columns, A columns of the packed joint action, M columns of the mask.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class ActionHead(nn.Module):
             masks.append([*range(next_mask, next_mask + k), *[-1] * (widest - k)])
             next_output, next_mask = next_output + k, next_mask + k
         self.output_size, self.mask_size = next_output, next_mask
-        self._is_plain = next_output == next_mask == widest * self.n_categorical  # no padding, nothing continuous
+        # No padding, nothing continuous: outputs and masks are blocks as they stand.
+        self._is_plain = next_output == next_mask == widest * self.n_categorical
         self.register_buffer("_outputs_CK", th.tensor(outputs, dtype=th.long), persistent=False)
         self.register_buffer("_masks_CK", th.tensor(masks, dtype=th.long), persistent=False)
         self.register_buffer("_means_D", th.tensor(means, dtype=th.long), persistent=False)
@@ -104,38 +105,42 @@ class ActionHead(nn.Module):
 class TeamDistribution(Distribution):
     """The joint action distribution of a team whose columns are independent given the observation.
 
-    It replaces SB3's `MultiCategoricalDistribution` and `DiagGaussianDistribution` (equal to them where they apply;
-    tests compare), adds teams that mix both, and evaluates every column in one operation.
+    It replaces SB3's `MultiCategoricalDistribution` and `DiagGaussianDistribution` (equal to them where they
+    apply; tests compare), adds teams that mix both, and evaluates every column in one operation.
     """
 
     def __init__(self, head: ActionHead) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # SB3's has no annotations
         self.head = head
 
     def proba_distribution_net(self, *args: object, **kwargs: object) -> nn.Module:
+        """Part of SB3's interface, and refused."""
         raise NotImplementedError("TeamPolicy builds the networks of a team")
 
     def proba_distribution(
         self, outputs_BO: th.Tensor, log_std_D: th.Tensor, masks_BM: th.Tensor | None = None
     ) -> TeamDistribution:
-        """Sets the parameters: network outputs [B, O], log standard deviations [D], masks [B, M] bool or None."""
+        """Sets network outputs [B, O], log standard deviations [D] and masks [B, M] bool or None."""
         if self.head.n_categorical:
             self._log_probs_BCK = F.log_softmax(self.head.logits(outputs_BO, masks_BM), dim=-1)
         else:
             self._log_probs_BCK = outputs_BO.new_zeros(len(outputs_BO), 0, 1)
-        self._normal = th.distributions.Normal(self.head.means(outputs_BO), log_std_D.exp(), validate_args=False)
+        self._normal = th.distributions.Normal(
+            self.head.means(outputs_BO), log_std_D.exp(), validate_args=False
+        )
         return self
 
     def log_prob(self, actions: th.Tensor) -> th.Tensor:
         """Log probability [B] of packed joint actions [B, A]."""
         categories_BC, values_BD = self.head.unpack(actions)
         chosen = self._log_probs_BCK.gather(2, categories_BC.unsqueeze(2)).squeeze(2)
-        return chosen.sum(dim=1) + self._normal.log_prob(values_BD).sum(dim=1)
+        log_probs: th.Tensor = chosen.sum(dim=1) + self._normal.log_prob(values_BD).sum(dim=1)
+        return log_probs
 
     def entropy(self) -> th.Tensor:
         """Entropy [B], the sum over columns."""
-        categorical = -(self._log_probs_BCK.exp() * self._log_probs_BCK).sum(dim=(1, 2))
-        return categorical + self._normal.entropy().sum(dim=1)
+        continuous: th.Tensor = self._normal.entropy().sum(dim=1)
+        return continuous - (self._log_probs_BCK.exp() * self._log_probs_BCK).sum(dim=(1, 2))
 
     def sample(self) -> th.Tensor:
         """A packed joint action [B, A]."""
@@ -151,14 +156,18 @@ class TeamDistribution(Distribution):
         return self.head.pack(self._log_probs_BCK.argmax(dim=2), self._normal.mean)
 
     def probabilities(self, temperature: float = 1.0) -> th.Tensor:
-        """Probabilities [B, M] of every category of every categorical column, logits divided by `temperature`."""
+        """Probabilities [B, M] of the categories of each column, logits divided by `temperature`."""
         return self.head.flatten(F.softmax(self._log_probs_BCK / temperature, dim=-1))
 
     def actions_from_params(
         self, outputs_BO: th.Tensor, log_std_D: th.Tensor, deterministic: bool = False
     ) -> th.Tensor:
+        """Sets the parameters and acts: [B, A]."""
         return self.proba_distribution(outputs_BO, log_std_D).get_actions(deterministic=deterministic)
 
-    def log_prob_from_params(self, outputs_BO: th.Tensor, log_std_D: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    def log_prob_from_params(
+        self, outputs_BO: th.Tensor, log_std_D: th.Tensor
+    ) -> tuple[th.Tensor, th.Tensor]:
+        """Sets the parameters, samples [B, A], and gives the log probabilities [B] too."""
         actions = self.actions_from_params(outputs_BO, log_std_D)
         return actions, self.log_prob(actions)

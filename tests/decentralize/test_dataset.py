@@ -17,7 +17,9 @@ def numbered(start, count):
 
 def stored_numbers(dataset):
     rows = dataset._arrays["observations"][: len(dataset), 0].astype(int)
-    assert np.array_equal(rows, dataset._arrays["labels"][: len(dataset), 0]), "fields of one sample came apart"
+    assert np.array_equal(rows, dataset._arrays["labels"][: len(dataset), 0]), (
+        "fields of one sample came apart"
+    )
     return rows
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch as th
-from envs_for_tests import MixedEnv
 from torch.nn import functional as F
 
 from cesma_sb3.decentralize import Batch, ColumnwiseLoss
 from cesma_sb3.envs.particle import Spread
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks import ActionHead
+from tests.envs_for_tests import MixedEnv
 
 MIXED = TeamSpaces.from_parallel_env(MixedEnv())
 
@@ -32,7 +32,9 @@ def random_batch(team, size=7, seed=0, soft=False):
     )
 
 
-@pytest.mark.parametrize("team", [Spread(3).team(), MIXED, Spread(2, continuous_actions=True).team()], ids=str)
+@pytest.mark.parametrize(
+    "team", [Spread(3).team(), MIXED, Spread(2, continuous_actions=True).team()], ids=str
+)
 @pytest.mark.parametrize("kind", ["auto", "mse"])
 @pytest.mark.parametrize("soft", [False, True])
 def test_equals_the_literal_loop(team, kind, soft):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch as th
-from envs_for_tests import MatchingGame
 from imitation.algorithms import bc
 from imitation.algorithms.dagger import SimpleDAggerTrainer
 from imitation.data import rollout
@@ -13,6 +12,7 @@ from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.experts import ExpertPolicy
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
+from tests.envs_for_tests import MatchingGame
 
 # Both come out of imitation 1.0.1 itself, beside libraries that are younger than it is.
 pytestmark = [
@@ -29,7 +29,9 @@ class CueExpert:
 def stock_bc(venv, tmp_path, demonstrations=None):
     th.manual_seed(0)
     team = venv.team
-    policy = TeamPolicy(team.observation_space, team.action_space, lambda _: 1e-3, team=team, hidden_sizes=(32,))
+    policy = TeamPolicy(
+        team.observation_space, team.action_space, lambda _: 1e-3, team=team, hidden_sizes=(32,)
+    )
     return bc.BC(
         observation_space=venv.observation_space,
         action_space=venv.action_space,

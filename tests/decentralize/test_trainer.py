@@ -5,7 +5,6 @@ import os
 import numpy as np
 import pytest
 import torch as th
-from envs_for_tests import MatchingGame, MixedEnv, MortalEnv
 from hypothesis import given
 from hypothesis import strategies as st
 from imitation.algorithms.base import DemonstrationAlgorithm
@@ -20,6 +19,7 @@ from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.experts import ExpertPolicy, ScriptedNavigationExpert
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
+from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
 
 
 class CueExpert:
@@ -30,7 +30,9 @@ class CueExpert:
 
     def probabilities(self, observations, masks=None, *, temperature=1.0):
         weights = np.exp(4 * observations.reshape(len(observations), -1, 3) / temperature)
-        return (weights / weights.sum(axis=2, keepdims=True)).reshape(len(observations), -1).astype(np.float32)
+        return (
+            (weights / weights.sum(axis=2, keepdims=True)).reshape(len(observations), -1).astype(np.float32)
+        )
 
 
 class FirstAvailable:
@@ -51,7 +53,11 @@ def matching_trainer(tmp_path, n_envs=8, expert=None, seed=0, **kwargs):
     venv = joint_vec_env(MatchingGame, n_envs, seed=seed)
     th.manual_seed(seed)
     policy = TeamPolicy(
-        venv.team.observation_space, venv.team.action_space, lambda _: 1e-3, team=venv.team, hidden_sizes=(32,)
+        venv.team.observation_space,
+        venv.team.action_space,
+        lambda _: 1e-3,
+        team=venv.team,
+        hidden_sizes=(32,),
     )
     arguments = {"samples_per_update": 8, "batch_size": 64, "learning_rate": 1e-2, **kwargs}
     return MultiAgentDAggerTrainer(
@@ -141,7 +147,9 @@ def test_rounds_advance_the_beta_schedule(tmp_path):
 
 def test_same_seed_same_students(tmp_path):
     def weights():
-        trainer = matching_trainer(tmp_path, beta_schedule=LinearBetaSchedule(10), when_full="reservoir", capacity=100)
+        trainer = matching_trainer(
+            tmp_path, beta_schedule=LinearBetaSchedule(10), when_full="reservoir", capacity=100
+        )
         trainer.train(800)
         return trainer.policy.state_dict()
 
@@ -158,7 +166,9 @@ def test_demonstrations_of_imitations_types_teach_without_the_expert(tmp_path):
     flat = rollout.flatten_trajectories(trajectories)
     batches = [{"obs": flat.obs[i : i + 32], "acts": flat.acts[i : i + 32]} for i in range(0, len(flat), 32)]
     for demonstrations in (trajectories, flat, batches):
-        trainer = matching_trainer(tmp_path, demonstrations=demonstrations, soft_labels=demonstrations is flat)
+        trainer = matching_trainer(
+            tmp_path, demonstrations=demonstrations, soft_labels=demonstrations is flat
+        )
         assert len(trainer.dataset) == len(flat)
         for _ in range(200):
             trainer.update()
@@ -172,7 +182,9 @@ def test_nothing_touches_the_disk(tmp_path, monkeypatch):
     opened = []
     real = os.open
     monkeypatch.setattr(os, "open", lambda *args, **kwargs: opened.append(args) or real(*args, **kwargs))
-    monkeypatch.setattr("builtins.open", lambda *args, **kwargs: opened.append(args) or pytest.fail(str(args)))
+    monkeypatch.setattr(
+        "builtins.open", lambda *args, **kwargs: opened.append(args) or pytest.fail(str(args))
+    )
     trainer.train(400, log_interval=10_000)
     assert not opened
 

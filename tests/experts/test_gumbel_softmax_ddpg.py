@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch as th
-from envs_for_tests import MatchingGame
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.envs import IdentityEnv
@@ -16,13 +15,19 @@ from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.experts import GumbelSoftmaxDDPG
 from cesma_sb3.experts.gumbel_softmax_ddpg import gumbel_noise
 from cesma_sb3.joint.vec_env import joint_vec_env
+from tests.envs_for_tests import MatchingGame
 
 SMALL = {"learning_rate": 3e-3, "gamma": 0.0, "learning_starts": 200, "batch_size": 64, "buffer_size": 5_000}
 
 
 def matching_model(**kwargs):
     env = joint_vec_env(MatchingGame, 8, seed=0)
-    arguments = {"policy_kwargs": {"hidden_sizes": (32, 32), "team": env.team}, "gradient_steps": 2, **SMALL, **kwargs}
+    arguments = {
+        "policy_kwargs": {"hidden_sizes": (32, 32), "team": env.team},
+        "gradient_steps": 2,
+        **SMALL,
+        **kwargs,
+    }
     return GumbelSoftmaxDDPG("MlpPolicy", env, seed=0, **arguments)
 
 
@@ -41,7 +46,12 @@ def test_solves_a_matching_game(straight_through):
 @pytest.mark.parametrize(("actor", "critic"), [("own", "joint"), ("own", "own")])
 def test_solves_it_with_decentralized_actors(actor, critic):
     env = joint_vec_env(MatchingGame, 8, seed=0)
-    kwargs = {"team": env.team, "hidden_sizes": (32, 32), "actor_visibility": actor, "critic_visibility": critic}
+    kwargs = {
+        "team": env.team,
+        "hidden_sizes": (32, 32),
+        "actor_visibility": actor,
+        "critic_visibility": critic,
+    }
     assert hit_rate(matching_model(policy_kwargs=kwargs).learn(6_000)) == 1.0
 
 
@@ -83,7 +93,9 @@ def test_saved_and_loaded_it_acts_the_same_and_goes_on(tmp_path):
     loaded = GumbelSoftmaxDDPG.load(tmp_path / "model.zip", env=model.get_env())
     loaded.load_replay_buffer(tmp_path / "buffer.pkl")
     obs = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
-    np.testing.assert_array_equal(model.predict(obs, deterministic=True)[0], loaded.predict(obs, deterministic=True)[0])
+    np.testing.assert_array_equal(
+        model.predict(obs, deterministic=True)[0], loaded.predict(obs, deterministic=True)[0]
+    )
     before = loaded.num_timesteps
     loaded.learn(400, reset_num_timesteps=False)
     assert loaded.num_timesteps == before + 400

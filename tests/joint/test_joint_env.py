@@ -17,7 +17,7 @@ def legal_action(env: JointEnv, rng: np.random.Generator) -> np.ndarray:
 
 
 def test_equal_to_simple_spread_by_hand():
-    make = lambda: make_parallel_env("mpe2.simple_spread_v3", {"N": 3, "max_cycles": 25})  # noqa: E731
+    make = lambda: make_parallel_env("mpe2.simple_spread_v3", {"N": 3, "max_cycles": 25})  # noqa: E731  # one line
     env, by_hand = JointEnv(make(), team_reward="mean"), make()
     rng = np.random.default_rng(0)
     seed, returns = 7, dict.fromkeys(by_hand.possible_agents, 0.0)

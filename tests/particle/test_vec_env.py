@@ -68,10 +68,10 @@ def test_same_seed_same_trace_and_another_seed_another() -> None:
 
 
 def test_an_unseeded_seed_is_drawn_without_the_global_generator() -> None:
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002  # must stay as it is
     env = ParticleVecEnv(Spread(3), 2)
     assert env.seed()[0] != env.seed()[0]
-    np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+    np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002  # must stay as it is
 
 
 @pytest.mark.parametrize("team_reward", ["sum", "mean"])
@@ -257,7 +257,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(RewardError, match='expected team_reward="sum" or "mean"'):
         ParticleVecEnv(Spread(3, reward="mpe2"))
     with pytest.raises(UnknownNameError, match="team reward"):
-        ParticleVecEnv(Spread(3), team_reward="summ")  # type: ignore[arg-type]
+        ParticleVecEnv(Spread(3), team_reward="summ")  # type: ignore[arg-type]  # the typo is the test
     with pytest.raises(ConfigError, match="n_envs is 0"):
         ParticleVecEnv(Spread(3), 0)
     with pytest.raises(SpaceError, match="another team"):
