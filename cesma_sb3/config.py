@@ -97,12 +97,16 @@ class ExpertConfig(_Config):
 class StudentsConfig(_Config):
     """The decentralized policies."""
 
+    network: Literal["feed-forward", "entities"] = "feed-forward"
+    """`entities`: blind to the order of landmarks and other agents, for environments that declare them."""
     hidden_sizes: Sizes = (128, 128)
-    """Hidden layers of each agent's network."""
+    """Hidden layers of each agent's network; of `entities`, the width of an entity and then the layers of the head."""
     activation: Text = "ReLU"
     """An activation of `torch.nn`, after each hidden layer."""
     share_parameters: bool = False
-    """One set of weights for all agents."""
+    """One set of weights for all agents (`entities` always share)."""
+    tell_apart: bool = False
+    """A one-hot agent number as further input of `entities`, for agents that are not alike."""
 
 
 class BetaConfig(_Config):

@@ -267,9 +267,11 @@ def make_students(experiment: Experiment, venv: JointVecEnv) -> TeamPolicy:
         team.action_space,
         lambda _: experiment.dagger.learning_rate,
         team=team,
+        network=config.network,
         hidden_sizes=config.hidden_sizes,
         activation_fn=activation_class(config.activation),
         share_parameters=config.share_parameters,
+        tell_apart=config.tell_apart,
     )
 
 

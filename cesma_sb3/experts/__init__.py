@@ -1,6 +1,7 @@
 """Experts: the protocol, adapters, and the algorithms that SB3 lacks."""
 
-from cesma_sb3.experts.gumbel_softmax_ddpg import GumbelSoftmaxDDPG, GumbelSoftmaxPolicy
+from cesma_sb3.experts.gumbel_softmax_ddpg import GumbelSoftmaxDDPG
+from cesma_sb3.experts.gumbel_softmax_policy import GumbelSoftmaxPolicy
 from cesma_sb3.experts.policy import ExpertPolicy
 from cesma_sb3.experts.protocol import Expert, SoftExpert
 from cesma_sb3.experts.sb3 import SB3Expert

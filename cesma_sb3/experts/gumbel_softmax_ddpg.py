@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
 import torch as th
@@ -12,158 +12,13 @@ from stable_baselines3 import DDPG
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorchObs, Schedule
-from stable_baselines3.common.utils import polyak_update
-from stable_baselines3.td3.policies import TD3Policy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from torch import nn
 from torch.nn import functional as F
 
-from cesma_sb3.joint.spaces import TeamSpaces
-from cesma_sb3.networks.components import Visibility, actor_net, critic_net
-from cesma_sb3.networks.head import ActionHead
+from cesma_sb3.experts.gumbel_softmax_policy import Actor, Critics, GumbelSoftmaxPolicy, gumbel_noise
 
 SelfGumbelSoftmaxDDPG = TypeVar("SelfGumbelSoftmaxDDPG", bound="GumbelSoftmaxDDPG")
-
-
-class _Actor(nn.Module):
-    """Joint observations [B, I] -> logits of every category of every action column [B, O]."""
-
-    optimizer: th.optim.Optimizer
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, observations: th.Tensor) -> th.Tensor:
-        logits: th.Tensor = self.net(observations)
-        return logits
-
-    def set_training_mode(self, mode: bool) -> None:
-        self.train(mode)
-
-
-class _Critics(_Actor):
-    """Joint observations [B, I] and relaxed one-hot actions [B, O] -> the team's value [B, n_critics]."""
-
-    def __init__(self, nets: Sequence[nn.Module]) -> None:
-        super().__init__(nn.ModuleList(nets))
-
-    def forward(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:  # type: ignore[override]
-        inputs = th.cat([observations, actions], dim=1)
-        return th.stack([net(inputs).sum(dim=1) for net in self.net], dim=1)  # type: ignore[union-attr]
-
-
-class GumbelSoftmaxPolicy(TD3Policy):
-    """Actor and critic of `GumbelSoftmaxDDPG`, by visibility.
-
-    Args:
-        observation_space: Box [I].
-        action_space: Discrete or MultiDiscrete.
-        lr_schedule: Learning rate by remaining progress (1 to 0).
-        team: The team's spaces; None treats the environment as one agent.
-        actor_visibility: What each actor component sees: `joint` is the centralized expert.
-        critic_visibility: What each critic component sees.
-        hidden_sizes: Hidden layers of the actor (the paper's expert for 3 agents: 225 and 225, E.2).
-        critic_hidden_sizes: Hidden layers of the critic; `hidden_sizes` if None.
-        activation_fn: Module class put after each hidden layer.
-        share_parameters: One set of weights for all agents' own components.
-        n_critics: Critics; the target is the smallest of them.
-        optimizer_class: Optimizer of actor and critic.
-        optimizer_kwargs: Its arguments, less the learning rate.
-    """
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Discrete | spaces.MultiDiscrete,
-        lr_schedule: Schedule,
-        *,
-        team: TeamSpaces | None = None,
-        actor_visibility: Visibility = "joint",
-        critic_visibility: Visibility = "joint",
-        hidden_sizes: Sequence[int] = (225, 225),
-        critic_hidden_sizes: Sequence[int] | None = None,
-        activation_fn: type[nn.Module] = nn.ReLU,
-        share_parameters: bool = False,
-        n_critics: int = 1,
-        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
-        optimizer_kwargs: dict[str, Any] | None = None,
-    ) -> None:
-        # Plain values, set before nn.Module.__init__ has run; `_build` needs them.
-        self.team = team or TeamSpaces(["agent"], {"agent": observation_space}, {"agent": action_space})
-        self.team_kwargs: dict[str, Any] = {
-            "team": team,
-            "actor_visibility": actor_visibility,
-            "critic_visibility": critic_visibility,
-            "hidden_sizes": tuple(hidden_sizes),
-            "critic_hidden_sizes": tuple(critic_hidden_sizes or hidden_sizes),
-            "share_parameters": share_parameters,
-        }
-        super().__init__(
-            observation_space,
-            action_space,  # type: ignore[arg-type]  # TD3 declares a Box
-            lr_schedule,
-            activation_fn=activation_fn,
-            n_critics=n_critics,
-            optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_kwargs,
-        )
-
-    def _build(self, lr_schedule: Schedule) -> None:
-        self.head = ActionHead(self.team.column_categories)
-        super()._build(lr_schedule)
-
-    def make_actor(self, features_extractor: Any = None) -> _Actor:  # type: ignore[override]
-        net = actor_net(
-            self.team,
-            self.team_kwargs["actor_visibility"],
-            hidden_sizes=self.team_kwargs["hidden_sizes"],
-            activation=self.activation_fn,
-            share_parameters=self.team_kwargs["share_parameters"],
-        )
-        return _Actor(net).to(self.device)
-
-    def make_critic(self, features_extractor: Any = None) -> _Critics:  # type: ignore[override]
-        make = partial(
-            critic_net,
-            self.team,
-            self.team_kwargs["critic_visibility"],
-            hidden_sizes=self.team_kwargs["critic_hidden_sizes"],
-            activation=self.activation_fn,
-            with_actions=True,
-            share_parameters=self.team_kwargs["share_parameters"],
-        )
-        return _Critics([make() for _ in range(self.critic_kwargs["n_critics"])]).to(self.device)
-
-    def logits(self, observations: th.Tensor) -> th.Tensor:
-        """Logits [B, C, K] of the joint action's columns for joint observations [B, I]."""
-        return self.head.logits(self.actor(observations))
-
-    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        assert isinstance(observation, th.Tensor)
-        logits = self.logits(observation.float())
-        if not deterministic:  # the Gumbel-max sample: exploration needs no other noise
-            logits = logits + gumbel_noise(logits)
-        return logits.argmax(dim=-1)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        data = BasePolicy._get_constructor_parameters(self)
-        for unused in ("features_extractor_class", "features_extractor_kwargs", "normalize_images", "squash_output"):
-            data.pop(unused, None)
-        data.update(
-            self.team_kwargs,
-            activation_fn=self.activation_fn,
-            n_critics=self.critic_kwargs["n_critics"],
-            lr_schedule=self._dummy_schedule,
-            optimizer_class=self.optimizer_class,
-            optimizer_kwargs=self.optimizer_kwargs,
-        )
-        return data
-
-
-def gumbel_noise(like: th.Tensor) -> th.Tensor:
-    """Standard Gumbel noise of the shape, type and device of `like`."""
-    return -th.empty_like(like).exponential_().log()
 
 
 class GumbelSoftmaxDDPG(DDPG):
@@ -205,10 +60,10 @@ class GumbelSoftmaxDDPG(DDPG):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": GumbelSoftmaxPolicy}
     policy: GumbelSoftmaxPolicy
-    actor: _Actor  # type: ignore[assignment]
-    actor_target: _Actor  # type: ignore[assignment]
-    critic: _Critics  # type: ignore[assignment]
-    critic_target: _Critics  # type: ignore[assignment]
+    actor: Actor  # type: ignore[assignment]  # another class than TD3's, with what TD3 asks of it
+    actor_target: Actor  # type: ignore[assignment]
+    critic: Critics  # type: ignore[assignment]
+    critic_target: Critics  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -296,14 +151,19 @@ class GumbelSoftmaxDDPG(DDPG):
                 actor_loss = actor_loss + self.logit_penalty * logits.square().mean()
                 self._step(self.actor, actor_loss)
 
-            polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
-            polyak_update(self.actor.parameters(), self.actor_target.parameters(), self.tau)
+            self._follow(self.critic, self.critic_target)
+            self._follow(self.actor, self.actor_target)
             losses += th.stack([actor_loss.detach(), critic_loss.detach()]).cpu()
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/actor_loss", float(losses[0]) / gradient_steps)
         self.logger.record("train/critic_loss", float(losses[1]) / gradient_steps)
 
-    def _step(self, module: _Actor, loss: th.Tensor) -> None:
+    def _follow(self, module: nn.Module, target: nn.Module) -> None:
+        """SB3's `polyak_update` of all weights at once: entity networks have many small ones."""
+        with th.no_grad():
+            th._foreach_lerp_(list(target.parameters()), list(module.parameters()), self.tau)
+
+    def _step(self, module: Actor | Critics, loss: th.Tensor) -> None:
         module.optimizer.zero_grad()
         loss.backward()
         if self.max_grad_norm is not None:
@@ -345,18 +205,14 @@ class GumbelSoftmaxDDPG(DDPG):
         )
 
 
-class _frozen:  # noqa: N801  # a context manager, used like a function
+@contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
     """Spares the backward pass the gradients of a module's own weights."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.parameters = list(module.parameters())
-
-    def __enter__(self) -> None:
-        for parameter in self.parameters:
-            parameter.requires_grad_(False)
-
-    def __exit__(self, *exception: object) -> None:
-        for parameter in self.parameters:
+    parameters = list(module.parameters())
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
             parameter.requires_grad_(True)
-
-

@@ -18,7 +18,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch.nn import functional as F
 
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.gumbel_softmax_ddpg import GumbelSoftmaxPolicy
+from cesma_sb3.experts.gumbel_softmax_policy import GumbelSoftmaxPolicy
 from cesma_sb3.experts.protocol import Actions, Masks, Observations
 from cesma_sb3.joint.actions import ActionView, ProductActions
 from cesma_sb3.joint.spaces import TeamSpaces

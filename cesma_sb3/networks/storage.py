@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch as th
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -25,10 +26,12 @@ def team_files(policy: TeamPolicy) -> dict[str, bytes]:
         "team": policy.team.to_json(),
         "actor_visibility": policy.actor_visibility,
         "critic_visibility": policy.critic_visibility,
-        "hidden_sizes": list(policy.hidden_sizes),
-        "critic_hidden_sizes": None if policy.critic_hidden_sizes is None else list(policy.critic_hidden_sizes),
-        "activation": policy.activation_fn.__name__,
-        "share_parameters": policy.share_parameters,
+        "network": policy.spec.kind,
+        "hidden_sizes": list(policy.spec.hidden_sizes),
+        "critic_hidden_sizes": list(policy.critic_hidden_sizes),
+        "activation": policy.spec.activation.__name__,
+        "share_parameters": policy.spec.share_parameters,
+        "tell_apart": policy.spec.tell_apart,
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
     return {DESCRIPTION: json.dumps(description, indent=2).encode(), WEIGHTS: save(weights)}
@@ -59,15 +62,17 @@ def load_team(folder: Path | str, *, device: th.device | str = "cpu") -> TeamPol
             team=team,
             actor_visibility=description["actor_visibility"],
             critic_visibility=description["critic_visibility"],
+            network=description["network"],
             hidden_sizes=description["hidden_sizes"],
             critic_hidden_sizes=description["critic_hidden_sizes"],
             activation_fn=activation_class(description["activation"]),
             share_parameters=description["share_parameters"],
+            tell_apart=description["tell_apart"],
         )
         policy.load_state_dict(load_file(folder / WEIGHTS))
     except KeyError as error:
         raise StorageError(f"{folder / DESCRIPTION}: the key {error} is missing") from None
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise StorageError(f"{folder / WEIGHTS}: cannot be read: {str(error).splitlines()[0]}") from None
     policy.set_training_mode(False)
     return policy.to(device)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from torch import nn
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.agent import AgentPolicy
-from cesma_sb3.networks.components import TeamNet, Visibility, actor_net, critic_net
+from cesma_sb3.networks.components import NetworkKind, NetworkSpec, TeamValue, actor_net
 from cesma_sb3.networks.head import ActionHead, TeamDistribution
+from cesma_sb3.networks.visibility import Visibility
 
 
 class _JointFeatures(nn.Module):
@@ -38,18 +39,6 @@ class _JointFeatures(nn.Module):
         return features
 
 
-class _SummedValue(nn.Module):
-    """The value of the team: the sum of its components' values, [B, N] -> [B, 1]."""
-
-    def __init__(self, net: TeamNet) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x_BI: th.Tensor) -> th.Tensor:
-        values: th.Tensor = self.net(x_BI).sum(dim=1, keepdim=True)
-        return values
-
-
 class TeamPolicy(ActorCriticPolicy):
     """The students of CESMA as one SB3 policy on the joint space, so that whatever trains an SB3 policy trains them.
 
@@ -65,12 +54,15 @@ class TeamPolicy(ActorCriticPolicy):
         team: The team's spaces.
         actor_visibility: What each actor component sees.
         critic_visibility: What each critic component sees.
-        hidden_sizes: Hidden layers of each actor component (the paper's students: 128 and 128, E.2).
-        critic_hidden_sizes: Hidden layers of each critic component; `hidden_sizes` if None.
+        network: `feed-forward`, or `entities` for teams whose layouts name them (`EntityNet`).
+        hidden_sizes: Hidden layers of each actor component (the paper's students: 128 and 128, E.2); of `entities`,
+            the width of an entity and then the layers of the head.
+        critic_hidden_sizes: The same of the critic; `hidden_sizes` if None.
         activation_fn: Module class put after each hidden layer.
-        share_parameters: One set of weights for all agents, with a one-hot agent number as further input.
+        share_parameters: One set of weights for all agents, with a one-hot agent number as further input
+            (`feed-forward`; `entities` always share).
+        tell_apart: A one-hot agent number as further input of `entities`, for agents that are not alike.
         log_std_init: Initial log standard deviation of continuous columns.
-        output_scale: Factor on the initial weights of the last actor layer; below 1 starts near uniform actions.
         **kwargs: Passed to `ActorCriticPolicy` (`optimizer_class`, `optimizer_kwargs`).
 
     Raises:
@@ -88,12 +80,13 @@ class TeamPolicy(ActorCriticPolicy):
         team: TeamSpaces,
         actor_visibility: Visibility = "own",
         critic_visibility: Visibility = "joint",
+        network: NetworkKind = "feed-forward",
         hidden_sizes: Sequence[int] = (128, 128),
         critic_hidden_sizes: Sequence[int] | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,
         share_parameters: bool = False,
+        tell_apart: bool = False,
         log_std_init: float = 0.0,
-        output_scale: float = 1.0,
         **kwargs: Any,
     ) -> None:
         for kind, given, wanted in (
@@ -106,10 +99,8 @@ class TeamPolicy(ActorCriticPolicy):
         self.team = team
         self.actor_visibility: Visibility = actor_visibility
         self.critic_visibility: Visibility = critic_visibility
-        self.hidden_sizes = tuple(hidden_sizes)
-        self.critic_hidden_sizes = tuple(critic_hidden_sizes) if critic_hidden_sizes is not None else None
-        self.share_parameters = share_parameters
-        self.output_scale = output_scale
+        self.spec = NetworkSpec(network, tuple(hidden_sizes), activation_fn, share_parameters, tell_apart)
+        self.critic_hidden_sizes = tuple(critic_hidden_sizes or hidden_sizes)
         # SB3 makes a distribution of its own from the action space in its constructor; `_build` replaces it.
         super().__init__(
             observation_space,
@@ -125,20 +116,10 @@ class TeamPolicy(ActorCriticPolicy):
         self.mlp_extractor = _JointFeatures(self.features_dim)  # type: ignore[assignment]  # same interface
         self.head = ActionHead(self.team.column_categories)
         self.action_dist = TeamDistribution(self.head)
-        network = partial(actor_net, self.team, activation=self.activation_fn, share_parameters=self.share_parameters)
-        self.action_net = network(self.actor_visibility, hidden_sizes=self.hidden_sizes)
-        with th.no_grad():
-            for parameter in self.action_net.layers[-1].parameters():
-                parameter.mul_(self.output_scale)
+        self.action_net = actor_net(self.team, self.actor_visibility, self.spec)  # type: ignore[assignment]
         self.log_std = nn.Parameter(th.full((self.head.n_continuous,), float(self.log_std_init)))
-        critic = critic_net(
-            self.team,
-            self.critic_visibility,
-            hidden_sizes=self.critic_hidden_sizes or self.hidden_sizes,
-            activation=self.activation_fn,
-            share_parameters=self.share_parameters,
-        )
-        self.value_net = _SummedValue(critic)  # type: ignore[assignment]  # SB3 declares a Linear
+        critic_spec = dataclasses.replace(self.spec, hidden_sizes=self.critic_hidden_sizes)
+        self.value_net = TeamValue(self.team, self.critic_visibility, critic_spec)  # type: ignore[assignment]
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1.0), **self.optimizer_kwargs)
 
     def _get_action_dist_from_latent(self, latent_pi: th.Tensor, masks: th.Tensor | None = None) -> TeamDistribution:
@@ -204,11 +185,11 @@ class TeamPolicy(ActorCriticPolicy):
         if self.actor_visibility != "own":
             raise SpaceError("TeamPolicy.agent: a `joint` actor sees the whole team and has no agent to take out")
         index = self.team.agent_index(which)
-        assert isinstance(self.action_net, TeamNet)
         columns = self.team.action_columns[index]
         continuous = [c for c, categories in enumerate(self.team.column_categories) if categories == 0]
         own = [place for place, column in enumerate(continuous) if columns.start <= column < columns.stop]
-        agent = AgentPolicy(self.team.only(index), self.action_net.component(index), self.log_std.detach()[own])
+        network: nn.Module = self.action_net.component(index)  # type: ignore[operator]  # SB3 declares a Linear
+        agent = AgentPolicy(self.team.only(index), network, self.log_std.detach()[own])
         return agent.to(self.device)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
@@ -229,9 +210,10 @@ class TeamPolicy(ActorCriticPolicy):
             team=self.team,
             actor_visibility=self.actor_visibility,
             critic_visibility=self.critic_visibility,
-            hidden_sizes=self.hidden_sizes,
+            network=self.spec.kind,
+            hidden_sizes=self.spec.hidden_sizes,
             critic_hidden_sizes=self.critic_hidden_sizes,
-            share_parameters=self.share_parameters,
-            output_scale=self.output_scale,
+            share_parameters=self.spec.share_parameters,
+            tell_apart=self.spec.tell_apart,
         )
         return data

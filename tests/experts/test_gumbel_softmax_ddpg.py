@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.experts import GumbelSoftmaxDDPG
-from cesma_sb3.experts.gumbel_softmax_ddpg import gumbel_noise
+from cesma_sb3.experts.gumbel_softmax_policy import gumbel_noise
 from cesma_sb3.joint.vec_env import joint_vec_env
 from tests.envs_for_tests import MatchingGame
 

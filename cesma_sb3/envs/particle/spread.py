@@ -105,7 +105,7 @@ class Spread(Scenario):
                 Part("velocity", "own", size=2),
                 Part("position", "own", size=2),
                 Part("landmarks", "entities", count=n, size=2),
-                Part("others", "entities", count=others, size=2),
+                Part("others", "agents", count=others, size=2),
                 Part("messages", "message", count=others, size=MESSAGE_SIZE),
             )
         )

@@ -1,0 +1,1 @@
+"""Every published number, with the command that makes it: `python -m benchmarks NAME --json`."""

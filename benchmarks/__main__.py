@@ -1,0 +1,93 @@
+"""Runs one benchmark, prints its result, and writes it to docs/results.md.
+
+    python -m benchmarks world-3 --json
+    python -m benchmarks dagger --no-write
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from collections.abc import Callable
+from datetime import date
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+# name -> "module:function"; the module is imported only when the benchmark runs.
+BENCHMARKS = {
+    "world-3": "benchmarks.world:run_world_3",
+    "world-6": "benchmarks.world:run_world_6",
+    "dagger": "benchmarks.dagger:run_dagger",
+    "main-job": "benchmarks.main_job:run_main_job",
+    "scripted": "benchmarks.main_job:run_scripted",
+    "memory": "benchmarks.memory:run_memory",
+}
+RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
+PACKAGES = ("torch", "numpy", "stable-baselines3", "gymnasium", "pettingzoo", "mpe2", "imitation")
+
+
+def machine() -> str:
+    """Processor, cores and system, in words."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
+        model = found.group(1) if found else model
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that the numbers depend on."""
+    return {package: version(package) for package in PACKAGES}
+
+
+def section(name: str, result: dict[str, Any]) -> str:
+    """The benchmark's part of docs/results.md."""
+    rows = "".join(f"| {key} | {_cell(value)} |\n" for key, value in result.items() if key != "compared")
+    compared = "".join(f"- {key}: {_cell(value)}\n" for key, value in result.get("compared", {}).items())
+    packages = ", ".join(f"{package} {number}" for package, number in versions().items())
+    return (
+        f"## {name}\n\n`python -m benchmarks {name} --json`, {date.today().isoformat()}, {machine()}; {packages}\n\n"
+        f"| | |\n|---|---|\n{rows}\n{compared}"
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
+
+
+def write_section(name: str, text: str, path: Path = RESULTS) -> None:
+    """Puts a section in its place in the file, or at its end."""
+    content = path.read_text() if path.exists() else "# Results\n"
+    pattern = re.compile(rf"^## {re.escape(name)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    text = text.rstrip("\n") + "\n\n"
+    content = pattern.sub(lambda _: text, content) if pattern.search(content) else f"{content.rstrip()}\n\n{text}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content.rstrip("\n") + "\n")
+
+
+@click.command(help=__doc__)
+@click.argument("name", type=click.Choice(sorted(BENCHMARKS)))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--write/--no-write", default=True, help="Write the result to docs/results.md.")
+def main(name: str, as_json: bool, write: bool) -> None:
+    """Runs one benchmark."""
+    module, function = BENCHMARKS[name].split(":")
+    run: Callable[[], dict[str, Any]] = getattr(import_module(module), function)
+    result = run()
+    text = section(name, result)
+    if write:
+        write_section(name, text)
+    click.echo(json.dumps(result) if as_json else text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Actor and critic of `GumbelSoftmaxDDPG`, by visibility and by the kind of network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from stable_baselines3.td3.policies import TD3Policy
+from torch import nn
+
+from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.networks.components import ActionValue, CriticForm, NetworkKind, NetworkSpec, actor_net
+from cesma_sb3.networks.head import ActionHead
+from cesma_sb3.networks.visibility import Visibility
+
+
+class Actor(nn.Module):
+    """Joint observations [B, I] -> logits of every category of every action column [B, O]."""
+
+    optimizer: th.optim.Optimizer
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        logits: th.Tensor = self.net(observations)
+        return logits
+
+    def set_training_mode(self, mode: bool) -> None:
+        """SB3's name for `train`."""
+        self.train(mode)
+
+
+class Critics(nn.Module):
+    """Joint observations [B, I] and relaxed one-hot actions [B, O] -> the team's value [B, n_critics]."""
+
+    optimizer: th.optim.Optimizer
+
+    def __init__(self, nets: Sequence[ActionValue]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        return th.stack([net(observations, actions) for net in self.nets], dim=1)
+
+    def set_training_mode(self, mode: bool) -> None:
+        """SB3's name for `train`."""
+        self.train(mode)
+
+
+class GumbelSoftmaxPolicy(TD3Policy):
+    """Actor and critics of `GumbelSoftmaxDDPG`.
+
+    Args:
+        observation_space: Box [I].
+        action_space: Discrete or MultiDiscrete.
+        lr_schedule: Learning rate by remaining progress (1 to 0).
+        team: The team's spaces; None treats the environment as one agent.
+        actor_visibility: What each actor component sees: `joint` is the centralized expert.
+        critic_visibility: What each critic component sees.
+        network: `feed-forward`, or `entities` for teams whose layouts name them (`EntityNet`).
+        hidden_sizes: Hidden layers of each actor component (the paper's expert for 3 agents: 225 and 225, E.2); of
+            `entities`, the width of an entity and then the layers of the head.
+        critic_hidden_sizes: The same of the critic; `hidden_sizes` if None.
+        critic_form: `joint`: a network of observations and actions, as in the paper. `additive`: linear in each
+            agent's action (`ActionValue`).
+        activation_fn: Module class put after each hidden layer.
+        share_parameters: One set of weights for all agents' own components (`feed-forward`).
+        tell_apart: A one-hot agent number as further input of `entities`, for agents that are not alike.
+        n_critics: Critics; the target is the smallest of them.
+        optimizer_class: Optimizer of actor and critics.
+        optimizer_kwargs: Its arguments, less the learning rate.
+    """
+
+    actor: Actor  # type: ignore[assignment]  # another class than TD3's, with what TD3 asks of it
+    actor_target: Actor  # type: ignore[assignment]
+    critic: Critics  # type: ignore[assignment]
+    critic_target: Critics  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete | spaces.MultiDiscrete,
+        lr_schedule: Schedule,
+        *,
+        team: TeamSpaces | None = None,
+        actor_visibility: Visibility = "joint",
+        critic_visibility: Visibility = "joint",
+        network: NetworkKind = "feed-forward",
+        hidden_sizes: Sequence[int] = (225, 225),
+        critic_hidden_sizes: Sequence[int] | None = None,
+        critic_form: CriticForm = "joint",
+        activation_fn: type[nn.Module] = nn.ReLU,
+        share_parameters: bool = False,
+        tell_apart: bool = False,
+        n_critics: int = 1,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        # Plain values, set before nn.Module.__init__ has run; `_build` needs them.
+        self.team = team or TeamSpaces(["agent"], {"agent": observation_space}, {"agent": action_space})
+        self.team_kwargs: dict[str, Any] = {
+            "team": team,
+            "actor_visibility": actor_visibility,
+            "critic_visibility": critic_visibility,
+            "network": network,
+            "hidden_sizes": tuple(hidden_sizes),
+            "critic_hidden_sizes": tuple(critic_hidden_sizes or hidden_sizes),
+            "critic_form": critic_form,
+            "share_parameters": share_parameters,
+            "tell_apart": tell_apart,
+        }
+        super().__init__(
+            observation_space,
+            action_space,  # type: ignore[arg-type]  # TD3 declares a Box
+            lr_schedule,
+            activation_fn=activation_fn,
+            n_critics=n_critics,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        self.head = ActionHead(self.team.column_categories)
+        super()._build(lr_schedule)
+
+    def _spec(self, hidden_sizes: tuple[int, ...]) -> NetworkSpec:
+        given = self.team_kwargs
+        return NetworkSpec(
+            given["network"], hidden_sizes, self.activation_fn, given["share_parameters"], given["tell_apart"]
+        )
+
+    def make_actor(self, features_extractor: Any = None) -> Actor:  # type: ignore[override]
+        """SB3's hook."""
+        spec = self._spec(self.team_kwargs["hidden_sizes"])
+        return Actor(actor_net(self.team, self.team_kwargs["actor_visibility"], spec)).to(self.device)
+
+    def make_critic(self, features_extractor: Any = None) -> Critics:  # type: ignore[override]
+        """SB3's hook."""
+        given = self.team_kwargs
+        spec = self._spec(given["critic_hidden_sizes"])
+        return Critics(
+            [
+                ActionValue(self.team, given["critic_visibility"], spec, given["critic_form"])
+                for _ in range(self.critic_kwargs["n_critics"])
+            ]
+        ).to(self.device)
+
+    def logits(self, observations: th.Tensor) -> th.Tensor:
+        """Logits [B, C, K] of the joint action's columns for joint observations [B, I]."""
+        return self.head.logits(self.actor(observations))
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        assert isinstance(observation, th.Tensor)
+        logits = self.logits(observation.float())
+        if not deterministic:  # the Gumbel-max sample: exploration needs no other noise
+            logits = logits + gumbel_noise(logits)
+        return logits.argmax(dim=-1)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        data = BasePolicy._get_constructor_parameters(self)
+        for unused in ("features_extractor_class", "features_extractor_kwargs", "normalize_images", "squash_output"):
+            data.pop(unused, None)
+        data.update(
+            self.team_kwargs,
+            activation_fn=self.activation_fn,
+            n_critics=self.critic_kwargs["n_critics"],
+            lr_schedule=self._dummy_schedule,
+            optimizer_class=self.optimizer_class,
+            optimizer_kwargs=self.optimizer_kwargs,
+        )
+        return data
+
+
+def gumbel_noise(like: th.Tensor) -> th.Tensor:
+    """Standard Gumbel noise of the shape, type and device of `like`."""
+    return -th.empty_like(like).exponential_().log()

@@ -1,0 +1,157 @@
+"""Feed-forward networks side by side: one batched product for a whole team.
+
+A learner for a team is a set of *components*, each of which sees some of the joint observation and gives some of the
+joint output. What a component may see is its visibility: a component that sees one agent's slice is that agent's
+decentralized network, a single component that sees everything is a centralized one. `TeamNet` evaluates all
+components in one batched matrix product, whatever their sizes.
+
+Shape suffixes: B batch, I inputs (of the whole net), N components, F features a component sees (padded to the
+largest), O outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch as th
+from torch import nn
+
+
+
+class BatchedLinear(nn.Module):
+    """`N` linear maps applied at once.
+
+    Args:
+        fan_in: What each map really reads; columns beyond it are padding, and their weights stay zero.
+        fan_out: What each map really gives; outputs beyond it are padding and stay zero.
+
+    Call: x [N, B, max(fan_in)] float32 -> [N, B, max(fan_out)] float32.
+    """
+
+    def __init__(self, fan_in: Sequence[int], fan_out: Sequence[int]) -> None:
+        super().__init__()
+        n_maps, n_in, n_out = len(fan_in), max(fan_in), max(fan_out)
+        self.weight = nn.Parameter(th.zeros(n_maps, n_in, n_out))
+        self.bias = nn.Parameter(th.zeros(n_maps, 1, n_out))
+        with th.no_grad():
+            # torch.nn.Linear's own initialization, by the fan-in that is real and not the padded one.
+            for index, (real_in, real_out) in enumerate(zip(fan_in, fan_out, strict=True)):
+                bound = 1.0 / math.sqrt(max(real_in, 1))
+                self.weight[index, :real_in, :real_out].uniform_(-bound, bound)
+                self.bias[index, :, :real_out].uniform_(-bound, bound)
+
+    def forward(self, x_NBF: th.Tensor) -> th.Tensor:
+        return th.baddbmm(self.bias, x_NBF, self.weight)
+
+
+class TeamNet(nn.Module):
+    """Networks side by side, each reading some columns of one flat input.
+
+    Args:
+        visible: For each component, the indices of the input that it sees.
+        output_sizes: For each component, how many outputs it gives. The outputs stand one after the other.
+        hidden_sizes: Hidden layers, the same for each component.
+        activation: Module class put after each hidden layer.
+        share_parameters: One set of weights for all components; each input then carries the component's one-hot
+            number, so that alike agents can still take different roles (Gupta et al., 2017).
+
+    Call: x [B, I] float32 -> [B, sum(output_sizes)] float32.
+
+    Source: section 4.3: "a single neural network with disconnected components, each corresponding to one of the
+    agents".
+    """
+
+    def __init__(
+        self,
+        visible: Sequence[Sequence[int]],
+        output_sizes: Sequence[int],
+        *,
+        hidden_sizes: Sequence[int] = (128, 128),
+        activation: type[nn.Module] = nn.ReLU,
+        share_parameters: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(visible) != len(output_sizes):
+            raise ValueError(f"{len(visible)} inputs for {len(output_sizes)} outputs: one of each for a component")
+        self.n_components = len(visible)
+        self.visible = tuple(tuple(columns) for columns in visible)
+        self.output_sizes = tuple(output_sizes)
+        self.hidden_sizes = tuple(hidden_sizes)
+        self.activation = activation
+        self.share_parameters = share_parameters and self.n_components > 1
+
+        input_sizes = [len(columns) for columns in self.visible]
+        n_ids = self.n_components if self.share_parameters else 0
+        if self.share_parameters:  # one network must fit the largest member of the team
+            fan_in, fan_out = [max(input_sizes) + n_ids], [max(self.output_sizes)]
+        else:
+            fan_in, fan_out = input_sizes, list(self.output_sizes)
+        widths = [fan_in, *([size] * len(fan_in) for size in self.hidden_sizes), fan_out]
+        layers: list[nn.Module] = []
+        for before, after in zip(widths[:-1], widths[1:], strict=True):
+            layers += [BatchedLinear(before, after), activation()]
+        self.layers = nn.Sequential(*layers[:-1])  # no activation after the last map
+
+        # Padded places read an extra input column, which is always zero.
+        widest = max(input_sizes)
+        padded = [[*columns, *[-1] * (widest - len(columns))] for columns in self.visible]
+        self.register_buffer("_gather", th.tensor(padded), persistent=False)
+        first = self.visible[0]
+        self._is_one_block = widest * self.n_components > 0 and [c for cs in self.visible for c in cs] == list(
+            range(first[0] if first else 0, (first[0] if first else 0) + widest * self.n_components)
+        )
+        real = [n * max(self.output_sizes) + o for n, size in enumerate(self.output_sizes) for o in range(size)]
+        self.register_buffer("_real_outputs", th.tensor(real), persistent=False)
+        self.register_buffer("_ids", th.eye(n_ids).unsqueeze(1), persistent=False)
+
+    _gather: th.Tensor
+    _real_outputs: th.Tensor
+    _ids: th.Tensor
+
+    def forward(self, x_BI: th.Tensor) -> th.Tensor:
+        batch = x_BI.shape[0]
+        outputs_NBO = self.layers(self._inputs(x_BI))
+        if self.share_parameters:
+            outputs_NBO = outputs_NBO.view(self.n_components, batch, -1)
+        outputs_BO = outputs_NBO.transpose(0, 1).reshape(batch, -1)
+        if len(set(self.output_sizes)) == 1:
+            return outputs_BO
+        return outputs_BO[:, self._real_outputs]
+
+    def _inputs(self, x_BI: th.Tensor) -> th.Tensor:
+        """What each component sees: [N, B, F], or [1, N * B, F + N] with shared parameters."""
+        batch = x_BI.shape[0]
+        if self._is_one_block and x_BI.shape[1] == self._gather.numel():  # alike agents in their order: no copy
+            x_NBF = x_BI.view(batch, self.n_components, -1).transpose(0, 1)
+        else:
+            padded = th.cat([x_BI, x_BI.new_zeros(batch, 1)], dim=1)
+            x_NBF = padded[:, self._gather].transpose(0, 1)
+        if not self.share_parameters:
+            return x_NBF
+        with_ids = th.cat([x_NBF, self._ids.expand(-1, batch, -1)], dim=2)
+        return with_ids.reshape(1, self.n_components * batch, -1)
+
+    def component(self, index: int) -> nn.Sequential:
+        """One component alone, as a plain network on what it sees.
+
+        Returns:
+            Linear layers and activations: [B, len(visible[index])] float32 -> [B, output_sizes[index]] float32.
+        """
+        linears = [layer for layer in self.layers if isinstance(layer, BatchedLinear)]
+        row = 0 if self.share_parameters else index
+        n_seen, n_given = len(self.visible[index]), self.output_sizes[index]
+        modules: list[nn.Module] = []
+        for depth, batched in enumerate(linears):
+            weight, bias = batched.weight[row].detach(), batched.bias[row, 0].detach()
+            if depth == 0:
+                if self.share_parameters:  # the one-hot number is constant for one agent: fold it into the bias
+                    bias = bias + weight[weight.shape[0] - self.n_components + index]
+                weight = weight[:n_seen]
+            if depth == len(linears) - 1:
+                weight, bias = weight[:, :n_given], bias[:n_given]
+            linear = nn.Linear(weight.shape[0], weight.shape[1])
+            linear.weight.data.copy_(weight.T)
+            linear.bias.data.copy_(bias)
+            modules += [linear, self.activation()]
+        return nn.Sequential(*modules[:-1])
