@@ -196,6 +196,9 @@ class Experiment(_Config):
     """One line."""
     seed: NonNegativeInt = 0
     """All randomness comes from it."""
+    threads: PositiveInt | None = 1
+    """Threads of PyTorch; null leaves its own choice. These networks are too small to gain from several, and lose
+    much where cores are shared."""
     env: EnvConfig
     expert: ExpertConfig
     students: StudentsConfig = StudentsConfig()

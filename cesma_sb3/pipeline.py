@@ -18,7 +18,7 @@ from cesma_sb3.progress import StageProgress
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.results import make_report, save_results
 from cesma_sb3.runs import RunFolder
-from cesma_sb3.stages import Evaluator, decentralize, train_expert
+from cesma_sb3.stages import Evaluator, decentralize, threads, train_expert
 from cesma_sb3.stored import load_expert, load_students
 
 
@@ -62,7 +62,7 @@ def run(
         >>> action, _ = result.students.agent(0).predict(own_observation)
     """
     experiment = load_experiment(name, overrides if seed is None else {**overrides, "seed": seed})
-    with _recorded(RunFolder.create(experiment, out)) as folder:
+    with threads(experiment.threads), _recorded(RunFolder.create(experiment, out)) as folder:
         evaluator = Evaluator(experiment)
         logs = folder.path / "logs"
         with StageProgress("expert", experiment.expert.total_timesteps, enabled=progress) as bar:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch as th
 from imitation.algorithms.dagger import BetaSchedule, ExponentialBetaSchedule, LinearBetaSchedule
 from imitation.util import logger as imitation_logger
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -34,6 +36,17 @@ Curve = list[tuple[int, float]]
 """Environment samples and the mean return measured there."""
 Tick = Callable[[int, dict[str, float]], None]
 """Told of progress: environment timesteps so far in this stage, and what was measured last by name."""
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """PyTorch's threads for the time of a run; None leaves them as they are."""
+    before = th.get_num_threads()
+    th.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        th.set_num_threads(before)
 
 
 @dataclasses.dataclass(frozen=True)

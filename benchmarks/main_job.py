@@ -1,0 +1,72 @@
+"""The main job end to end: `cesma run` with an experiment's own budget, several seeds, wall-clock and scores."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+SEEDS = (0, 1, 2)
+
+
+def run_command(name: str, seed: int, folder: Path) -> tuple[float, dict[str, Any]]:
+    """Seconds of one `cesma run` as a process of its own, imports and evaluations included, and its report."""
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "cesma_sb3", "run", name, "--seed", str(seed), "--out", str(folder), "--json"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return time.perf_counter() - started, report
+
+
+def summary(name: str) -> dict[str, Any]:
+    """`ours` is the students' normalised score, `theirs` the expert's; medians over seeds."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in SEEDS:
+            seconds, report = run_command(name, seed, Path(folder) / str(seed))
+            scores = report["normalized"]
+            rows.append(
+                {
+                    "seed": seed,
+                    "seconds": round(seconds, 1),
+                    "students": round(scores["students"], 3),
+                    "expert": round(scores["expert"], 3),
+                    "ratio": round(scores["students"] / scores["expert"], 3),
+                    "return": {policy: round(value, 2) for policy, value in report["return"].items()},
+                    "stage_seconds": report["seconds"],
+                    "env_samples": report["env_samples"],
+                }
+            )
+
+    def median(key: str) -> float:
+        return statistics.median(row[key] for row in rows)
+
+    return {
+        "ours": median("students"),
+        "theirs": median("expert"),
+        "ratio": median("ratio"),
+        "seconds": median("seconds"),
+        "unit": "normalised score of the students, and of their expert",
+        "seeds": rows,
+        "compared": {
+            "command": f"cesma run {name}",
+            "episodes": "400 of each policy, deterministic, none that a choice was made on",
+            "seconds": "the whole process: imports, both stages, evaluations, figure",
+        },
+    }
+
+
+def run_main_job() -> dict[str, Any]:
+    """`cesma run spread-3`."""
+    return summary("spread-3")
+
+
+def run_scripted() -> dict[str, Any]:
+    """`cesma run spread-3-scripted`."""
+    return summary("spread-3-scripted")
