@@ -22,6 +22,12 @@ TEAMS = {
     "masked, unequal": lambda: TeamSpaces.from_parallel_env(MortalEnv()),
     "continuous": lambda: Spread(2, continuous_actions=True).team(),
 }
+NETWORKS = {
+    "feed-forward": {},
+    "shared": {"share_parameters": True},
+    "entities": {"network": "entities", "hidden_sizes": (16, 16)},
+    "entities, told apart": {"network": "entities", "hidden_sizes": (16, 16), "tell_apart": True},
+}
 
 
 def make_policy(team, **kwargs):
@@ -29,18 +35,23 @@ def make_policy(team, **kwargs):
     return TeamPolicy(team.observation_space, team.action_space, lambda _: 1e-3, team=team, **kwargs)
 
 
-@pytest.fixture(params=TEAMS)
-def team(request):
-    return TEAMS[request.param]()
+# Entity networks for the teams whose environments declare entities.
+PAIRS = [(t, n) for t in TEAMS for n in NETWORKS if n in ("feed-forward", "shared") or t in ("alike", "continuous")]
+
+
+@pytest.fixture(params=PAIRS, ids=" / ".join)
+def pair(request):
+    team, network = request.param
+    return TEAMS[team](), NETWORKS[network]
 
 
 def observations(team, batch, seed=0):
     return np.random.default_rng(seed).normal(size=(batch, team.observation_size)).astype(np.float32)
 
 
-@pytest.mark.parametrize("share", [False, True])
-def test_an_agents_action_depends_on_its_own_observation_alone(team, share):
-    policy = make_policy(team, share_parameters=share)
+def test_an_agents_action_depends_on_its_own_observation_alone(pair):
+    team, network = pair
+    policy = make_policy(team, **network)
     obs = observations(team, 20)
     actions = policy.predict(obs, deterministic=True)[0]
     for i, (seen, does) in enumerate(zip(team.observation_slices, team.action_columns, strict=True)):
@@ -64,9 +75,9 @@ def test_a_joint_actor_does_depend_on_the_others():
         policy.agent(0)
 
 
-@pytest.mark.parametrize("share", [False, True])
-def test_agents_alone_act_as_they_do_in_the_team(team, share):
-    policy = make_policy(team, share_parameters=share)
+def test_agents_alone_act_as_they_do_in_the_team(pair):
+    team, network = pair
+    policy = make_policy(team, **network)
     rng = np.random.default_rng(0)
     for _ in range(20):
         raw = {}
@@ -106,9 +117,9 @@ def test_masked_agents_never_choose_what_is_unavailable():
         assert masks[np.arange(100)[:, None], starts + actions].all()
 
 
-@pytest.mark.parametrize("share", [False, True])
-def test_saved_and_loaded_it_acts_the_same(team, share, tmp_path):
-    policy = make_policy(team, hidden_sizes=(17, 9), share_parameters=share)
+def test_saved_and_loaded_it_acts_the_same(pair, tmp_path):
+    team, network = pair
+    policy = make_policy(team, **{**network, "hidden_sizes": (17, 9)})
     save_team(policy, tmp_path / "team")
     loaded = load_team(tmp_path / "team")
     obs = observations(team, 30)
