@@ -1,7 +1,7 @@
 """Runs one benchmark, prints its result, and writes it to docs/results.md.
 
-    python -m benchmarks world-3 --json
-    python -m benchmarks dagger --no-write
+python -m benchmarks world-3 --json
+python -m benchmarks dagger --no-write
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ def section(name: str, result: dict[str, Any]) -> str:
     rows = "".join(f"| {key} | {_cell(value)} |\n" for key, value in result.items() if key != "compared")
     compared = "".join(f"- {key}: {_cell(value)}\n" for key, value in result.get("compared", {}).items())
     packages = ", ".join(f"{package} {number}" for package, number in versions().items())
+    command = f"`python -m benchmarks {name} --json`"
     return (
-        f"## {name}\n\n`python -m benchmarks {name} --json`, {date.today().isoformat()}, {machine()}; {packages}\n\n"
+        f"## {name}\n\n{command}, {date.today().isoformat()}, {machine()}; {packages}\n\n"
         f"| | |\n|---|---|\n{rows}\n{compared}"
     )
 
@@ -69,7 +70,9 @@ def write_section(name: str, text: str, path: Path = RESULTS) -> None:
     content = path.read_text() if path.exists() else "# Results\n"
     pattern = re.compile(rf"^## {re.escape(name)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
     text = text.rstrip("\n") + "\n\n"
-    content = pattern.sub(lambda _: text, content) if pattern.search(content) else f"{content.rstrip()}\n\n{text}"
+    content = (
+        pattern.sub(lambda _: text, content) if pattern.search(content) else f"{content.rstrip()}\n\n{text}"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content.rstrip("\n") + "\n")
 

@@ -1,9 +1,9 @@
 """Multi-agent DAgger beside imitation's stock `SimpleDAggerTrainer`: seconds to the same return.
 
-Same expert (scripted), environment (batched cooperative navigation, 3 agents), networks (two layers of 128 for each
-agent), one thread. The stock trainer runs first, with its own defaults, less what it would do needlessly: its
-five evaluation episodes a round are left out and nothing is logged. Its return is what ours then has to reach, at two
-evaluations in a row. Time spent in evaluations counts for neither.
+Same expert (scripted), environment (batched cooperative navigation, 3 agents), networks (two layers of 128
+for each agent), one thread. The stock trainer runs first, with its own defaults, less what it would do
+needlessly: its five evaluation episodes a round are left out and nothing is logged. Its return is what ours
+then has to reach, at two evaluations in a row. Time spent in evaluations counts for neither.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def run_dagger() -> dict[str, Any]:
         "return_theirs": target,
         "compared": {
             "ours": "MultiAgentDAggerTrainer, its defaults, 64 environments",
-            "theirs": "imitation 1.0.1 SimpleDAggerTrainer, its defaults (batch 32, 4 epochs a round), 8 environments",
+            "theirs": "imitation's SimpleDAggerTrainer, its defaults (batch 32, 4 epochs), 8 environments",
             "expert": "scripted",
             "expert_return": evaluate(expert_act(expert), evaluation, n_episodes=EPISODES, seed=7).mean,
             "environment": "spread, 3 agents, paper's reward",

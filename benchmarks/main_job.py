@@ -1,4 +1,4 @@
-"""The main job end to end: `cesma run` with an experiment's own budget, several seeds, wall-clock and scores."""
+"""The main job end to end: `cesma run` with its own budget, over seeds: seconds and scores."""
 
 from __future__ import annotations
 
@@ -16,9 +16,20 @@ SEEDS = (0, 1, 2)
 
 
 def run_command(name: str, seed: int, folder: Path) -> tuple[float, dict[str, Any]]:
-    """Seconds of one `cesma run` as a process of its own, imports and evaluations included, and its report."""
+    """Seconds of one `cesma run`, as a process of its own with all that it does, and its report."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", "cesma_sb3", "run", name, "--seed", str(seed), "--out", str(folder), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "cesma_sb3",
+        "run",
+        name,
+        "--seed",
+        str(seed),
+        "--out",
+        str(folder),
+        "--json",
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return time.perf_counter() - started, report
@@ -45,7 +56,7 @@ def summary(name: str) -> dict[str, Any]:
             )
 
     def median(key: str) -> float:
-        return statistics.median(row[key] for row in rows)
+        return float(statistics.median(float(row[key]) for row in rows))
 
     return {
         "ours": median("students"),

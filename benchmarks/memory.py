@@ -1,7 +1,8 @@
 """Memory of a run does not grow with its length, once the dataset and the replay buffer are full.
 
-Both stages run once at a length at which both caps are reached, and once ten times as long; resident memory is read
-throughout. The caps are small so that the long run ends within minutes; what is shown is growth, not size.
+Both stages run once at a length at which both caps are reached, and once ten times as long; resident memory
+is read throughout. The caps are small so that the long run ends within minutes; what is shown is growth, not
+size.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class _Watch(BaseCallback):
 
 
 def run_memory() -> dict[str, Any]:
-    """`theirs` is megabytes at the short length, `ours` at ten times that; `ratio` of the two, by the worse stage."""
+    """`theirs` is megabytes at the short length, `ours` at the long one, by the stage that grew more."""
     th.set_num_threads(1)
     env = ParticleVecEnv(Spread(3), 32, seed=0)
     model = GumbelSoftmaxDDPG(

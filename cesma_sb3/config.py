@@ -100,7 +100,8 @@ class StudentsConfig(_Config):
     network: Literal["feed-forward", "entities"] = "feed-forward"
     """`entities`: blind to the order of landmarks and other agents, for environments that declare them."""
     hidden_sizes: Sizes = (128, 128)
-    """Hidden layers of each agent's network; of `entities`, the width of an entity and then the layers of the head."""
+    """Hidden layers of each agent's network; of `entities`, the width of an entity and then the layers of the
+    head."""
     activation: Text = "ReLU"
     """An activation of `torch.nn`, after each hidden layer."""
     share_parameters: bool = False
@@ -197,8 +198,8 @@ class Experiment(_Config):
     seed: NonNegativeInt = 0
     """All randomness comes from it."""
     threads: PositiveInt | None = 1
-    """Threads of PyTorch; null leaves its own choice. These networks are too small to gain from several, and lose
-    much where cores are shared."""
+    """Threads of PyTorch; null leaves its own choice. These networks are too small to gain from several, and
+    lose much where cores are shared."""
     env: EnvConfig
     expert: ExpertConfig
     students: StudentsConfig = StudentsConfig()

@@ -1,4 +1,4 @@
-"""The stages of a run, each from an experiment's values to the calls that they mean: measure, train, decentralize."""
+"""The stages of a run, from an experiment's values to the calls that they mean."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ class Seeds:
 
     @classmethod
     def of(cls, seed: int) -> Seeds:
+        """The seeds that follow from an experiment's."""
         state = np.random.SeedSequence(seed).generate_state(len(dataclasses.fields(cls)))
         return cls(*(int(word) % 2**31 for word in state))
 
@@ -99,7 +100,7 @@ class Evaluator:
         self.experiment = experiment
         self.seeds = Seeds.of(experiment.seed)
         self.venv = joint_env(experiment, experiment.evaluation.n_envs, self.seeds.curve)
-        self.reference = reference_expert(experiment, self.venv)
+        self.reference = reference_expert(self.venv)
         self._anchors: dict[str, Returns] = {}
 
     def on_curve(self, act: Act) -> float:
@@ -146,7 +147,7 @@ def joint_env(experiment: Experiment, n_envs: int, seed: int, view: str = "joint
     )
 
 
-def reference_expert(experiment: Experiment, venv: JointVecEnv) -> ScriptedNavigationExpert | None:
+def reference_expert(venv: JointVecEnv) -> ScriptedNavigationExpert | None:
     """The scripted expert of this environment; None where there is none."""
     bodies = scripted_bodies(venv)
     if bodies is None:
@@ -166,7 +167,9 @@ def train_expert(experiment: Experiment, evaluator: Evaluator, logs: Path, tick:
     config = experiment.expert
     if config.algorithm == SCRIPTED:
         if evaluator.reference is None:
-            raise ExpertError(f"expert.algorithm: there is no scripted expert for env.id {experiment.env.id!r}")
+            raise ExpertError(
+                f"expert.algorithm: there is no scripted expert for env.id {experiment.env.id!r}"
+            )
         curve = [(0, evaluator.on_curve(evaluator.reference.labels))]
         return TrainedExpert(curve, 0, 0.0, expert=evaluator.reference, model=None)
     started = time.perf_counter()
@@ -180,7 +183,9 @@ def train_expert(experiment: Experiment, evaluator: Evaluator, logs: Path, tick:
         model.logger.close()
     finally:
         venv.close()
-    return TrainedExpert(watch.curve, model.num_timesteps, time.perf_counter() - started, expert=expert, model=model)
+    return TrainedExpert(
+        watch.curve, model.num_timesteps, time.perf_counter() - started, expert=expert, model=model
+    )
 
 
 def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgorithm:
@@ -233,7 +238,9 @@ def decentralize(
     """Turns the expert into one policy for each agent, by multi-agent DAgger."""
     config, seeds = experiment.dagger, evaluator.seeds
     started = time.perf_counter()
-    set_random_seed(seeds.students)  # initial weights come from PyTorch's global generator, as everywhere in SB3
+    set_random_seed(
+        seeds.students
+    )  # initial weights come from PyTorch's global generator, as everywhere in SB3
     venv = joint_env(experiment, config.n_envs, seeds.students)
     try:
         trainer = MultiAgentDAggerTrainer(
@@ -250,7 +257,7 @@ def decentralize(
             capacity=config.capacity,
             when_full=config.when_full,
             learning_rate=partial(_linear, config.learning_rate, config.learning_rate_final),
-            optimizer_kwargs={"weight_decay": config.weight_decay},
+            optimizer_kwargs={"weight_decay": config.weight_decay, "fused": True},
             max_grad_norm=config.max_grad_norm,
             loss=config.loss,
             soft_labels=config.labels == "soft",
@@ -289,7 +296,7 @@ def make_students(experiment: Experiment, venv: JointVecEnv) -> TeamPolicy:
 
 
 class _StudentWatch:
-    """Measures the students at fixed distances, keeps the best weights, and says when they match the expert."""
+    """Measures the students at fixed distances, keeps the best weights, and stops when they match."""
 
     def __init__(
         self, trainer: MultiAgentDAggerTrainer, trained: TrainedExpert, evaluator: Evaluator, tick: Tick
@@ -357,4 +364,3 @@ def _beta_schedule(config: BetaConfig) -> BetaSchedule | None:
 def _linear(start: float, final_fraction: float, progress_remaining: float) -> float:
     """From `start` down to a fraction of it as the remaining progress goes from 1 to 0."""
     return start * (final_fraction + (1.0 - final_fraction) * progress_remaining)
-

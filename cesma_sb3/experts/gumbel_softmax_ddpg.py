@@ -22,11 +22,11 @@ SelfGumbelSoftmaxDDPG = TypeVar("SelfGumbelSoftmaxDDPG", bound="GumbelSoftmaxDDP
 
 
 class GumbelSoftmaxDDPG(DDPG):
-    """DDPG whose actor gives logits and acts through the Gumbel-softmax: the paper's expert for discrete actions.
+    """DDPG whose actor acts through the Gumbel-softmax: the paper's expert for discrete actions.
 
-    The critic sees one-hot actions; the actor's gradient reaches it through a relaxed (or straight-through) sample.
-    The environment's action space is Discrete or MultiDiscrete; the replay buffer keeps integers. `learn`, `predict`,
-    `save`, `load`, callbacks and logger are SB3's.
+    The critic sees one-hot actions; the actor's gradient reaches it through a relaxed (or straight-through)
+    sample. The environment's action space is Discrete or MultiDiscrete; the replay buffer keeps integers.
+    `learn`, `predict`, `save`, `load`, callbacks and logger are SB3's.
 
     Args:
         policy: "MlpPolicy" or a subclass of `GumbelSoftmaxPolicy`.
@@ -42,11 +42,12 @@ class GumbelSoftmaxDDPG(DDPG):
         replay_buffer_class: SB3's by default.
         replay_buffer_kwargs: Its arguments.
         temperature: Of the Gumbel-softmax, in (0, inf).
-        straight_through: Hard one-hot actions forward, relaxed gradient backward; False gives the critic the relaxed
-            sample itself.
+        straight_through: Hard one-hot actions forward, relaxed gradient backward; False gives the critic the
+            relaxed sample itself.
         logit_penalty: Weight of the mean squared logit in the actor's loss: it keeps the policy from freezing
             (1e-3 in MADDPG's own code).
-        max_grad_norm: Gradient norm is clipped to it, actor and critic apart (the paper: 0.1); None clips nothing.
+        max_grad_norm: Gradient norm is clipped to it, actor and critic apart (the paper: 0.1); None clips
+            nothing.
         stats_window_size: Episodes of the rollout statistics.
         tensorboard_log: Folder for TensorBoard.
         policy_kwargs: Arguments of `GumbelSoftmaxPolicy`.
@@ -55,7 +56,8 @@ class GumbelSoftmaxDDPG(DDPG):
         device: "auto", "cpu", "cuda".
         _init_setup_model: As in SB3.
 
-    Source: sections 4.2 and 6.2, appendix E.2; Jang et al. (2016), Maddison et al. (2016), Lowe et al. (2017).
+    Source: sections 4.2 and 6.2, appendix E.2; Jang et al. (2016), Maddison et al. (2016), Lowe et al.
+        (2017).
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": GumbelSoftmaxPolicy}
@@ -65,7 +67,7 @@ class GumbelSoftmaxDDPG(DDPG):
     critic: Critics  # type: ignore[assignment]
     critic_target: Critics  # type: ignore[assignment]
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # SB3's own order
         self,
         policy: str | type[GumbelSoftmaxPolicy],
         env: GymEnv | str,
@@ -91,7 +93,8 @@ class GumbelSoftmaxDDPG(DDPG):
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        # DDPG's and TD3's own constructors insist on Box actions: go to theirs, and set what they would have set.
+        # DDPG's and TD3's own constructors insist on Box actions: go to theirs, and set what they would have
+        # set.
         OffPolicyAlgorithm.__init__(
             self,
             policy,
@@ -135,11 +138,14 @@ class GumbelSoftmaxDDPG(DDPG):
             self._n_updates += 1
             data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
             observations, next_observations = data.observations.float(), data.next_observations.float()
-            discounts = getattr(data, "discounts", None)  # n-step buffers of newer SB3 releases bring their own
+            # n-step buffers of newer SB3 releases bring their own
+            discounts = getattr(data, "discounts", None)
+            if discounts is None:
+                discounts = self.gamma
             with th.no_grad():
                 next_actions = self._relaxed(self.policy.actor_target(next_observations), hard=True)
                 next_values = self.critic_target(next_observations, next_actions).amin(dim=1, keepdim=True)
-                targets = data.rewards + (1 - data.dones) * (self.gamma if discounts is None else discounts) * next_values
+                targets = data.rewards + (1 - data.dones) * discounts * next_values
             values = self.critic(observations, self._one_hot(data.actions))
             critic_loss = F.mse_loss(values, targets.expand_as(values)) * values.shape[1]
             self._step(self.critic, critic_loss)
@@ -185,7 +191,7 @@ class GumbelSoftmaxDDPG(DDPG):
         head = self.policy.head
         return head.flatten(F.one_hot(actions.long(), head.n_categories).float())
 
-    def learn(
+    def learn(  # noqa: PLR0917  # SB3's own order
         self: SelfGumbelSoftmaxDDPG,
         total_timesteps: int,
         callback: MaybeCallback = None,

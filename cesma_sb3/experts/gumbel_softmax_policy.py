@@ -28,6 +28,7 @@ class Actor(nn.Module):
         self.net = net
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
+        """See the class."""
         logits: th.Tensor = self.net(observations)
         return logits
 
@@ -46,6 +47,7 @@ class Critics(nn.Module):
         self.nets = nn.ModuleList(nets)
 
     def forward(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        """See the class."""
         return th.stack([net(observations, actions) for net in self.nets], dim=1)
 
     def set_training_mode(self, mode: bool) -> None:
@@ -64,11 +66,11 @@ class GumbelSoftmaxPolicy(TD3Policy):
         actor_visibility: What each actor component sees: `joint` is the centralized expert.
         critic_visibility: What each critic component sees.
         network: `feed-forward`, or `entities` for teams whose layouts name them (`EntityNet`).
-        hidden_sizes: Hidden layers of each actor component (the paper's expert for 3 agents: 225 and 225, E.2); of
-            `entities`, the width of an entity and then the layers of the head.
+        hidden_sizes: Hidden layers of each actor component (the paper's expert for 3 agents: 225 and 225,
+            E.2); of `entities`, the width of an entity and then the layers of the head.
         critic_hidden_sizes: The same of the critic; `hidden_sizes` if None.
-        critic_form: `joint`: a network of observations and actions, as in the paper. `additive`: linear in each
-            agent's action (`ActionValue`).
+        critic_form: `joint`: a network of observations and actions, as in the paper. `additive`: linear in
+            each agent's action (`ActionValue`).
         activation_fn: Module class put after each hidden layer.
         share_parameters: One set of weights for all agents' own components (`feed-forward`).
         tell_apart: A one-hot agent number as further input of `entities`, for agents that are not alike.
@@ -104,6 +106,7 @@ class GumbelSoftmaxPolicy(TD3Policy):
     ) -> None:
         # Plain values, set before nn.Module.__init__ has run; `_build` needs them.
         self.team = team or TeamSpaces(["agent"], {"agent": observation_space}, {"agent": action_space})
+        self.n_critics = n_critics
         self.team_kwargs: dict[str, Any] = {
             "team": team,
             "actor_visibility": actor_visibility,
@@ -144,12 +147,9 @@ class GumbelSoftmaxPolicy(TD3Policy):
         """SB3's hook."""
         given = self.team_kwargs
         spec = self._spec(given["critic_hidden_sizes"])
-        return Critics(
-            [
-                ActionValue(self.team, given["critic_visibility"], spec, given["critic_form"])
-                for _ in range(self.critic_kwargs["n_critics"])
-            ]
-        ).to(self.device)
+        visibility, form = given["critic_visibility"], given["critic_form"]
+        nets = [ActionValue(self.team, visibility, spec, form) for _ in range(self.n_critics)]
+        return Critics(nets).to(self.device)
 
     def logits(self, observations: th.Tensor) -> th.Tensor:
         """Logits [B, C, K] of the joint action's columns for joint observations [B, I]."""
@@ -164,12 +164,17 @@ class GumbelSoftmaxPolicy(TD3Policy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = BasePolicy._get_constructor_parameters(self)
-        for unused in ("features_extractor_class", "features_extractor_kwargs", "normalize_images", "squash_output"):
+        for unused in (
+            "features_extractor_class",
+            "features_extractor_kwargs",
+            "normalize_images",
+            "squash_output",
+        ):
             data.pop(unused, None)
         data.update(
             self.team_kwargs,
             activation_fn=self.activation_fn,
-            n_critics=self.critic_kwargs["n_critics"],
+            n_critics=self.n_critics,
             lr_schedule=self._dummy_schedule,
             optimizer_class=self.optimizer_class,
             optimizer_kwargs=self.optimizer_kwargs,

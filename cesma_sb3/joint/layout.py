@@ -26,8 +26,8 @@ class Part:
 
     name: str
     kind: PartKind
-    """`own`: the agent's own features; `entities`: `count` alike things; `agents`: the other agents of the team, in
-    its order; `message`: from `count` senders."""
+    """`own`: the agent's own features; `entities`: `count` alike things; `agents`: the other agents of the
+    team, in its order; `message`: from `count` senders."""
     count: int = 1
     size: int = 1
     """Entries of one entity or message; for `own`, of the whole part with `count` 1."""

@@ -25,7 +25,8 @@ class NetworkSpec:
     kind: NetworkKind = "feed-forward"
     """`feed-forward`: layers on the flat observation. `entities`: `EntityNet`, which needs layouts."""
     hidden_sizes: tuple[int, ...] = (128, 128)
-    """Hidden layers of each component; of `entities`, the width of an entity and then the layers of the head."""
+    """Hidden layers of each component; of `entities`, the width of an entity and then the layers of the
+    head."""
     activation: type[nn.Module] = nn.ReLU
     """Module class between the layers."""
     share_parameters: bool = False
@@ -52,9 +53,9 @@ def make_net(
         with_actions: The input is the joint observation followed by one-hot actions [B, output_size].
 
     Returns:
-        A module [B, observation_size (+ output_size)] -> [B, sum of the components' outputs]. Feed-forward networks
-        of `joint` visibility have one component, which gives the sum of what each agent's would; all others have one
-        an agent.
+        A module [B, observation_size (+ output_size)] -> [B, sum of the components' outputs]. Feed-forward
+        networks of `joint` visibility have one component, which gives the sum of what each agent's would; all
+        others have one an agent.
     """
     if spec.kind == "entities":
         return EntityNet(
@@ -77,7 +78,7 @@ def make_net(
 
 
 def actor_net(team: TeamSpaces, visibility: Visibility, spec: NetworkSpec) -> TeamNet | EntityNet:
-    """The actor of a team: joint observations [B, observation_size] to the outputs of its actions [B, output_size]."""
+    """The actor of a team: [B, observation_size] to the outputs of its actions [B, output_size]."""
     return make_net(team, visibility, team.output_sizes, spec)
 
 
@@ -93,6 +94,7 @@ class TeamValue(nn.Module):
         self.net = make_net(team, visibility, [1] * team.n_agents, spec)
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
+        """See the class."""
         values: th.Tensor = self.net(observations).sum(dim=1, keepdim=True)
         return values
 
@@ -104,8 +106,9 @@ class ActionValue(nn.Module):
         team: The team's spaces; its action columns must be categorical.
         visibility: What each component sees.
         spec: How the network is built.
-        form: `joint`: a network of observations and actions. `additive`: linear in each agent's action, Q(o, a) =
-            V(o) + sum over agents of A_i(o) . a_i, so that one pass values every action of every agent.
+        form: `joint`: a network of observations and actions. `additive`: linear in each agent's action,
+            Q(o, a) = V(o) + sum over agents of A_i(o) . a_i, so that one pass values every action of
+            every agent.
 
     Call: joint observations [B, observation_size], relaxed one-hot actions [B, output_size] -> [B].
 
@@ -128,11 +131,13 @@ class ActionValue(nn.Module):
     _advantages: th.Tensor
 
     def forward(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        """See the class."""
         if self.form == "joint":
             joint: th.Tensor = self.net(th.cat([observations, actions], dim=1)).sum(dim=1)
             return joint
         outputs = self.net(observations)
-        additive: th.Tensor = outputs[:, self._values].sum(dim=1) + (outputs[:, self._advantages] * actions).sum(dim=1)
+        advantages = (outputs[:, self._advantages] * actions).sum(dim=1)
+        additive: th.Tensor = outputs[:, self._values].sum(dim=1) + advantages
         return additive
 
 

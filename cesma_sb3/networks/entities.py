@@ -1,9 +1,9 @@
 """Networks over sets of entities: blind to the order of what an agent sees, and shared by all agents.
 
 An agent's observation is read by its layout: its own features, and groups of alike entities (landmarks, other
-agents). Every entity is encoded together with the agent's own features and with its relation to the entities of the
-other groups; each group is summed up by its maximum. One network serves all agents, and does not know how many
-entities there are.
+agents). Every entity is encoded together with the agent's own features and with its relation to the entities
+of the other groups; each group is summed up by its maximum. One network serves all agents, and does not know
+how many entities there are.
 
 Shape suffixes: B batch, N agents, K entities of a group, J entities of another, F features, H hidden units.
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch as th
 from torch import nn
@@ -30,15 +31,15 @@ class EntityNet(nn.Module):
 
     Args:
         team: A team whose agents all have layouts with the same parts.
-        visibility: `own`: an agent's network sees its own observation. `joint`: what it sees of each other agent is
-            joined by that agent's own features, so that the whole team is seen.
+        visibility: `own`: an agent's network sees its own observation. `joint`: what it sees of each other
+            agent is joined by that agent's own features, so that the whole team is seen.
         output_sizes: Outputs of each agent; the same number for all.
         hidden_sizes: H of the entities, then the hidden layers of the head (at least one).
         activation: Module class between the layers.
-        with_actions: The input is the joint observation followed by one-hot actions: an agent's own count as its own
-            features.
-        tell_apart: Each agent's features carry its one-hot number: for agents that are not alike. The network then
-            serves this team alone.
+        with_actions: The input is the joint observation followed by one-hot actions: an agent's own count as
+            its own features.
+        tell_apart: Each agent's features carry its one-hot number: for agents that are not alike. The network
+            then serves this team alone.
 
     Call: [B, observation_size (+ output_size)] float32 -> [B, sum(output_sizes)] float32, agent by agent.
 
@@ -80,7 +81,9 @@ class EntityNet(nn.Module):
         self.mates = mates
         self.joins_mates = visibility == "joint" and team.n_agents > 1
         if self.joins_mates and mates is None:
-            raise LayoutError("entity networks: the layout has no part of kind 'agents', which `joint` visibility needs")
+            raise LayoutError(
+                "entity networks: the layout has no part of kind 'agents', which `joint` visibility needs"
+            )
 
         width, *head = hidden_sizes
         n_ids = team.n_agents if tell_apart else 0
@@ -88,7 +91,8 @@ class EntityNet(nn.Module):
         n_features = {name: len(columns[0][0]) for name, columns in groups.items()}
         if mates is not None:
             n_features[mates] += n_own if self.joins_mates else n_ids
-        # One map of the own features for all that reads them: each group, and the summary of the agent itself.
+        # One map of the own features for all that reads them: each group, and the summary of the agent
+        # itself.
         self.encode_own = nn.Linear(n_own, width * (1 + len(groups)))
         self.encode = nn.ModuleDict({name: nn.Linear(n, width, bias=False) for name, n in n_features.items()})
         pairs = [(name, other) for name in groups for other in groups if name != other]
@@ -107,7 +111,7 @@ class EntityNet(nn.Module):
         self.combine = nn.ModuleDict({name: nn.Linear(width, width) for name in groups})
         layers: list[nn.Module] = []
         sizes = [width * (1 + len(groups)), *head]
-        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+        for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), activation()]
         self.head = nn.Sequential(*layers, nn.Linear(sizes[-1], output_sizes[0]))
 
@@ -120,6 +124,7 @@ class EntityNet(nn.Module):
         self.register_buffer(f"_columns_{name}", th.tensor(columns, dtype=th.long), persistent=False)
 
     def forward(self, x_BI: th.Tensor) -> th.Tensor:
+        """See the class."""
         own_BNF, entities = self._read(x_BI)
         summary_BNH, *context = self.encode_own(own_BNF).chunk(1 + len(self.names), dim=-1)
         summaries = [self.activation(summary_BNH)]
@@ -148,7 +153,9 @@ class EntityNet(nn.Module):
 
     def _relation(self, name: str, other: str, entities: dict[str, th.Tensor]) -> th.Tensor:
         """What the entities of a group have to do with those of another: [B, N, K, H]."""
-        first, second, merge = self.relate[f"{name}>{other}"]  # type: ignore[misc]  # a ModuleList of three
+        layers = self.relate[f"{name}>{other}"]
+        assert isinstance(layers, nn.ModuleList)
+        first, second, merge = layers
         pairs_BNKJH = first(entities[name]).unsqueeze(3) + second(entities[other]).unsqueeze(2)
         related: th.Tensor = merge(self.activation(pairs_BNKJH).amax(dim=3))
         return related
@@ -170,21 +177,27 @@ class EntityNet(nn.Module):
 
 
 def _columns(team: TeamSpaces) -> tuple[Columns, dict[str, list[Columns]], str | None]:
-    """Columns of the joint observation: own features [N, F], entities [N, K, F] by group, and which group is agents.
+    """Columns of the joint observation: own features [N, F], entities [N, K, F], the agents' group.
 
     Messages count only in a team that has somebody who speaks; where nobody does they never change.
     """
     layouts = [team.layouts[agent].observation for agent in team.agents]
     if any(layout.parts != layouts[0].parts for layout in layouts):
-        raise LayoutError("entity networks: the agents' observation layouts differ; use feed-forward networks")
-    somebody_speaks = any(part.kind == "message" for agent in team.agents for part in team.layouts[agent].action)
+        raise LayoutError(
+            "entity networks: the agents' observation layouts differ; use feed-forward networks"
+        )
+    somebody_speaks = any(
+        part.kind == "message" for agent in team.agents for part in team.layouts[agent].action
+    )
     own: Columns = [[] for _ in team.agents]
     groups: dict[str, list[Columns]] = {}
     mates = None
     for agent, (layout, where) in enumerate(zip(layouts, team.observation_slices, strict=True)):
         for part in layout.parts:
             start = where.start + layout.slice(part.name).start
-            entities = [list(range(start + k * part.size, start + (k + 1) * part.size)) for k in range(part.count)]
+            entities = [
+                list(range(start + k * part.size, start + (k + 1) * part.size)) for k in range(part.count)
+            ]
             if part.kind == "own":
                 own[agent] += [column for entity in entities for column in entity]
             elif part.count and (part.kind != "message" or somebody_speaks):
@@ -192,5 +205,7 @@ def _columns(team: TeamSpaces) -> tuple[Columns, dict[str, list[Columns]], str |
                 if part.kind == "agents":
                     mates = part.name
     if not groups:
-        raise LayoutError("entity networks: the layouts of this team have no entities; use feed-forward networks")
+        raise LayoutError(
+            "entity networks: the layouts of this team have no entities; use feed-forward networks"
+        )
     return own, groups, mates

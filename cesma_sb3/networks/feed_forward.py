@@ -1,9 +1,9 @@
 """Feed-forward networks side by side: one batched product for a whole team.
 
-A learner for a team is a set of *components*, each of which sees some of the joint observation and gives some of the
-joint output. What a component may see is its visibility: a component that sees one agent's slice is that agent's
-decentralized network, a single component that sees everything is a centralized one. `TeamNet` evaluates all
-components in one batched matrix product, whatever their sizes.
+A learner for a team is a set of *components*, each of which sees some of the joint observation and gives some
+of the joint output. What a component may see is its visibility: a component that sees one agent's slice is
+that agent's decentralized network, a single component that sees everything is a centralized one. `TeamNet`
+evaluates all components in one batched matrix product, whatever their sizes.
 
 Shape suffixes: B batch, I inputs (of the whole net), N components, F features a component sees (padded to the
 largest), O outputs.
@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch as th
 from torch import nn
-
 
 
 class BatchedLinear(nn.Module):
@@ -42,6 +42,7 @@ class BatchedLinear(nn.Module):
                 self.bias[index, :, :real_out].uniform_(-bound, bound)
 
     def forward(self, x_NBF: th.Tensor) -> th.Tensor:
+        """See the class."""
         return th.baddbmm(self.bias, x_NBF, self.weight)
 
 
@@ -53,12 +54,13 @@ class TeamNet(nn.Module):
         output_sizes: For each component, how many outputs it gives. The outputs stand one after the other.
         hidden_sizes: Hidden layers, the same for each component.
         activation: Module class put after each hidden layer.
-        share_parameters: One set of weights for all components; each input then carries the component's one-hot
-            number, so that alike agents can still take different roles (Gupta et al., 2017).
+        share_parameters: One set of weights for all components; each input then carries the component's
+            one-hot number, so that alike agents can still take different roles (Gupta et al., 2017).
 
     Call: x [B, I] float32 -> [B, sum(output_sizes)] float32.
 
-    Source: section 4.3: "a single neural network with disconnected components, each corresponding to one of the
+    Source: section 4.3: "a single neural network with disconnected components, each corresponding to one of
+        the
     agents".
     """
 
@@ -73,7 +75,9 @@ class TeamNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(visible) != len(output_sizes):
-            raise ValueError(f"{len(visible)} inputs for {len(output_sizes)} outputs: one of each for a component")
+            raise ValueError(
+                f"{len(visible)} inputs for {len(output_sizes)} outputs: one of each for a component"
+            )
         self.n_components = len(visible)
         self.visible = tuple(tuple(columns) for columns in visible)
         self.output_sizes = tuple(output_sizes)
@@ -89,7 +93,7 @@ class TeamNet(nn.Module):
             fan_in, fan_out = input_sizes, list(self.output_sizes)
         widths = [fan_in, *([size] * len(fan_in) for size in self.hidden_sizes), fan_out]
         layers: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             layers += [BatchedLinear(before, after), activation()]
         self.layers = nn.Sequential(*layers[:-1])  # no activation after the last map
 
@@ -98,10 +102,12 @@ class TeamNet(nn.Module):
         padded = [[*columns, *[-1] * (widest - len(columns))] for columns in self.visible]
         self.register_buffer("_gather", th.tensor(padded), persistent=False)
         first = self.visible[0]
-        self._is_one_block = widest * self.n_components > 0 and [c for cs in self.visible for c in cs] == list(
-            range(first[0] if first else 0, (first[0] if first else 0) + widest * self.n_components)
-        )
-        real = [n * max(self.output_sizes) + o for n, size in enumerate(self.output_sizes) for o in range(size)]
+        self._is_one_block = widest * self.n_components > 0 and [
+            c for cs in self.visible for c in cs
+        ] == list(range(first[0] if first else 0, (first[0] if first else 0) + widest * self.n_components))
+        real = [
+            n * max(self.output_sizes) + o for n, size in enumerate(self.output_sizes) for o in range(size)
+        ]
         self.register_buffer("_real_outputs", th.tensor(real), persistent=False)
         self.register_buffer("_ids", th.eye(n_ids).unsqueeze(1), persistent=False)
 
@@ -110,8 +116,9 @@ class TeamNet(nn.Module):
     _ids: th.Tensor
 
     def forward(self, x_BI: th.Tensor) -> th.Tensor:
+        """See the class."""
         batch = x_BI.shape[0]
-        outputs_NBO = self.layers(self._inputs(x_BI))
+        outputs_NBO: th.Tensor = self.layers(self._inputs(x_BI))
         if self.share_parameters:
             outputs_NBO = outputs_NBO.view(self.n_components, batch, -1)
         outputs_BO = outputs_NBO.transpose(0, 1).reshape(batch, -1)
@@ -122,7 +129,9 @@ class TeamNet(nn.Module):
     def _inputs(self, x_BI: th.Tensor) -> th.Tensor:
         """What each component sees: [N, B, F], or [1, N * B, F + N] with shared parameters."""
         batch = x_BI.shape[0]
-        if self._is_one_block and x_BI.shape[1] == self._gather.numel():  # alike agents in their order: no copy
+        if (
+            self._is_one_block and x_BI.shape[1] == self._gather.numel()
+        ):  # alike agents in their order: no copy
             x_NBF = x_BI.view(batch, self.n_components, -1).transpose(0, 1)
         else:
             padded = th.cat([x_BI, x_BI.new_zeros(batch, 1)], dim=1)
@@ -136,7 +145,8 @@ class TeamNet(nn.Module):
         """One component alone, as a plain network on what it sees.
 
         Returns:
-            Linear layers and activations: [B, len(visible[index])] float32 -> [B, output_sizes[index]] float32.
+            Linear layers and activations: [B, len(visible[index])] float32 -> [B, output_sizes[index]]
+            float32.
         """
         linears = [layer for layer in self.layers if isinstance(layer, BatchedLinear)]
         row = 0 if self.share_parameters else index
@@ -145,7 +155,9 @@ class TeamNet(nn.Module):
         for depth, batched in enumerate(linears):
             weight, bias = batched.weight[row].detach(), batched.bias[row, 0].detach()
             if depth == 0:
-                if self.share_parameters:  # the one-hot number is constant for one agent: fold it into the bias
+                if (
+                    self.share_parameters
+                ):  # the one-hot number is constant for one agent: fold it into the bias
                     bias = bias + weight[weight.shape[0] - self.n_components + index]
                 weight = weight[:n_seen]
             if depth == len(linears) - 1:

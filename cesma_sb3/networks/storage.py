@@ -86,7 +86,9 @@ def activation_class(name: str) -> type[nn.Module]:
     """
     found: Any = getattr(nn.modules.activation, name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise StorageError(f"activation {name!r}: expected the name of an activation of torch.nn, such as 'ReLU'")
+        raise StorageError(
+            f"activation {name!r}: expected the name of an activation of torch.nn, such as 'ReLU'"
+        )
     return found
 
 

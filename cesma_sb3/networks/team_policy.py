@@ -40,12 +40,12 @@ class _JointFeatures(nn.Module):
 
 
 class TeamPolicy(ActorCriticPolicy):
-    """The students of CESMA as one SB3 policy on the joint space, so that whatever trains an SB3 policy trains them.
+    """The students of CESMA as one SB3 policy on the joint space.
 
-    With `actor_visibility="own"` the actor is one network an agent, each connected to its own agent's observation
-    alone; `"joint"` gives a centralized policy of the same form. Visibility of actor and critic makes, under SB3's
-    PPO, a joint expert (`joint`, `joint`), MAPPO (`own`, `joint`) or independent actors with summed values
-    (`own`, `own`).
+    Whatever trains an SB3 policy trains them. With `actor_visibility="own"` the actor is one network an
+    agent, each connected to its own agent's observation alone; `"joint"` gives a centralized policy of the
+    same form. Visibility of actor and critic makes, under SB3's PPO, a joint expert (`joint`, `joint`), MAPPO
+    (`own`, `joint`) or independent actors with summed values (`own`, `own`).
 
     Args:
         observation_space: `team.observation_space`.
@@ -55,8 +55,8 @@ class TeamPolicy(ActorCriticPolicy):
         actor_visibility: What each actor component sees.
         critic_visibility: What each critic component sees.
         network: `feed-forward`, or `entities` for teams whose layouts name them (`EntityNet`).
-        hidden_sizes: Hidden layers of each actor component (the paper's students: 128 and 128, E.2); of `entities`,
-            the width of an entity and then the layers of the head.
+        hidden_sizes: Hidden layers of each actor component (the paper's students: 128 and 128, E.2); of
+            `entities`, the width of an entity and then the layers of the head.
         critic_hidden_sizes: The same of the critic; `hidden_sizes` if None.
         activation_fn: Module class put after each hidden layer.
         share_parameters: One set of weights for all agents, with a one-hot agent number as further input
@@ -116,13 +116,19 @@ class TeamPolicy(ActorCriticPolicy):
         self.mlp_extractor = _JointFeatures(self.features_dim)  # type: ignore[assignment]  # same interface
         self.head = ActionHead(self.team.column_categories)
         self.action_dist = TeamDistribution(self.head)
-        self.action_net = actor_net(self.team, self.actor_visibility, self.spec)  # type: ignore[assignment]
+        self.action_net = actor_net(self.team, self.actor_visibility, self.spec)
         self.log_std = nn.Parameter(th.full((self.head.n_continuous,), float(self.log_std_init)))
         critic_spec = dataclasses.replace(self.spec, hidden_sizes=self.critic_hidden_sizes)
         self.value_net = TeamValue(self.team, self.critic_visibility, critic_spec)  # type: ignore[assignment]
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1.0), **self.optimizer_kwargs)
+        self.optimizer = self.optimizer_class(
+            self.parameters(),
+            lr=lr_schedule(1.0),  # type: ignore[call-arg]  # torch's base class has none, every optimizer has
+            **self.optimizer_kwargs,
+        )
 
-    def _get_action_dist_from_latent(self, latent_pi: th.Tensor, masks: th.Tensor | None = None) -> TeamDistribution:
+    def _get_action_dist_from_latent(
+        self, latent_pi: th.Tensor, masks: th.Tensor | None = None
+    ) -> TeamDistribution:
         assert isinstance(self.action_dist, TeamDistribution)
         return self.action_dist.proba_distribution(self.action_net(latent_pi), self.log_std, masks)
 
@@ -142,7 +148,7 @@ class TeamPolicy(ActorCriticPolicy):
         assert isinstance(features, th.Tensor)
         return self._get_action_dist_from_latent(features, masks)
 
-    def predict(  # type: ignore[override]  # one argument more, as in sb3-contrib's maskable policies
+    def predict(  # one argument more than SB3's, as in sb3-contrib's maskable policies
         self,
         observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
         state: tuple[npt.NDArray[Any], ...] | None = None,
@@ -150,7 +156,7 @@ class TeamPolicy(ActorCriticPolicy):
         deterministic: bool = False,
         action_masks: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
-        """Joint actions for joint observations, as SB3's `predict`, and available actions only where masks are given.
+        """Joint actions for joint observations: SB3's `predict`, with masks.
 
         Args:
             observation: [I] or [B, I] float32.
@@ -183,7 +189,9 @@ class TeamPolicy(ActorCriticPolicy):
             SpaceError: There is no such agent, or the actor is centralized and cannot be taken apart.
         """
         if self.actor_visibility != "own":
-            raise SpaceError("TeamPolicy.agent: a `joint` actor sees the whole team and has no agent to take out")
+            raise SpaceError(
+                "TeamPolicy.agent: a `joint` actor sees the whole team and has no agent to take out"
+            )
         index = self.team.agent_index(which)
         columns = self.team.action_columns[index]
         continuous = [c for c, categories in enumerate(self.team.column_categories) if categories == 0]

@@ -1,11 +1,11 @@
 """Every example runs, with a budget that teaches nothing."""
 
 import runpy
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from imitation.util import logger
 from PIL import Image
 
 import cesma_sb3
@@ -22,7 +22,9 @@ pytestmark = [
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # imitation logs there unless told otherwise
+    # Unless told otherwise, imitation logs to files in /tmp that nobody closes.
+    quiet = logger.configure(tmp_path / "log", [])
+    monkeypatch.setattr(logger, "configure", lambda *args, **kwargs: quiet)
 
 
 def example(name):
@@ -47,7 +49,7 @@ def test_the_environment_of_the_example_is_a_parallel_env():
 
 
 def test_decentralize_an_sb3_model(tmp_path, capsys):
-    example("decentralize_an_sb3_model")["main"](1_000, 1_000, tmp_path / "out")
+    example("decentralize_an_sb3_model")["main"](tmp_path / "out", 1_000, 1_000)
     assert "expert" in capsys.readouterr().out
     assert cesma_sb3.load_team(tmp_path / "out" / "students").team.n_agents == 2
 

@@ -58,7 +58,10 @@ def test_own_components_value_what_is_their_own(spec, form):
     moved[:, :5] = one_hot(th.randint(5, (6, 1)))
     # What agent_0's action changes does not depend on what the others see.
     th.testing.assert_close(
-        critic(obs, moved) - critic(obs, actions), critic(others, moved) - critic(others, actions), atol=1e-5, rtol=1e-4
+        critic(obs, moved) - critic(obs, actions),
+        critic(others, moved) - critic(others, actions),
+        atol=1e-5,
+        rtol=1e-4,
     )
 
 

@@ -36,7 +36,9 @@ def make_policy(team, **kwargs):
 
 
 # Entity networks for the teams whose environments declare entities.
-PAIRS = [(t, n) for t in TEAMS for n in NETWORKS if n in ("feed-forward", "shared") or t in ("alike", "continuous")]
+PAIRS = [
+    (t, n) for t in TEAMS for n in NETWORKS if n in ("feed-forward", "shared") or t in ("alike", "continuous")
+]
 
 
 @pytest.fixture(params=PAIRS, ids=" / ".join)

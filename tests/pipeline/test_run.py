@@ -78,7 +78,9 @@ def test_a_run_folder_measured_again_gives_its_own_numbers(result):
 def test_the_zip_is_one_that_sb3_loads(result):
     model = GumbelSoftmaxDDPG.load(result.run_dir / "expert" / "model.zip")
     observations = np.random.default_rng(0).normal(size=(10, 54)).astype(np.float32)
-    assert np.array_equal(model.predict(observations, deterministic=True)[0], result.expert.labels(observations))
+    assert np.array_equal(
+        model.predict(observations, deterministic=True)[0], result.expert.labels(observations)
+    )
     weights = load_file(result.run_dir / "expert" / "policy.safetensors")
     assert weights.keys() == model.policy.state_dict().keys()
 
@@ -120,7 +122,9 @@ def test_an_sb3_expert_in_the_product_space(tmp_path):
 def test_soft_labels_of_an_sb3_expert(tmp_path):
     expert = {"total_timesteps": 640, "n_envs": 8, "kwargs": {"n_steps": 20, "batch_size": 80}}
     dagger = {**TINY["dagger"], "labels": "soft", "beta": {"schedule": "linear", "per_agent": True}}
-    report = cesma_sb3.run("spread-3-ppo", out=tmp_path / "run", **{**TINY, "expert": expert, "dagger": dagger}).report
+    report = cesma_sb3.run(
+        "spread-3-ppo", out=tmp_path / "run", **{**TINY, "expert": expert, "dagger": dagger}
+    ).report
     assert np.isfinite(report["return"]["students"])
 
 
@@ -134,14 +138,18 @@ def test_any_pettingzoo_environment_in_processes(tmp_path):
         "evaluation: {episodes: 4, curve_episodes: 2, every: 100, n_envs: 2}\n"
     )
     result = cesma_sb3.run(path, out=tmp_path / "run")
-    assert result.report["normalized"]["students"] != result.report["normalized"]["students"], "no reference: NaN"
+    assert result.report["normalized"]["students"] != result.report["normalized"]["students"], (
+        "no reference: NaN"
+    )
     assert json.loads((result.run_dir / "report.json").read_text())["normalized"]["students"] is None
     assert "reference" not in result.report["return"]
 
 
 def test_students_stop_once_they_match(tmp_path):
     dagger = {"total_timesteps": 50_000, "stop_after_matches": 2, "match_tolerance": 2.0, "batch_size": 32}
-    report = cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", dagger=dagger, evaluation=TINY["evaluation"]).report
+    report = cesma_sb3.run(
+        "spread-3-scripted", out=tmp_path / "run", dagger=dagger, evaluation=TINY["evaluation"]
+    ).report
     assert report["stopped_early"]
     assert report["env_samples"]["decentralize"] < 2_000
 
@@ -150,9 +158,13 @@ def test_the_best_weights_are_kept_unless_the_last_are_wanted(tmp_path):
     def last_and_final(keep):
         changes = {**TINY, "dagger": {**TINY["dagger"], "keep": keep, "learning_rate": 0.5}}
         changes["evaluation"] = {**TINY["evaluation"], "episodes": 8, "every": 50}
-        result = cesma_sb3.run("spread-3-scripted", out=tmp_path / keep, **{k: changes[k] for k in ("dagger", "evaluation")})
+        result = cesma_sb3.run(
+            "spread-3-scripted", out=tmp_path / keep, **{k: changes[k] for k in ("dagger", "evaluation")}
+        )
         with (result.run_dir / "evaluations.csv").open() as file:
-            return [float(row["return"]) for row in csv.DictReader(file) if row["stage"] == "students"], result
+            return [
+                float(row["return"]) for row in csv.DictReader(file) if row["stage"] == "students"
+            ], result
 
     curve, result = last_and_final("best")
     assert max(curve) > curve[-1], "a learning rate of 0.5 forgets"
@@ -174,7 +186,7 @@ def test_a_run_that_fails_says_why(tmp_path):
         "env: {id: 'mpe2.simple_spread_v3:parallel_env', team_reward: mean}\n"
         "expert: {algorithm: scripted, total_timesteps: 0}\ndagger: {total_timesteps: 100}\n"
     )
-    with pytest.raises(ExpertError, match="no scripted expert for env.id"):
+    with pytest.raises(ExpertError, match=r"no scripted expert for env\.id"):
         cesma_sb3.run(path, out=tmp_path / "run")
     assert "no scripted expert" in json.loads((tmp_path / "run" / "run.json").read_text())["error"]
     with pytest.raises(StorageError):

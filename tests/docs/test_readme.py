@@ -1,0 +1,71 @@
+"""The README's Python runs, block after block as one session, and what else it names exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from imitation.util import logger
+
+import cesma_sb3
+from cesma_sb3.cli import cesma
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+TINY = (
+    '"spread-3", **{"expert.total_timesteps": 1_200, "expert.kwargs.gradient_steps": 1, '
+    '"dagger.total_timesteps": 512, "evaluation.episodes": 8, "evaluation.curve_episodes": 8}'
+)
+# The only changes made to what is printed there: budgets. Each must be found exactly so often.
+SUBSTITUTIONS = {
+    'cesma_sb3.run("spread-3")': (1, f"cesma_sb3.run({TINY})"),
+    ".learn(100_000)": (2, ".learn(64)"),
+    'PPO("MlpPolicy", env': (1, 'PPO("MlpPolicy", env, n_steps=64'),
+    "PPO(TeamPolicy, venv": (1, "PPO(TeamPolicy, venv, n_steps=64"),
+    "trainer.train(50_000)": (1, "trainer.train(1_024)"),
+    "n_episodes=100": (1, "n_episodes=8"),
+}
+
+
+def code():
+    text = "\n".join(re.findall(r"^```python\n(.*?)^```", README, flags=re.M | re.S))
+    for printed, (count, run) in SUBSTITUTIONS.items():
+        assert text.count(printed) == count, printed
+        text = text.replace(printed, run)
+    return text
+
+
+def test_every_python_block_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    quiet = logger.configure(tmp_path / "log", [])  # else imitation logs to files in /tmp that nobody closes
+    monkeypatch.setattr(logger, "configure", lambda *args, **kwargs: quiet)
+    session = {}
+    exec(compile(code(), "README.md", "exec"), session)
+    assert (session["result"].run_dir / "report.json").exists()
+    assert session["students"].team == session["result"].students.team
+    assert (tmp_path / "my-team").is_dir()
+
+
+def test_every_command_exists():
+    commands = set(re.findall(r"^    cesma (\w+)", README, flags=re.M))
+    assert commands == set(cesma.commands)
+    for name in commands:
+        assert CliRunner().invoke(cesma, [name, "--help"]).exit_code == 0
+
+
+def test_every_registered_name_is_in_the_table():
+    table = README[README.index("## What is registered") : README.index("## Bring your own environment")]
+    named = set(re.findall(r"`(spread[\w-]*)`", table))
+    hidden = {name for name in cesma_sb3.list_experiments() if name.endswith("-scripted")}
+    assert named == set(cesma_sb3.list_experiments()) - hidden
+    assert {name.removesuffix("-scripted") for name in hidden} < named
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/paper.md", "docs/architecture.md"])
+def test_every_link_leads_somewhere(page):
+    text = (ROOT / page).read_text()
+    made_by_runs = {"docs/images/spread-3.png", "docs/results.md"}
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        path = ((ROOT / page).parent / target).resolve()
+        assert path.exists() or path.relative_to(ROOT).as_posix() in made_by_runs, target
