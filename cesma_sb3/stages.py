@@ -193,10 +193,15 @@ def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgo
     config = experiment.expert
     algorithm = algorithm_class(config.algorithm)
     policy = policy_class(algorithm, config.policy)
-    policy_kwargs = dict(config.policy_kwargs)
+    kwargs, policy_kwargs = dict(config.kwargs), dict(config.policy_kwargs)
+    # What YAML cannot say: SB3 wants [4, episode] as a tuple, and activations as classes.
+    if isinstance(kwargs.get("train_freq"), list):
+        kwargs["train_freq"] = tuple(kwargs["train_freq"])
+    if isinstance(policy_kwargs.get("activation_fn"), str):
+        policy_kwargs["activation_fn"] = activation_class(policy_kwargs["activation_fn"])
     if "team" in inspect.signature(policy.__init__).parameters:
         policy_kwargs["team"] = venv.team
-    return algorithm(policy, venv, policy_kwargs=policy_kwargs, seed=seed, **config.kwargs)
+    return algorithm(policy, venv, policy_kwargs=policy_kwargs, seed=seed, **kwargs)
 
 
 class _ExpertWatch(BaseCallback):

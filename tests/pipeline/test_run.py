@@ -113,7 +113,12 @@ def test_registered_variants_run(name, tmp_path):
 
 
 def test_an_sb3_expert_in_the_product_space(tmp_path):
-    expert = {"total_timesteps": 600, "n_envs": 8, "kwargs": {"learning_starts": 100}}
+    expert = {
+        "total_timesteps": 600,
+        "n_envs": 8,
+        "kwargs": {"learning_starts": 100, "train_freq": [2, "step"]},
+        "policy_kwargs": {"activation_fn": "Tanh"},
+    }
     result = cesma_sb3.run("spread-3-dqn", out=tmp_path / "run", **{**TINY, "expert": expert})
     assert isinstance(DQN.load(result.run_dir / "expert" / "model.zip"), DQN)
     assert evaluate_run(result.run_dir)["return"] == pytest.approx(result.report["return"])
