@@ -1,4 +1,4 @@
-"""docs/architecture.md is true of the tree: its rooms exist, none is missing, and imports follow its order."""
+"""docs/architecture.md is true of the tree: the rooms exist, none is missing, imports follow the order."""
 
 import ast
 import re
@@ -9,9 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "cesma_sb3"
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
-ROOMS = re.findall(
-    r"^\| `(\w+)` \|", PAGE[PAGE.index("## Rooms") : PAGE.index("## One run")], flags=re.M
-)
+ROOMS = re.findall(r"^\| `(\w+)` \|", PAGE[PAGE.index("## Rooms") : PAGE.index("## One run")], flags=re.M)
 MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
