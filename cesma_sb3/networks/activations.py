@@ -24,4 +24,5 @@ def activations() -> dict[str, type[nn.Module]]:
 def _is_plain(cls: type[nn.Module]) -> bool:
     """Whether a class can be made without arguments."""
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-    return all(parameter.default is not parameter.empty for parameter in parameters)
+    needed = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    return not any(p.kind in needed and p.default is p.empty for p in parameters)

@@ -13,6 +13,7 @@ from torch import nn
 
 from cesma_sb3.errors import StorageError
 from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.networks.activations import activations
 from cesma_sb3.networks.team_policy import TeamPolicy
 
 WEIGHTS, DESCRIPTION = "team.safetensors", "team.json"
@@ -65,7 +66,7 @@ def load_team(folder: Path | str, *, device: th.device | str = "cpu") -> TeamPol
             network=description["network"],
             hidden_sizes=description["hidden_sizes"],
             critic_hidden_sizes=description["critic_hidden_sizes"],
-            activation_fn=activation_class(description["activation"]),
+            activation_fn=_activation(description["activation"]),
             share_parameters=description["share_parameters"],
             tell_apart=description["tell_apart"],
         )
@@ -78,17 +79,11 @@ def load_team(folder: Path | str, *, device: th.device | str = "cpu") -> TeamPol
     return policy.to(device)
 
 
-def activation_class(name: str) -> type[nn.Module]:
-    """The class of `torch.nn` of that name, if it is an activation.
-
-    Raises:
-        StorageError: It isn't.
-    """
-    found: Any = getattr(nn.modules.activation, name, None)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise StorageError(
-            f"activation {name!r}: expected the name of an activation of torch.nn, such as 'ReLU'"
-        )
+def _activation(name: str) -> type[nn.Module]:
+    """The activation of that name: nothing else that a file may name."""
+    found = activations().get(name)
+    if found is None:
+        raise StorageError(f"activation {name!r}: expected one of {', '.join(activations())}")
     return found
 
 
