@@ -130,11 +130,11 @@ class DaggerConfig(_Config):
     """Environment timesteps, at most."""
     n_envs: PositiveInt = 64
     """Environments stepped together."""
-    samples_per_update: PositiveInt = 32
+    samples_per_update: PositiveInt = 64
     """Environment timesteps collected for each gradient step (k of Algorithm 1)."""
-    batch_size: PositiveInt = 512
+    batch_size: PositiveInt = 256
     """Samples of each gradient step."""
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = 3e-3
     """At the start."""
     learning_rate_final: Fraction = 1.0
     """Fraction of it that is left at the end; linear between."""
