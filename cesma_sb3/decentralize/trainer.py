@@ -112,11 +112,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         deterministic: bool = True,
         custom_logger: HierarchicalLogger | None = None,
     ) -> None:
-        for name, value in (("samples_per_update", samples_per_update), ("batch_size", batch_size)):
-            if value < 1:
-                raise ValueError(f"{name}={value}: expected at least 1")
-        if temperature <= 0:
-            raise ValueError(f"temperature={temperature}: expected more than 0")
+        _check(samples_per_update=samples_per_update, batch_size=batch_size, temperature=temperature)
         self.venv = venv
         self.expert = expert
         self.rng = rng
@@ -271,6 +267,12 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         for agent, loss in zip(self.venv.team.agents, progress.losses, strict=True):
             self.logger.record(f"dagger/loss/{agent}", float(loss))
         self.logger.dump(self.timesteps)
+
+
+def _check(**numbers: float) -> None:
+    for name, value in numbers.items():
+        if value <= 0:
+            raise ValueError(f"{name}={value}: expected more than 0")
 
 
 class _RunningMean:

@@ -85,12 +85,18 @@ class EntityNet(nn.Module):
                 "entity networks: the layout has no part of kind 'agents', which `joint` visibility needs"
             )
 
-        width, *head = hidden_sizes
         n_ids = team.n_agents if tell_apart else 0
         n_own = len(own[0]) + n_ids
         n_features = {name: len(columns[0][0]) for name, columns in groups.items()}
         if mates is not None:
             n_features[mates] += n_own if self.joins_mates else n_ids
+        self._build(n_own, n_features, hidden_sizes, output_sizes[0])
+
+    def _build(
+        self, n_own: int, n_features: dict[str, int], hidden_sizes: Sequence[int], n_outputs: int
+    ) -> None:
+        """The layers, for own features and for groups of entities with so many features."""
+        groups, (width, *head) = tuple(n_features), hidden_sizes
         # One map of the own features for all that reads them: each group, and the summary of the agent
         # itself.
         self.encode_own = nn.Linear(n_own, width * (1 + len(groups)))
@@ -112,8 +118,8 @@ class EntityNet(nn.Module):
         layers: list[nn.Module] = []
         sizes = [width * (1 + len(groups)), *head]
         for before, after in pairwise(sizes):
-            layers += [nn.Linear(before, after), activation()]
-        self.head = nn.Sequential(*layers, nn.Linear(sizes[-1], output_sizes[0]))
+            layers += [nn.Linear(before, after), type(self.activation)()]
+        self.head = nn.Sequential(*layers, nn.Linear(sizes[-1], n_outputs))
 
     _columns_own: th.Tensor
     _others: th.Tensor
