@@ -9,17 +9,11 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
-
-if TYPE_CHECKING:
-    from stable_baselines3.common.callbacks import BaseCallback
-
-    from cesma_sb3.decentralize import DAggerProgress
 
 SECONDS_BETWEEN_LINES = 15.0
 """Where standard error is not a terminal."""
@@ -28,10 +22,8 @@ SECONDS_BETWEEN_LINES = 15.0
 class StageProgress:
     """The progress of one stage: a context manager, told now and then how far it is.
 
-        with StageProgress("expert", 150_000) as progress:
-            model.learn(150_000, callback=progress.sb3_callback())
         with StageProgress("students", 100_000) as progress:
-            trainer.train(100_000, callback=progress.dagger_callback)
+            trainer.train(100_000, callback=lambda state: progress.update(state.timesteps))
 
     Args:
         stage: What is being done, in a word.
@@ -79,26 +71,6 @@ class StageProgress:
         if measured:
             self.measured.update(measured)
         self._display.refresh()
-
-    def dagger_callback(self, progress: DAggerProgress) -> None:
-        """A callback of `MultiAgentDAggerTrainer.train`."""
-        self.update(progress.timesteps, {"loss": float(progress.losses.mean())})
-
-    def sb3_callback(self) -> BaseCallback:
-        """A callback of an SB3 algorithm's `learn`."""
-        from stable_baselines3.common.callbacks import BaseCallback  # imports PyTorch
-
-        stage = self
-
-        class _Callback(BaseCallback):
-            def _on_training_start(self) -> None:
-                self.first = self.num_timesteps  # not 0 where training goes on
-
-            def _on_step(self) -> bool:
-                stage.update(self.num_timesteps - self.first)
-                return True
-
-        return _Callback()
 
     def numbers(self) -> str:
         """What was measured last, as text."""

@@ -2,12 +2,9 @@
 
 import io
 
-import numpy as np
 import pytest
 from rich.console import Console
-from stable_baselines3 import PPO
 
-from cesma_sb3.decentralize import DAggerProgress
 from cesma_sb3.progress import StageProgress, duration
 
 
@@ -65,21 +62,6 @@ def test_a_bar_on_a_terminal():
     assert "students" in text
     assert "100% of 1,000" in text
     assert "return -17.5" in text
-
-
-def test_as_a_callback_of_sb3(console):
-    model = PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8, n_epochs=1, device="cpu", seed=0)
-    for _ in range(2):  # the second time training goes on
-        with StageProgress("expert", 16, console=console) as progress:
-            model.learn(16, callback=progress.sb3_callback(), reset_num_timesteps=False)
-        assert progress.completed == 16
-
-
-def test_as_a_callback_of_the_trainer(console):
-    with StageProgress("students", 100, console=console) as progress:
-        state = DAggerProgress(64, 128, 1, 2, np.array([1.0, 2.0]))
-        assert progress.dagger_callback(state) is None
-    assert (progress.completed, progress.measured) == (64, {"loss": 1.5})
 
 
 @pytest.mark.parametrize(
