@@ -30,7 +30,14 @@ def main(n_episodes: int = 1_000, n_epochs: int = 10) -> tuple[float, float]:
 
     torch.manual_seed(0)
     team = venv.team
-    students = TeamPolicy(team.observation_space, team.action_space, lambda _: 1e-3, team=team)
+    students = TeamPolicy(
+        team.observation_space,
+        team.action_space,
+        lambda _: 1e-3,
+        team=team,
+        network="entities",  # without it, plain layers on the flat observation
+        hidden_sizes=(64, 64),
+    )
     trainer = BC(
         observation_space=venv.observation_space,
         action_space=venv.action_space,
