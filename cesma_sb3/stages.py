@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch as th
@@ -21,19 +20,28 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import set_random_seed
 
 from cesma_sb3.algorithms import activation_class, algorithm_class, policy_class
-from cesma_sb3.config import SCRIPTED, BetaConfig, Experiment
+from cesma_sb3.config import SCRIPTED, BetaConfig, DaggerConfig, Experiment
 from cesma_sb3.decentralize import DAggerProgress, MultiAgentDAggerTrainer
 from cesma_sb3.envs import make_vec_env, scripted_bodies
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.evaluation import Act, Returns, evaluate, expert_act, greedy, random_act
+from cesma_sb3.evaluation import (
+    Act,
+    Curve,
+    Keep,
+    LearningCurve,
+    MatchingCurve,
+    Returns,
+    evaluate,
+    expert_act,
+    greedy,
+    random_act,
+)
 from cesma_sb3.experts import Expert, SB3Expert, ScriptedNavigationExpert
 from cesma_sb3.joint.actions import make_view
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks import TeamPolicy
 
 LOG_FORMATS = ["csv", "tensorboard"]
-Curve = list[tuple[int, float]]
-"""Environment samples and the mean return measured there."""
 Tick = Callable[[int, dict[str, float]], None]
 """Told of progress: environment timesteps so far in this stage, and what was measured last by name."""
 
@@ -178,13 +186,15 @@ def train_expert(experiment: Experiment, evaluator: Evaluator, logs: Path, tick:
         model = make_model(experiment, venv, evaluator.seeds.expert)
         model.set_logger(configure(str(logs), LOG_FORMATS))
         expert = SB3Expert(model, venv.team, make_view(config.action_view, venv.team))
-        watch = _ExpertWatch(expert, evaluator, tick)
-        model.learn(config.total_timesteps, callback=watch)
+        watched = LearningCurve(
+            expert.policy, lambda: evaluator.on_curve(expert.labels), experiment.evaluation.every
+        )
+        model.learn(config.total_timesteps, callback=_ExpertWatch(watched, config.keep, tick))
         model.logger.close()
     finally:
         venv.close()
     return TrainedExpert(
-        watch.curve, model.num_timesteps, time.perf_counter() - started, expert=expert, model=model
+        watched.points, model.num_timesteps, time.perf_counter() - started, expert=expert, model=model
     )
 
 
@@ -205,36 +215,28 @@ def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgo
 
 
 class _ExpertWatch(BaseCallback):
-    """Measures the expert at fixed distances in environment samples and keeps the best weights."""
+    """The expert's learning curve as an SB3 callback."""
 
-    def __init__(self, expert: SB3Expert, evaluator: Evaluator, tick: Tick) -> None:
+    def __init__(self, curve: LearningCurve, keep: Keep, tick: Tick) -> None:
         super().__init__()
-        self.expert = expert
-        self.evaluator = evaluator
+        self.curve = curve
+        self.keep = keep
         self.tick = tick
-        self.curve: Curve = []
-        self.best = _Best()
 
     def _on_training_start(self) -> None:
-        self._measure()
+        self._visit()
 
     def _on_step(self) -> bool:
-        if self.num_timesteps - self.curve[-1][0] >= self.evaluator.experiment.evaluation.every:
-            self._measure()
-        self.tick(self.num_timesteps, {"return": self.curve[-1][1]})
+        self._visit()
+        self.tick(self.num_timesteps, {"return": self.curve.last})
         return True
 
     def _on_training_end(self) -> None:
-        if self.curve[-1][0] != self.num_timesteps:
-            self._measure()
-        if self.evaluator.experiment.expert.keep == "best":
-            self.best.restore(self.expert.policy)
+        self.curve.finish(self.num_timesteps, self.keep)
 
-    def _measure(self) -> None:
-        score = self.evaluator.on_curve(expert_act(self.expert))
-        self.curve.append((self.num_timesteps, score))
-        self.best.offer(self.expert.policy, score)
-        self.logger.record("eval/return", score)
+    def _visit(self) -> None:
+        if self.curve.visit(self.num_timesteps):
+            self.logger.record("eval/return", self.curve.last)
 
 
 def decentralize(
@@ -269,19 +271,38 @@ def decentralize(
             temperature=config.temperature,
             custom_logger=imitation_logger.configure(logs, LOG_FORMATS),
         )
-        watch = _StudentWatch(trainer, trained, evaluator, tick)
+        curve = MatchingCurve(
+            trainer.policy,
+            lambda: evaluator.on_curve(greedy(trainer.policy)),
+            experiment.evaluation.every,
+            target=evaluator.on_curve(trained.expert.labels) - _slack(config, evaluator),
+            matches=config.stop_after_matches,
+        )
+        curve.visit(0)
+
+        def watch(progress: DAggerProgress) -> bool:
+            goes_on = curve(progress)
+            trainer.logger.record("eval/return", curve.last)
+            tick(progress.timesteps, {"return": curve.last, "loss": float(progress.losses.mean())})
+            return goes_on
+
         trainer.train(config.total_timesteps, callback=watch)
-        watch.finish()
+        curve.finish(trainer.timesteps, config.keep)
         trainer.logger.close()
     finally:
         venv.close()
     return TrainedStudents(
-        watch.curve,
+        curve.points,
         trainer.timesteps,
         time.perf_counter() - started,
         policy=trainer.policy,
-        stopped_early=watch.stopped_early,
+        stopped_early=curve.matched,
     )
+
+
+def _slack(config: DaggerConfig, evaluator: Evaluator) -> float:
+    """How far below the expert's return still matches it."""
+    return config.match_tolerance * evaluator.span() if config.match_tolerance else 0.0
 
 
 def make_students(experiment: Experiment, venv: JointVecEnv) -> TeamPolicy:
@@ -298,64 +319,6 @@ def make_students(experiment: Experiment, venv: JointVecEnv) -> TeamPolicy:
         share_parameters=config.share_parameters,
         tell_apart=config.tell_apart,
     )
-
-
-class _StudentWatch:
-    """Measures the students at fixed distances, keeps the best weights, and stops when they match."""
-
-    def __init__(
-        self, trainer: MultiAgentDAggerTrainer, trained: TrainedExpert, evaluator: Evaluator, tick: Tick
-    ) -> None:
-        self.trainer = trainer
-        self.evaluator = evaluator
-        self.config = evaluator.experiment.dagger
-        self.tick = tick
-        self.best = _Best()
-        self.curve: Curve = []
-        self.matches = 0
-        self.stopped_early = False
-        slack = self.config.match_tolerance * evaluator.span() if self.config.match_tolerance else 0.0
-        self.target = evaluator.on_curve(expert_act(trained.expert)) - slack
-        self._measure(0)
-
-    def __call__(self, progress: DAggerProgress) -> bool:
-        if progress.timesteps - self.curve[-1][0] >= self.evaluator.experiment.evaluation.every:
-            self._measure(progress.timesteps)
-            needed = self.config.stop_after_matches
-            self.stopped_early = needed is not None and self.matches >= needed
-        self.tick(progress.timesteps, {"return": self.curve[-1][1], "loss": float(progress.losses.mean())})
-        return not self.stopped_early
-
-    def finish(self) -> None:
-        """The last measurement, and the best weights back in place."""
-        if self.curve[-1][0] != self.trainer.timesteps:
-            self._measure(self.trainer.timesteps)
-        if self.config.keep == "best":
-            self.best.restore(self.trainer.policy)
-
-    def _measure(self, timesteps: int) -> None:
-        score = self.evaluator.on_curve(greedy(self.trainer.policy))
-        self.curve.append((timesteps, score))
-        self.best.offer(self.trainer.policy, score)
-        self.matches = self.matches + 1 if score >= self.target else 0
-        self.trainer.logger.record("eval/return", score)
-
-
-class _Best:
-    """The weights that were measured best."""
-
-    def __init__(self) -> None:
-        self.score = float("-inf")
-        self._weights: dict[str, Any] = {}
-
-    def offer(self, policy: Any, score: float) -> None:
-        if score > self.score:
-            self.score = score
-            self._weights = {name: tensor.detach().clone() for name, tensor in policy.state_dict().items()}
-
-    def restore(self, policy: Any) -> None:
-        if self._weights:
-            policy.load_state_dict(self._weights)
 
 
 def _beta_schedule(config: BetaConfig) -> BetaSchedule | None:

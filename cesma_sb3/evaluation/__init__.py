@@ -1,5 +1,26 @@
-"""Returns, reference policies and normalised scores."""
+"""Returns, reference policies, normalised scores and learning curves."""
 
-from cesma_sb3.evaluation.returns import Act, Returns, evaluate, expert_act, greedy, normalized, random_act
+from cesma_sb3.evaluation.curve import Curve, Keep, LearningCurve, MatchingCurve
+from cesma_sb3.evaluation.returns import (
+    Act,
+    Returns,
+    evaluate,
+    expert_act,
+    greedy,
+    normalized,
+    random_act,
+)
 
-__all__ = ["Act", "Returns", "evaluate", "expert_act", "greedy", "normalized", "random_act"]
+__all__ = [
+    "Act",
+    "Curve",
+    "Keep",
+    "LearningCurve",
+    "MatchingCurve",
+    "Returns",
+    "evaluate",
+    "expert_act",
+    "greedy",
+    "normalized",
+    "random_act",
+]

@@ -1,0 +1,103 @@
+"""Learning curves: a policy measured on the way, its best weights kept, a training ended in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from torch import nn
+
+from cesma_sb3.decentralize import DAggerProgress
+
+Curve = list[tuple[int, float]]
+"""Environment samples and the mean return measured there."""
+Keep = Literal["best", "last"]
+
+
+class LearningCurve:
+    """Measures a policy at fixed distances in environment samples, and remembers its best weights.
+
+    Args:
+        policy: What is trained.
+        measure: Its mean return now.
+        every: Environment timesteps between two measurements.
+    """
+
+    def __init__(self, policy: nn.Module, measure: Callable[[], float], every: int) -> None:
+        self.policy = policy
+        self.measure = measure
+        self.every = every
+        self.points: Curve = []
+        self._best_score = float("-inf")
+        self._best_weights: dict[str, Any] = {}
+
+    @property
+    def last(self) -> float:
+        """The return measured last."""
+        return self.points[-1][1]
+
+    def visit(self, timesteps: int) -> bool:
+        """Measures if it is time to, and says whether it did; the first visit always measures."""
+        if self.points and timesteps - self.points[-1][0] < self.every:
+            return False
+        self._measure(timesteps)
+        return True
+
+    def finish(self, timesteps: int, keep: Keep) -> None:
+        """The last measurement, and the best weights (so far) back in place if they are what is kept."""
+        if not self.points or self.points[-1][0] != timesteps:
+            self._measure(timesteps)
+        if keep == "best" and self._best_weights:
+            self.policy.load_state_dict(self._best_weights)
+
+    def _measure(self, timesteps: int) -> None:
+        score = self.measure()
+        self.points.append((timesteps, score))
+        if score > self._best_score:
+            self._best_score = score
+            self._best_weights = {name: t.detach().clone() for name, t in self.policy.state_dict().items()}
+
+
+class MatchingCurve(LearningCurve):
+    """A learning curve that ends a training once it has matched a target several times in a row.
+
+    It is a callback of `MultiAgentDAggerTrainer.train`.
+
+    Args:
+        policy: What is trained.
+        measure: Its mean return now.
+        every: Environment timesteps between two measurements.
+        target: The return to match: the expert's, less what may be missing.
+        matches: Measurements in a row at or above the target that end the training; None never ends it.
+
+    Source: E.3: "we stopped training of the decentralization once the multi-agents reached the same reward as
+    the expert".
+    """
+
+    def __init__(
+        self,
+        policy: nn.Module,
+        measure: Callable[[], float],
+        every: int,
+        *,
+        target: float,
+        matches: int | None = None,
+    ) -> None:
+        super().__init__(policy, measure, every)
+        self.target = target
+        self.matches = matches
+        self.in_a_row = 0
+
+    @property
+    def matched(self) -> bool:
+        """Whether the last measurements have matched, as many as were asked for."""
+        return self.matches is not None and self.in_a_row >= self.matches
+
+    def __call__(self, progress: DAggerProgress) -> bool:
+        """False ends the training."""
+        self.visit(progress.timesteps)
+        return not self.matched
+
+    def _measure(self, timesteps: int) -> None:
+        super()._measure(timesteps)
+        self.in_a_row = self.in_a_row + 1 if self.last >= self.target else 0

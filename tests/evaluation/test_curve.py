@@ -1,0 +1,59 @@
+"""Learning curves: when they measure, what they keep, and when they end a training."""
+
+import numpy as np
+import pytest
+import torch as th
+from torch import nn
+
+from cesma_sb3.decentralize import DAggerProgress
+from cesma_sb3.evaluation import LearningCurve, MatchingCurve
+
+
+def progress(timesteps):
+    return DAggerProgress(timesteps, 1_000, 0, 0, np.zeros(1))
+
+
+def measured(scores):
+    """A policy whose weight is set to each score as it is measured."""
+    policy = nn.Linear(1, 1, bias=False)
+    left = iter(scores)
+
+    def measure():
+        score = next(left)
+        nn.init.constant_(policy.weight, score)
+        return score
+
+    return policy, measure
+
+
+def test_measures_at_fixed_distances_and_at_the_end():
+    policy, measure = measured(range(10))
+    curve = LearningCurve(policy, measure, every=100)
+    visits = [timesteps for timesteps in range(0, 350, 30) if curve.visit(timesteps)]
+    assert visits == [0, 120, 240]
+    curve.finish(350, "last")
+    curve.finish(350, "last")
+    assert [timesteps for timesteps, _ in curve.points] == [0, 120, 240, 350]
+
+
+@pytest.mark.parametrize(("keep", "weight"), [("best", 5.0), ("last", 2.0)])
+def test_keeps_the_best_weights_or_the_last(keep, weight):
+    policy, measure = measured([1.0, 5.0, 3.0, 2.0])
+    curve = LearningCurve(policy, measure, every=10)
+    for timesteps in (0, 10, 20):
+        curve.visit(timesteps)
+    curve.finish(30, keep)
+    assert th.equal(policy.weight.detach(), th.full((1, 1), weight))
+
+
+def test_ends_after_matches_in_a_row():
+    policy, measure = measured([0, 6, 4, 5, 7, 9])
+    curve = MatchingCurve(policy, measure, 10, target=5, matches=2)
+    assert [curve(progress(timesteps)) for timesteps in range(0, 50, 10)] == [True, True, True, True, False]
+    assert curve.matched
+
+
+def test_never_ends_unless_asked_to():
+    policy, measure = measured([9] * 5)
+    curve = MatchingCurve(policy, measure, 10, target=5)
+    assert all(curve(progress(timesteps)) for timesteps in range(0, 50, 10))
