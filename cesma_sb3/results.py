@@ -15,9 +15,9 @@ from cesma_sb3.runs import EVALUATIONS, EXPERT, FIGURE, STUDENTS, RunFolder
 from cesma_sb3.stages import TrainedExpert, TrainedStudents
 
 REWARDS = {
-    "paper": "team return of the paper's reward: minus the distance of the nearest agent to each landmark, "
-    "minus 1 a colliding pair, summed over the episode",
-    "mpe2": "team return of mpe2's reward",
+    "paper": "the paper's, shared: minus the distance of the nearest agent to each landmark, minus 1 a "
+    "colliding pair, summed over the episode",
+    "mpe2": "mpe2's, combined over the agents as env.team_reward says",
 }
 
 
@@ -69,7 +69,7 @@ def reward_definition(experiment: Experiment) -> str:
     env = experiment.env
     if env.id == "spread":
         return REWARDS[env.kwargs.get("reward", "paper")]
-    return f"team return ({env.team_reward or 'shared'} reward of the agents) of {env.id}"
+    return f"the agents' rewards of {env.id}, {env.team_reward or 'shared'}"
 
 
 def save_results(

@@ -80,9 +80,9 @@ class GumbelSoftmaxPolicy(TD3Policy):
     """
 
     actor: Actor  # type: ignore[assignment]  # another class than TD3's, with what TD3 asks of it
-    actor_target: Actor  # type: ignore[assignment]
-    critic: Critics  # type: ignore[assignment]
-    critic_target: Critics  # type: ignore[assignment]
+    actor_target: Actor  # type: ignore[assignment]  # likewise
+    critic: Critics  # type: ignore[assignment]  # likewise
+    critic_target: Critics  # type: ignore[assignment]  # likewise
 
     def __init__(
         self,
@@ -138,12 +138,12 @@ class GumbelSoftmaxPolicy(TD3Policy):
             given["network"], hidden_sizes, self.activation_fn, given["share_parameters"], given["tell_apart"]
         )
 
-    def make_actor(self, features_extractor: Any = None) -> Actor:  # type: ignore[override]
+    def make_actor(self, features_extractor: Any = None) -> Actor:  # type: ignore[override]  # as above
         """SB3's hook."""
         spec = self._spec(self.team_kwargs["hidden_sizes"])
         return Actor(actor_net(self.team, self.team_kwargs["actor_visibility"], spec)).to(self.device)
 
-    def make_critic(self, features_extractor: Any = None) -> Critics:  # type: ignore[override]
+    def make_critic(self, features_extractor: Any = None) -> Critics:  # type: ignore[override]  # as above
         """SB3's hook."""
         given = self.team_kwargs
         spec = self._spec(given["critic_hidden_sizes"])

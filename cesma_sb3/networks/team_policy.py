@@ -119,7 +119,7 @@ class TeamPolicy(ActorCriticPolicy):
         self.action_net = actor_net(self.team, self.actor_visibility, self.spec)
         self.log_std = nn.Parameter(th.full((self.head.n_continuous,), float(self.log_std_init)))
         critic_spec = dataclasses.replace(self.spec, hidden_sizes=self.critic_hidden_sizes)
-        self.value_net = TeamValue(self.team, self.critic_visibility, critic_spec)  # type: ignore[assignment]
+        self.value_net = TeamValue(self.team, self.critic_visibility, critic_spec)  # type: ignore[assignment]  # SB3: Linear
         self.optimizer = self.optimizer_class(
             self.parameters(),
             lr=lr_schedule(1.0),  # type: ignore[call-arg]  # torch's base class has none, every optimizer has
