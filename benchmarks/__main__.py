@@ -26,6 +26,7 @@ BENCHMARKS = {
     "dagger": "benchmarks.dagger:run_dagger",
     "main-job": "benchmarks.main_job:run_main_job",
     "scripted": "benchmarks.main_job:run_scripted",
+    "spread-6": "benchmarks.main_job:run_six",
     "memory": "benchmarks.memory:run_memory",
 }
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
@@ -49,20 +50,35 @@ def versions() -> dict[str, str]:
 
 def section(name: str, result: dict[str, Any]) -> str:
     """The benchmark's part of docs/results.md."""
-    rows = "".join(f"| {key} | {_cell(value)} |\n" for key, value in result.items() if key != "compared")
+    shown = {key: value for key, value in result.items() if key != "compared"}
+    tables = {key: shown.pop(key) for key in list(shown) if _is_table(shown[key])}
+    rows = "".join(f"| {key} | {_cell(value)} |\n" for key, value in shown.items())
     compared = "".join(f"- {key}: {_cell(value)}\n" for key, value in result.get("compared", {}).items())
     packages = ", ".join(f"{package} {number}" for package, number in versions().items())
     command = f"`python -m benchmarks {name} --json`"
     return (
         f"## {name}\n\n{command}, {date.today().isoformat()}, {machine()}; {packages}\n\n"
-        f"| | |\n|---|---|\n{rows}\n{compared}"
+        f"| | |\n|---|---|\n{rows}\n{''.join(map(_table, tables.values()))}{compared}"
     )
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """A list of alike rows as one table."""
+    columns = list(rows[0])
+    lines = [columns, ["---"] * len(columns), *([_cell(row[column]) for column in columns] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return json.dumps(value) if isinstance(value, dict | list) else str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
+    return json.dumps(value) if isinstance(value, list) else str(value)
 
 
 def write_section(name: str, text: str, path: Path = RESULTS) -> None:

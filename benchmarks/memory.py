@@ -90,7 +90,10 @@ def run_memory() -> dict[str, Any]:
         "ratio": growth[worst],
         "unit": "megabytes resident, at the long and at the short length",
         "growth": growth,
-        "readings": stages,
+        "readings": [
+            {"timesteps": ours[0], "expert": round(ours[1], 2), "decentralize": round(theirs[1], 2)}
+            for ours, theirs in zip(*stages.values(), strict=True)
+        ],
         "compared": {
             "ours": f"{SHORT * FACTOR:,} timesteps of each stage",
             "theirs": f"{SHORT:,} timesteps of each stage",

@@ -70,6 +70,7 @@ def world(n_agents: int) -> dict[str, Any]:
         "theirs": slow,
         "ratio": fast / slow,
         "lowest_ratio": min(b / a for a, b in turns),
+        "unit": "environment steps per second, medians",
         "compared": {
             "ours": f"ParticleVecEnv.step, {n_agents} agents, resets, infos and episode statistics included",
             "theirs": f"simple_spread_v3.parallel_env step, {n_agents} agents, resets included",
