@@ -74,23 +74,22 @@ def score(trainer):
     return evaluate(greedy(trainer.policy), trainer.venv, n_episodes=40, seed=1).mean
 
 
-@pytest.mark.parametrize(
-    "choice",
-    [
-        {},
-        {"soft_labels": True},
-        {"loss": "mse"},
-        {"deterministic": False},
-        {"beta_schedule": LinearBetaSchedule(20), "beta_per_agent": True},
-        {"beta_schedule": ExponentialBetaSchedule(0.8)},
-        {"when_full": "reservoir", "capacity": 200},
-        {"capacity": 100},
-        {"max_grad_norm": 0.5},
-    ],
-    ids=str,
-)
+CHOICES = {
+    "defaults": {},
+    "soft labels": {"soft_labels": True},
+    "squared error": {"loss": "mse"},
+    "sampling students": {"deterministic": False},
+    "linear beta by agent": {"beta_schedule": LinearBetaSchedule(20), "beta_per_agent": True},
+    "exponential beta": {"beta_schedule": ExponentialBetaSchedule(0.8)},
+    "reservoir": {"when_full": "reservoir", "capacity": 200},
+    "drop oldest": {"capacity": 100},
+    "clipped": {"max_grad_norm": 0.5},
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
 def test_solves_a_matching_game(tmp_path, choice):
-    trainer = matching_trainer(tmp_path, **choice)
+    trainer = matching_trainer(tmp_path, **CHOICES[choice])
     assert score(trainer) < 7
     trainer.train(2_000)
     assert score(trainer) == 8.0
