@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from cesma_sb3.evaluation import expert_act, greedy
+from cesma_sb3.evaluation import Returns, expert_act, greedy
 from cesma_sb3.experts import Expert
 from cesma_sb3.networks import TeamPolicy
 from cesma_sb3.progress import StageProgress
@@ -62,19 +62,17 @@ def run(
         >>> action, _ = result.students.agent(0).predict(own_observation)
     """
     experiment = load_experiment(name, overrides if seed is None else {**overrides, "seed": seed})
-    with threads(experiment.threads), _recorded(RunFolder.create(experiment, out)) as folder:
-        evaluator = Evaluator(experiment)
+    with (
+        threads(experiment.threads),
+        _recorded(RunFolder.create(experiment, out)) as folder,
+        closing(Evaluator(experiment)) as evaluator,
+    ):
         logs = folder.path / "logs"
         with StageProgress("expert", experiment.expert.total_timesteps, enabled=progress) as bar:
             trained = train_expert(experiment, evaluator, logs / "expert", bar.update)
         with StageProgress("students", experiment.dagger.total_timesteps, enabled=progress) as bar:
             students = decentralize(experiment, trained, evaluator, logs / "students", bar.update)
-        returns = {
-            "expert": evaluator.final(expert_act(trained.expert)),
-            "students": evaluator.final(greedy(students.policy)),
-            **evaluator.anchors(),
-        }
-        evaluator.close()
+        returns = _final_returns(evaluator, trained.expert, students.policy)
         report = make_report(experiment, returns, trained, students)
         save_results(folder, experiment, returns=returns, trained=trained, students=students, report=report)
     return RunResult(trained.expert, students.policy, report, folder.path)
@@ -102,18 +100,18 @@ def evaluate_run(
     if episodes is not None:
         changes["evaluation.episodes"] = episodes
     experiment = load_experiment(folder.path / "config.yaml", changes)
-    evaluator = Evaluator(experiment)
-    try:
-        students = load_students(folder)
-        expert = load_expert(folder, evaluator)
-        returns = {
-            "expert": evaluator.final(expert_act(expert)),
-            "students": evaluator.final(greedy(students)),
-            **evaluator.anchors(),
-        }
-    finally:
-        evaluator.close()
+    with threads(experiment.threads), closing(Evaluator(experiment)) as evaluator:
+        returns = _final_returns(evaluator, load_expert(folder, evaluator), load_students(folder))
     return make_report(experiment, returns)
+
+
+def _final_returns(evaluator: Evaluator, expert: Expert, students: TeamPolicy) -> dict[str, Returns]:
+    """What each policy returns, all on the same initial states."""
+    return {
+        "expert": evaluator.final(expert_act(expert)),
+        "students": evaluator.final(greedy(students)),
+        **evaluator.anchors(),
+    }
 
 
 @contextmanager
