@@ -34,7 +34,8 @@ def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
         if evaluator.reference is None:
             raise StorageError(f"{folder.path}: there is no scripted expert for env.id {experiment.env.id!r}")
         return evaluator.reference
-    venv = joint_env(experiment, 1, experiment.seed, experiment.expert.action_view)
+    config = experiment.expert  # as many environments as in training: some algorithms' arguments count on it
+    venv = joint_env(experiment, config.n_envs, experiment.seed, config.action_view)
     path = folder.path / EXPERT / "policy.safetensors"
     try:
         model = make_model(experiment, venv, experiment.seed)
