@@ -106,6 +106,42 @@ def run(name: str, seed: int | None, settings: tuple[str, ...], out: Path | None
 
 
 @cesma.command()
+@click.argument("name")
+@click.option("--space", required=True, metavar="NAME|FILE", help="What to tune: a search space.")
+@click.option(
+    "--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Runs, finished or failed."
+)
+@click.option(
+    "--storage",
+    metavar="URL",
+    help="Database of the study: sqlite:///study.db. The same again goes on with it.",
+)
+@click.option("--study", metavar="NAME", help="Name of the study; else EXPERIMENT-SPACE-seedN.")
+@click.option("--seed", type=click.IntRange(min=0), help="All randomness comes from it.")
+@click.option(
+    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a value: dagger.n_envs=8."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The study's folder; else runs/tune/STUDY.")
+@_JSON
+def tune(name: str, seed: int | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Run an experiment with other values, again and again, and find the best: NAME, or a YAML file."""
+    overrides = _overrides(settings)
+    if seed is not None:
+        overrides["seed"] = seed
+
+    from cesma_sb3 import tuning
+
+    result = tuning.tune(name, **options, progress=True, **overrides)
+    best = result.folder / tuning.BEST
+    if as_json:
+        _print_json({"objective": result.objective, "values": result.values, "best": str(best)})
+    else:
+        rows = [[key, json.dumps(value)] for key, value in result.values.items()]
+        _print_table(["key", "best value"], rows)
+        click.echo(f"objective: {_number(result.objective)}\nbest: {best}")
+
+
+@cesma.command()
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option(
     "--episodes", type=click.IntRange(min=1), help="Episodes of each policy; else the experiment's."

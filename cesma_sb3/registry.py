@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,8 @@ _NOT_INHERITED = ("name", "description", "extends")
 
 
 @dataclasses.dataclass(frozen=True)
-class _Document:
-    """One YAML file of an experiment."""
+class Document:
+    """One YAML file of an experiment, or of other data that is looked up by name."""
 
     name: str
     file: Traversable
@@ -51,6 +51,11 @@ class _Document:
     """False for a file that was named by its path."""
 
     def read(self) -> dict[str, Any]:
+        """What the file holds.
+
+        Raises:
+            ConfigError: It cannot be read, or is not a mapping in YAML.
+        """
         try:
             text = self.file.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -80,7 +85,11 @@ def describe_experiments() -> Iterator[tuple[str, str]]:
 
 
 def load_experiment(
-    name_or_path: str | Path, overrides: Mapping[str, Any] | None = None, *, check_names: bool = True
+    name_or_path: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    check_names: bool = True,
+    overridden_by: str = "override",
 ) -> Experiment:
     """The experiment of that name or in that file, validated.
 
@@ -88,6 +97,7 @@ def load_experiment(
         name_or_path: A registered name, or a YAML file: a `Path`, or text that ends with `.yaml`.
         overrides: Values that replace those of the file; keys nested, or dotted (`expert.n_envs`), or both.
         check_names: Also check the names of classes and of their arguments, which imports PyTorch and SB3.
+        overridden_by: What errors call the place of the overrides.
 
     Raises:
         UnknownNameError: No such name is registered.
@@ -95,22 +105,19 @@ def load_experiment(
         ConfigError: A key or value is wrong, or the file cannot be read.
     """
     if overrides is not None and "name" in overrides:
-        raise ConfigError("override: name: an experiment keeps the name of its file")
-    document = _find(name_or_path)
+        raise ConfigError(f"{overridden_by}: name: an experiment keeps the name of its file")
+    document = find_document(name_or_path, _folders(), "experiment")
     data = _resolve(document, ())
-    change: dict[str, Any] = {}
-    overridden = []
-    for path, value in _flatten(overrides or {}):
-        overridden.append(path)
-        change = _merge(change, _nest(path, _plain(value)))
-    check_finite(change, "override")
+    overridden = [path for path, _ in flatten(overrides or {})]
+    change = nested(overrides or {})
+    check_finite(change, overridden_by)
     data = _merge(data, change)
 
     def source(path: tuple[str, ...]) -> str:
-        return "override" if any(_overlap(path, changed) for changed in overridden) else document.label
+        return overridden_by if any(_overlap(path, changed) for changed in overridden) else document.label
 
-    experiment = validate(data, source)
-    if not _NAME.fullmatch(experiment.name):
+    experiment = validate(Experiment, data, source)
+    if not is_name(experiment.name):
         name = shown(experiment.name)
         raise ConfigError(f"{source(('name',))}: name: expected letters, digits and - _ . only, got {name}")
     if check_names:
@@ -123,40 +130,66 @@ def load_experiment(
     return experiment
 
 
-def _find(name_or_path: str | Path) -> _Document:
+def is_name(text: str) -> bool:
+    """Whether it can be a name, which files and folders are called by: letters, digits and - _ . only."""
+    return _NAME.fullmatch(text) is not None
+
+
+def data_folder(name: str) -> Path:
+    """A folder of this project's data: inside of the package in a wheel, at the top of a checkout."""
+    installed, checkout = _PACKAGE / "_data" / name, _PACKAGE.parent / name
+    return installed if installed.is_dir() else checkout
+
+
+def find_document(
+    name_or_path: str | Path, folders: Iterable[tuple[Traversable, str]], kind: str
+) -> Document:
+    """The YAML file of that name in one of the folders, or at that path.
+
+    Args:
+        name_or_path: A name, or a YAML file: a `Path`, or text that ends with `.yaml`.
+        folders: Where to look for a name, and what errors call it.
+        kind: Of thing that is looked for, as errors call it.
+
+    Raises:
+        UnknownNameError: There is none.
+        DuplicateNameError: Two files have one name.
+    """
     if isinstance(name_or_path, Path) or name_or_path.endswith(_SUFFIXES):
         path = Path(name_or_path)
-        return _Document(path.stem, path, str(name_or_path), registered=False)
-    documents = _documents()
+        return Document(path.stem, path, str(name_or_path), registered=False)
+    documents = _named(folders, kind)
     if name_or_path not in documents:
-        raise UnknownNameError(
-            f"{unknown('experiment', name_or_path, documents)}, or a file that ends with .yaml"
-        )
+        raise UnknownNameError(f"{unknown(kind, name_or_path, documents)}, or a file that ends with .yaml")
     return documents[name_or_path]
 
 
-def _documents() -> dict[str, _Document]:
-    """Every registered file by name."""
-    found: dict[str, _Document] = {}
-    for folder, label in _folders():
+def _documents() -> dict[str, Document]:
+    """Every registered experiment by name."""
+    return _named(_folders(), "experiment")
+
+
+def _named(folders: Iterable[tuple[Traversable, str]], kind: str) -> dict[str, Document]:
+    """Every YAML file by name."""
+    found: dict[str, Document] = {}
+    for folder, label in folders:
         for file in folder.iterdir():
             if not file.name.endswith(_SUFFIXES) or file.name.startswith("."):
                 continue
             name = file.name.rpartition(".")[0]
-            if not _NAME.fullmatch(name):
+            if not is_name(name):
                 raise ConfigError(f"{label}/{file.name}: a name has letters, digits and - _ . only")
             if name in found:
                 raise DuplicateNameError(
-                    f"experiment {name!r} is registered twice: by {found[name].file} and {file}"
+                    f"{kind} {name!r} is registered twice: by {found[name].file} and {file}"
                 )
-            found[name] = _Document(name, file, f"{label}/{file.name}")
+            found[name] = Document(name, file, f"{label}/{file.name}")
     return found
 
 
 def _folders() -> Iterator[tuple[Traversable, str]]:
     """Folders of experiments, and what errors call them."""
-    installed, checkout = _PACKAGE / "_data" / "registry", _PACKAGE.parent / "registry"
-    yield (installed if installed.is_dir() else checkout), "registry"
+    yield data_folder("registry"), "registry"
     for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
         who = f"entry point {entry.name!r} of {ENTRY_POINT_GROUP} ({entry.value})"
         try:
@@ -172,7 +205,7 @@ def _folders() -> Iterator[tuple[Traversable, str]]:
         yield folder, str(folder)
 
 
-def _resolve(document: _Document, chain: tuple[str, ...]) -> dict[str, Any]:
+def _resolve(document: Document, chain: tuple[str, ...]) -> dict[str, Any]:
     """A file's values on top of those of the experiment that it extends."""
     data = document.read()
     _check_name(document, data)
@@ -189,7 +222,7 @@ def _resolve(document: _Document, chain: tuple[str, ...]) -> dict[str, Any]:
     return {"name": document.name, "description": "", **_merge(inherited, own)}
 
 
-def _check_name(document: _Document, data: Mapping[str, Any]) -> None:
+def _check_name(document: Document, data: Mapping[str, Any]) -> None:
     # Only in a registry is a file called as its experiment: a run folder's config.yaml can be run as it is.
     if document.registered and data.get("name", document.name) != document.name:
         given = shown(data["name"])
@@ -211,16 +244,24 @@ def _merge(base: Mapping[str, Any], change: Mapping[str, Any], path: tuple[str, 
     return merged
 
 
-def _flatten(
+def flatten(
     overrides: Mapping[str, Any], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Leaves of nested and dotted keys, as paths."""
     for key, value in overrides.items():
         here = (*path, *str(key).split("."))
         if isinstance(value, Mapping) and value:
-            yield from _flatten(value, here)
+            yield from flatten(value, here)
         else:
             yield here, value
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested and dotted keys as a file would hold them: nested, of YAML's kinds of values."""
+    found: dict[str, Any] = {}
+    for path, value in flatten(values):
+        found = _merge(found, _nest(path, _plain(value)))
+    return found
 
 
 def _nest(path: tuple[str, ...], value: Any) -> dict[str, Any]:

@@ -180,12 +180,7 @@ class RunFolder:
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
         """Writes a table; its columns are the keys of the rows in the order in which they appear."""
-        columns = dict.fromkeys(column for row in rows for column in row)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(to_json(row) for row in rows)
-        return self.write_text(name, text.getvalue())
+        return self.write_text(name, csv_text(rows))
 
     def write_folder(self, name: str, files: Mapping[str, bytes]) -> Path:
         """Writes a folder of files whole or not at all (the students, say)."""
@@ -223,6 +218,16 @@ def versions() -> dict[str, str]:
 def machine() -> dict[str, Any]:
     """What the run ran on, less its name."""
     return {"platform": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table; its columns are the keys of the rows in the order in which they appear."""
+    columns = dict.fromkeys(column for row in rows for column in row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(to_json(row) for row in rows)
+    return text.getvalue()
 
 
 def to_json(value: Any) -> Any:

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -181,18 +181,17 @@ def train_expert(experiment: Experiment, evaluator: Evaluator, logs: Path, tick:
         curve = [(0, evaluator.on_curve(evaluator.reference.labels))]
         return TrainedExpert(curve, 0, 0.0, expert=evaluator.reference, model=None)
     started = time.perf_counter()
-    venv = joint_env(experiment, config.n_envs, evaluator.seeds.expert, config.action_view)
-    try:
+    with (
+        closing(configure(str(logs), LOG_FORMATS)) as logger,
+        closing(joint_env(experiment, config.n_envs, evaluator.seeds.expert, config.action_view)) as venv,
+    ):
         model = make_model(experiment, venv, evaluator.seeds.expert)
-        model.set_logger(configure(str(logs), LOG_FORMATS))
+        model.set_logger(logger)
         expert = SB3Expert(model, venv.team, make_view(config.action_view, venv.team))
         watched = LearningCurve(
             expert.policy, lambda: evaluator.on_curve(expert.labels), experiment.evaluation.every
         )
         model.learn(config.total_timesteps, callback=_ExpertWatch(watched, config.keep, tick))
-        model.logger.close()
-    finally:
-        venv.close()
     return TrainedExpert(
         watched.points, model.num_timesteps, time.perf_counter() - started, expert=expert, model=model
     )
@@ -248,8 +247,10 @@ def decentralize(
     set_random_seed(
         seeds.students
     )  # initial weights come from PyTorch's global generator, as everywhere in SB3
-    venv = joint_env(experiment, config.n_envs, seeds.students)
-    try:
+    with (
+        closing(imitation_logger.configure(logs, LOG_FORMATS)) as logger,
+        closing(joint_env(experiment, config.n_envs, seeds.students)) as venv,
+    ):
         trainer = MultiAgentDAggerTrainer(
             venv=venv,
             expert=trained.expert,
@@ -269,7 +270,7 @@ def decentralize(
             loss=config.loss,
             soft_labels=config.labels == "soft",
             temperature=config.temperature,
-            custom_logger=imitation_logger.configure(logs, LOG_FORMATS),
+            custom_logger=logger,
         )
         curve = MatchingCurve(
             trainer.policy,
@@ -288,9 +289,6 @@ def decentralize(
 
         trainer.train(config.total_timesteps, callback=watch)
         curve.finish(trainer.timesteps, config.keep)
-        trainer.logger.close()
-    finally:
-        venv.close()
     return TrainedStudents(
         curve.points,
         trainer.timesteps,

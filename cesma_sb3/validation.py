@@ -1,25 +1,26 @@
-"""Plain values to a validated experiment, or to one line that says what is wrong."""
+"""Plain values to a validated experiment (or another model), or to one line that says what is wrong."""
 
 from __future__ import annotations
 
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ConfigError, nearest
 
+Model = TypeVar("Model", bound=BaseModel)
 KeyPath = tuple[str, ...]
 """A key in nested mappings: `("expert", "n_envs")`."""
 
 
-def validate(data: Mapping[str, Any], source: Callable[[KeyPath], str]) -> Experiment:
-    """An experiment from plain values.
+def validate(model: type[Model], data: Mapping[str, Any], source: Callable[[KeyPath], str]) -> Model:
+    """An experiment, say, from plain values.
 
     Args:
+        model: The schema.
         data: What its file holds.
         source: What to call the place of a wrong value: its file.
 
@@ -27,10 +28,10 @@ def validate(data: Mapping[str, Any], source: Callable[[KeyPath], str]) -> Exper
         ConfigError: One line: place, key, what is wrong with it, what is allowed, the nearest right name.
     """
     try:
-        return Experiment.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        path, problem = _describe(problems[0])
+        path, problem = _describe(model, problems[0])
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ConfigError(f"{source(path)}: {'.'.join(path)}: {problem}{more}") from None
 
@@ -78,16 +79,16 @@ _EXPECTED = {
 """What is expected, by pydantic's name of the error; in braces what pydantic tells of it."""
 
 
-def _describe(error: Any) -> tuple[KeyPath, str]:
+def _describe(model: type[BaseModel], error: Any) -> tuple[KeyPath, str]:
     """Path of the wrong value and what is wrong with it, from one of pydantic's errors."""
     path = tuple(str(part) for part in error["loc"])
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        problem = f"unknown key{_choices(path[-1], sorted(_keys(path[:-1])))}"
+        problem = f"unknown key{_choices(path[-1], sorted(_keys(model, path[:-1])))}"
     elif kind == "missing":
         problem = "this key is missing"
     elif kind == "literal_error":
-        problem = f"unknown value {shown(given)}{_choices(str(given), _literals(path))}"
+        problem = f"unknown value {shown(given)}{_choices(str(given), _literals(model, path))}"
     elif kind == "value_error":  # of a validator of the schema, which names the key first
         key, _, problem = str(context["error"]).partition(": ")
         path = (*path, key)
@@ -98,9 +99,9 @@ def _describe(error: Any) -> tuple[KeyPath, str]:
     return path, problem
 
 
-def _annotation(path: KeyPath) -> Any:
+def _annotation(model: type[BaseModel], path: KeyPath) -> Any:
     """The type that the schema has at a path."""
-    found: Any = Experiment
+    found: Any = model
     for part in path:
         if isinstance(found, type) and issubclass(found, BaseModel):
             found = found.model_fields[part].annotation
@@ -109,13 +110,13 @@ def _annotation(path: KeyPath) -> Any:
     return found
 
 
-def _keys(path: KeyPath) -> list[str]:
-    return list(_annotation(path).model_fields)
+def _keys(model: type[BaseModel], path: KeyPath) -> list[str]:
+    return list(_annotation(model, path).model_fields)
 
 
-def _literals(path: KeyPath) -> list[str]:
+def _literals(model: type[BaseModel], path: KeyPath) -> list[str]:
     """The allowed values of a Literal, or of a Literal or None."""
-    annotation = _annotation(path)
+    annotation = _annotation(model, path)
     parts = typing.get_args(annotation)
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return [text for part in parts for text in (typing.get_args(part) or ("null",))]

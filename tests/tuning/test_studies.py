@@ -1,0 +1,229 @@
+"""Studies for real, on a budget that teaches nothing."""
+
+import csv
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+import cesma_sb3
+from cesma_sb3 import cli, load_experiment, pipeline, tuning
+from cesma_sb3.errors import CesmaError, ConfigError
+from cesma_sb3.runs import RunFolder
+
+TINY = {
+    "dagger.total_timesteps": 128,
+    "dagger.n_envs": 8,
+    "students.network": "feed-forward",
+    "evaluation": {"episodes": 4, "curve_episodes": 2, "every": 128, "n_envs": 2},
+}
+SPACE = """\
+dagger.learning_rate: {low: 1e-3, high: 1, log: true}
+dagger.batch_size: {choices: [8, 16]}
+students.hidden_sizes: {choices: [[8], [8, 8]]}
+"""
+# Half of the points are refused: the scripted expert has no distribution.
+LABELS = "dagger.labels: {choices: [hard, soft]}\ndagger.batch_size: {low: 8, high: 16}\n"
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    file = tmp_path_factory.mktemp("space") / "tiny.yaml"
+    file.write_text(SPACE)
+    return file
+
+
+@pytest.fixture(scope="module")
+def done(space, tmp_path_factory):
+    out = tmp_path_factory.mktemp("work") / "study"
+    return tuning.tune("spread-3-scripted", space=space, trials=3, seed=1, out=out, **TINY)
+
+
+@pytest.fixture
+def instant(monkeypatch, tmp_path):
+    """In place of real runs: a score that follows from the values; gives the calls."""
+    calls = []
+
+    def run(name, *, out, progress, **overrides):
+        calls.append((out, overrides))
+        if overrides.get("dagger.labels") == "soft":
+            raise ConfigError("dagger.labels: no distribution")
+        score = -overrides.get("dagger.learning_rate", 0.0)
+        report = {"normalized": {"students": score}, "return": {"students": -50.0}}
+        return pipeline.RunResult(None, None, report, out)
+
+    monkeypatch.setattr(pipeline, "run", run)
+    monkeypatch.chdir(tmp_path)
+    return calls
+
+
+def tune(space, trials, **options):
+    return tuning.tune("spread-3-scripted", space=space, trials=trials, **options)
+
+
+def values(result):
+    return [trial.user_attrs.get("values") for trial in result.study.trials]
+
+
+def table(folder):
+    with (folder / tuning.TRIALS).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_trial_is_a_whole_run(done):
+    for number, point in enumerate(values(done)):
+        run = RunFolder.open(done.folder / f"trial-{number}")
+        assert run.status == "finished"
+        assert run.experiment == load_experiment("spread-3-scripted", {**TINY, **point, "seed": 1})
+        assert run.report()["normalized"]["students"] == done.study.trials[number].value
+    assert done.objective == max(trial.value for trial in done.study.trials)
+
+
+def test_the_best_runs_again_to_the_same_score(done, tmp_path):
+    again = cesma_sb3.run(done.folder / tuning.BEST, out=tmp_path / "again")
+    assert again.report["normalized"]["students"] == pytest.approx(done.objective)
+    best = RunFolder.open(done.folder / f"trial-{done.study.best_trial.number}").experiment
+    own = {"name": "spread-3-scripted-tiny-seed1", "description": load_best(done).description}
+    assert load_best(done) == best.model_copy(update=own)
+    assert "extends: spread-3-scripted\n" in (done.folder / tuning.BEST).read_text()
+
+
+def load_best(result):
+    return load_experiment(result.folder / tuning.BEST)
+
+
+def test_the_table_has_every_trial(done):
+    rows = table(done.folder)
+    assert [row["state"] for row in rows] == ["complete"] * 3
+    assert [float(row["dagger.learning_rate"]) for row in rows] == [
+        point["dagger.learning_rate"] for point in values(done)
+    ]
+
+
+def test_without_a_reference_the_return_counts(monkeypatch, space, tmp_path):
+    report = {"normalized": {"students": float("nan")}, "return": {"students": -3.5}}
+    monkeypatch.setattr(pipeline, "run", lambda *a, **k: pipeline.RunResult(None, None, report, tmp_path))
+    assert tune(space, 1, out=tmp_path / "study").objective == -3.5
+
+
+def test_same_seed_same_values(instant, space, tmp_path):
+    first, again, other = (
+        values(tune(space, 14, seed=seed, out=tmp_path / str(index))) for index, seed in enumerate([3, 3, 4])
+    )
+    assert first == again != other
+    assert len({json.dumps(point) for point in first}) == 14
+
+
+def test_a_study_goes_on_as_if_it_had_never_stopped(instant, space, tmp_path):
+    stored = {"storage": f"sqlite:///{tmp_path / 'study.db'}", "study": "mine", "out": tmp_path / "stored"}
+    whole = tune(space, 14, out=tmp_path / "whole")
+    instant.clear()
+    for trials, ran in ((6, 6), (14, 14), (14, 14), (5, 14)):
+        result = tune(space, trials, **stored)
+        assert len(instant) == ran
+    assert values(result) == values(whole)
+    assert [out.name for out, _ in instant] == [f"trial-{number}" for number in range(14)]
+    assert result.values == whole.values
+    with closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        assert database.execute("select count(*) from trials").fetchone() == (14,)
+
+
+def test_another_experiment_or_space_needs_another_study(instant, space, tmp_path):
+    stored = {"storage": f"sqlite:///{tmp_path / 'study.db'}", "study": "mine"}
+    tune(space, 1, **stored)
+    with pytest.raises(ConfigError, match="'mine': was made with another experiment"):
+        tune(space, 2, **stored, **{"dagger.n_envs": 9})
+    with pytest.raises(ConfigError, match="'mine': was made with another space"):
+        tune("dagger", 2, **stored)
+
+
+def test_a_refused_trial_is_recorded_and_the_study_goes_on(tmp_path):
+    (tmp_path / "labels.yaml").write_text(LABELS)
+    result = tune(tmp_path / "labels.yaml", 4, seed=2, out=tmp_path / "study", **TINY)
+    labels = [point["dagger.labels"] for point in values(result)]
+    assert set(labels) == {"hard", "soft"}
+    for label, trial, row in zip(labels, result.study.trials, table(result.folder), strict=True):
+        assert trial.state.name == {"hard": "COMPLETE", "soft": "FAIL"}[label]
+        assert row["cause"] == trial.user_attrs.get("cause", "")
+        assert bool(row["cause"]) == (label == "soft")
+    assert result.values["dagger.labels"] == "hard"
+
+
+def test_a_study_in_which_every_trial_is_refused(instant, tmp_path):
+    (tmp_path / "soft.yaml").write_text("dagger.labels: {choices: [soft]}")
+    with pytest.raises(CesmaError, match=r"no trial finished; the last failed: dagger.labels: no distrib"):
+        tune(tmp_path / "soft.yaml", 2, out=tmp_path / "study")
+    assert [row["state"] for row in table(tmp_path / "study")] == ["fail"] * 2
+    assert not (tmp_path / "study" / tuning.BEST).exists()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_bug_or_an_interrupt_stops_and_its_trial_is_done_again(instant, monkeypatch, space, tmp_path, stop):
+    stored = {"storage": f"sqlite:///{tmp_path / 'study.db'}", "out": tmp_path / "stored"}
+    whole = tune(space, 3, out=tmp_path / "whole")
+    tune(space, 1, **stored)
+
+    def fail(*args, **kwargs):
+        raise stop
+
+    with monkeypatch.context() as broken:
+        broken.setattr(pipeline, "run", fail)
+        with pytest.raises(stop):
+            tune(space, 3, **stored)
+    assert [row["state"] for row in table(tmp_path / "stored")] == ["complete", "fail"]
+    points = values(tune(space, 3, **stored))
+    assert points[1] == points[2]
+    assert [points[0], *points[2:]] == values(whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"trials": 0}, "trials: expected at least 1, got 0"),
+        ({"study": "a/b"}, "study: expected letters, digits and - _ . only, got 'a/b'"),
+        ({"storage": "nonsense"}, "storage: cannot be opened"),
+        ({"dagger.batch_size": 3}, "override: dagger.batch_size: this value is tuned by"),
+        ({"dagger.batch_sise": 3}, "override: dagger.batch_sise: unknown key"),
+    ],
+)
+def test_bad_input_before_anything_runs(instant, space, tmp_path, options, told):
+    with pytest.raises(ConfigError) as caught:
+        tune(space, **{"trials": 1, **options})
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert instant == []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_holds_something_is_refused(instant, space):
+    tune(space, 1)
+    with pytest.raises(ConfigError, match="seed0: holds something already"):
+        tune(space, 1)
+    assert len(instant) == 1
+
+
+def test_an_experiment_that_is_a_file(instant, space, tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: spread-3-scripted\ndagger: {n_envs: 5}")
+    result = tuning.tune(tmp_path / "mine.yaml", space=space, trials=1, out=tmp_path / "study")
+    assert load_best(result).dagger.n_envs == 5
+    assert load_best(result).dagger.batch_size == result.values["dagger.batch_size"]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_command(instant, space, capsys, as_json):
+    words = ["--space", str(space), "--trials", "2", "--seed", "3", "--set", "dagger.n_envs=8"]
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["tune", "spread-3-scripted", *words, *(["--json"] if as_json else [])])
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    best = "runs/tune/spread-3-scripted-tiny-seed3/best.yaml"
+    assert load_experiment(best).seed == 3
+    assert load_experiment(best).dagger.n_envs == 8
+    if as_json:
+        found = json.loads(printed)
+        assert found["best"] == best
+        assert found["objective"] == -found["values"]["dagger.learning_rate"]
+    else:
+        assert best in printed
+        assert "dagger.learning_rate" in printed
