@@ -125,9 +125,14 @@ def run(name: str, seed: int | None, settings: tuple[str, ...], out: Path | None
 @_JSON
 def tune(name: str, seed: int | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Run an experiment with other values, again and again, and find the best: NAME, or a YAML file."""
+    from cesma_sb3.registry import load_experiment
+    from cesma_sb3.search_space import load_space
+
     overrides = _overrides(settings)
     if seed is not None:
         overrides["seed"] = seed
+    load_experiment(name, overrides, check_names=False)  # tell of a bad value before PyTorch is loaded
+    load_space(options["space"])
 
     from cesma_sb3 import tuning
 

@@ -227,3 +227,22 @@ def test_the_command(instant, space, capsys, as_json):
     else:
         assert best in printed
         assert "dagger.learning_rate" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--space", "dager"], "error: unknown search space 'dager'; did you mean 'dagger'? "),
+        (["--space", "dagger", "--set", "out=here"], "error: override: out: unknown key"),
+        (["--space", "dagger", "--set", "seed=-1"], "error: override: seed: expected at least 0, got -1"),
+        ([], "error: Missing option '--space'"),
+    ],
+)
+def test_what_the_command_refuses(instant, capsys, words, told):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["tune", "spread-3-scripted", *words])
+    assert caught.value.code == 2
+    told_by_it = capsys.readouterr().err
+    assert told_by_it.startswith(told)
+    assert told_by_it.count("\n") == 1
+    assert instant == []
