@@ -18,6 +18,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +43,7 @@ CONFIG, RUN, REPORT, FIGURE, EVALUATIONS = (
     "evaluations.csv",
 )
 EXPERT, STUDENTS = "expert", "students"
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]+@")
 
 Status = Literal["running", "finished", "failed"]
 
@@ -198,11 +200,11 @@ class RunFolder:
 
 
 def command_line() -> str:
-    """This process's command line, as one would type it."""
+    """This process's command line, as one would type it, less the passwords in URLs."""
     program = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path("python")
     as_module = program.name == "__main__.py"
     words = ["python", "-m", program.parent.name] if as_module else [program.name]
-    return shlex.join([*words, *sys.argv[1:]])
+    return _PASSWORD.sub(r"\1***@", shlex.join([*words, *sys.argv[1:]]))
 
 
 @cache

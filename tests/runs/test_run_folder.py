@@ -128,3 +128,9 @@ def test_what_is_no_run_folder(run, tmp_path):
 def test_the_command_can_be_typed_again(argv, command, monkeypatch):
     monkeypatch.setattr(sys, "argv", argv)
     assert runs.command_line() == command
+
+
+def test_passwords_in_urls_are_not_recorded(monkeypatch):
+    url = "postgresql://me:s3cret@host:5432/studies"
+    monkeypatch.setattr(sys, "argv", ["cesma", "tune", "spread-3", "--storage", url])
+    assert runs.command_line() == "cesma tune spread-3 --storage postgresql://me:***@host:5432/studies"
