@@ -174,7 +174,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
             return function(*args, **kwargs)
         except CesmaError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever a foreign environment raises
             reason = (str(error) or "no message").splitlines()[0]
             raise self._fault(f"raised {type(error).__name__}: {reason}") from error
 

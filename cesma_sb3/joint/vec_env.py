@@ -52,6 +52,10 @@ class JointVecEnv(VecEnv):
             masks = np.stack([self.team.join_masks({}, alive) for alive in self.alive])
         return self.view.masks(masks)
 
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
+        """True for SB3's `Monitor`, whose statistics are kept here."""
+        return [issubclass(wrapper_class, Monitor) for _ in self._get_indices(indices)]
+
 
 class ProcessJointVecEnv(JointVecEnv):
     """Joint environments stepped one after the other, here or spread over processes. See `joint_vec_env`."""
@@ -192,10 +196,6 @@ class ProcessJointVecEnv(JointVecEnv):
             return [masks[index] for index in self._get_indices(indices)]
         return self._ask_some(indices, "call", method_name, method_args, method_kwargs)
 
-    def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
-        """True for SB3's `Monitor`, whose statistics are kept here."""
-        return [issubclass(wrapper_class, Monitor) for _ in self._get_indices(indices)]
-
     def _parts(self) -> list[tuple[GroupHandle, slice]]:
         return [(group, slice(group.indices[0], group.indices[-1] + 1)) for group in self._groups]
 
@@ -218,7 +218,7 @@ class ProcessJointVecEnv(JointVecEnv):
         for group in self._groups:
             try:
                 results.append(group.receive())
-            except Exception as error:
+            except Exception as error:  # raised below, once no answer is left over
                 errors.append(error)
         if errors:
             raise errors[0]

@@ -76,7 +76,7 @@ class EnvGroup:
             raise type(error)(f"{where}: {error}") from error
         except AttributeError:  # `hasattr` must be able to ask
             raise
-        except Exception as error:
+        except Exception as error:  # whatever a foreign environment raises
             reason = (str(error) or "no message").splitlines()[0]
             raise EnvironmentFault(f"{where}: {type(error).__name__}: {reason}") from error
 
@@ -235,7 +235,7 @@ def serve(connection: Connection, payload: bytes) -> None:
     fault: tuple[Any, ...] | None = None
     try:
         group = EnvGroup(*cloudpickle.loads(payload))
-    except Exception as error:
+    except Exception as error:  # told to whoever asks first, in the other process
         fault = _raised(error)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
@@ -253,7 +253,7 @@ def serve(connection: Connection, payload: bytes) -> None:
 def _answer(group: EnvGroup | None, command: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
     try:
         return ("returned", getattr(group, command)(*args))
-    except Exception as error:
+    except Exception as error:  # raised again in the other process
         return _raised(error)
 
 

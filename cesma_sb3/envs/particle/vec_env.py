@@ -11,7 +11,6 @@ from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
-from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from cesma_sb3.envs.particle.randomness import generator_from_state, generator_state
@@ -241,10 +240,6 @@ class ParticleVecEnv(JointVecEnv):
             return [masks[index] for index in self._get_indices(indices)]
         method = getattr(self.scenario, method_name)
         return [method(*method_args, **method_kwargs) for _ in self._get_indices(indices)]
-
-    def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
-        """No wrappers, but the statistics of a `Monitor`, which is what SB3 looks for."""
-        return [issubclass(wrapper_class, Monitor) for _ in self._get_indices(indices)]
 
 
 def _checked_team_reward(scenario: Scenario, team_reward: TeamReward | None) -> TeamReward:
