@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from safetensors.torch import save as safetensors_bytes
-
 from cesma_sb3.config import Experiment
 from cesma_sb3.evaluation import Returns, normalized
-from cesma_sb3.networks.storage import team_files
+from cesma_sb3.networks.storage import team_files, weights
 from cesma_sb3.report.figure import draw_learning_curves
-from cesma_sb3.runs import EVALUATIONS, EXPERT, FIGURE, STUDENTS, RunFolder
+from cesma_sb3.runs import EVALUATIONS, EXPERT, EXPERT_WEIGHTS, FIGURE, STUDENTS, RunFolder
 from cesma_sb3.stages import TrainedExpert, TrainedStudents
 
 REWARDS = {
@@ -84,11 +82,8 @@ def save_results(
     """Writes everything into the run folder, the report last: a folder that has one is complete."""
     folder.write_folder(STUDENTS, team_files(students.policy))
     if trained.model is not None:
-        weights = {
-            name: t.detach().cpu().contiguous() for name, t in trained.model.policy.state_dict().items()
-        }
         # Twice: for whoever loads a run (weights alone: no code), and for whoever uses SB3.
-        folder.write_folder(EXPERT, {"policy.safetensors": safetensors_bytes(weights)})
+        folder.write_folder(EXPERT, {EXPERT_WEIGHTS: weights(trained.model.policy)})
         folder.write_with(f"{EXPERT}/model.zip", trained.model.save)
     offset = trained.env_samples
     folder.write_csv(EVALUATIONS, _evaluation_rows(trained, students))

@@ -43,6 +43,7 @@ CONFIG, RUN, REPORT, FIGURE, EVALUATIONS = (
     "evaluations.csv",
 )
 EXPERT, STUDENTS = "expert", "students"
+EXPERT_WEIGHTS = "policy.safetensors"
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]+@")
 
 Status = Literal["running", "finished", "failed"]

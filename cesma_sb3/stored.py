@@ -10,7 +10,7 @@ from cesma_sb3.errors import StorageError
 from cesma_sb3.experts import Expert, SB3Expert
 from cesma_sb3.joint.actions import make_view
 from cesma_sb3.networks import TeamPolicy, load_team
-from cesma_sb3.runs import EXPERT, STUDENTS, RunFolder
+from cesma_sb3.runs import EXPERT, EXPERT_WEIGHTS, STUDENTS, RunFolder
 from cesma_sb3.stages import Evaluator, joint_env, make_model
 
 
@@ -36,7 +36,7 @@ def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
         return evaluator.reference
     config = experiment.expert  # as many environments as in training: some algorithms' arguments count on it
     venv = joint_env(experiment, config.n_envs, experiment.seed, config.action_view)
-    path = folder.path / EXPERT / "policy.safetensors"
+    path = folder.path / EXPERT / EXPERT_WEIGHTS
     try:
         model = make_model(experiment, venv, experiment.seed)
         model.policy.load_state_dict(load_file(path))

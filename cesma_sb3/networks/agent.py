@@ -64,20 +64,13 @@ class AgentPolicy(nn.Module):
         Returns:
             An action of the agent's own action space, and `state` as it came.
         """
-        if (
-            action_mask is None
-            and isinstance(observation, dict)
-            and set(observation) == {"observation", "action_mask"}
-        ):
-            action_mask = np.asarray(observation["action_mask"], dtype=bool)
-        flat = th.as_tensor(self.spaces.flatten_agent(self.name, observation), device=self.log_std.device)[
-            None
-        ]
-        masks = (
-            None
-            if action_mask is None
-            else th.as_tensor(action_mask, dtype=th.bool, device=flat.device)[None]
-        )
+        if action_mask is None and self.spaces.has_masks and "action_mask" in observation:
+            action_mask = observation["action_mask"]
+        device = self.log_std.device
+        flat = th.as_tensor(self.spaces.flatten_agent(self.name, observation), device=device)[None]
+        masks = None
+        if action_mask is not None:
+            masks = th.as_tensor(self.spaces.join_masks({self.name: action_mask}), device=device)[None]
         with th.no_grad():
             distribution = TeamDistribution(self.head).proba_distribution(self(flat), self.log_std, masks)
             packed = distribution.get_actions(deterministic=deterministic)[0].cpu().numpy()

@@ -34,8 +34,12 @@ def team_files(policy: TeamPolicy) -> dict[str, bytes]:
         "share_parameters": policy.spec.share_parameters,
         "tell_apart": policy.spec.tell_apart,
     }
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
-    return {DESCRIPTION: json.dumps(description, indent=2).encode(), WEIGHTS: save(weights)}
+    return {DESCRIPTION: json.dumps(description, indent=2).encode(), WEIGHTS: weights(policy)}
+
+
+def weights(module: nn.Module) -> bytes:
+    """A module's weights as the content of a safetensors file."""
+    return save({name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()})
 
 
 def save_team(policy: TeamPolicy, folder: Path | str) -> None:
