@@ -64,6 +64,10 @@ class Collector:
         self.rng = rng
         self._observations: npt.NDArray[np.float32] | None = None
 
+    def restart(self) -> None:
+        """Forgets where the environments were: they may have been used in the meantime, to evaluate."""
+        self._observations = None
+
     def step(self, round_number: int) -> tuple[Samples, list[dict[str, object]]]:
         """One step of every environment.
 

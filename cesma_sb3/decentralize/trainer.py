@@ -201,13 +201,15 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         """Collects `total_timesteps` environment timesteps and learns on the way.
 
         Args:
-            total_timesteps: Budget over all environments; rounded up to whole vector steps.
+            total_timesteps: Budget over all environments; rounded up to whole vector steps. Begins with new
+                episodes.
             callback: Called after every vector step; returning False ends the training (as in SB3).
             log_interval: Vector steps between two rows of the log.
         """
         n_envs = self.venv.num_envs
         n_steps = -(-total_timesteps // n_envs)
         started = time.perf_counter()
+        self.collector.restart()
         losses = _RunningMean(self.venv.team.n_agents)
         for step in range(1, n_steps + 1):
             samples, _ = self.collector.step(self.round_number)

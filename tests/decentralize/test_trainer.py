@@ -137,6 +137,20 @@ def test_the_students_act_unless_a_schedule_says_otherwise(tmp_path):
     assert set(right[~by_itself.any(axis=1)].sum(axis=1)) == {0, 1, 2}, "each agent by itself"
 
 
+def test_an_evaluation_between_two_trainings_leaves_no_trace(tmp_path):
+    trainer = matching_trainer(tmp_path)
+    trainer.train(80)
+    score(trainer)  # in the trainer's own environments
+    seen = []
+    labels = trainer.expert.labels
+    trainer.expert.labels = lambda observations, masks=None: seen.append(observations) or labels(observations)
+    first = {}
+    real = trainer.venv.reset
+    trainer.venv.reset = lambda: first.setdefault("observations", real())
+    trainer.train(8)
+    assert np.array_equal(seen[0], first["observations"]), "labels what the environments show now"
+
+
 def test_rounds_advance_the_beta_schedule(tmp_path):
     rounds = []
     trainer = matching_trainer(tmp_path, round_timesteps=40, beta_schedule=lambda n: rounds.append(n) or 0.0)
