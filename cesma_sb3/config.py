@@ -81,6 +81,11 @@ class ExpertConfig(_Config):
     """Arguments of the algorithm's constructor."""
     policy_kwargs: Arguments = {}
     """Arguments of the policy's constructor."""
+    communicates: bool = False
+    """Whether it hears and sends messages, in environments that have them. The paper's expert does not: it
+    sees everything. Agents that learn by themselves (`dagger: null`) have nothing else."""
+    initial: Text | None = None
+    """A run folder whose expert's weights it starts from; networks over entities may grow with the team."""
 
     @model_validator(mode="after")
     def _scripted_has_no_training(self) -> ExpertConfig:
@@ -108,6 +113,8 @@ class StudentsConfig(_Config):
     """One set of weights for all agents (`entities` always share)."""
     tell_apart: bool = False
     """A one-hot agent number as further input of `entities`, for agents that are not alike."""
+    initial: Text | None = None
+    """A run folder whose students' weights they start from; networks over entities may grow with the team."""
 
 
 class BetaConfig(_Config):
@@ -150,6 +157,15 @@ class DaggerConfig(_Config):
     """Which samples go when more come."""
     loss: Literal["auto", "cross-entropy", "mse"] = "auto"
     """`auto` looks at each action's space."""
+    class_weights: Literal["none", "inverse-frequency"] = "none"
+    """`inverse-frequency`: rare labels weigh more in the cross-entropy, as for experts that move one agent at
+    a time (E.4)."""
+    dataset: Literal["shared", "own"] = "shared"
+    """Whether all agents learn from the same samples of a batch, or each from its own (A.1)."""
+    messages: Literal["straight-through", "gumbel-softmax", "softmax"] = "straight-through"
+    """How discrete messages are relaxed in training, where agents communicate; they act with one symbol."""
+    message_temperature: PositiveFloat = 1.0
+    """Of the relaxation."""
     labels: Literal["hard", "soft"] = "hard"
     """The expert's action, or its distribution."""
     temperature: PositiveFloat = 1.0
@@ -203,7 +219,9 @@ class Experiment(_Config):
     env: EnvConfig
     expert: ExpertConfig
     students: StudentsConfig = StudentsConfig()
-    dagger: DaggerConfig
+    dagger: DaggerConfig | None
+    """null: nothing is imitated. The expert's actors see no more than their own agent's observation, and are
+    themselves the team that acts: a baseline such as MADDPG."""
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def to_mapping(self) -> dict[str, Any]:

@@ -8,17 +8,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cesma_sb3.config import Experiment
 from cesma_sb3.evaluation import Returns, expert_act, greedy
 from cesma_sb3.experts import Expert
+from cesma_sb3.measure import Evaluator, threads
 from cesma_sb3.networks import TeamPolicy
 from cesma_sb3.progress import StageProgress
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.results import make_report, save_results
 from cesma_sb3.runs import RunFolder
-from cesma_sb3.stages import Evaluator, decentralize, threads, train_expert
+from cesma_sb3.stages import TrainedExpert, TrainedStudents, decentralize, train_expert, train_own
 from cesma_sb3.stored import load_expert, load_students
 
 
@@ -26,8 +29,8 @@ from cesma_sb3.stored import load_expert, load_students
 class RunResult:
     """What a run gives."""
 
-    expert: Expert
-    """The centralized controller."""
+    expert: Expert | None
+    """The centralized controller; None of a baseline (`dagger: null`), which has none."""
     students: TeamPolicy
     """All decentralized policies as one; `students.agent(i)` is one of them."""
     report: dict[str, Any]
@@ -45,6 +48,8 @@ def run(
     **overrides: Any,
 ) -> RunResult:
     """Trains a centralized expert, decentralizes it into one policy for each agent, and measures both.
+
+    An experiment with `dagger: null` is a baseline: its agents learn by themselves, and are all there is.
 
     Args:
         name: A registered experiment (`cesma list`), or a YAML file.
@@ -67,51 +72,62 @@ def run(
         _recorded(RunFolder.create(experiment, out)) as folder,
         closing(Evaluator(experiment)) as evaluator,
     ):
-        logs = folder.path / "logs"
-        with StageProgress("expert", experiment.expert.total_timesteps, enabled=progress) as bar:
-            trained = train_expert(experiment, evaluator, logs / "expert", bar.update)
-        with StageProgress("students", experiment.dagger.total_timesteps, enabled=progress) as bar:
-            students = decentralize(experiment, trained, evaluator, logs / "students", bar.update)
-        returns = _final_returns(evaluator, trained.expert, students.policy)
+        trained, students = _train(experiment, evaluator, folder.path / "logs", progress)
+        expert = None if trained is None else trained.expert
+        returns = _final_returns(evaluator, expert, students.policy)
         report = make_report(experiment, returns, trained, students)
         save_results(folder, experiment, returns=returns, trained=trained, students=students, report=report)
-    return RunResult(trained.expert, students.policy, report, folder.path)
+    return RunResult(expert, students.policy, report, folder.path)
 
 
 def evaluate_run(
-    run_dir: Path | str, *, episodes: int | None = None, seed: int | None = None
+    run_dir: Path | str, *, episodes: int | None = None, seed: int | None = None, **overrides: Any
 ) -> dict[str, Any]:
-    """Measures the policies of a run folder again.
+    """Measures the policies of a run folder again, perhaps in another environment.
 
     Args:
         run_dir: A finished run's folder.
         episodes: Of each policy; None: as many as the experiment says.
         seed: Of the episodes' initial states; None: the run's, which gives the report's own numbers again.
+        **overrides: Values in place of the run's, as `run` takes them. With `env.n_agents=12`, policies over
+            entities act in a team of another size than the one that they were trained in.
 
     Returns:
         `return`, `normalized`, `std` and `standard_error` by policy, and `episodes`.
 
     Raises:
-        StorageError: A file of the run is missing or torn.
+        StorageError: A file of the run is missing or torn, or the networks are made for their team.
         ConfigError: A value is out of its range.
     """
     folder = RunFolder.open(run_dir)
-    changes: dict[str, Any] = {} if seed is None else {"seed": seed}
+    changes: dict[str, Any] = overrides if seed is None else {**overrides, "seed": seed}
     if episodes is not None:
-        changes["evaluation.episodes"] = episodes
+        changes = {**changes, "evaluation.episodes": episodes}
     experiment = load_experiment(folder.path / "config.yaml", changes)
     with threads(experiment.threads), closing(Evaluator(experiment)) as evaluator:
-        returns = _final_returns(evaluator, load_expert(folder, evaluator), load_students(folder))
+        expert = None if experiment.dagger is None else load_expert(folder, evaluator)
+        returns = _final_returns(evaluator, expert, load_students(folder, evaluator.venv.team))
     return make_report(experiment, returns)
 
 
-def _final_returns(evaluator: Evaluator, expert: Expert, students: TeamPolicy) -> dict[str, Returns]:
+def _train(
+    experiment: Experiment, evaluator: Evaluator, logs: Path, progress: bool
+) -> tuple[TrainedExpert | None, TrainedStudents]:
+    """An expert and what is learned from it; of a baseline, a team that learned by itself."""
+    bar = partial(StageProgress, enabled=progress)
+    if experiment.dagger is None:
+        with bar("students", experiment.expert.total_timesteps) as shown:
+            return None, train_own(experiment, evaluator, logs / "students", shown.update)
+    with bar("expert", experiment.expert.total_timesteps) as shown:
+        trained = train_expert(experiment, evaluator, logs / "expert", shown.update)
+    with bar("students", experiment.dagger.total_timesteps) as shown:
+        return trained, decentralize(experiment, trained, evaluator, logs / "students", shown.update)
+
+
+def _final_returns(evaluator: Evaluator, expert: Expert | None, students: TeamPolicy) -> dict[str, Returns]:
     """What each policy returns, all on the same initial states."""
-    return {
-        "expert": evaluator.final(expert_act(expert)),
-        "students": evaluator.final(greedy(students)),
-        **evaluator.anchors(),
-    }
+    returns = {} if expert is None else {"expert": evaluator.final(expert_act(expert))}
+    return {**returns, "students": evaluator.final(greedy(students)), **evaluator.anchors()}
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from cesma_sb3._yaml import check_finite, read_mapping
-from cesma_sb3.config import Experiment
-from cesma_sb3.errors import ConfigError, DuplicateNameError, UnknownNameError
+from cesma_sb3.config import EnvConfig, Experiment
+from cesma_sb3.errors import ConfigError, DuplicateNameError, UnknownNameError, nearest
 from cesma_sb3.validation import shown, unknown, validate
 
 if sys.version_info >= (3, 11):
@@ -96,6 +96,7 @@ def load_experiment(
     Args:
         name_or_path: A registered name, or a YAML file: a `Path`, or text that ends with `.yaml`.
         overrides: Values that replace those of the file; keys nested, or dotted (`expert.n_envs`), or both.
+            `env.n_agents` is short for `env.kwargs.n_agents`.
         check_names: Also check the names of classes and of their arguments, which imports PyTorch and SB3.
         overridden_by: What errors call the place of the overrides.
 
@@ -108,8 +109,9 @@ def load_experiment(
         raise ConfigError(f"{overridden_by}: name: an experiment keeps the name of its file")
     document = find_document(name_or_path, _folders(), "experiment")
     data = _resolve(document, ())
-    overridden = [path for path, _ in flatten(overrides or {})]
-    change = nested(overrides or {})
+    overrides = _written_out(overrides or {})
+    overridden = [path for path, _ in flatten(overrides)]
+    change = nested(overrides)
     check_finite(change, overridden_by)
     data = _merge(data, change)
 
@@ -261,6 +263,15 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path, value in flatten(values):
         found = _merge(found, _nest(path, _plain(value)))
+    return found
+
+
+def _written_out(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`env.n_agents` as `env.kwargs.n_agents`: what is like no key of `env` is an argument."""
+    found = {}
+    for path, value in flatten(overrides):
+        is_argument = len(path) == 2 and path[0] == "env" and not nearest(path[1], EnvConfig.model_fields)
+        found[".".join(("env", "kwargs", path[1]) if is_argument else path)] = value
     return found
 
 

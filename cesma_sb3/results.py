@@ -10,7 +10,7 @@ from cesma_sb3.evaluation import Returns, normalized
 from cesma_sb3.networks.storage import team_files, weights
 from cesma_sb3.report.figure import draw_learning_curves
 from cesma_sb3.runs import EVALUATIONS, EXPERT, EXPERT_WEIGHTS, FIGURE, STUDENTS, RunFolder
-from cesma_sb3.stages import TrainedExpert, TrainedStudents
+from cesma_sb3.stages import Trained, TrainedExpert, TrainedStudents
 
 REWARDS = {
     "paper": "the paper's, shared: minus the distance of the nearest agent to each landmark, minus 1 a "
@@ -30,8 +30,8 @@ def make_report(
     Args:
         experiment: As resolved.
         returns: `expert`, `students`, `random`, and `reference` where the environment has one.
-        trained: The expert, with what it cost; None where policies are only measured again.
-        students: The students, likewise.
+        trained: The expert, with what it cost; None of a baseline, and where policies are measured again.
+        students: The students, likewise; None where policies are only measured again.
     """
     random = returns["random"].mean
     reference = returns["reference"].mean if "reference" in returns else float("nan")
@@ -52,12 +52,12 @@ def make_report(
             for policy, found in returns.items()
         },
     }
-    if trained is not None and students is not None:
-        report["env_samples"] = {"expert": trained.env_samples, "decentralize": students.env_samples}
-        report["seconds"] = {
-            "expert": round(trained.seconds, 2),
-            "decentralize": round(students.seconds, 2),
-        }
+    if students is not None:
+        stages: dict[str, Trained] = (
+            {"students": students} if trained is None else {"expert": trained, "decentralize": students}
+        )
+        report["env_samples"] = {name: stage.env_samples for name, stage in stages.items()}
+        report["seconds"] = {name: round(stage.seconds, 2) for name, stage in stages.items()}
         report["stopped_early"] = students.stopped_early
     return report
 
@@ -75,34 +75,39 @@ def save_results(
     experiment: Experiment,
     *,
     returns: Mapping[str, Returns],
-    trained: TrainedExpert,
+    trained: TrainedExpert | None,
     students: TrainedStudents,
     report: Mapping[str, Any],
 ) -> None:
     """Writes everything into the run folder, the report last: a folder that has one is complete."""
     folder.write_folder(STUDENTS, team_files(students.policy))
-    if trained.model is not None:
+    if trained is not None and trained.model is not None:
         # Twice: for whoever loads a run (weights alone: no code), and for whoever uses SB3.
         folder.write_folder(EXPERT, {EXPERT_WEIGHTS: weights(trained.model.policy)})
         folder.write_with(f"{EXPERT}/model.zip", trained.model.save)
-    offset = trained.env_samples
-    folder.write_csv(EVALUATIONS, _evaluation_rows(trained, students))
+    if students.model is not None:
+        folder.write_with(f"{STUDENTS}/model.zip", students.model.save)
+    expert_curve = [] if trained is None else trained.curve
+    offset = 0 if trained is None else trained.env_samples
+    students_curve = [(offset + samples, score) for samples, score in students.curve]
+    folder.write_csv(
+        EVALUATIONS,
+        [
+            {"stage": stage, "env_samples": samples, "return": score}
+            for stage, curve in (("expert", expert_curve), ("students", students_curve))
+            for samples, score in curve
+        ],
+    )
     folder.write_json("episodes.json", {policy: found.team for policy, found in returns.items()})
     folder.write_with(
         FIGURE,
         lambda path: draw_learning_curves(
             path,
-            expert=trained.curve,
-            students=[(offset + samples, score) for samples, score in students.curve],
+            expert=expert_curve,
+            students=students_curve,
             anchors={policy: returns[policy].mean for policy in ("reference", "random") if policy in returns},
             title=f"{experiment.name}, seed {experiment.seed}",
             reward=str(report["reward"]),
         ),
     )
     folder.finish(report)
-
-
-def _evaluation_rows(trained: TrainedExpert, students: TrainedStudents) -> list[dict[str, Any]]:
-    offset = trained.env_samples
-    rows = [{"stage": "expert", "env_samples": n, "return": score} for n, score in trained.curve]
-    return rows + [{"stage": "students", "env_samples": offset + n, "return": s} for n, s in students.curve]

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from cesma_sb3.config import Arguments, Experiment
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.registry import data_folder, find_document, flatten, load_experiment
-from cesma_sb3.validation import shown, unknown, validate
+from cesma_sb3.validation import schema_of, shown, unknown, validate
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -189,7 +189,7 @@ def _field(key: str, label: str) -> tuple[FieldInfo, bool]:
         below = parts[index + 1 :]
         if field.annotation == Arguments and all(below) and below:
             return field, True
-        model = field.annotation
+        model = schema_of(field.annotation)
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             if below or model == Arguments:
                 told = "an argument below it" if model == Arguments else "no key below it"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch as th
 from imitation.algorithms.dagger import BetaSchedule, ExponentialBetaSchedule, LinearBetaSchedule
 from imitation.util import logger as imitation_logger
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -19,59 +17,19 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import set_random_seed
 
-from cesma_sb3.algorithms import activation_class, algorithm_class, policy_class
 from cesma_sb3.config import SCRIPTED, BetaConfig, DaggerConfig, Experiment
 from cesma_sb3.decentralize import DAggerProgress, MultiAgentDAggerTrainer
-from cesma_sb3.envs import make_vec_env, scripted_bodies
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.evaluation import (
-    Act,
-    Curve,
-    Keep,
-    LearningCurve,
-    MatchingCurve,
-    Returns,
-    evaluate,
-    expert_act,
-    greedy,
-    random_act,
-)
-from cesma_sb3.experts import Expert, SB3Expert, ScriptedNavigationExpert
-from cesma_sb3.joint.actions import make_view
-from cesma_sb3.joint.vec_env import JointVecEnv
+from cesma_sb3.evaluation import Curve, Keep, LearningCurve, MatchingCurve, greedy
+from cesma_sb3.experts import Expert
+from cesma_sb3.measure import Evaluator, joint_env
+from cesma_sb3.models import as_expert, expert_env, make_model, make_students, own_team
 from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.stored import start_expert, start_students
 
 LOG_FORMATS = ["csv", "tensorboard"]
 Tick = Callable[[int, dict[str, float]], None]
 """Told of progress: environment timesteps so far in this stage, and what was measured last by name."""
-
-
-@contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """PyTorch's threads for the time of a run; None leaves them as they are."""
-    before = th.get_num_threads()
-    th.set_num_threads(before if count is None else count)
-    try:
-        yield
-    finally:
-        th.set_num_threads(before)
-
-
-@dataclasses.dataclass(frozen=True)
-class Seeds:
-    """One seed for each user of randomness, all from the experiment's."""
-
-    expert: int
-    students: int
-    curve: int
-    final: int
-    random: int
-
-    @classmethod
-    def of(cls, seed: int) -> Seeds:
-        """The seeds that follow from an experiment's."""
-        state = np.random.SeedSequence(seed).generate_state(len(dataclasses.fields(cls)))
-        return cls(*(int(word) % 2**31 for word in state))
 
 
 @dataclasses.dataclass
@@ -99,71 +57,8 @@ class TrainedStudents(Trained):
     policy: TeamPolicy
     stopped_early: bool
     """Whether the students matched the expert before their budget was spent."""
-
-
-class Evaluator:
-    """Measures policies of an experiment, all on the same initial states."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        self.experiment = experiment
-        self.seeds = Seeds.of(experiment.seed)
-        self.venv = joint_env(experiment, experiment.evaluation.n_envs, self.seeds.curve)
-        self.reference = reference_expert(self.venv)
-        self._anchors: dict[str, Returns] = {}
-
-    def on_curve(self, act: Act) -> float:
-        """Mean return over few episodes, for a learning curve and for the choice of the best weights."""
-        return evaluate(
-            act, self.venv, n_episodes=self.experiment.evaluation.curve_episodes, seed=self.seeds.curve
-        ).mean
-
-    def final(self, act: Act) -> Returns:
-        """Returns over many episodes that no choice was made on."""
-        return evaluate(act, self.venv, n_episodes=self.experiment.evaluation.episodes, seed=self.seeds.final)
-
-    def anchors(self) -> dict[str, Returns]:
-        """`random`, and `reference` where the environment has one; measured once."""
-        if not self._anchors:
-            rng = np.random.default_rng(self.seeds.random)
-            self._anchors["random"] = self.final(random_act(self.venv.team, rng))
-            if self.reference is not None:
-                self._anchors["reference"] = self.final(expert_act(self.reference))
-        return self._anchors
-
-    def span(self) -> float:
-        """Distance from random to reference, the unit of the normalised score; NaN without a reference."""
-        anchors = self.anchors()
-        return anchors["reference"].mean - anchors["random"].mean if "reference" in anchors else float("nan")
-
-    def close(self) -> None:
-        """Ends the environments' processes, if they have any."""
-        self.venv.close()
-
-
-def joint_env(experiment: Experiment, n_envs: int, seed: int, view: str = "joint") -> JointVecEnv:
-    """The experiment's environment, batched, in one joint space."""
-    env = experiment.env
-    return make_vec_env(
-        env.id,
-        kwargs=env.kwargs,
-        wrappers=[{"name": wrapper.name, **wrapper.kwargs} for wrapper in env.wrappers],
-        team_reward=env.team_reward,
-        processes=env.processes,
-        n_envs=n_envs,
-        seed=seed,
-        view=view,
-    )
-
-
-def reference_expert(venv: JointVecEnv) -> ScriptedNavigationExpert | None:
-    """The scripted expert of this environment; None where there is none."""
-    bodies = scripted_bodies(venv)
-    if bodies is None:
-        return None
-    try:
-        return ScriptedNavigationExpert(venv.team, bodies)
-    except ExpertError:
-        return None
+    model: BaseAlgorithm | None = None
+    """The SB3 algorithm of a baseline; None of students that imitate."""
 
 
 def train_expert(experiment: Experiment, evaluator: Evaluator, logs: Path, tick: Tick) -> TrainedExpert:
@@ -183,13 +78,14 @@ def train_expert(experiment: Experiment, evaluator: Evaluator, logs: Path, tick:
     started = time.perf_counter()
     with (
         closing(configure(str(logs), LOG_FORMATS)) as logger,
-        closing(joint_env(experiment, config.n_envs, evaluator.seeds.expert, config.action_view)) as venv,
+        closing(expert_env(experiment, evaluator.seeds.expert)) as venv,
     ):
         model = make_model(experiment, venv, evaluator.seeds.expert)
+        start_expert(model, config.initial)
         model.set_logger(logger)
-        expert = SB3Expert(model, venv.team, make_view(config.action_view, venv.team))
+        expert = as_expert(model, venv, evaluator.venv.team)
         watched = LearningCurve(
-            expert.policy, lambda: evaluator.on_curve(expert.labels), experiment.evaluation.every
+            model.policy, lambda: evaluator.on_curve(expert.labels), experiment.evaluation.every
         )
         model.learn(config.total_timesteps, callback=_ExpertWatch(watched, config.keep, tick))
     return TrainedExpert(
@@ -197,20 +93,24 @@ def train_expert(experiment: Experiment, evaluator: Evaluator, logs: Path, tick:
     )
 
 
-def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgorithm:
-    """The untrained SB3 algorithm that the experiment names."""
-    config = experiment.expert
-    algorithm = algorithm_class(config.algorithm)
-    policy = policy_class(algorithm, config.policy)
-    kwargs, policy_kwargs = dict(config.kwargs), dict(config.policy_kwargs)
-    # What YAML cannot say: SB3 wants [4, episode] as a tuple, and activations as classes.
-    if isinstance(kwargs.get("train_freq"), list):
-        kwargs["train_freq"] = tuple(kwargs["train_freq"])
-    if isinstance(policy_kwargs.get("activation_fn"), str):
-        policy_kwargs["activation_fn"] = activation_class(policy_kwargs["activation_fn"])
-    if "team" in inspect.signature(policy.__init__).parameters:
-        policy_kwargs["team"] = venv.team
-    return algorithm(policy, venv, policy_kwargs=policy_kwargs, seed=seed, **kwargs)
+def train_own(experiment: Experiment, evaluator: Evaluator, logs: Path, tick: Tick) -> TrainedStudents:
+    """Trains a team whose actors see their own observations from the start: a baseline (`dagger: null`).
+
+    Raises:
+        ExpertError: The actors see more, or the algorithm has no actors that can be taken apart.
+    """
+    with closing(expert_env(experiment, evaluator.seeds.expert)) as venv:  # tell of it before the training
+        own_team(make_model(experiment, venv, evaluator.seeds.expert))
+    trained = train_expert(experiment, evaluator, logs, tick)
+    assert trained.model is not None
+    return TrainedStudents(
+        trained.curve,
+        trained.env_samples,
+        trained.seconds,
+        policy=own_team(trained.model),
+        stopped_early=False,
+        model=trained.model,
+    )
 
 
 class _ExpertWatch(BaseCallback):
@@ -243,18 +143,20 @@ def decentralize(
 ) -> TrainedStudents:
     """Turns the expert into one policy for each agent, by multi-agent DAgger."""
     config, seeds = experiment.dagger, evaluator.seeds
+    assert config is not None
     started = time.perf_counter()
-    set_random_seed(
-        seeds.students
-    )  # initial weights come from PyTorch's global generator, as everywhere in SB3
+    # Initial weights come from PyTorch's global generator, as everywhere in SB3.
+    set_random_seed(seeds.students)
     with (
         closing(imitation_logger.configure(logs, LOG_FORMATS)) as logger,
         closing(joint_env(experiment, config.n_envs, seeds.students)) as venv,
     ):
+        policy = make_students(experiment, venv.team, config.learning_rate)
+        start_students(policy, experiment.students.initial)
         trainer = MultiAgentDAggerTrainer(
             venv=venv,
             expert=trained.expert,
-            policy=make_students(experiment, venv),
+            policy=policy,
             rng=np.random.default_rng(seeds.students),
             beta_schedule=_beta_schedule(config.beta),
             beta_per_agent=config.beta.per_agent,
@@ -301,22 +203,6 @@ def decentralize(
 def _slack(config: DaggerConfig, evaluator: Evaluator) -> float:
     """How far below the expert's return still matches it."""
     return config.match_tolerance * evaluator.span() if config.match_tolerance else 0.0
-
-
-def make_students(experiment: Experiment, venv: JointVecEnv) -> TeamPolicy:
-    """The untrained students."""
-    team, config = venv.team, experiment.students
-    return TeamPolicy(
-        team.observation_space,
-        team.action_space,
-        lambda _: experiment.dagger.learning_rate,
-        team=team,
-        network=config.network,
-        hidden_sizes=config.hidden_sizes,
-        activation_fn=activation_class(config.activation),
-        share_parameters=config.share_parameters,
-        tell_apart=config.tell_apart,
-    )
 
 
 def _beta_schedule(config: BetaConfig) -> BetaSchedule | None:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import nn
 
 from cesma_sb3.config import SCRIPTED
 from cesma_sb3.errors import StorageError
-from cesma_sb3.experts import Expert, SB3Expert
-from cesma_sb3.joint.actions import make_view
+from cesma_sb3.experts import Expert
+from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.measure import Evaluator
+from cesma_sb3.models import as_expert, expert_env, make_model
 from cesma_sb3.networks import TeamPolicy, load_team
+from cesma_sb3.networks.storage import WEIGHTS
 from cesma_sb3.runs import EXPERT, EXPERT_WEIGHTS, STUDENTS, RunFolder
-from cesma_sb3.stages import Evaluator, joint_env, make_model
 
 
-def load_students(folder: RunFolder) -> TeamPolicy:
+def load_students(folder: RunFolder, team: TeamSpaces | None = None) -> TeamPolicy:
     """The students of a run.
 
+    Args:
+        folder: The run.
+        team: A team of another size that they are to act for; None: the one that they were trained in.
+
     Raises:
-        StorageError: The run did not get that far, or a file is torn.
+        StorageError: The run did not get that far, a file is torn, or the networks are made for their team.
     """
-    return load_team(folder.path / STUDENTS)
+    return load_team(folder.path / STUDENTS, team=team)
 
 
 def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
@@ -34,14 +45,36 @@ def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
         if evaluator.reference is None:
             raise StorageError(f"{folder.path}: there is no scripted expert for env.id {experiment.env.id!r}")
         return evaluator.reference
-    config = experiment.expert  # as many environments as in training: some algorithms' arguments count on it
-    venv = joint_env(experiment, config.n_envs, experiment.seed, config.action_view)
-    path = folder.path / EXPERT / EXPERT_WEIGHTS
-    try:
+    # As many environments as in training: some algorithms' arguments count on it.
+    with closing(expert_env(experiment, experiment.seed)) as venv:
         model = make_model(experiment, venv, experiment.seed)
-        model.policy.load_state_dict(load_file(path))
+        _load(model.policy, folder.path / EXPERT / EXPERT_WEIGHTS)
+        return as_expert(model, venv, evaluator.venv.team)
+
+
+def start_expert(model: BaseAlgorithm, run_dir: str | None) -> None:
+    """Gives a new expert the weights of another run's, if a run is named.
+
+    Raises:
+        StorageError: There are none, or they are of another network.
+    """
+    if run_dir is not None:
+        _load(model.policy, RunFolder.open(run_dir).path / EXPERT / EXPERT_WEIGHTS)
+
+
+def start_students(policy: TeamPolicy, run_dir: str | None) -> None:
+    """Gives new students the weights of another run's, if a run is named.
+
+    Raises:
+        StorageError: There are none, or they are of another network.
+    """
+    if run_dir is not None:
+        _load(policy, RunFolder.open(run_dir).path / STUDENTS / WEIGHTS)
+
+
+def _load(module: nn.Module, path: Path) -> None:
+    try:
+        module.load_state_dict(load_file(path))
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise StorageError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
-    finally:
-        venv.close()
-    return SB3Expert(model, venv.team, make_view(experiment.expert.action_view, venv.team))
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise StorageError(f"{path}: cannot be read: {' '.join(lines[:2])}") from None

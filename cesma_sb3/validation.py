@@ -99,12 +99,22 @@ def _describe(model: type[BaseModel], error: Any) -> tuple[KeyPath, str]:
     return path, problem
 
 
+def schema_of(annotation: Any) -> Any:
+    """The schema that a key holds, of a key that may also be null; any other annotation as it is."""
+    schemas = [p for p in typing.get_args(annotation) if isinstance(p, type) and issubclass(p, BaseModel)]
+    return schemas[0] if schemas and _is_union(annotation) else annotation
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
 def _annotation(model: type[BaseModel], path: KeyPath) -> Any:
     """The type that the schema has at a path."""
     found: Any = model
     for part in path:
         if isinstance(found, type) and issubclass(found, BaseModel):
-            found = found.model_fields[part].annotation
+            found = schema_of(found.model_fields[part].annotation)
         else:  # an item of a tuple
             found = typing.get_args(found)[0]
     return found
@@ -118,6 +128,6 @@ def _literals(model: type[BaseModel], path: KeyPath) -> list[str]:
     """The allowed values of a Literal, or of a Literal or None."""
     annotation = _annotation(model, path)
     parts = typing.get_args(annotation)
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+    if _is_union(annotation):
         return [text for part in parts for text in (typing.get_args(part) or ("null",))]
     return list(parts)

@@ -50,16 +50,24 @@ def save_team(policy: TeamPolicy, folder: Path | str) -> None:
         (folder / name).write_bytes(content)
 
 
-def load_team(folder: Path | str, *, device: th.device | str = "cpu") -> TeamPolicy:
+def load_team(
+    folder: Path | str, *, team: TeamSpaces | None = None, device: th.device | str = "cpu"
+) -> TeamPolicy:
     """Reads what `save_team` wrote.
 
+    Args:
+        folder: Where it is.
+        team: Another team that is to act so: networks over entities fit teams of any size. None: the one that
+            was saved.
+        device: Where the weights go.
+
     Raises:
-        StorageError: A file is missing, torn, or of another version.
+        StorageError: A file is missing, torn, of another version, or its weights do not fit `team`.
     """
     folder = Path(folder)
     description = _read_description(folder / DESCRIPTION)
     try:
-        team = TeamSpaces.from_json(description["team"])
+        team = team or TeamSpaces.from_json(description["team"])
         policy = TeamPolicy(
             team.observation_space,
             team.action_space,

@@ -1,0 +1,110 @@
+"""How the policies of an experiment are measured: one evaluator for every stage, on seeds of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch as th
+
+from cesma_sb3.config import Experiment
+from cesma_sb3.envs import make_vec_env, scripted_bodies
+from cesma_sb3.errors import ExpertError
+from cesma_sb3.evaluation import Act, Returns, evaluate, expert_act, random_act
+from cesma_sb3.experts import ScriptedNavigationExpert
+from cesma_sb3.joint.vec_env import JointVecEnv
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """PyTorch's threads for the time of a run; None leaves them as they are."""
+    before = th.get_num_threads()
+    th.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        th.set_num_threads(before)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seeds:
+    """One seed for each user of randomness, all from the experiment's."""
+
+    expert: int
+    students: int
+    curve: int
+    final: int
+    random: int
+
+    @classmethod
+    def of(cls, seed: int) -> Seeds:
+        """The seeds that follow from an experiment's."""
+        state = np.random.SeedSequence(seed).generate_state(len(dataclasses.fields(cls)))
+        return cls(*(int(word) % 2**31 for word in state))
+
+
+class Evaluator:
+    """Measures policies of an experiment, all on the same initial states."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.seeds = Seeds.of(experiment.seed)
+        self.venv = joint_env(experiment, experiment.evaluation.n_envs, self.seeds.curve)
+        self.reference = reference_expert(self.venv)
+        self._anchors: dict[str, Returns] = {}
+
+    def on_curve(self, act: Act) -> float:
+        """Mean return over few episodes, for a learning curve and for the choice of the best weights."""
+        return evaluate(
+            act, self.venv, n_episodes=self.experiment.evaluation.curve_episodes, seed=self.seeds.curve
+        ).mean
+
+    def final(self, act: Act) -> Returns:
+        """Returns over many episodes that no choice was made on."""
+        return evaluate(act, self.venv, n_episodes=self.experiment.evaluation.episodes, seed=self.seeds.final)
+
+    def anchors(self) -> dict[str, Returns]:
+        """`random`, and `reference` where the environment has one; measured once."""
+        if not self._anchors:
+            rng = np.random.default_rng(self.seeds.random)
+            self._anchors["random"] = self.final(random_act(self.venv.team, rng))
+            if self.reference is not None:
+                self._anchors["reference"] = self.final(expert_act(self.reference))
+        return self._anchors
+
+    def span(self) -> float:
+        """Distance from random to reference, the unit of the normalised score; NaN without a reference."""
+        anchors = self.anchors()
+        return anchors["reference"].mean - anchors["random"].mean if "reference" in anchors else float("nan")
+
+    def close(self) -> None:
+        """Ends the environments' processes, if they have any."""
+        self.venv.close()
+
+
+def joint_env(experiment: Experiment, n_envs: int, seed: int, view: str = "joint") -> JointVecEnv:
+    """The experiment's environment, batched, in one joint space."""
+    env = experiment.env
+    return make_vec_env(
+        env.id,
+        kwargs=env.kwargs,
+        wrappers=[{"name": wrapper.name, **wrapper.kwargs} for wrapper in env.wrappers],
+        team_reward=env.team_reward,
+        processes=env.processes,
+        n_envs=n_envs,
+        seed=seed,
+        view=view,
+    )
+
+
+def reference_expert(venv: JointVecEnv) -> ScriptedNavigationExpert | None:
+    """The scripted expert of this environment; None where there is none."""
+    bodies = scripted_bodies(venv)
+    if bodies is None:
+        return None
+    try:
+        return ScriptedNavigationExpert(venv.team, bodies)
+    except ExpertError:
+        return None

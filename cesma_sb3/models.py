@@ -1,0 +1,88 @@
+"""From an experiment's values to untrained models, and from models to what labels or is the whole team."""
+
+from __future__ import annotations
+
+import inspect
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from cesma_sb3.algorithms import activation_class, algorithm_class, policy_class
+from cesma_sb3.config import Experiment
+from cesma_sb3.errors import ExpertError
+from cesma_sb3.experts import Expert, SB3Expert
+from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.joint.vec_env import JointVecEnv
+from cesma_sb3.measure import joint_env
+from cesma_sb3.networks import TeamPolicy
+
+
+def expert_env(experiment: Experiment, seed: int) -> JointVecEnv:
+    """What the expert is trained on: the experiment's environment, in the expert's action view."""
+    config = experiment.expert
+    return joint_env(experiment, config.n_envs, seed, config.action_view)
+
+
+def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgorithm:
+    """The untrained SB3 algorithm that the experiment names."""
+    config = experiment.expert
+    algorithm = algorithm_class(config.algorithm)
+    policy = policy_class(algorithm, config.policy)
+    kwargs, policy_kwargs = dict(config.kwargs), dict(config.policy_kwargs)
+    # What YAML cannot say: SB3 wants [4, episode] as a tuple, and activations as classes.
+    if isinstance(kwargs.get("train_freq"), list):
+        kwargs["train_freq"] = tuple(kwargs["train_freq"])
+    if isinstance(policy_kwargs.get("activation_fn"), str):
+        policy_kwargs["activation_fn"] = activation_class(policy_kwargs["activation_fn"])
+    if "team" in inspect.signature(policy.__init__).parameters:
+        policy_kwargs["team"] = venv.team
+    return algorithm(policy, venv, policy_kwargs=policy_kwargs, seed=seed, **kwargs)
+
+
+def as_expert(model: BaseAlgorithm, venv: JointVecEnv, team: TeamSpaces) -> Expert:
+    """A model as what labels the whole team's observations.
+
+    Args:
+        model: Trained, or to be.
+        venv: What it is trained on.
+        team: The team that it labels.
+    """
+    return SB3Expert(model, venv.team, venv.view)
+
+
+def own_team(model: BaseAlgorithm) -> TeamPolicy:
+    """The actors of a model, each on its own agent's observation, as a team that acts.
+
+    Raises:
+        ExpertError: They see more, or cannot be taken apart.
+    """
+    policy = model.policy
+    found = policy if isinstance(policy, TeamPolicy) else getattr(policy, "team_policy", None)
+    if found is None:
+        raise ExpertError(
+            f"dagger: null: {type(model).__name__} has no actors of each agent's own; expected an algorithm "
+            "with `actor_visibility: own`, or dagger to imitate it"
+        )
+    team = found if isinstance(found, TeamPolicy) else found()
+    if team.actor_visibility != "own":
+        raise ExpertError(
+            "dagger: null: the actors see the whole team; expected policy_kwargs.actor_visibility: own, or "
+            "dagger to imitate them"
+        )
+    assert isinstance(team, TeamPolicy)
+    return team
+
+
+def make_students(experiment: Experiment, team: TeamSpaces, learning_rate: float) -> TeamPolicy:
+    """The untrained students."""
+    config = experiment.students
+    return TeamPolicy(
+        team.observation_space,
+        team.action_space,
+        lambda _: learning_rate,
+        team=team,
+        network=config.network,
+        hidden_sizes=config.hidden_sizes,
+        activation_fn=activation_class(config.activation),
+        share_parameters=config.share_parameters,
+        tell_apart=config.tell_apart,
+    )
