@@ -152,16 +152,22 @@ def tune(name: str, seed: int | None, settings: tuple[str, ...], as_json: bool, 
     "--episodes", type=click.IntRange(min=1), help="Episodes of each policy; else the experiment's."
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the episodes; else the run's.")
+@click.option(
+    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a value: env.n_agents=12."
+)
 @_JSON
-def evaluate(run_dir: Path, episodes: int | None, seed: int | None, as_json: bool) -> None:
-    """Evaluate the policies of a run folder again."""
+def evaluate(
+    run_dir: Path, episodes: int | None, seed: int | None, settings: tuple[str, ...], as_json: bool
+) -> None:
+    """Evaluate the policies of a run folder again, perhaps in another team or environment."""
     from cesma_sb3.runs import RunFolder
 
     name = RunFolder.open(run_dir).experiment.name  # tell of a bad folder before PyTorch is loaded
+    overrides = _overrides(settings)
 
     from cesma_sb3 import pipeline
 
-    report = pipeline.evaluate_run(run_dir, episodes=episodes, seed=seed)
+    report = pipeline.evaluate_run(run_dir, episodes=episodes, seed=seed, **overrides)
     if as_json:
         _print_json(report)
     else:
