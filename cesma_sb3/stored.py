@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from stable_baselines3.common.base_class import BaseAlgorithm
-from torch import nn
 
 from cesma_sb3.config import SCRIPTED
 from cesma_sb3.errors import StorageError
@@ -17,7 +13,7 @@ from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.models import as_expert, expert_env, make_model
 from cesma_sb3.networks import TeamPolicy, load_team
-from cesma_sb3.networks.storage import WEIGHTS
+from cesma_sb3.networks.storage import WEIGHTS, load_weights
 from cesma_sb3.runs import EXPERT, EXPERT_WEIGHTS, STUDENTS, RunFolder
 
 
@@ -48,7 +44,7 @@ def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
     # As many environments as in training: some algorithms' arguments count on it.
     with closing(expert_env(experiment, experiment.seed)) as venv:
         model = make_model(experiment, venv, experiment.seed)
-        _load(model.policy, folder.path / EXPERT / EXPERT_WEIGHTS)
+        load_weights(model.policy, folder.path / EXPERT / EXPERT_WEIGHTS)
         return as_expert(model, venv, evaluator.venv.team)
 
 
@@ -59,7 +55,7 @@ def start_expert(model: BaseAlgorithm, run_dir: str | None) -> None:
         StorageError: There are none, or they are of another network.
     """
     if run_dir is not None:
-        _load(model.policy, RunFolder.open(run_dir).path / EXPERT / EXPERT_WEIGHTS)
+        load_weights(model.policy, RunFolder.open(run_dir).path / EXPERT / EXPERT_WEIGHTS)
 
 
 def start_students(policy: TeamPolicy, run_dir: str | None) -> None:
@@ -69,12 +65,4 @@ def start_students(policy: TeamPolicy, run_dir: str | None) -> None:
         StorageError: There are none, or they are of another network.
     """
     if run_dir is not None:
-        _load(policy, RunFolder.open(run_dir).path / STUDENTS / WEIGHTS)
-
-
-def _load(module: nn.Module, path: Path) -> None:
-    try:
-        module.load_state_dict(load_file(path))
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        raise StorageError(f"{path}: cannot be read: {' '.join(lines[:2])}") from None
+        load_weights(policy, RunFolder.open(run_dir).path / STUDENTS / WEIGHTS)

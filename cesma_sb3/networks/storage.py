@@ -42,6 +42,21 @@ def weights(module: nn.Module) -> bytes:
     return save({name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()})
 
 
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Gives a module the weights in a safetensors file.
+
+    Raises:
+        StorageError: The file is missing or torn, or its weights are those of another network.
+    """
+    try:
+        module.load_state_dict(load_file(path))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise StorageError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    except RuntimeError as error:  # one line for each weight that does not fit
+        told = [line.strip() for line in str(error).splitlines()]
+        raise StorageError(f"{path}: weights of another network: {told[min(1, len(told) - 1)]}") from None
+
+
 def save_team(policy: TeamPolicy, folder: Path | str) -> None:
     """Writes `team.safetensors` and `team.json` into `folder`, which is made if need be."""
     folder = Path(folder)
@@ -82,11 +97,11 @@ def load_team(
             share_parameters=description["share_parameters"],
             tell_apart=description["tell_apart"],
         )
-        policy.load_state_dict(load_file(folder / WEIGHTS))
     except KeyError as error:
         raise StorageError(f"{folder / DESCRIPTION}: the key {error} is missing") from None
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise StorageError(f"{folder / WEIGHTS}: cannot be read: {str(error).splitlines()[0]}") from None
+    except (TypeError, ValueError) as error:
+        raise StorageError(f"{folder / DESCRIPTION}: describes no team: {error}") from None
+    load_weights(policy, folder / WEIGHTS)
     policy.set_training_mode(False)
     return policy.to(device)
 

@@ -1,0 +1,59 @@
+"""Networks over entities act, and go on learning, in teams of another size."""
+
+import numpy as np
+import pytest
+
+import cesma_sb3
+from cesma_sb3.errors import StorageError
+from cesma_sb3.networks import load_team
+from cesma_sb3.pipeline import evaluate_run
+
+TINY = {
+    "expert": {"total_timesteps": 300, "n_envs": 8, "kwargs": {"learning_starts": 100, "batch_size": 16}},
+    "dagger": {"total_timesteps": 320, "n_envs": 16, "batch_size": 32},
+    "evaluation": {"episodes": 20, "curve_episodes": 8, "every": 300, "n_envs": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return cesma_sb3.run("spread-3", out=tmp_path_factory.mktemp("runs") / "run", **TINY)
+
+
+def test_expert_and_students_are_measured_in_a_larger_team(small):
+    report = evaluate_run(small.run_dir, **{"env.n_agents": 5})
+    assert set(report["agent_return"]["students"]) == {f"agent_{i}" for i in range(5)}
+    assert report["return"]["random"] < small.report["return"]["random"]  # more landmarks to be far from
+    assert set(report["return"]) == {"expert", "students", "random", "reference"}
+
+
+def test_a_larger_team_starts_from_a_smaller_ones_weights(small, tmp_path):
+    start = {"initial": str(small.run_dir)}
+    grown = cesma_sb3.run(
+        "spread-3",
+        out=tmp_path / "run",
+        **{
+            **TINY,
+            "env.n_agents": 4,
+            "expert": {**TINY["expert"], **start, "total_timesteps": 0},
+            "students": start,
+            "dagger.total_timesteps": 16,
+            "dagger.batch_size": 64,  # larger than what is collected: no update
+        },
+    )
+    before, after = small.students.state_dict(), grown.students.state_dict()
+    assert grown.students.team.n_agents == 4
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+    again = load_team(grown.run_dir / "students")
+    assert again.team == grown.students.team
+
+
+def test_networks_made_for_their_team_do_not_grow(tmp_path):
+    plain = {"network": "feed-forward", "hidden_sizes": [8]}
+    result = cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **{**TINY_SCRIPTED, "students": plain})
+    with pytest.raises(StorageError, match=r"team\.safetensors.*size mismatch"):
+        evaluate_run(result.run_dir, **{"env.n_agents": 4})
+
+
+TINY_SCRIPTED = {key: value for key, value in TINY.items() if key != "expert"}
