@@ -162,8 +162,10 @@ class EntityNet(nn.Module):
         layers = self.relate[f"{name}>{other}"]
         assert isinstance(layers, nn.ModuleList)
         first, second, merge = layers
-        pairs_BNKJH = first(entities[name]).unsqueeze(3) + second(entities[other]).unsqueeze(2)
-        related: th.Tensor = merge(self.activation(pairs_BNKJH).amax(dim=3))
+        # The greatest activation over the pairs, which is that of the greatest sum: activations that rise need
+        # no tensor of all pairs.
+        greatest_BN1H = second(entities[other]).amax(dim=2, keepdim=True)
+        related: th.Tensor = merge(self.activation(first(entities[name]) + greatest_BN1H))
         return related
 
     def component(self, index: int) -> EntityNet:
