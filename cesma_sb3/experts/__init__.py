@@ -1,18 +1,29 @@
 """Experts: the protocol, adapters, and the algorithms that SB3 lacks."""
 
+from cesma_sb3.experts.factored_dqn import FactoredDQN
+from cesma_sb3.experts.factored_q_policy import FactoredQPolicy
 from cesma_sb3.experts.gumbel_softmax_ddpg import GumbelSoftmaxDDPG
 from cesma_sb3.experts.gumbel_softmax_policy import GumbelSoftmaxPolicy
 from cesma_sb3.experts.policy import ExpertPolicy
 from cesma_sb3.experts.protocol import Expert, SoftExpert
+from cesma_sb3.experts.reference import reference_expert
 from cesma_sb3.experts.sb3 import SB3Expert
-from cesma_sb3.experts.scripted import ScriptedNavigationExpert
+from cesma_sb3.experts.scripted import ScriptedGoalExpert, ScriptedNavigationExpert
+from cesma_sb3.experts.silent import SilentExpert
+from cesma_sb3.experts.team_ppo import TeamPPO
 
 __all__ = [
     "Expert",
     "ExpertPolicy",
+    "FactoredDQN",
+    "FactoredQPolicy",
     "GumbelSoftmaxDDPG",
     "GumbelSoftmaxPolicy",
     "SB3Expert",
+    "ScriptedGoalExpert",
     "ScriptedNavigationExpert",
+    "SilentExpert",
     "SoftExpert",
+    "TeamPPO",
+    "reference_expert",
 ]

@@ -18,9 +18,10 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch.nn import functional as F
 
 from cesma_sb3.errors import ExpertError
+from cesma_sb3.experts.factored_q_policy import FactoredQPolicy
 from cesma_sb3.experts.gumbel_softmax_policy import GumbelSoftmaxPolicy
 from cesma_sb3.experts.protocol import Actions, Masks, Observations
-from cesma_sb3.joint.actions import ActionView, ProductActions
+from cesma_sb3.joint.actions import ActionView, OneAtATimeActions, ProductActions
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.head import TeamDistribution
 
@@ -63,7 +64,7 @@ class SB3Expert:
     def probabilities(
         self, observations: Observations, masks: Masks | None = None, *, temperature: float = 1.0
     ) -> npt.NDArray[np.float32]:
-        """See `SoftExpert.probabilities`. Values (DQN) are read as logits divided by the temperature.
+        """See `SoftExpert.probabilities`. Values (DQN's) are read as logits divided by the temperature.
 
         Raises:
             ExpertError: This kind of model has neither a distribution over categories nor values.
@@ -74,6 +75,8 @@ class SB3Expert:
             flat = self._probabilities(tensor, temperature).cpu().numpy().astype(np.float32)
         if isinstance(self.view, ProductActions):
             flat = self.view.marginals(flat)
+        elif isinstance(self.view, OneAtATimeActions):
+            flat = _marginals(flat, self.view)
         if masks is None:
             return flat
         return _renormalized(np.where(masks, flat, 0.0), self.team)
@@ -83,6 +86,8 @@ class SB3Expert:
         if isinstance(policy, GumbelSoftmaxPolicy):
             logits = policy.logits(observations.float()) / temperature
             return policy.head.flatten(F.softmax(logits, dim=-1))
+        if isinstance(policy, FactoredQPolicy):
+            return policy.head.flatten(F.softmax(policy.values(observations.float()) / temperature, dim=-1))
         if isinstance(policy, DQNPolicy):
             return F.softmax(policy.q_net(observations) / temperature, dim=-1)
         if isinstance(policy, ActorCriticPolicy):
@@ -101,6 +106,14 @@ def _distribution_probabilities(distribution: Distribution, temperature: float) 
         categorical: Any = distribution.distribution
         return F.softmax(categorical.logits / temperature, dim=-1)
     raise ExpertError(f"{type(distribution).__name__}: not a distribution over categories: use hard labels")
+
+
+def _marginals(probabilities: npt.NDArray[np.float32], view: ActionView) -> npt.NDArray[np.float32]:
+    """The distribution of each column [B, M] from one over the actions of a Discrete view [B, n]."""
+    packed = view.decode(np.arange(probabilities.shape[1]))
+    categories = zip(packed.T.astype(np.int64), view.team.column_categories, strict=True)
+    chosen = np.concatenate([np.eye(n, dtype=np.float32)[column] for column, n in categories], axis=1)
+    return np.asarray(probabilities @ chosen, dtype=np.float32)
 
 
 def _takes_masks(policy: BasePolicy) -> bool:

@@ -1,0 +1,291 @@
+"""Double Q-learning with a value for each category of each action column: an SB3 algorithm like any other.
+
+Shape suffixes: B batch, C action columns, K categories (padded to the largest).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, TypeVar, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from torch import nn
+from torch.nn import functional as F
+
+from cesma_sb3.errors import UnknownNameError
+from cesma_sb3.experts.factored_q_policy import FactoredQPolicy
+from cesma_sb3.networks.head import UNAVAILABLE
+
+SelfFactoredDQN = TypeVar("SelfFactoredDQN", bound="FactoredDQN")
+Exploration = Literal["epsilon-greedy", "noise"]
+Loss = Literal["huber", "mse"]
+_SPREAD_DECAY = 0.99
+"""Of the running spread of values, for each update."""
+
+
+class FactoredDQN(OffPolicyAlgorithm):
+    """Double Q-learning on factored actions: sum of Q-values, VDN, IQL and QMIX, and DQN for one agent.
+
+    The next action is chosen by the online network and valued by the target network. `policy_kwargs`
+    `visibility` and `mixer` say whose values these are (`FactoredQPolicy`). On the action view `product` it
+    is the paper's exponential DQN, on `one-at-a-time` its one-at-a-time expert.
+
+    `exploration: noise` adds Gaussian noise to the values before the best category is taken ("noisy action
+    selection"). Its standard deviation is the exploration rate times the spread of values: the standard
+    deviation between the categories of a column, averaged over what is learned from. It is the differences
+    between categories that decide, so the noise keeps its meaning whatever the size of the returns.
+
+    Args:
+        policy: "MlpPolicy" or a subclass of `FactoredQPolicy`.
+        env: Environment or its id.
+        learning_rate: Or a schedule.
+        buffer_size: Transitions kept.
+        learning_starts: Environment steps with uniformly random actions before learning.
+        batch_size: Transitions of each update.
+        tau: Soft update of the target network, in (0, 1]; 1 copies it.
+        gamma: Discount factor (the paper: 0.9 in every particle experiment but the one-at-a-time one).
+        train_freq: Environment (vector) steps between trainings.
+        gradient_steps: Updates at each of them.
+        replay_buffer_class: SB3's by default; its `NStepReplayBuffer` (newer releases) gives n-step returns.
+        replay_buffer_kwargs: Its arguments.
+        target_update_interval: Gradient steps between two updates of the target network, as in SB3's SAC.
+        loss: `huber` or `mse`.
+        exploration: `epsilon-greedy`, for each column by itself, or `noise`; see above.
+        exploration_fraction: Fraction of the training in which the rate falls, in [0, 1].
+        exploration_initial_eps: Rate at the start: a probability, or a multiple of the spread.
+        exploration_final_eps: Rate at the end.
+        max_grad_norm: Gradient norm is clipped to it (the paper: 0.1, in StarCraft 10); None clips nothing.
+        stats_window_size: Episodes of the rollout statistics.
+        tensorboard_log: Folder for TensorBoard.
+        policy_kwargs: Arguments of `FactoredQPolicy`.
+        verbose: 0, 1 or 2.
+        seed: Of all generators.
+        device: "auto", "cpu", "cuda".
+        _init_setup_model: As in SB3.
+
+    Raises:
+        UnknownNameError: There is no such exploration or loss.
+
+    Source: sections 4.2 and 6.5, appendices E.3 and E.4; van Hasselt et al. (2016) for Double Q-learning.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": FactoredQPolicy}
+    policy: FactoredQPolicy
+
+    def __init__(  # noqa: PLR0917  # SB3's own order
+        self,
+        policy: str | type[FactoredQPolicy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 1e-3,
+        buffer_size: int = 1_000_000,
+        learning_starts: int = 1000,
+        batch_size: int = 256,
+        tau: float = 0.01,
+        gamma: float = 0.9,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int = 1,
+        replay_buffer_class: type[ReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        target_update_interval: int = 1,
+        loss: Loss = "huber",
+        exploration: Exploration = "epsilon-greedy",
+        exploration_fraction: float = 0.3,
+        exploration_initial_eps: float = 1.0,
+        exploration_final_eps: float = 0.05,
+        max_grad_norm: float | None = 10.0,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        for kind, name, known in (("exploration", exploration, Exploration), ("loss", loss, Loss)):
+            if name not in get_args(known):
+                raise UnknownNameError.of(kind, name, get_args(known))
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=learning_starts,
+            batch_size=batch_size,
+            tau=tau,
+            gamma=gamma,
+            train_freq=train_freq,
+            gradient_steps=gradient_steps,
+            replay_buffer_class=replay_buffer_class,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            device=device,
+            seed=seed,
+            sde_support=False,
+            supported_action_spaces=(spaces.Discrete, spaces.MultiDiscrete),
+            support_multi_env=True,
+        )
+        self.target_update_interval = target_update_interval
+        self.loss = loss
+        self.exploration = exploration
+        self.exploration_fraction = exploration_fraction
+        self.exploration_initial_eps = exploration_initial_eps
+        self.exploration_final_eps = exploration_final_eps
+        self.max_grad_norm = max_grad_norm
+        self.exploration_rate = exploration_initial_eps
+        self.value_spread = 0.0
+        if _init_setup_model:
+            self._setup_model()
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        """SB3's hook: `gradient_steps` updates of the values from the replay buffer."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        assert self.replay_buffer is not None
+        q_net, parameters = self.policy.q_net, list(self.policy.q_net.parameters())
+        losses = []
+        for _ in range(gradient_steps):
+            self._n_updates += 1
+            data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            targets = self.targets(data)
+            observations = data.observations.float()
+            values_BCK = q_net(observations)
+            chosen = q_net.mixed(values_BCK, self._columns(data.actions), observations)
+            regress = F.smooth_l1_loss if self.loss == "huber" else F.mse_loss
+            # Independent learners each have a loss of their own; their sum leaves them independent.
+            loss = regress(chosen, targets) * chosen.shape[1]
+            self.policy.optimizer.zero_grad()
+            loss.backward()
+            if self.max_grad_norm is not None:
+                nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+            self.policy.optimizer.step()
+            if self._n_updates % self.target_update_interval == 0:
+                self._follow()
+            losses.append(loss.detach())
+        self._measure_spread(values_BCK.detach(), gradient_steps)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/loss", float(th.stack(losses).mean()))
+        self.logger.record("train/value_spread", self.value_spread)
+
+    def targets(self, data: Any) -> th.Tensor:
+        """Double Q-learning's targets of a batch of SB3's replay buffer.
+
+        Args:
+            data: `ReplayBufferSamples`. Its `dones` are those of terminal states alone: where time ran out
+                the next state is valued.
+
+        Returns:
+            [B, 1] float32, or [B, n_agents] for independent learners.
+        """
+        next_observations = data.next_observations.float()
+        # n-step buffers of newer SB3 releases bring their own
+        discounts = getattr(data, "discounts", None)
+        if discounts is None:
+            discounts = self.gamma
+        with th.no_grad():
+            best_BC = self.policy.q_net(next_observations).argmax(dim=-1)
+            target = self.policy.q_net_target
+            next_values = target.mixed(target(next_observations), best_BC, next_observations)
+            targets: th.Tensor = data.rewards + (1 - data.dones) * discounts * next_values
+        return targets
+
+    def _columns(self, actions: th.Tensor) -> th.Tensor:
+        """Actions of the replay buffer as categories [B, C] int64."""
+        return actions.long().reshape(len(actions), self.policy.head.n_columns)
+
+    def _follow(self) -> None:
+        """SB3's `polyak_update` of all weights at once: entity networks have many small ones."""
+        with th.no_grad():
+            th._foreach_lerp_(
+                list(self.policy.q_net_target.parameters()), list(self.policy.q_net.parameters()), self.tau
+            )
+
+    def _measure_spread(self, values_BCK: th.Tensor, n_updates: int) -> None:
+        """Moves the running spread of values by what the last batch has."""
+        spread = float(spread_of(values_BCK))
+        kept = _SPREAD_DECAY**n_updates if self.value_spread else 0.0
+        self.value_spread = kept * self.value_spread + (1 - kept) * spread
+
+    def _on_step(self) -> None:
+        """SB3's hook after each step of the environments: anneals the exploration."""
+        self.exploration_rate = self.exploration_at(1.0 - self._current_progress_remaining)
+        self.logger.record("rollout/exploration_rate", self.exploration_rate)
+
+    def exploration_at(self, progress: float) -> float:
+        """The rate at a fraction of the training, in [0, 1]: linear, then constant."""
+        done = min(progress / self.exploration_fraction, 1.0) if self.exploration_fraction > 0 else 1.0
+        start, end = self.exploration_initial_eps, self.exploration_final_eps
+        return start + done * (end - start)
+
+    def predict(  # one argument more than SB3's, as in sb3-contrib's maskable algorithms
+        self,
+        observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
+        state: tuple[npt.NDArray[Any], ...] | None = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+        action_masks: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
+        """SB3's `predict`, with masks; not deterministic, it explores at the present rate.
+
+        Args:
+            observation: [I] or [B, I] float32.
+            state: Unused.
+            episode_start: Unused.
+            deterministic: The greedy action.
+            action_masks: Available categories [M] or [B, M] bool, or None.
+
+        Returns:
+            Actions [...] or [B, ...], and `state` as it came.
+        """
+        values, vectorized = self.policy.read(observation, action_masks)
+        if not deterministic:
+            values = self._explored(values)
+        return self.policy.write(values.argmax(dim=-1), vectorized), state
+
+    def _explored(self, values_BCK: th.Tensor) -> th.Tensor:
+        """Values whose best categories are the exploring actions; what is unavailable stays so."""
+        if self.exploration == "noise":
+            changed = values_BCK + th.randn_like(values_BCK) * (self.exploration_rate * self.value_spread)
+        else:
+            explores_BC1 = th.rand_like(values_BCK[..., :1]) < self.exploration_rate
+            changed = th.where(explores_BC1, th.rand_like(values_BCK), values_BCK)
+        return changed.masked_fill(values_BCK <= UNAVAILABLE, UNAVAILABLE)
+
+    def learn(  # noqa: PLR0917  # SB3's own order
+        self: SelfFactoredDQN,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "FactoredDQN",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfFactoredDQN:
+        """SB3's `learn`: collects `total_timesteps` environment steps and trains on the way."""
+        return super().learn(
+            total_timesteps=total_timesteps,
+            callback=callback,
+            log_interval=log_interval,
+            tb_log_name=tb_log_name,
+            reset_num_timesteps=reset_num_timesteps,
+            progress_bar=progress_bar,
+        )
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []
+
+
+def spread_of(values_BCK: th.Tensor) -> th.Tensor:
+    """Standard deviation between the available categories of a column, averaged over columns and batch."""
+    available = (values_BCK > UNAVAILABLE).to(values_BCK.dtype)
+    count = available.sum(dim=-1, keepdim=True)
+    means = (values_BCK * available).sum(dim=-1, keepdim=True) / count
+    variance = ((values_BCK - means) * available).square().sum(dim=-1, keepdim=True) / count
+    return variance.sqrt().mean()

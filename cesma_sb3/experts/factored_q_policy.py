@@ -1,0 +1,294 @@
+"""The values of `FactoredDQN`: one for each category of each action column, by visibility and mixer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import nn
+
+from cesma_sb3.errors import ExpertError
+from cesma_sb3.joint.actions import OneAtATimeActions
+from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.networks.components import NetworkKind, NetworkSpec, actor_net
+from cesma_sb3.networks.head import ActionHead
+from cesma_sb3.networks.mixers import MixerKind, make_mixer
+from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.networks.visibility import Visibility
+
+
+class OneAtATimeNet(nn.Module):
+    """Values of the one-at-a-time view from a network that is made agent by agent.
+
+    Every agent's network values its own moves; what it gives for doing nothing is averaged over the agents,
+    as the value of nobody moving.
+
+    Args:
+        team: Agents with one categorical column each, whose category 0 is doing nothing.
+        net: [B, I] -> [B, output_size], as `actor_net` makes it.
+
+    Call: joint observations [B, I] -> [B, sum of (categories - 1), plus 1], in the order of
+        `OneAtATimeActions`.
+    """
+
+    def __init__(self, team: TeamSpaces, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        idle = [where.start for where in team.column_outputs]
+        moves = [k for where in team.column_outputs for k in range(where.start + 1, where.stop)]
+        self.register_buffer("_idle", th.tensor(idle), persistent=False)
+        self.register_buffer("_moves", th.tensor(moves), persistent=False)
+
+    _idle: th.Tensor
+    _moves: th.Tensor
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        """See the class."""
+        outputs = self.net(observations)
+        nobody = outputs[:, self._idle].mean(dim=1, keepdim=True)
+        return th.cat([nobody, outputs[:, self._moves]], dim=1)
+
+
+class QNetwork(nn.Module):
+    """Values of every category, and what the chosen ones are worth together.
+
+    Args:
+        net: Joint observations [B, I] -> a value for each category of each column [B, O].
+        mixer: One of `cesma_sb3.networks.mixers`.
+        head: Reads the outputs as columns.
+    """
+
+    def __init__(self, net: nn.Module, mixer: nn.Module, head: ActionHead) -> None:
+        super().__init__()
+        self.net = net
+        self.mixer = mixer
+        self.head = head
+
+    def forward(self, observations: th.Tensor, masks: th.Tensor | None = None) -> th.Tensor:
+        """Observations [B, I], masks [B, M] bool or None -> values [B, C, K]: see `ActionHead.logits`."""
+        return self.head.logits(self.net(observations), masks)
+
+    def mixed(self, values_BCK: th.Tensor, categories_BC: th.Tensor, observations: th.Tensor) -> th.Tensor:
+        """The value of chosen categories [B, C] int64: [B, 1], or [B, N] of independent learners."""
+        chosen = values_BCK.gather(2, categories_BC.unsqueeze(2)).squeeze(2)
+        mixed: th.Tensor = self.mixer(chosen, observations)
+        return mixed
+
+
+class FactoredQPolicy(BasePolicy):
+    """Value network and target network of `FactoredDQN`; it acts greedily.
+
+    | visibility | mixer | known as |
+    |---|---|---|
+    | `joint` | `sum` | the paper's centralized sum of Q-values |
+    | `own` | `sum` | VDN |
+    | `own` | `none` | IQL |
+    | `own` | `monotonic` | QMIX |
+
+    Args:
+        observation_space: Box [I].
+        action_space: Discrete or MultiDiscrete.
+        lr_schedule: Learning rate by remaining progress (1 to 0).
+        team: The team's spaces. Without them, or with an action space that is not the team's (the views
+            `product` and `one-at-a-time`), the environment is one agent's that sees everything.
+        visibility: What each agent's values see.
+        mixer: How values become the team's.
+        network: `feed-forward`, or `entities` for teams whose layouts name them (`EntityNet`); the latter
+            also in the `one-at-a-time` view, where each agent's network values its own moves.
+        hidden_sizes: Hidden layers of each component (the paper's DQNs: 200 units, E.3); of `entities`, the
+            width of an entity and then the layers of the head.
+        mixer_width: Units of the `monotonic` mixer.
+        mixer_hidden: Hidden units of the networks that give its weights.
+        activation_fn: Module class put after each hidden layer.
+        share_parameters: One set of weights for all agents' own components (`feed-forward`).
+        tell_apart: A one-hot agent number as further input of `entities`, for agents that are not alike.
+        optimizer_class: Optimizer of the values.
+        optimizer_kwargs: Its arguments, less the learning rate.
+
+    Source: sections 4.2 and 6.5, appendix E.3.
+    """
+
+    optimizer: th.optim.Optimizer
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete | spaces.MultiDiscrete,
+        lr_schedule: Schedule,
+        *,
+        team: TeamSpaces | None = None,
+        visibility: Visibility = "joint",
+        mixer: MixerKind = "sum",
+        network: NetworkKind = "feed-forward",
+        hidden_sizes: Sequence[int] = (200, 200),
+        mixer_width: int = 32,
+        mixer_hidden: int = 64,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        share_parameters: bool = False,
+        tell_apart: bool = False,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+        self.visibility: Visibility = visibility
+        self.spec = NetworkSpec(network, tuple(hidden_sizes), activation_fn, share_parameters, tell_apart)
+        self.given: dict[str, Any] = {
+            "team": team,
+            "mixer": mixer,
+            "mixer_width": mixer_width,
+            "mixer_hidden": mixer_hidden,
+        }
+        self.acts_as_team = team is not None and action_space == team.action_space
+        if team is not None and self.acts_as_team:
+            self.team = team
+        else:
+            self.team = TeamSpaces(["agent"], {"agent": observation_space}, {"agent": action_space})
+        self.head = ActionHead(self.team.column_categories)
+        self.q_net, self.q_net_target = self.make_q_net(), self.make_q_net()
+        self.q_net_target.load_state_dict(self.q_net.state_dict())
+        self.q_net_target.requires_grad_(False)
+        self.optimizer = self.optimizer_class(
+            self.q_net.parameters(),
+            lr=lr_schedule(1.0),  # type: ignore[call-arg]  # torch's base class has none, every optimizer has
+            **self.optimizer_kwargs,
+        )
+
+    def make_q_net(self) -> QNetwork:
+        """A value network with new weights."""
+        mixer = make_mixer(
+            self.given["mixer"],
+            self.team,
+            width=self.given["mixer_width"],
+            hyper_hidden=self.given["mixer_hidden"],
+        )
+        return QNetwork(self._make_net(), mixer, self.head)
+
+    def _make_net(self) -> nn.Module:
+        whole: TeamSpaces | None = self.given["team"]
+        if self.spec.kind == "entities" and whole is not None and not self.acts_as_team:
+            if self.action_space != OneAtATimeActions(whole).space:
+                raise ExpertError(
+                    f"FactoredDQN: entity networks value each agent's own actions, not {self.action_space}; "
+                    "expected network: feed-forward, or the action view joint or one-at-a-time"
+                )
+            return OneAtATimeNet(whole, actor_net(whole, self.visibility, self.spec))
+        return actor_net(self.team, self.visibility, self.spec)
+
+    def values(self, observations: th.Tensor, masks: th.Tensor | None = None) -> th.Tensor:
+        """Values [B, C, K] of the joint action's columns for joint observations [B, I]."""
+        values: th.Tensor = self.q_net(observations, masks)
+        return values
+
+    def forward(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
+        """Greedy actions."""
+        return self._predict(observation, deterministic)
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
+        assert isinstance(observation, th.Tensor)
+        return self.values(observation.float()).argmax(dim=-1)
+
+    def read(
+        self,
+        observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
+        action_masks: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[th.Tensor, bool]:
+        """Values [B, C, K] for observations [I] or [B, I], and whether there was a batch of them."""
+        self.set_training_mode(False)
+        tensor, vectorized = self.obs_to_tensor(observation)
+        assert isinstance(tensor, th.Tensor)
+        masks = None
+        if action_masks is not None:
+            masks = th.as_tensor(action_masks, device=self.device).reshape(-1, self.head.mask_size)
+        with th.no_grad():
+            return self.values(tensor.float(), masks), vectorized
+
+    def write(self, categories_BC: th.Tensor, vectorized: bool) -> npt.NDArray[Any]:
+        """Categories [B, C] as actions of the policy's own space, [B, ...] or a single one."""
+        shape = self.action_space.shape
+        assert shape is not None
+        actions: npt.NDArray[Any] = categories_BC.cpu().numpy().reshape(-1, *shape)
+        return actions if vectorized else actions.squeeze(axis=0)
+
+    def predict(  # one argument more than SB3's, as in sb3-contrib's maskable policies
+        self,
+        observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
+        state: tuple[npt.NDArray[Any], ...] | None = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+        action_masks: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
+        """Greedy actions, always: exploration is the algorithm's.
+
+        Args:
+            observation: [I] or [B, I] float32.
+            state: Unused.
+            episode_start: Unused.
+            deterministic: Unused.
+            action_masks: Available categories [M] or [B, M] bool, or None.
+
+        Returns:
+            Actions [...] or [B, ...], and `state` as it came.
+        """
+        values, vectorized = self.read(observation, action_masks)
+        return self.write(values.argmax(dim=-1), vectorized), state
+
+    def team_policy(self) -> TeamPolicy:
+        """The agents' value networks as a team whose likeliest actions are the greedy ones.
+
+        Raises:
+            ExpertError: They see more than their own agent's observation, or act in another view.
+        """
+        if self.visibility != "own" or not self.acts_as_team:
+            raise ExpertError(
+                "FactoredDQN: its values cannot be taken apart by agent; expected visibility: own, with the "
+                "team's spaces and the action view joint"
+            )
+        team = TeamPolicy(
+            self.team.observation_space,
+            self.team.action_space,
+            lambda _: 0.0,
+            team=self.team,
+            critic_visibility="own",
+            network=self.spec.kind,
+            hidden_sizes=self.spec.hidden_sizes,
+            activation_fn=self.spec.activation,
+            share_parameters=self.spec.share_parameters,
+            tell_apart=self.spec.tell_apart,
+        )
+        team.action_net.load_state_dict(self.q_net.net.state_dict())
+        team.set_training_mode(False)
+        return team.to(self.device)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        data = super()._get_constructor_parameters()
+        for unused in (
+            "features_extractor_class",
+            "features_extractor_kwargs",
+            "normalize_images",
+            "squash_output",
+        ):
+            data.pop(unused, None)
+        data.update(
+            self.given,
+            visibility=self.visibility,
+            network=self.spec.kind,
+            hidden_sizes=self.spec.hidden_sizes,
+            activation_fn=self.spec.activation,
+            share_parameters=self.spec.share_parameters,
+            tell_apart=self.spec.tell_apart,
+            lr_schedule=self._dummy_schedule,
+            optimizer_class=self.optimizer_class,
+            optimizer_kwargs=self.optimizer_kwargs,
+        )
+        return data
