@@ -6,11 +6,8 @@ from cesma_sb3.experts.gumbel_softmax_ddpg import GumbelSoftmaxDDPG
 from cesma_sb3.experts.gumbel_softmax_policy import GumbelSoftmaxPolicy
 from cesma_sb3.experts.policy import ExpertPolicy
 from cesma_sb3.experts.protocol import Expert, SoftExpert
-from cesma_sb3.experts.reference import reference_expert
 from cesma_sb3.experts.sb3 import SB3Expert
-from cesma_sb3.experts.scripted import ScriptedGoalExpert, ScriptedNavigationExpert
-from cesma_sb3.experts.silent import SilentExpert
-from cesma_sb3.experts.team_ppo import TeamPPO
+from cesma_sb3.experts.scripted import ScriptedNavigationExpert
 
 __all__ = [
     "Expert",
@@ -20,10 +17,6 @@ __all__ = [
     "GumbelSoftmaxDDPG",
     "GumbelSoftmaxPolicy",
     "SB3Expert",
-    "ScriptedGoalExpert",
     "ScriptedNavigationExpert",
-    "SilentExpert",
     "SoftExpert",
-    "TeamPPO",
-    "reference_expert",
 ]
