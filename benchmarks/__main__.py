@@ -27,6 +27,7 @@ BENCHMARKS = {
     "main-job": "benchmarks.main_job:run_main_job",
     "scripted": "benchmarks.main_job:run_scripted",
     "spread-6": "benchmarks.main_job:run_six",
+    "growing-teams": "benchmarks.growing_teams:run_growing_teams",
     "memory": "benchmarks.memory:run_memory",
 }
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"

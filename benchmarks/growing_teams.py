@@ -1,0 +1,140 @@
+"""Students trained with 6 agents act in teams of other sizes: as they are, and after a short fine-tuning.
+
+`cesma run spread-6` once (its run folder is used again), then for each size `cesma evaluate`, and `cesma run`
+from its weights with the scripted expert as the teacher. Every measurement of cost is a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SIZES = (3, 6, 12, 24)
+EPISODES = 200
+FINE_TUNING = 10_000
+WORLDS = 64
+OUT = Path("runs") / "benchmarks" / "growing-teams"
+FIGURE = Path(__file__).parents[1] / "docs" / "growing-teams.png"
+
+_COST = f"""
+import resource, sys, time
+import numpy as np, torch
+from cesma_sb3.envs import make_vec_env
+from cesma_sb3.networks import load_team
+torch.set_num_threads(1)
+env = make_vec_env("spread", kwargs={{"n_agents": int(sys.argv[2])}}, n_envs={WORLDS}, seed=0)
+team = load_team(sys.argv[1], team=env.team)
+observations, times = env.reset(), []
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for _ in range(25):
+    started = time.perf_counter()
+    actions, _ = team.predict(observations, deterministic=True)
+    times.append(time.perf_counter() - started)
+    observations, *_ = env.step(actions)
+print(np.median(times) / {WORLDS} * 1e6, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def run_growing_teams() -> dict[str, Any]:
+    """`ours` is the students' normalised score in a team twice as large as theirs, `theirs` in their own."""
+    trained = _run("spread-6", OUT / "spread-6")
+    rows = [_row(size, trained) for size in SIZES]
+    scores = {row["agents"]: row["students"] for row in rows}
+    _draw(rows)
+    return {
+        "ours": scores[12],
+        "theirs": scores[6],
+        "ratio": scores[12] / scores[6],
+        "unit": "normalised score of students that were trained with 6 agents, with 12 and with 6",
+        "teams": rows,
+        "compared": {
+            "students, expert": f"as they were trained with 6 agents; {EPISODES} episodes",
+            "fine-tuned": f"the students after DAgger from the scripted expert, {FINE_TUNING:,} timesteps in "
+            "the team of that size",
+            "microseconds": f"of all agents' actions for one step of one world, of {WORLDS} worlds together, "
+            "one thread",
+            "megabytes": "by which these steps raise the peak of resident memory",
+            "figure": "docs/growing-teams.png",
+        },
+    }
+
+
+def _row(size: int, trained: Path) -> dict[str, Any]:
+    other_team = ("--set", f"env.n_agents={size}", "--episodes", str(EPISODES))
+    report = json.loads(_cesma("evaluate", str(trained), *other_team, "--json"))
+    tuned = _run(
+        "spread-6-scripted",
+        OUT / f"fine-tuned-{size}",
+        f"env.n_agents={size}",
+        f"students.initial={trained}",
+        f"dagger.total_timesteps={FINE_TUNING}",
+        "dagger.learning_rate=0.0005",
+        f"evaluation.every={FINE_TUNING}",
+        f"evaluation.episodes={EPISODES}",
+    )
+    fine_tuned = json.loads((tuned / "report.json").read_text())
+    cost = _python("-c", _COST, str(trained / "students"), str(size))
+    microseconds, megabytes = map(float, cost.split())
+    return {
+        "agents": size,
+        "students": round(report["normalized"]["students"], 3),
+        "expert": round(report["normalized"]["expert"], 3),
+        "fine-tuned": round(fine_tuned["normalized"]["students"], 3),
+        "return": round(report["return"]["students"], 1),
+        "reference": round(report["return"]["reference"], 1),
+        "microseconds": round(microseconds),
+        "megabytes": round(megabytes),
+    }
+
+
+def _python(*arguments: str) -> str:
+    """What a process of Python prints."""
+    return subprocess.run(
+        [sys.executable, *arguments], check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ).stdout
+
+
+def _cesma(*arguments: str) -> str:
+    return _python("-m", "cesma_sb3", *arguments)
+
+
+def _run(name: str, folder: Path, *settings: str) -> Path:
+    """A run, unless it is there already."""
+    if not (folder / "report.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)  # one that was interrupted
+        _cesma("run", name, "--out", str(folder), *(part for each in settings for part in ("--set", each)))
+    return folder
+
+
+def _draw(rows: list[dict[str, Any]]) -> None:
+    """Score, time and memory against the number of agents."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 3.4), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    score, cost = figure.subplots(1, 2)
+    agents = [row["agents"] for row in rows]
+    for key, label, color in (
+        ("students", "students, trained with 6", "#D55E00"),
+        ("fine-tuned", f"fine-tuned, {FINE_TUNING:,} timesteps", "#009E73"),
+        ("expert", "expert, trained with 6", "#0072B2"),
+    ):
+        score.plot(agents, [row[key] for row in rows], "o-", color=color, label=label)
+    score.set_ylabel("normalised score")
+    score.axhline(1.0, color="#6b7280", linewidth=1.0, linestyle="--")
+    cost.plot(agents, [row["microseconds"] for row in rows], "o-", color="#D55E00")
+    cost.set_ylabel("microseconds a step, all agents")
+    cost.set_xscale("log", base=2)
+    cost.set_yscale("log")
+    score.set_xscale("log", base=2)
+    for axes in (score, cost):
+        axes.set_xlabel("agents")
+        axes.set_xticks(agents, [str(n) for n in agents])
+        axes.spines[["top", "right"]].set_visible(False)
+    score.legend(frameon=False, fontsize=8.5)
+    figure.savefig(FIGURE, dpi=150)
