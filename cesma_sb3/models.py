@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 
+import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import NormalActionNoise
 
 from cesma_sb3.algorithms import activation_class, algorithm_class, policy_class
 from cesma_sb3.config import Experiment
@@ -28,9 +30,12 @@ def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgo
     algorithm = algorithm_class(config.algorithm)
     policy = policy_class(algorithm, config.policy)
     kwargs, policy_kwargs = dict(config.kwargs), dict(config.policy_kwargs)
-    # What YAML cannot say: SB3 wants [4, episode] as a tuple, and activations as classes.
+    # What YAML cannot say: SB3 wants [4, episode] as a tuple, activations as classes, and noise as an object.
     if isinstance(kwargs.get("train_freq"), list):
         kwargs["train_freq"] = tuple(kwargs["train_freq"])
+    if isinstance(kwargs.get("action_noise"), float):  # its standard deviation, of actions scaled to [-1, 1]
+        size = venv.action_space.shape
+        kwargs["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, kwargs["action_noise"]))
     if isinstance(policy_kwargs.get("activation_fn"), str):
         policy_kwargs["activation_fn"] = activation_class(policy_kwargs["activation_fn"])
     if "team" in inspect.signature(policy.__init__).parameters:
