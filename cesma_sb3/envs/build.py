@@ -11,6 +11,7 @@ from cesma_sb3.errors import UnknownNameError
 from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.env import TeamReward
 from cesma_sb3.joint.parallel import make_parallel_env
+from cesma_sb3.joint.silent import SilentVecEnv
 from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
 
 
@@ -58,5 +59,23 @@ def make_vec_env(
 
 
 def scripted_bodies(venv: JointVecEnv) -> tuple[Body, ...] | None:
-    """The agents' bodies, for experts that are derived from them; None where the environment has none."""
+    """The agents' bodies, for experts that are derived from them; None where the environment has none.
+
+    The silent view of an environment has the same bodies.
+    """
+    while isinstance(venv, SilentVecEnv):
+        venv = venv.venv
     return venv.scenario.agents if isinstance(venv, ParticleVecEnv) else None
+
+
+def reward_definition(target: str, kwargs: Mapping[str, Any] | None = None) -> str | None:
+    """What the rewards of a scenario are, in words; None for other environments, which do not say.
+
+    Args:
+        target: A scenario's name, or any other environment.
+        kwargs: Arguments of the scenario.
+
+    Raises:
+        ConfigError: An argument is wrong.
+    """
+    return make_scenario(target, **dict(kwargs or {})).reward_definition if target in SCENARIOS else None

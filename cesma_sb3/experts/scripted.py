@@ -1,7 +1,7 @@
-"""The analytically derived expert of cooperative navigation: optimal assignment, then steering.
+"""Analytically derived experts of the navigation tasks: who goes where, then steering.
 
-Source: section 4.1 ("or potentially even analytically derived experts"). It is also the reference of the
-normalised score: 1 is what it reaches.
+Source: section 4.1 ("or potentially even analytically derived experts"). They are also the reference of the
+normalised score: 1 is what they reach.
 """
 
 from __future__ import annotations
@@ -12,18 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from cesma_sb3.envs.particle.controls import DIRECTIONS, N_MOVES
-from cesma_sb3.envs.particle.world import DAMPING, TIME_STEP, Body
+from cesma_sb3.envs.particle.goals import GOAL
+from cesma_sb3.envs.particle.world import Body
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.protocol import Actions, Masks, Observations
-from cesma_sb3.joint.layout import AgentLayout
+from cesma_sb3.experts.steering import Steering, columns_of
 from cesma_sb3.joint.spaces import TeamSpaces
 
 Floats = npt.NDArray[np.float64]
-
-# Steps that a push is followed for. By trial (2 to 12; 3 and 6 agents): from 4 on, pushes are gentler and
-# returns lower.
-HORIZON = 3
+Index = npt.NDArray[np.int64]
 
 
 class ScriptedNavigationExpert:
@@ -42,44 +39,22 @@ class ScriptedNavigationExpert:
 
     def __init__(self, team: TeamSpaces, bodies: Sequence[Body]) -> None:
         self.team = team
-        if len(bodies) != team.n_agents:
-            raise ExpertError(f"scripted expert: {len(bodies)} bodies for {team.n_agents} agents")
-        self._velocity = np.stack([self._columns(agent, "velocity") for agent in team.agents])  # [N, 2]
-        landmarks = np.stack([self._columns(agent, "landmarks") for agent in team.agents])
-        self._landmarks = landmarks.reshape(team.n_agents, -1, 2)  # [N, L, 2]
+        _check_bodies(team, bodies)
+        everybody = range(team.n_agents)
+        self._steering = Steering(team, bodies, everybody)
+        self._landmarks = _landmark_columns(team, everybody)
         if self._landmarks.shape[1] < team.n_agents:
             raise ExpertError(
                 f"scripted expert: {self._landmarks.shape[1]} landmarks for {team.n_agents} agents"
             )
-        accel = np.array([body.accel / body.mass for body in bodies])
-        self._max_speed = np.array([body.max_speed for body in bodies])[:, None, None]  # [N, 1, 1]
-        # Speed that a steady push along one axis approaches; it decides how long a distance takes.
-        self._speed = np.minimum(accel * TIME_STEP / DAMPING, self._max_speed[:, 0, 0])
-        # What each move adds to the velocity: [N, moves, 2].
-        self._pushes = DIRECTIONS.T[None] * (accel * TIME_STEP)[:, None, None]
-
-    def _columns(self, agent: str, part: str) -> npt.NDArray[np.int64]:
-        layout: AgentLayout | None = (self.team.layouts or {}).get(agent)
-        if layout is None or part not in {p.name for p in layout.observation.parts}:
-            raise ExpertError(
-                f"scripted expert: the layout of {agent} has no part {part!r}: this is no navigation task"
-            )
-        own, inside = (
-            self.team.observation_slices[self.team.agent_index(agent)],
-            layout.observation.slice(part),
-        )
-        return np.arange(own.start + inside.start, own.start + inside.stop)
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
-        """See `Expert.labels`."""
+        """See `Expert.labels`. A continuous team gets full pushes."""
         observed = np.asarray(observations, dtype=np.float64)
-        velocities = observed[:, self._velocity]  # [B, N, 2]
         to_landmarks = observed[:, self._landmarks]  # [B, N, L, 2]
-        goals = self.assign(to_landmarks)
-        errors = np.take_along_axis(to_landmarks, goals[:, :, None, None], axis=2)[:, :, 0]
-        return self._pack(self._costs(errors, velocities).argmin(axis=2))
+        return self._steering.actions(observed, _chosen(to_landmarks, self.assign(to_landmarks)))
 
-    def assign(self, to_landmarks: Floats) -> npt.NDArray[np.int64]:
+    def assign(self, to_landmarks: Floats) -> Index:
         """The landmark of each agent.
 
         Args:
@@ -90,25 +65,76 @@ class ScriptedNavigationExpert:
         """
         distances = np.linalg.norm(to_landmarks, axis=-1)
         # The return sums the distance over the steps of the approach: distance times travel time, over two.
-        costs = distances**2 / self._speed[None, :, None]
+        costs = distances**2 / self._steering.speed[None, :, None]
         return np.stack([linear_sum_assignment(cost)[1] for cost in costs]).astype(np.int64)
 
-    def _costs(self, errors: Floats, velocities: Floats) -> Floats:
-        """Distance to the landmark over the next steps for each move: errors [B, N, 2] -> [B, N, moves]."""
-        # mpe2 moves by the old velocity and then accelerates, so a push is felt one step late.
-        where = errors[:, :, None] - velocities[:, :, None] * TIME_STEP
-        speed = velocities[:, :, None] * (1 - DAMPING) + self._pushes
-        length = np.maximum(np.linalg.norm(speed, axis=-1, keepdims=True), 1e-12)
-        speed = speed * np.minimum(1.0, self._max_speed / length)
-        cost = np.zeros(speed.shape[:-1])
-        for _ in range(HORIZON):
-            where = where - speed * TIME_STEP
-            speed = speed * (1 - DAMPING)
-            cost += np.linalg.norm(where, axis=-1)
-        return cost
 
-    def _pack(self, moves: npt.NDArray[np.int64]) -> Actions:
-        """Moves [B, N] as packed joint actions; a continuous team gets a full push."""
-        if self.team.is_discrete:
-            return moves.astype(np.int64)
-        return np.eye(N_MOVES, dtype=np.float32)[moves].reshape(len(moves), -1)
+class ScriptedGoalExpert:
+    """Reads each agent's goal from the others' observations and steers it there: an oracle without words.
+
+    An agent that sees no velocity stays as it is; messages are category 0, or the number nearest to 0.
+
+    Args:
+        team: A team in whose layouts the part `goal`, of kind `agents`, holds a code for the goal of each
+            other agent; the largest number of a code tells the landmark (see `envs.particle.goals`). Agents
+            that move have the parts `velocity` and `landmarks` (relative positions). The silent view of such
+            a team is one too.
+        bodies: The agents' bodies (acceleration, mass, top speed), in the order of the team.
+
+    Raises:
+        ExpertError: Nobody moves, or nobody sees the goal of an agent that does.
+    """
+
+    def __init__(self, team: TeamSpaces, bodies: Sequence[Body]) -> None:
+        self.team = team
+        _check_bodies(team, bodies)
+        movers = [
+            agent
+            for agent, name in enumerate(team.agents)
+            if "velocity" in {part.name for part in team.layouts[name].observation.parts}
+        ]
+        if not movers:
+            raise ExpertError("scripted expert: no layout has a part 'velocity': this is no navigation task")
+        self._steering = Steering(team, [bodies[agent] for agent in movers], movers)
+        self._landmarks = _landmark_columns(team, movers)  # [K, L, 2]
+        self._goals = np.stack([_goal_columns(team, agent) for agent in movers])  # [K, code size]
+        if self._goals.shape[1] < self._landmarks.shape[1]:
+            raise ExpertError(
+                f"scripted expert: goals of {self._goals.shape[1]} numbers cannot tell "
+                f"{self._landmarks.shape[1]} landmarks apart"
+            )
+
+    def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
+        """See `Expert.labels`. A continuous team gets full pushes."""
+        observed = np.asarray(observations, dtype=np.float64)
+        # A dead agent's code is zeros, whose largest is the first; a code never names more than there is.
+        goals = observed[:, self._goals][:, :, : self._landmarks.shape[1]].argmax(axis=2)
+        return self._steering.actions(observed, _chosen(observed[:, self._landmarks], goals))
+
+
+def _check_bodies(team: TeamSpaces, bodies: Sequence[Body]) -> None:
+    if len(bodies) != team.n_agents:
+        raise ExpertError(f"scripted expert: {len(bodies)} bodies for {team.n_agents} agents")
+
+
+def _chosen(to_landmarks: Floats, choice: Index) -> Floats:
+    """The chosen landmark of each agent: [B, K, L, 2] and [B, K] -> [B, K, 2]."""
+    chosen: Floats = np.take_along_axis(to_landmarks, choice[:, :, None, None], axis=2)[:, :, 0]
+    return chosen
+
+
+def _landmark_columns(team: TeamSpaces, agents: Sequence[int]) -> Index:
+    """Where these agents see landmarks: [K, L, 2] columns of the joint observation."""
+    columns = [columns_of(team, agent, "landmarks") for agent in agents]
+    return np.stack(columns).reshape(len(columns), -1, 2)
+
+
+def _goal_columns(team: TeamSpaces, agent: int) -> Index:
+    """Where the first of the others sees an agent's goal: [code size] columns of the joint observation."""
+    for observer, name in enumerate(team.agents):
+        parts = {part.name: part for part in team.layouts[name].observation.parts}
+        if observer != agent and GOAL in parts and parts[GOAL].kind == "agents":
+            slot = agent - (agent > observer)  # the observer itself has no slot
+            size = parts[GOAL].size
+            return columns_of(team, observer, GOAL)[slot * size : (slot + 1) * size]
+    raise ExpertError(f"scripted expert: nobody sees the goal of {team.agents[agent]} (a part {GOAL!r})")

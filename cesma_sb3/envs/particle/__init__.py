@@ -1,8 +1,10 @@
 """Batched particle worlds: one definition of a scenario, an SB3 `VecEnv` and a PettingZoo `ParallelEnv`."""
 
 from cesma_sb3.envs.particle.catalog import SCENARIOS, make_scenario
+from cesma_sb3.envs.particle.navigation_comm import NavigationComm
 from cesma_sb3.envs.particle.parallel_env import ParticleParallelEnv, parallel_env
 from cesma_sb3.envs.particle.scenario import Scenario
+from cesma_sb3.envs.particle.speaker_listener import SpeakerListener
 from cesma_sb3.envs.particle.spread import Spread
 from cesma_sb3.envs.particle.vec_env import ParticleVecEnv
 from cesma_sb3.envs.particle.world import Body, World
@@ -10,9 +12,11 @@ from cesma_sb3.envs.particle.world import Body, World
 __all__ = [
     "SCENARIOS",
     "Body",
+    "NavigationComm",
     "ParticleParallelEnv",
     "ParticleVecEnv",
     "Scenario",
+    "SpeakerListener",
     "Spread",
     "World",
     "make_scenario",

@@ -6,11 +6,17 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from cesma_sb3.envs.particle.navigation_comm import NavigationComm
 from cesma_sb3.envs.particle.scenario import Scenario
+from cesma_sb3.envs.particle.speaker_listener import SpeakerListener
 from cesma_sb3.envs.particle.spread import Spread
 from cesma_sb3.errors import UnknownNameError
 
-SCENARIOS: dict[str, Callable[..., Scenario]] = {"spread": Spread}
+SCENARIOS: dict[str, Callable[..., Scenario]] = {
+    "spread": Spread,
+    "speaker-listener": SpeakerListener,
+    "navigation-comm": NavigationComm,
+}
 
 
 def make_scenario(name: str, **kwargs: Any) -> Scenario:

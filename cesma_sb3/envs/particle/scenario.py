@@ -2,14 +2,15 @@
 
 A scenario describes; `World` holds the state. So one scenario serves any number of worlds, and both faces:
 the batched `ParticleVecEnv` and the PettingZoo `ParticleParallelEnv`. A new scenario is a file with four
-methods: `reset`, `observe`, `rewards` and `observation_layout`.
+methods: `reset`, `observe`, `rewards` and `observation_layout`; `reward_definition` says in words what
+`rewards` computes.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,12 @@ from gymnasium import spaces
 
 from cesma_sb3.envs.particle.controls import Controls
 from cesma_sb3.envs.particle.world import Array, Body, Index, World
-from cesma_sb3.errors import ConfigError
+from cesma_sb3.errors import ConfigError, UnknownNameError
 from cesma_sb3.joint.layout import AgentLayout, ObservationLayout
 from cesma_sb3.joint.spaces import TeamSpaces
+
+Reward = Literal["paper", "mpe2"]
+"""Whose reward: the paper's, which all agents share, or mpe2's, one for each agent."""
 
 
 class Scenario(ABC):
@@ -75,6 +79,15 @@ class Scenario(ABC):
     def observation_layout(self, index: int) -> ObservationLayout:
         """What the parts of one agent's observation mean."""
 
+    @property
+    def reward_definition(self) -> str:
+        """The reward in words, for whoever reads a number that was made with it."""
+        return f"that of the scenario {self.name}"
+
+    def goals(self, world: World) -> Index | None:
+        """The landmark that each agent is to reach [A, B], -1 for none; None where no agent has its own."""
+        return None
+
     def variables(self, n_worlds: int) -> dict[str, npt.NDArray[Any]]:
         """What else there is to know of each world, in the shape that `World.variables` keeps it."""
         return {}
@@ -110,3 +123,22 @@ def uniform_positions(rng: np.random.Generator, n_entities: int, n_worlds: int) 
     """[n_entities, 2, n_worlds] in the square [-1, 1]."""
     # Drawn world by world, so that the first worlds of a larger batch start as a smaller batch does.
     return np.moveaxis(rng.uniform(-1.0, 1.0, (n_worlds, n_entities, 2)), 0, -1)
+
+
+def others_of(n_agents: int) -> Index:
+    """The other agents of each agent, in order: [n_agents, n_agents - 1]."""
+    others = [[j for j in range(n_agents) if j != i] for i in range(n_agents)]
+    return np.array(others, dtype=np.int64).reshape(n_agents, -1)
+
+
+def check_reward(scenario: str, reward: str, local_ratio: float) -> None:
+    """Refuses what is no `Reward`, or no share of one.
+
+    Raises:
+        UnknownNameError: No such reward.
+        ConfigError: `local_ratio` is outside 0 to 1.
+    """
+    if reward not in get_args(Reward):
+        raise UnknownNameError.of(f"reward of {scenario}", reward, get_args(Reward))
+    if not 0.0 <= local_ratio <= 1.0:
+        raise ConfigError(f"local_ratio is {local_ratio}, expected 0 to 1")

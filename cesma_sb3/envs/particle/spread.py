@@ -20,17 +20,14 @@ Source: Lin et al., "Decentralized Multi-Agents by Imitation of a Centralized Co
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.envs.particle.scenario import Scenario, uniform_positions
+from cesma_sb3.envs.particle.scenario import Reward, Scenario, check_reward, others_of, uniform_positions
 from cesma_sb3.envs.particle.world import Array, Body, Index, World, length
-from cesma_sb3.errors import ConfigError, UnknownNameError
+from cesma_sb3.errors import ConfigError
 from cesma_sb3.joint.layout import ObservationLayout, Part
-
-Reward = Literal["paper", "mpe2"]
 
 KINDS = (
     Body("big", size=0.225, accel=3.0, max_speed=1.0),
@@ -73,10 +70,7 @@ class Spread(Scenario):
     ) -> None:
         if n_agents < 1:
             raise ConfigError(f"n_agents is {n_agents}, expected 1 or more")
-        if reward not in get_args(Reward):
-            raise UnknownNameError.of("reward of spread", reward, get_args(Reward))
-        if not 0.0 <= local_ratio <= 1.0:
-            raise ConfigError(f"local_ratio is {local_ratio}, expected 0 to 1")
+        check_reward("spread", reward, local_ratio)
         kinds = KINDS if heterogeneous else (HOMOGENEOUS,)
         super().__init__(
             name="spread",
@@ -88,10 +82,17 @@ class Spread(Scenario):
         )
         self.shared_reward = reward == "paper"
         self.local_ratio = local_ratio
-        # [A, A - 1]: the other agents of each agent, in order.
-        self._others: Index = np.array(
-            [[j for j in range(n_agents) if j != i] for i in range(n_agents)], dtype=np.int64
-        )
+        self._others = others_of(n_agents)
+
+    @property
+    def reward_definition(self) -> str:
+        """See `Scenario.reward_definition`."""
+        if self.shared_reward:
+            return (
+                "the paper's, shared: minus the distance of the nearest agent to each landmark, minus 1 a "
+                "colliding pair, summed over the episode"
+            )
+        return "mpe2's, combined over the agents as env.team_reward says"
 
     def reset(self, world: World, rng: np.random.Generator, which: Index) -> None:
         """Agents and landmarks anywhere in [-1, 1], at rest."""

@@ -1,0 +1,26 @@
+"""The scripted expert of an environment, which is the reference of the normalised score."""
+
+from __future__ import annotations
+
+from cesma_sb3.envs.build import scripted_bodies
+from cesma_sb3.errors import ExpertError
+from cesma_sb3.experts.protocol import Expert
+from cesma_sb3.experts.scripted import ScriptedGoalExpert, ScriptedNavigationExpert
+from cesma_sb3.joint.vec_env import JointVecEnv
+
+
+def reference_expert(venv: JointVecEnv) -> Expert | None:
+    """The scripted expert that fits an environment and its team; None where there is none.
+
+    Where agents have goals of their own they are followed; else landmarks are assigned. It labels what `venv`
+    shows: the full observations, or those of its silent view (`SilentVecEnv`).
+    """
+    bodies = scripted_bodies(venv)
+    if bodies is None:
+        return None
+    for kind in (ScriptedGoalExpert, ScriptedNavigationExpert):
+        try:
+            return kind(venv.team, bodies)
+        except ExpertError:
+            continue
+    return None
