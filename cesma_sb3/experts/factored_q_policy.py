@@ -26,8 +26,9 @@ from cesma_sb3.networks.visibility import Visibility
 class OneAtATimeNet(nn.Module):
     """Values of the one-at-a-time view from a network that is made agent by agent.
 
-    Every agent's network values its own moves; what it gives for doing nothing is averaged over the agents,
-    as the value of nobody moving.
+    What the agents' networks give for doing nothing is averaged, as the value of nobody moving; what they
+    give for a move is its advantage over that. Moves differ by little and states by much: so the networks of
+    different agents need not agree about the state before their moves can be compared.
 
     Args:
         team: Agents with one categorical column each, whose category 0 is doing nothing.
@@ -52,7 +53,7 @@ class OneAtATimeNet(nn.Module):
         """See the class."""
         outputs = self.net(observations)
         nobody = outputs[:, self._idle].mean(dim=1, keepdim=True)
-        return th.cat([nobody, outputs[:, self._moves]], dim=1)
+        return th.cat([nobody, nobody + outputs[:, self._moves]], dim=1)
 
 
 class QNetwork(nn.Module):
@@ -99,8 +100,8 @@ class FactoredQPolicy(BasePolicy):
             `product` and `one-at-a-time`), the environment is one agent's that sees everything.
         visibility: What each agent's values see.
         mixer: How values become the team's.
-        network: `feed-forward`, or `entities` for teams whose layouts name them (`EntityNet`); the latter
-            also in the `one-at-a-time` view, where each agent's network values its own moves.
+        network: `feed-forward`, or `entities` for teams whose layouts name them (`EntityNet`), also in the
+            `one-at-a-time` view (`OneAtATimeNet`).
         hidden_sizes: Hidden layers of each component (the paper's DQNs: 200 units, E.3); of `entities`, the
             width of an entity and then the layers of the head.
         mixer_width: Units of the `monotonic` mixer.

@@ -255,7 +255,7 @@ def test_entity_values_one_at_a_time_stand_in_the_views_order():
     view = OneAtATimeActions(team)
     for action, packed in enumerate(view.decode(np.arange(view.space.n))[1:], start=1):
         (agent,) = np.flatnonzero(packed)
-        assert values[action] == outputs[0, agent * 5 + packed[agent]]
+        assert values[action] == values[0] + outputs[0, agent * 5 + packed[agent]]
 
 
 def test_entities_have_no_values_of_combinations():
