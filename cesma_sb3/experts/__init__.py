@@ -6,8 +6,10 @@ from cesma_sb3.experts.gumbel_softmax_ddpg import GumbelSoftmaxDDPG
 from cesma_sb3.experts.gumbel_softmax_policy import GumbelSoftmaxPolicy
 from cesma_sb3.experts.policy import ExpertPolicy
 from cesma_sb3.experts.protocol import Expert, SoftExpert
+from cesma_sb3.experts.reference import reference_expert
 from cesma_sb3.experts.sb3 import SB3Expert
-from cesma_sb3.experts.scripted import ScriptedNavigationExpert
+from cesma_sb3.experts.scripted import ScriptedGoalExpert, ScriptedNavigationExpert
+from cesma_sb3.experts.silent import SilentExpert
 
 __all__ = [
     "Expert",
@@ -17,6 +19,9 @@ __all__ = [
     "GumbelSoftmaxDDPG",
     "GumbelSoftmaxPolicy",
     "SB3Expert",
+    "ScriptedGoalExpert",
     "ScriptedNavigationExpert",
+    "SilentExpert",
     "SoftExpert",
+    "reference_expert",
 ]
