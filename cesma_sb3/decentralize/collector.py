@@ -10,12 +10,16 @@ import numpy.typing as npt
 from cesma_sb3.decentralize.dataset import Samples
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.protocol import Expert, SoftExpert
+from cesma_sb3.joint.channel import MessageChannel, message_columns
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.team_policy import TeamPolicy
 
 
 class Collector:
-    """One vector step at a time: act, label, step (lines 2 to 5 of Algorithm 1).
+    """One vector step at a time: act, label, step (lines 2 to 5 of Algorithm 1, 2 to 4 of Algorithm 2).
+
+    Of a team that communicates each sample keeps the step before too. Where the expert acts, the students
+    still talk: it has nothing to say.
 
     Args:
         venv: Batched joint environment in the `joint` action view.
@@ -62,7 +66,11 @@ class Collector:
         self.soft_labels = soft_labels
         self.temperature = temperature
         self.rng = rng
+        self.has_channel = MessageChannel.of(venv.team) is not None
+        self._moves = ~message_columns(venv.team)
         self._observations: npt.NDArray[np.float32] | None = None
+        self._before: Samples | None = None
+        self._began = np.ones(venv.num_envs, dtype=bool)
 
     def restart(self) -> None:
         """Forgets where the environments were: they may have been used in the meantime, to evaluate."""
@@ -82,6 +90,7 @@ class Collector:
         """
         if self._observations is None:
             self._observations = np.asarray(self.venv.reset(), dtype=np.float32)
+            self._began[:] = True
         observations = self._observations
         # Copied: the environment may overwrite its own arrays when it steps.
         alive = self.venv.alive.copy()
@@ -95,9 +104,22 @@ class Collector:
         actions, _ = self.policy.predict(observations, deterministic=self.deterministic, action_masks=masks)
         actions = self._mix(actions, labels, self.beta(round_number))
         samples = Samples(observations, labels, alive, masks, probabilities)
-        next_observations, _, _, infos = self.venv.step(actions)
+        if self.has_channel:
+            samples = self._with_previous(samples)
+        next_observations, _, dones, infos = self.venv.step(actions)
         self._observations = np.asarray(next_observations, dtype=np.float32)
+        self._began = np.array(dones, dtype=bool)
         return samples, list(infos)
+
+    def _with_previous(self, samples: Samples) -> Samples:
+        """The samples joined by those of the step before, from which the messages in them came."""
+        before = samples if self._before is None else self._before
+        self._before = samples
+        return samples._replace(
+            previous=before.observations,
+            follows=before.alive & ~self._began[:, None],
+            previous_masks=before.masks,
+        )
 
     def _mix(
         self, students: npt.NDArray[np.generic], expert: npt.NDArray[np.generic], beta: float
@@ -109,7 +131,7 @@ class Collector:
             self.rng.random((len(students), n_draws)) < beta, (len(students), self.team.n_agents)
         )
         sizes = [columns.stop - columns.start for columns in self.team.action_columns]
-        return np.where(np.repeat(by_expert, sizes, axis=1), expert, students)
+        return np.where(np.repeat(by_expert, sizes, axis=1) & self._moves, expert, students)
 
     def _check(self, labels: npt.NDArray[np.generic]) -> None:
         wanted = (self.venv.num_envs, self.team.n_columns)

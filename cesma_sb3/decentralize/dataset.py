@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
+from cesma_sb3.joint.spaces import TeamSpaces
+
 WhenFull = Literal["drop-oldest", "reservoir"]
 
 
@@ -22,6 +24,10 @@ class Samples(NamedTuple):
     alive: npt.NDArray[np.bool_]  # [S, n_agents]
     masks: npt.NDArray[np.bool_] | None = None  # available categories [S, mask_size]
     probabilities: npt.NDArray[np.float32] | None = None  # soft labels [S, mask_size]
+    # Of teams that communicate: the step before, messages in it as they were heard then.
+    previous: npt.NDArray[np.float32] | None = None  # joint observations [S, observation_size]
+    follows: npt.NDArray[np.bool_] | None = None  # who was there to speak [S, n_agents]
+    previous_masks: npt.NDArray[np.bool_] | None = None  # categories that were available [S, mask_size]
 
 
 class Batch(NamedTuple):
@@ -32,10 +38,18 @@ class Batch(NamedTuple):
     alive: th.Tensor
     masks: th.Tensor | None = None
     probabilities: th.Tensor | None = None
+    previous: th.Tensor | None = None
+    follows: th.Tensor | None = None
+    previous_masks: th.Tensor | None = None
 
 
 class AggregatedDataset:
-    """DAgger's dataset, shared by the team.
+    """DAgger's dataset, shared by the team or one for each agent.
+
+    With a dataset of its own, an agent's samples are its own observations and labels in the trajectories, and
+    each batch takes other timesteps for each agent: row b of a batch is then no joint state, but holds for
+    each agent its part of some joint state. All agents still learn in one pass, as long as each one's network
+    sees its own observation alone.
 
     Nothing is copied when it grows, nothing touches the disk, and memory is claimed once, by the first add.
 
@@ -45,16 +59,23 @@ class AggregatedDataset:
             `reservoir`: every sample ever added is kept with the same probability (Vitter, 1985,
             algorithm R).
         rng: Draws batches, and what the reservoir replaces.
+        separate: The team, if each agent draws samples of its own; None: all learn from the same ones.
 
     Raises:
         ValueError: `capacity` is below 1.
 
     Source: section 4.3: "having a shared dataset of trajectories in this way allows us to view (pi_1, ...,
-    pi_M) as a single neural-network with disconnected components".
+    pi_M) as a single neural-network with disconnected components"; appendix A.1, "each agent has its own
+    dataset of trajectories", which leaves open how they differ: here, in what is drawn.
     """
 
     def __init__(
-        self, capacity: int, *, when_full: WhenFull = "drop-oldest", rng: np.random.Generator | None = None
+        self,
+        capacity: int,
+        *,
+        when_full: WhenFull = "drop-oldest",
+        rng: np.random.Generator | None = None,
+        separate: TeamSpaces | None = None,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"capacity={capacity}: expected at least 1")
@@ -63,6 +84,7 @@ class AggregatedDataset:
         self.rng = rng if rng is not None else np.random.default_rng()
         self.n_seen = 0  # samples ever added
         self._arrays: dict[str, npt.NDArray[np.generic]] = {}
+        self._owners = None if separate is None else _owners(separate)
 
     def __len__(self) -> int:
         return min(self.n_seen, self.capacity)
@@ -76,7 +98,8 @@ class AggregatedDataset:
         """Adds samples; the arrays are copied.
 
         Raises:
-            ValueError: The arrays differ in length, or a field that earlier samples had is missing (or new).
+            ValueError: The arrays differ in length, or a field that earlier samples had is missing (or new),
+                or samples of a team that communicates come to datasets of the agents' own.
         """
         fields = {name: array for name, array in samples._asdict().items() if array is not None}
         count = len(samples.observations)
@@ -90,6 +113,10 @@ class AggregatedDataset:
             }
         if fields.keys() != self._arrays.keys():
             raise ValueError(f"samples with {sorted(fields)}, but the dataset holds {sorted(self._arrays)}")
+        if self._owners is not None and "previous" in fields:
+            raise ValueError(
+                "agents that communicate need a shared dataset: one's message is another's input"
+            )
         places, kept = self._places(count)
         for name, array in fields.items():
             self._arrays[name][places] = array[kept]
@@ -116,8 +143,27 @@ class AggregatedDataset:
         """
         if not len(self):
             raise ValueError("the dataset is empty: collect or set demonstrations first")
-        rows = self.rng.integers(0, len(self), size=batch_size)
-        drawn = {
-            name: th.from_numpy(array.take(rows, axis=0)).to(device) for name, array in self._arrays.items()
-        }
-        return Batch(**drawn)
+        if self._owners is None:
+            rows = self.rng.integers(0, len(self), size=batch_size)
+            drawn = {name: array.take(rows, axis=0) for name, array in self._arrays.items()}
+        else:
+            n_agents = self._arrays["alive"].shape[1]
+            agents_rows = self.rng.integers(0, len(self), size=(batch_size, n_agents))
+            drawn = {
+                name: array[agents_rows[:, self._owners[name]], np.arange(array.shape[1])]
+                for name, array in self._arrays.items()
+            }
+        return Batch(**{name: th.from_numpy(array).to(device) for name, array in drawn.items()})
+
+
+def _owners(team: TeamSpaces) -> dict[str, npt.NDArray[np.int64]]:
+    """Which agent each column of each field belongs to."""
+    slices = {
+        "observations": team.observation_slices,
+        "labels": team.action_columns,
+        "masks": team.mask_slices,
+        "probabilities": team.mask_slices,
+    }
+    agents = np.arange(team.n_agents)
+    owners = {name: np.repeat(agents, [s.stop - s.start for s in of]) for name, of in slices.items()}
+    return {**owners, "alive": agents}

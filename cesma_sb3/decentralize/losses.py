@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+import numpy as np
 import torch as th
 from torch.nn import functional as F
 
-from cesma_sb3.decentralize.dataset import Batch
+from cesma_sb3.decentralize.class_weights import ClassWeighting, LabelCounts
+from cesma_sb3.decentralize.dataset import Batch, Samples
+from cesma_sb3.joint.channel import message_columns
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.head import ActionHead
 
@@ -27,34 +30,50 @@ class ImitationLoss(Protocol):
 class ColumnwiseLoss:
     """Cross-entropy on categorical columns, squared error on continuous ones, summed over an agent's columns.
 
+    Columns that the team's layouts declare to be messages have no loss: the expert does not talk, and what
+    they should say is learned from those who listen (`Communication`).
+
     Args:
         team: The team's spaces.
         head: Reads the networks' outputs.
         kind: `auto` as above. `mse` takes the squared error everywhere: of a categorical column, between the
             student's probabilities and the label's (the Brier score). `cross-entropy` is refused where a team
             has continuous columns.
+        class_weights: `inverse-frequency`: of a categorical column, a sample weighs as its label is rare
+            among those seen by `see` (`LabelCounts`). `none`: all weigh the same.
 
     Raises:
         ValueError: `cross-entropy` on continuous columns.
 
-    Source: section 6.5 and E.2 (cross-entropy), A.2 (mean-squared error).
+    Source: section 6.5 and E.2 (cross-entropy), A.2 (mean-squared error), E.4 (weights), section 4.4 and
+    Algorithm 2 (the loss is of the physical action alone).
     """
 
-    def __init__(self, team: TeamSpaces, head: ActionHead, kind: LossName = "auto") -> None:
+    def __init__(
+        self,
+        team: TeamSpaces,
+        head: ActionHead,
+        kind: LossName = "auto",
+        *,
+        class_weights: ClassWeighting = "none",
+    ) -> None:
         if kind == "cross-entropy" and head.n_continuous:
             raise ValueError("loss 'cross-entropy': the team has continuous actions; use 'mse' or 'auto'")
         self.head = head
         self.kind = kind
-        owner = [
-            agent
-            for agent, columns in enumerate(team.action_columns)
-            for _ in range(columns.start, columns.stop)
-        ]
-        categorical = [agent for agent, k in zip(owner, team.column_categories, strict=True) if k > 0]
-        continuous = [agent for agent, k in zip(owner, team.column_categories, strict=True) if k == 0]
+        self.counts = LabelCounts(team) if class_weights == "inverse-frequency" else None
+        sizes = [columns.stop - columns.start for columns in team.action_columns]
+        owner = np.repeat(np.eye(team.n_agents, dtype=np.float32), sizes, axis=0)
+        owner[message_columns(team)] = 0.0
+        is_categorical = np.array(team.column_categories) > 0
         # Which agent each column's loss goes to: [C or D, n_agents].
-        self._categorical_owner = F.one_hot(th.tensor(categorical, dtype=th.long), team.n_agents).float()
-        self._continuous_owner = F.one_hot(th.tensor(continuous, dtype=th.long), team.n_agents).float()
+        self._categorical_owner = th.from_numpy(owner[is_categorical])
+        self._continuous_owner = th.from_numpy(owner[~is_categorical])
+
+    def see(self, samples: Samples) -> None:
+        """Counts the labels of samples that are added to the dataset, if they are to be weighed."""
+        if self.counts is not None:
+            self.counts.add(samples)
 
     def __call__(self, outputs: th.Tensor, batch: Batch) -> th.Tensor:
         """See `ImitationLoss`."""
@@ -62,6 +81,8 @@ class ColumnwiseLoss:
         per_agent_BN = outputs.new_zeros(batch.alive.shape)
         if self.head.n_categorical:
             losses_BC = self._categorical(outputs, batch, categories_BC)
+            if self.counts is not None:
+                losses_BC = losses_BC * self.counts.of(categories_BC)
             per_agent_BN = per_agent_BN + losses_BC @ self._categorical_owner.to(outputs.device)
         if self.head.n_continuous:
             losses_BD = (self.head.means(outputs) - values_BD).square()

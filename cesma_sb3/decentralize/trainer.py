@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch as th
 from imitation.algorithms.base import AnyTransitions, DemonstrationAlgorithm
-from imitation.data import rollout, types
+from imitation.data import types
 from imitation.util.logger import HierarchicalLogger
 from torch import nn
 
+from cesma_sb3.decentralize.class_weights import ClassWeighting
 from cesma_sb3.decentralize.collector import Collector
-from cesma_sb3.decentralize.dataset import AggregatedDataset, Samples, WhenFull
+from cesma_sb3.decentralize.communication import Communication, Messages
+from cesma_sb3.decentralize.dataset import AggregatedDataset, Batch, Samples, WhenFull
+from cesma_sb3.decentralize.demonstrations import demonstrated
 from cesma_sb3.decentralize.losses import ColumnwiseLoss, ImitationLoss, LossName
-from cesma_sb3.errors import SpaceError
+from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.experts.protocol import Expert
+from cesma_sb3.joint.channel import MessageChannel
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.team_policy import TeamPolicy
 
@@ -51,6 +55,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
     The data path is its own: preallocated arrays, no disk, no collation sample by sample.
 
     Algorithm 1 is `samples_per_update=1` (its k), `beta_schedule=None`; defaults: larger batches, less often.
+    Where the team's layouts declare messages it is Algorithm 2: see `Communication`.
 
     Args:
         venv: Batched joint environment in the `joint` action view.
@@ -73,6 +78,11 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         optimizer_kwargs: Its arguments, less the learning rate.
         max_grad_norm: Gradient norm of the team is clipped to it; None clips nothing.
         loss: `auto`, `cross-entropy`, `mse`, or an `ImitationLoss`.
+        class_weights: `inverse-frequency`: rare labels weigh more (`LabelCounts`).
+        shared_dataset: All agents learn from the same samples; False: each draws its own
+            (`AggregatedDataset`).
+        messages: What a discrete message is in training (`Communication`), where the team communicates.
+        message_temperature: Of its softmax, in (0, inf).
         soft_labels: Imitate the expert's distribution in place of its action.
         temperature: Of the soft labels, in (0, inf).
         deterministic: Students act greedily while the dataset grows; False samples their distribution.
@@ -81,9 +91,13 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
     Raises:
         SpaceError: The policy is not one for this team.
         ExpertError: Soft labels are wanted of an expert that has none.
+        LayoutError: The team's layouts do not say who hears whom.
+        ConfigError: The agents' own datasets are wanted of a team that communicates or that sees everything,
+            or class weights of a loss that is not by name.
         ValueError: A number is out of its range.
 
-    Source: section 4.3 and Algorithm 1 (appendix B); Ross et al. (2011).
+    Source: section 4.3 and Algorithm 1 (appendix B); section 4.4 and Algorithm 2 (appendix C); Ross et al.
+    (2011).
     """
 
     def __init__(
@@ -107,6 +121,10 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         optimizer_kwargs: Mapping[str, Any] | None = None,
         max_grad_norm: float | None = None,
         loss: LossName | ImitationLoss = "auto",
+        class_weights: ClassWeighting = "none",
+        shared_dataset: bool = True,
+        messages: Messages = "straight-through",
+        message_temperature: float = 1.0,
         soft_labels: bool = False,
         temperature: float = 1.0,
         deterministic: bool = True,
@@ -125,7 +143,12 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         self.min_samples = batch_size if min_samples is None else min_samples
         self.learning_rate = learning_rate
         self.max_grad_norm = max_grad_norm
-        self.dataset = AggregatedDataset(capacity, when_full=when_full, rng=rng)
+        self.communication = _communication(self._policy, rng, messages, message_temperature)
+        if not shared_dataset:
+            _check_separable(self._policy, self.communication)
+        self.dataset = AggregatedDataset(
+            capacity, when_full=when_full, rng=rng, separate=None if shared_dataset else venv.team
+        )
         self.collector = Collector(
             venv,
             self._policy,
@@ -137,7 +160,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
             temperature=temperature,
             rng=rng,
         )
-        self.loss = ColumnwiseLoss(venv.team, self._policy.head, loss) if isinstance(loss, str) else loss
+        self.loss = _loss(self._policy, loss, class_weights)
         # The critic has no part in imitation: its weights stay as they are.
         actor_parameters = list(self._policy.action_net.parameters())
         self.optimizer = optimizer_class(
@@ -172,24 +195,18 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         Raises:
             SpaceError: Observations or actions are not of this team's shape.
         """
-        for observations, actions in _as_arrays(demonstrations):
-            self.dataset.add(self._demonstrated(observations, actions))
+        kinds = {
+            "has_masks": self.venv.agent_masks is not None,
+            "has_probabilities": self.collector.soft_labels,
+            "has_channel": self.communication is not None,
+        }
+        for samples in demonstrated(demonstrations, self.venv.team, **kinds):
+            self._add(samples)
 
-    def _demonstrated(self, observations: Any, actions: Any) -> Samples:
-        team = self.venv.team
-        obs = np.asarray(observations, dtype=np.float32).reshape(len(observations), -1)
-        acts: Any = np.asarray(actions, dtype=team.action_dtype).reshape(len(actions), -1)
-        if obs.shape[1] != team.observation_size or acts.shape[1] != team.n_columns:
-            raise SpaceError(
-                f"demonstrations: observations {obs.shape} and actions {acts.shape}, expected "
-                f"[n, {team.observation_size}] and [n, {team.n_columns}]"
-            )
-        alive = np.ones((len(obs), team.n_agents), dtype=bool)
-        masks = None
-        if self.venv.agent_masks is not None:  # not recorded in imitation's types: everything was available
-            masks = np.ones((len(obs), team.mask_size), dtype=bool)
-        probabilities = _one_hot(acts, team.column_categories) if self.collector.soft_labels else None
-        return Samples(obs, acts, alive, masks, probabilities)
+    def _add(self, samples: Samples) -> None:
+        self.dataset.add(samples)
+        if isinstance(self.loss, ColumnwiseLoss):
+            self.loss.see(samples)
 
     def train(
         self,
@@ -213,7 +230,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         losses = _RunningMean(self.venv.team.n_agents)
         for step in range(1, n_steps + 1):
             samples, _ = self.collector.step(self.round_number)
-            self.dataset.add(samples)
+            self._add(samples)
             self.timesteps += n_envs
             self._set_learning_rate(1.0 - (step - 1) / n_steps)
             for _ in range(self._updates_due(n_envs)):
@@ -228,14 +245,14 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
                 return
 
     def update(self) -> th.Tensor:
-        """One gradient step of every agent on one batch (lines 7 to 9 of Algorithm 1).
+        """One gradient step of every agent on one batch (Algorithm 1: lines 7 to 9; Algorithm 2: 6 to 16).
 
         Returns:
             The loss of each agent before the step, [n_agents] float32.
         """
         batch = self.dataset.sample(self.batch_size, self._policy.device)
         self._policy.set_training_mode(True)
-        losses = self.loss(self._policy.outputs(batch.observations), batch)
+        losses = self.loss(self._policy.outputs(self._observations(batch)), batch)
         # The sum: each agent's weights get the gradient of its own loss, as if it were trained alone.
         self.optimizer.zero_grad()
         losses.sum().backward()
@@ -244,6 +261,12 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         self.optimizer.step()
         self.n_updates += 1
         return losses.detach()
+
+    def _observations(self, batch: Batch) -> th.Tensor:
+        """What the agents see: with the messages that the others would send today."""
+        if self.communication is None:
+            return batch.observations
+        return self.communication.observations(self._policy.outputs, batch)
 
     def _updates_due(self, collected: int) -> int:
         """Gradient steps that fall due with these samples: one for every `samples_per_update`."""
@@ -309,23 +332,27 @@ def _default_policy(venv: JointVecEnv) -> TeamPolicy:
     return TeamPolicy(team.observation_space, team.action_space, lambda _: 1e-3, team=team)
 
 
-def _as_arrays(demonstrations: AnyTransitions) -> Iterable[tuple[Any, Any]]:
-    """Observations and actions of whatever imitation takes as demonstrations."""
-    if isinstance(demonstrations, types.TransitionsMinimal):
-        yield demonstrations.obs, demonstrations.acts
-        return
-    for item in demonstrations:
-        if isinstance(item, types.Trajectory):
-            flat = rollout.flatten_trajectories([item])
-            yield flat.obs, flat.acts
-        else:
-            yield item["obs"], item["acts"]
+def _communication(
+    policy: TeamPolicy, rng: np.random.Generator, messages: Messages, temperature: float
+) -> Communication | None:
+    """What the team's channel needs in training; None, and nothing is drawn, where it has none."""
+    channel = MessageChannel.of(policy.team)
+    if channel is None:
+        return None
+    generator = th.Generator(device=policy.device).manual_seed(int(rng.integers(2**31)))
+    return Communication(channel, policy.head, kind=messages, temperature=temperature, generator=generator)
 
 
-def _one_hot(
-    actions: np.ndarray[Any, Any], categories: tuple[int, ...]
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    blocks = [
-        np.eye(k, dtype=np.float32)[actions[:, c].astype(int)] for c, k in enumerate(categories) if k > 0
-    ]
-    return np.concatenate(blocks, axis=1)
+def _check_separable(policy: TeamPolicy, communication: Communication | None) -> None:
+    if communication is not None:
+        raise ConfigError("dataset 'own': agents that communicate learn from one another; use 'shared'")
+    if policy.actor_visibility != "own":
+        raise ConfigError("dataset 'own': a `joint` actor learns from joint observations; use 'shared'")
+
+
+def _loss(policy: TeamPolicy, loss: LossName | ImitationLoss, class_weights: ClassWeighting) -> ImitationLoss:
+    if isinstance(loss, str):
+        return ColumnwiseLoss(policy.team, policy.head, loss, class_weights=class_weights)
+    if class_weights != "none":
+        raise ConfigError(f"class_weights {class_weights!r}: {type(loss).__name__} has weights of its own")
+    return loss

@@ -1,0 +1,100 @@
+"""Who hears whom, from layouts alone."""
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cesma_sb3.errors import LayoutError
+from cesma_sb3.joint.channel import MessageChannel, message_columns
+from cesma_sb3.joint.layout import ActionPart, AgentLayout, ObservationLayout, Part
+from cesma_sb3.joint.spaces import TeamSpaces
+from tests.envs_for_tests import MixedEnv
+from tests.signalling_game import SignallingGame
+
+
+def talking_team(says, *, hears=None, own=2, moves=5):
+    """Agents that say a symbol of `says[i]` categories (0: nothing), and hear `hears[i]` = (count, size)."""
+    names = [f"agent_{i}" for i in range(len(says))]
+    layouts, observed, acted = {}, {}, {}
+    for i, (name, size) in enumerate(zip(names, says, strict=True)):
+        count, width = (len(says) - 1, max(says)) if hears is None else hears[i]
+        parts = (Part("own", "own", 1, own), Part("heard", "message", count, width), Part("after", "own"))
+        actions = [ActionPart("move", "move")] + [ActionPart("say", "message", 1)] * (size > 0)
+        layouts[name] = AgentLayout(ObservationLayout(parts), tuple(actions))
+        observed[name] = spaces.Box(-1.0, 1.0, (own + count * width + 1,), np.float32)
+        acted[name] = spaces.MultiDiscrete([moves, size]) if size else spaces.Discrete(moves)
+    return TeamSpaces(names, observed, acted, layouts)
+
+
+def test_of_a_speaker_and_a_listener():
+    team = TeamSpaces.from_parallel_env(SignallingGame(4))
+    channel = MessageChannel.of(team)
+    assert channel.places.tolist() == [4, 5, 6, 7]
+    assert channel.receivers.tolist() == [1] * 4
+    assert channel.senders.tolist() == channel.columns.tolist() == [0] * 4
+    assert channel.categories.tolist() == channel.outputs.tolist() == [0, 1, 2, 3]
+    assert message_columns(team).tolist() == [True, False]
+
+
+@given(st.integers(2, 5), st.integers(2, 4), st.integers(0, 3), st.integers(0, 1000))
+def test_everybody_hears_the_others_in_the_teams_order(n_agents, size, own, seed):
+    team = talking_team([size] * n_agents, own=own)
+    channel = MessageChannel.of(team)
+    rng = np.random.default_rng(seed)
+    actions = np.stack([rng.integers(k, size=6) for k in team.column_categories], axis=1)
+    joint = np.zeros((6, team.observation_size), dtype=np.float32)
+    joint[:, channel.places] = channel.encode(actions)
+    for i, (agent, observation) in enumerate(team.split_observations(joint).items()):
+        heard = observation[:, team.layouts[agent].observation.slice("heard")]
+        others = [np.eye(size)[actions[:, 2 * k + 1]] for k in range(n_agents) if k != i]
+        assert np.array_equal(heard, np.concatenate(others, axis=1))
+        assert observation.sum() == heard.sum(), "nothing else is touched"
+    assert np.array_equal(channel.outputs % team.output_sizes[0], 5 + channel.categories), (
+        "an agent's outputs are those of its move, and then of its message"
+    )
+
+
+def test_only_those_that_speak_are_heard_where_there_are_so_many():
+    team = talking_team([3, 0, 3, 0], hears=[(1, 3), (2, 3), (1, 3), (2, 3)])
+    channel = MessageChannel.of(team)
+    pairs = {(int(r), int(s)) for r, s in zip(channel.receivers, channel.senders, strict=True)}
+    assert pairs == {(0, 2), (1, 0), (1, 2), (2, 0), (3, 0), (3, 2)}
+
+
+def test_a_slot_of_a_silent_agent_is_no_entry():
+    channel = MessageChannel.of(talking_team([3, 0, 3]))
+    pairs = {(int(r), int(s)) for r, s in zip(channel.receivers, channel.senders, strict=True)}
+    assert pairs == {(0, 2), (1, 0), (1, 2), (2, 0)}
+
+
+def test_numbers_are_heard_as_they_are():
+    layout = AgentLayout(
+        ObservationLayout((Part("heard", "message", 1, 2),)),
+        (ActionPart("x", "message", 0), ActionPart("move", "move", 1), ActionPart("y", "message", 2)),
+    )
+    box, acts = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Box(-1.0, 1.0, (3,), np.float32)
+    names = ["a", "b"]
+    team = TeamSpaces(
+        names, dict.fromkeys(names, box), dict.fromkeys(names, acts), dict.fromkeys(names, layout)
+    )
+    channel = MessageChannel.of(team)
+    assert channel.categories.tolist() == [-1] * 4
+    heard = channel.encode(np.array([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]], dtype=np.float32))
+    np.testing.assert_array_equal(heard, np.array([[0.4, 0.6, 0.1, 0.3]], dtype=np.float32))
+
+
+def test_teams_that_say_or_hear_nothing_have_no_channel():
+    assert MessageChannel.of(TeamSpaces.from_parallel_env(MixedEnv())) is None
+    assert MessageChannel.of(talking_team([0, 0])) is None
+    assert MessageChannel.of(talking_team([3, 3], hears=[(0, 3), (0, 3)])) is None
+
+
+def test_layouts_that_do_not_add_up_are_refused():
+    with pytest.raises(LayoutError, match=r"agent_0: part 'heard': messages of 3 agents, expected of all 2"):
+        MessageChannel.of(talking_team([3, 3, 0], hears=[(3, 3), (2, 3), (2, 3)]))
+    with pytest.raises(
+        LayoutError, match=r"agent_1: part 'heard': slots of 4, but what agent_0 says takes 3"
+    ):
+        MessageChannel.of(talking_team([3, 3], hears=[(1, 3), (1, 4)]))
