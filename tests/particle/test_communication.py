@@ -19,6 +19,7 @@ from cesma_sb3.envs.particle import (
     SpeakerListener,
     make_scenario,
 )
+from cesma_sb3.envs.particle.rendering import SIZE, agent_color
 from cesma_sb3.errors import ConfigError, UnknownNameError
 
 LARGE: dict[str, Any] = {"n_agents": 3, "n_landmarks": 5}
@@ -184,6 +185,40 @@ def test_the_largest_variant_has_the_spaces_of_the_paper() -> None:
     # Velocity, five landmarks, two goals of five numbers, two messages of ten symbols.
     assert team.observation_sizes == (2 + 10 + 2 * 5 + 2 * 10,) * 3
     assert team.column_categories == (5, 10) * 3
+
+
+def test_pictures_show_goals_as_colours_and_what_was_said() -> None:
+    env = ParticleParallelEnv(SpeakerListener(), render_mode="rgb_array")
+    env.reset(seed=0)
+    far = {
+        "positions": np.array([[[-0.8, 0.0], [0.0, 0.0]]]),
+        "landmarks": np.array([[[-0.5, 0.8], [0.0, 0.8], [0.5, 0.8]]]),
+    }
+    scale, frames = SIZE / 2 / 1.3, []
+    for goal in range(3):
+        env.set_state(far | {"goals": np.array([goal])})
+        frame = env.render()
+        assert frame is not None
+        frames.append(frame.astype(int))
+    for goal, frame in enumerate(frames):
+        x, y = far["landmarks"][0, goal]
+        landmark = frame[round(SIZE / 2 - scale * y), round(SIZE / 2 + scale * x)]
+        assert np.abs(landmark - agent_color(goal)).max() < 8
+        # Beside the number and inside the edge: its goal's hue, lightened by the floor.
+        listener = frame[SIZE // 2, round(SIZE / 2 + scale * 0.05)]
+        assert np.abs(listener - (0.686 * np.array(agent_color(goal)) + 0.314 * 241)).max() < 8
+    silent, spoken = frames[2], []
+    for symbol in range(2):
+        env.set_state({"messages": np.array([[np.eye(3)[symbol], np.zeros(3)]])})
+        frame = env.render()
+        assert frame is not None
+        rows, columns = np.nonzero(np.abs(frame.astype(int) - silent).max(axis=2))
+        # Words stand above the speaker and nowhere else.
+        assert rows.max() < SIZE / 2
+        assert np.abs(columns - (SIZE / 2 - 0.8 * scale)).max() < 30
+        spoken.append(frame)
+    assert not np.array_equal(*spoken)
+    env.close()
 
 
 def test_goals_are_drawn_independently() -> None:

@@ -42,7 +42,9 @@ PALETTE: tuple[Color, ...] = (
 class Renderer:
     """Draws one world at a time, sizes true to scale: agents in colours with their numbers, landmarks grey.
 
-    Agents that touch have a red edge.
+    Agents that touch have a red edge. Where agents have goals of their own, each landmark has a colour, and
+    an agent is drawn in a light shade of its goal's (grey without one). What an agent said last is quoted
+    above it: the symbol, or of a continuous message the largest.
 
     Args:
         scenario: Whose bodies are drawn.
@@ -92,20 +94,36 @@ class Renderer:
         # The camera stands still and only moves back when somebody leaves the picture.
         reach = max(float(np.abs(xy).max()) + body.size for body, xy in drawn)
         canvas = _Canvas(half_width=max(VIEW, 1.05 * reach))
+        agent_colors, landmark_colors = self._colors(world, index)
 
-        for body, xy in landmarks:
-            canvas.disk(xy, body.size, fill=body.color or LANDMARK)
-        for number, (body, xy) in enumerate(agents):
-            color = body.color or agent_color(number)
+        for (body, xy), color in zip(landmarks, landmark_colors, strict=True):
+            canvas.disk(xy, body.size, fill=color)
+        for number, ((body, xy), color) in enumerate(zip(agents, agent_colors, strict=True)):
             edge = TOUCHING if touching[number] else _darker(color, 0.25)
             canvas.disk(xy, body.size, fill=color, edge=edge, opacity=175)
         # Once more, as rings, so that a landmark is seen under the agent that covers it.
-        for body, xy in landmarks:
-            canvas.disk(xy, body.size, edge=_darker(body.color or LANDMARK, 0.35))
+        for (body, xy), color in zip(landmarks, landmark_colors, strict=True):
+            canvas.disk(xy, body.size, edge=_darker(color, 0.35))
         for number, (body, xy) in enumerate(agents):
             canvas.number(xy, number, height=min(0.13, 1.1 * body.size))
+            message = world.messages[number, :, index]
+            if not body.silent and message.any():  # at the start of an episode nothing was said yet
+                canvas.saying((xy[0], xy[1] + body.size), str(message.argmax()))
         canvas.caption(caption)
         return canvas.picture()
+
+    def _colors(self, world: World, index: int) -> tuple[list[Color], list[Color]]:
+        """Of agents and of landmarks."""
+        goals = self.scenario.goals(world)
+        agents = [agent_color(number) for number in range(world.n_agents)]
+        landmarks = [LANDMARK] * len(world.landmarks)
+        if goals is not None:
+            landmarks = [agent_color(number) for number in range(len(landmarks))]
+            agents = [LANDMARK if goal < 0 else landmarks[goal] for goal in goals[:, index]]
+        return (
+            [body.color or color for body, color in zip(self.scenario.agents, agents, strict=True)],
+            [body.color or color for body, color in zip(self.scenario.landmarks, landmarks, strict=True)],
+        )
 
 
 class _Canvas:
@@ -151,6 +169,11 @@ class _Canvas:
         """Digits centred at a place."""
         text = self._text(str(number), height * self._scale, (255, 255, 255))
         self._surface.blit(text, text.get_rect(center=self._pixel(xy)))
+
+    def saying(self, xy: Sequence[float], symbol: str) -> None:
+        """A quoted symbol just above a place."""
+        text = self._text(f"\u201c{symbol}\u201d", 15 * OVERSAMPLING, INK)
+        self._surface.blit(text, text.get_rect(midbottom=self._pixel(xy)))
 
     def caption(self, text: str) -> None:
         """A line in the lower left corner."""
