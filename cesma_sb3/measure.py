@@ -10,10 +10,9 @@ import numpy as np
 import torch as th
 
 from cesma_sb3.config import Experiment
-from cesma_sb3.envs import make_vec_env, scripted_bodies
-from cesma_sb3.errors import ExpertError
+from cesma_sb3.envs import make_vec_env
 from cesma_sb3.evaluation import Act, Returns, evaluate, expert_act, random_act
-from cesma_sb3.experts import ScriptedNavigationExpert
+from cesma_sb3.experts import reference_expert
 from cesma_sb3.joint.vec_env import JointVecEnv
 
 
@@ -97,14 +96,3 @@ def joint_env(experiment: Experiment, n_envs: int, seed: int, view: str = "joint
         seed=seed,
         view=view,
     )
-
-
-def reference_expert(venv: JointVecEnv) -> ScriptedNavigationExpert | None:
-    """The scripted expert of this environment; None where there is none."""
-    bodies = scripted_bodies(venv)
-    if bodies is None:
-        return None
-    try:
-        return ScriptedNavigationExpert(venv.team, bodies)
-    except ExpertError:
-        return None

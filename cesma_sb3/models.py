@@ -11,17 +11,31 @@ from stable_baselines3.common.noise import NormalActionNoise
 from cesma_sb3.algorithms import activation_class, algorithm_class, policy_class
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts import Expert, SB3Expert
+from cesma_sb3.experts import Expert, SB3Expert, SilentExpert
+from cesma_sb3.joint.silent import SilentVecEnv, has_messages
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.measure import joint_env
 from cesma_sb3.networks import TeamPolicy
 
 
-def expert_env(experiment: Experiment, seed: int) -> JointVecEnv:
-    """What the expert is trained on: the experiment's environment, in the expert's action view."""
+def expert_env(experiment: Experiment, team: TeamSpaces, seed: int) -> JointVecEnv:
+    """What the expert is trained on: the experiment's environment, in the expert's action view.
+
+    An expert sees the whole team and has no need to talk: messages are left out of what it sees and does,
+    unless it is to use them. A baseline's agents do.
+
+    Args:
+        experiment: As resolved.
+        team: The environment's.
+        seed: Of the environments.
+
+    Source: section 4.4 (the labels are of physical observations, for physical actions).
+    """
     config = experiment.expert
-    return joint_env(experiment, config.n_envs, seed, config.action_view)
+    if config.communicates or experiment.dagger is None or not has_messages(team):
+        return joint_env(experiment, config.n_envs, seed, config.action_view)
+    return SilentVecEnv(joint_env(experiment, config.n_envs, seed), config.action_view)
 
 
 def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgorithm:
@@ -51,7 +65,8 @@ def as_expert(model: BaseAlgorithm, venv: JointVecEnv, team: TeamSpaces) -> Expe
         venv: What it is trained on.
         team: The team that it labels.
     """
-    return SB3Expert(model, venv.team, venv.view)
+    expert = SB3Expert(model, venv.team, venv.view)
+    return expert if venv.team == team else SilentExpert(expert, team)
 
 
 def own_team(model: BaseAlgorithm) -> TeamPolicy:

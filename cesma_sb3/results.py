@@ -6,17 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from cesma_sb3.config import Experiment
+from cesma_sb3.envs import reward_definition
 from cesma_sb3.evaluation import Returns, normalized
 from cesma_sb3.networks.storage import team_files, weights
 from cesma_sb3.report.figure import draw_learning_curves
 from cesma_sb3.runs import EVALUATIONS, EXPERT, EXPERT_WEIGHTS, FIGURE, STUDENTS, RunFolder
 from cesma_sb3.stages import Trained, TrainedExpert, TrainedStudents
-
-REWARDS = {
-    "paper": "the paper's, shared: minus the distance of the nearest agent to each landmark, minus 1 a "
-    "colliding pair, summed over the episode",
-    "mpe2": "mpe2's, combined over the agents as env.team_reward says",
-}
 
 
 def make_report(
@@ -38,7 +33,7 @@ def make_report(
     report: dict[str, Any] = {
         "name": experiment.name,
         "seed": experiment.seed,
-        "reward": reward_definition(experiment),
+        "reward": _reward(experiment),
         "episodes": experiment.evaluation.episodes,
         "return": {policy: found.mean for policy, found in returns.items()},
         "normalized": {
@@ -62,12 +57,13 @@ def make_report(
     return report
 
 
-def reward_definition(experiment: Experiment) -> str:
+def _reward(experiment: Experiment) -> str:
     """The reward in words: rewards of one name differ by up to fifteen times between codebases."""
     env = experiment.env
-    if env.id == "spread":
-        return REWARDS[env.kwargs.get("reward", "paper")]
-    return f"the agents' rewards of {env.id}, {env.team_reward or 'shared'}"
+    return (
+        reward_definition(env.id, env.kwargs)
+        or f"the agents' rewards of {env.id}, {env.team_reward or 'shared'}"
+    )
 
 
 def save_results(

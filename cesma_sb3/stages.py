@@ -78,7 +78,7 @@ def train_expert(experiment: Experiment, evaluator: Evaluator, logs: Path, tick:
     started = time.perf_counter()
     with (
         closing(configure(str(logs), LOG_FORMATS)) as logger,
-        closing(expert_env(experiment, evaluator.seeds.expert)) as venv,
+        closing(expert_env(experiment, evaluator.venv.team, evaluator.seeds.expert)) as venv,
     ):
         model = make_model(experiment, venv, evaluator.seeds.expert)
         start_expert(model, config.initial)
@@ -99,7 +99,9 @@ def train_own(experiment: Experiment, evaluator: Evaluator, logs: Path, tick: Ti
     Raises:
         ExpertError: The actors see more, or the algorithm has no actors that can be taken apart.
     """
-    with closing(expert_env(experiment, evaluator.seeds.expert)) as venv:  # tell of it before the training
+    with closing(
+        expert_env(experiment, evaluator.venv.team, evaluator.seeds.expert)
+    ) as venv:  # tell of it before the training
         own_team(make_model(experiment, venv, evaluator.seeds.expert))
     trained = train_expert(experiment, evaluator, logs, tick)
     assert trained.model is not None
@@ -170,6 +172,10 @@ def decentralize(
             optimizer_kwargs={"weight_decay": config.weight_decay, "fused": True},
             max_grad_norm=config.max_grad_norm,
             loss=config.loss,
+            class_weights=config.class_weights,
+            shared_dataset=config.dataset == "shared",
+            messages=config.messages,
+            message_temperature=config.message_temperature,
             soft_labels=config.labels == "soft",
             temperature=config.temperature,
             custom_logger=logger,

@@ -42,7 +42,7 @@ def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
             raise StorageError(f"{folder.path}: there is no scripted expert for env.id {experiment.env.id!r}")
         return evaluator.reference
     # As many environments as in training: some algorithms' arguments count on it.
-    with closing(expert_env(experiment, experiment.seed)) as venv:
+    with closing(expert_env(experiment, evaluator.venv.team, experiment.seed)) as venv:
         model = make_model(experiment, venv, experiment.seed)
         load_weights(model.policy, folder.path / EXPERT / EXPERT_WEIGHTS)
         return as_expert(model, venv, evaluator.venv.team)
