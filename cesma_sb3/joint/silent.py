@@ -101,9 +101,10 @@ class SilentTeam:
         """Packed actions of the full team [B, C] -> of the silent one [B, C']: what was said is left out."""
         if self.is_identity:
             return packed
-        silent: Packed = np.zeros((len(packed), self.team.n_columns), dtype=self.team.action_dtype)
+        silent: Any = np.zeros((len(packed), self.team.n_columns), dtype=self.team.action_dtype)
         silent[:, self._places] = packed[:, self._columns]
-        return silent
+        actions: Packed = silent
+        return actions
 
     def masks(self, joint: Masks) -> Masks:
         """Joint masks [B, M] -> [B, M']; having nothing to choose is always possible."""
