@@ -145,9 +145,15 @@ def test_saved_and_loaded_it_acts_the_same_and_goes_on(visibility, mixer, tmp_pa
     loaded.learn(200, reset_num_timesteps=False)
     assert loaded.num_timesteps == before + 200
     assert loaded.policy.optimizer.state, "the optimizer's state came along"
-    model.policy.save(tmp_path / "policy.zip")
-    policy = type(model.policy).load(tmp_path / "policy.zip")
-    np.testing.assert_array_equal(policy.predict(observed)[0], model.predict(observed, deterministic=True)[0])
+
+
+@pytest.mark.parametrize(("visibility", "mixer"), KINDS)
+def test_a_policy_is_made_again_from_what_it_says_of_itself(visibility, mixer):
+    policy = matching_model(visibility, mixer).policy
+    again = type(policy)(**policy._get_constructor_parameters())
+    again.load_state_dict(policy.state_dict())
+    observed = joint_observations(policy)
+    np.testing.assert_array_equal(again.predict(observed)[0], policy.predict(observed)[0])
 
 
 def test_hard_updates_of_the_target_network():

@@ -50,7 +50,7 @@ class TwoStepGame(SmallEnv):
         )
 
 
-def two_step_tables(visibility, mixer, view="joint", steps=6_000):
+def two_step_tables(visibility, mixer, view="joint", steps=4_000):
     """Values of every joint action [state, first, second], learned from uniformly random play."""
     env = joint_vec_env(TwoStepGame, 8, seed=0, view=view)
     policy_kwargs = {
@@ -142,7 +142,7 @@ def test_solves_a_matching_game(visibility, mixer, exploration):
         exploration=exploration,
         policy_kwargs=policy_kwargs,
         seed=0,
-    ).learn(4_000)
+    ).learn(3_000)
     cues = np.random.default_rng(0).integers(3, size=(100, 2))
     observed = np.eye(3, dtype=np.float32)[cues].reshape(100, -1)
     assert (model.predict(observed, deterministic=True)[0] == cues).all()
