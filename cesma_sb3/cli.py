@@ -174,8 +174,89 @@ def evaluate(
         _print_result(name, report)
 
 
+@cesma.command()
+@click.argument("figure", required=False)
+@click.option(
+    "--budget",
+    type=click.Choice(["quick", "full"]),
+    default="quick",
+    show_default=True,
+    help="An hour on two cores, or the paper's.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), help="Runs of each line; else as the figure says.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes at once; else one for each core.")
+@click.option("--only", metavar="PANEL", multiple=True, help="This panel; may be given again for more.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Where to; else runs/reproduce/BUDGET, shared by figures."
+)
+@_JSON
+def reproduce(figure: str | None, as_json: bool, **options: Any) -> int:
+    """Run what a figure of the paper needs and draw it: FIGURE, or a YAML file; without one, list them.
+
+    Typed again, it goes on where it was stopped. Exits with 1 if a run failed; the others are drawn.
+    """
+    if figure is None:
+        return _list_figures(as_json)
+    from cesma_sb3.reproduce import reproduce as reproduce_figure
+
+    try:
+        result = reproduce_figure(figure, progress=True, **options)
+    except KeyboardInterrupt:
+        from cesma_sb3.runs import command_line
+
+        click.echo(f"to go on: {command_line()}", err=True)
+        raise
+    if as_json:
+        failures = [vars(failure) for failure in result.failures]
+        _print_json({"files": result.files, "ran": result.ran, "failures": failures, "rows": result.rows})
+    else:
+        columns = (
+            "panel",
+            "line",
+            "policy",
+            "seeds",
+            "return",
+            "return_min",
+            "return_max",
+            "samples_to_match",
+        )
+        rows = [[_cell(row.get(column)) for column in columns] for row in result.rows]
+        _print_table(list(columns), rows)
+        click.echo("\n".join(map(str, result.files)))
+    for failure in result.failures:
+        click.echo(f"failed: {failure.run}: {failure.cause} (log: {failure.log})", err=True)
+    return 1 if result.failures else 0
+
+
+def _list_figures(as_json: bool) -> int:
+    from cesma_sb3.figures import list_figures
+
+    found = list_figures()
+    if as_json:
+        rows = [
+            {
+                "name": each.name,
+                "title": each.figure.title,
+                "source": each.figure.source,
+                "panels": [panel.name for panel in each.figure.panels],
+            }
+            for each in found
+        ]
+        _print_json(rows)
+    else:
+        table = [
+            [each.name, each.figure.title, ", ".join(panel.name for panel in each.figure.panels)]
+            for each in found
+        ]
+        _print_table(["figure", "title", "panels"], table)
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """The entry point: exit 0, 2 with one line for bad input, 130 after Ctrl-C; a bug keeps its traceback."""
+    """The entry point: exit 0, 1 if a figure's run failed, 2 with one line for bad input, 130 after Ctrl-C.
+
+    A bug keeps its traceback.
+    """
     try:
         code = cesma.main(arguments, standalone_mode=False) or 0
         sys.stdout.flush()
@@ -224,6 +305,12 @@ def _print_result(name: str, report: Mapping[str, Any]) -> None:
 
 def _number(value: float | None) -> str:
     return "-" if value is None or value != value else f"{value:.2f}"  # noqa: PLR0124  # NaN
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.2f}" if isinstance(value, float) else str(value)
 
 
 def _print_table(header: list[str], rows: list[list[str]], *, numbers: bool = False) -> None:

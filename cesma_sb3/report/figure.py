@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cesma_sb3.report.style import BLUE, FAINT, GREY, INK, VERMILION, frame, new_figure, thousands
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Curve = Sequence[tuple[float, float]]
 """Environment samples and the return measured there, in order."""
 
-# Distinct for colour-blind readers (Okabe and Ito), and by line style in print.
-_EXPERT, _STUDENTS, _ANCHOR, _INK = "#0072B2", "#D55E00", "#6b7280", "#1f2937"
 _ANCHOR_STYLES = ("--", ":", "-.", (0, (1, 3)))
 
 
@@ -39,23 +39,16 @@ def draw_learning_curves(
 
     Source: Figure 5.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    figure = Figure(figsize=(8.4, 4.6), layout=ConstrainedLayoutEngine(w_pad=0.12), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8.4, 4.6)
     axes = figure.add_subplot()
     labels = [
-        *_draw_curve(axes, expert, "expert", _EXPERT, "o"),
-        *_draw_curve(axes, students, "students", _STUDENTS, "s"),
+        *_draw_curve(axes, expert, "expert", BLUE, "o"),
+        *_draw_curve(axes, students, "students", VERMILION, "s"),
         *_draw_anchors(axes, anchors),
     ]
     end = max((x for x, _ in (*expert, *students)), default=1.0)
     if expert and expert[-1][0] < end:  # what the students are to match
-        axes.plot(
-            (expert[-1][0], end), (expert[-1][1],) * 2, color=_EXPERT, linewidth=1.0, alpha=0.45, zorder=2
-        )
+        axes.plot((expert[-1][0], end), (expert[-1][1],) * 2, color=BLUE, linewidth=1.0, alpha=0.45, zorder=2)
     if students and len(expert) > 1:
         _mark_decentralization(axes, students[0][0])
     _style(axes, title, reward)
@@ -82,13 +75,13 @@ def _label(name: str, value: float) -> str:
 def _draw_anchors(axes: Axes, anchors: Mapping[str, float]) -> list[tuple[float, str, str]]:
     labels = []
     for (name, value), style in zip(anchors.items(), _ANCHOR_STYLES, strict=False):
-        axes.axhline(value, color=_ANCHOR, linewidth=1.1, linestyle=style, zorder=1)
-        labels.append((value, _label(name, value), _ANCHOR))
+        axes.axhline(value, color=GREY, linewidth=1.1, linestyle=style, zorder=1)
+        labels.append((value, _label(name, value), GREY))
     return labels
 
 
 def _mark_decentralization(axes: Axes, x: float) -> None:
-    axes.axvline(x, color="#d1d5db", linewidth=1.0, zorder=0)
+    axes.axvline(x, color=FAINT, linewidth=1.0, zorder=0)
     axes.annotate(
         "decentralization starts ",
         (x, 1.0),
@@ -98,26 +91,22 @@ def _mark_decentralization(axes: Axes, x: float) -> None:
         ha="right",
         va="bottom",
         fontsize=8.5,
-        color=_ANCHOR,
+        color=GREY,
     )
 
 
 def _style(axes: Axes, title: str, reward: str) -> None:
     from matplotlib.ticker import FuncFormatter
 
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK, pad=20)
-    axes.set_xlabel("environment samples", color=_INK)
-    axes.set_ylabel("mean return of an episode", color=_INK)
-    axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=20)
+    axes.set_xlabel("environment samples", color=INK)
+    axes.set_ylabel("mean return of an episode", color=INK)
+    axes.xaxis.set_major_formatter(FuncFormatter(thousands))
     axes.margins(x=0.0, y=0.08)
     axes.set_xlim(left=0)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#9ca3af")
-    axes.tick_params(colors=_INK, labelsize=9)
+    frame(axes)
     figure: Any = axes.figure
-    figure.supxlabel(textwrap.fill(f"reward: {reward}", 125), fontsize=8.5, color=_ANCHOR, x=0.01, ha="left")
+    figure.supxlabel(textwrap.fill(f"reward: {reward}", 125), fontsize=8.5, color=GREY, x=0.01, ha="left")
 
 
 def _label_lines(axes: Axes, labels: list[tuple[float, str, str]]) -> None:
@@ -156,11 +145,3 @@ def _spread(heights: Sequence[float], gap: float) -> list[float]:
 
 def _start(block: Sequence[float], gap: float) -> float:
     return sum(block) / len(block) - gap * (len(block) - 1) / 2
-
-
-def _thousands(value: float, _position: int | None = None) -> str:
-    """`0`, `500`, `150k`, `2.5M`."""
-    for size, suffix in ((1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{suffix}"
-    return f"{value:g}"

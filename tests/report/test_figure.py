@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cesma_sb3.report import draw_learning_curves, figure
+from cesma_sb3.report import draw_learning_curves, figure, style
 
 ANCHORS = {"reference": -15.2, "random": -52.4}
 EXPERT = [(0, -50.0), (1000, -30.0), (2000, -20.0)]
@@ -59,4 +59,4 @@ def test_labels_stay_where_there_is_room():
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (500, "500"), (150_000, "150k"), (2_500_000, "2.5M")])
 def test_samples_are_short(value, text):
-    assert figure._thousands(value) == text
+    assert style.thousands(value) == text

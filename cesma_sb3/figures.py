@@ -1,0 +1,180 @@
+"""Figures as data: which experiments, over which seeds, make which line of which panel."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cesma_sb3.config import Arguments, Experiment, PositiveFloat, PositiveInt, Text
+from cesma_sb3.errors import ConfigError
+from cesma_sb3.registry import data_folder, find_document, load_experiment
+from cesma_sb3.validation import unknown, validate
+
+Budget = Literal["quick", "full"]
+BUDGETS: tuple[Budget, ...] = ("quick", "full")
+FIGURES = "figures"
+"""The folder of the files, and what errors call it."""
+
+
+class _Data(BaseModel):
+    """Frozen; unknown keys and values of another type are errors."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Line(_Data):
+    """One experiment over all seeds, and how it is drawn."""
+
+    experiment: Text
+    """A registered experiment."""
+    label: Text
+    """What the legend and the table call it; lines of one label look alike in all panels."""
+    kind: Literal["expert", "expert-then-students", "students", "converged", "team"]
+    """`expert`: its curve. `expert-then-students`: and from its end on the students'. `students`: theirs
+    alone, from 0 on. `team`: the curve of agents that learn by themselves. `converged`: the final return of
+    those, as a horizontal line."""
+    overrides: Arguments = {}
+    """Values in place of the experiment's, whatever the budget; dotted keys."""
+    quick: Arguments = {}
+    """Further ones of budget `quick`."""
+    full: Arguments = {}
+    """Further ones of budget `full`."""
+    agents: dict[str, Text] = {}
+    """What agents are called, where each has a line of its own."""
+
+    def values(self, budget: Budget) -> dict[str, Any]:
+        """Overrides in this budget, by dotted key."""
+        further = self.quick if budget == "quick" else self.full
+        return {**self.overrides, **further}
+
+
+class Panel(_Data):
+    """One subplot."""
+
+    name: Text
+    """What `--only` calls it."""
+    title: Text
+    """Above it."""
+    x: Literal["episodes", "samples", "loss"] = "episodes"
+    """`episodes`: environment samples divided by an episode's length."""
+    y: Literal["return", "loss"] = "return"
+    """Losses are each agent's own, of imitation; an agent is a line."""
+    episode_timesteps: PositiveFloat = 25
+    """Length of an episode."""
+    match: Text | None = None
+    """Label of a line: the table says how many samples the others took to its final return."""
+    lines: Annotated[tuple[Line, ...], Field(strict=False, min_length=1)]
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether an axis is the loss of imitation."""
+        return "loss" in (self.x, self.y)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Panel:
+        if self.x == self.y:
+            raise ValueError("y: expected return where x is loss, got loss")
+        if self.has_losses and (other := [line.kind for line in self.lines if line.kind != "students"]):
+            raise ValueError(f"lines: expected kind 'students' alone where a loss is drawn, got {other[0]!r}")
+        labels = [line.label for line in self.lines]
+        if repeated := [label for label in labels if labels.count(label) > 1]:
+            raise ValueError(f"lines: label {repeated[0]!r} is given twice")
+        if self.match is not None and self.match not in labels:
+            raise ValueError(f"match: {unknown('label', self.match, labels)}")
+        return self
+
+
+class Seeds(_Data):
+    """How many runs of each line; their seeds are 0, 1, ..."""
+
+    quick: PositiveInt = 2
+    full: PositiveInt = 3  # the paper's
+
+
+class Figure(_Data):
+    """A figure of the paper."""
+
+    title: Text
+    """Above it."""
+    source: Text
+    """Where the paper has it, and what it says there."""
+    seeds: Seeds = Seeds()
+    panels: Annotated[tuple[Panel, ...], Field(strict=False, min_length=1)]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Figure:
+        names = [panel.name for panel in self.panels]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"panels: name {repeated[0]!r} is given twice")
+        return self
+
+    def only(self, names: tuple[str, ...]) -> Figure:
+        """The figure with these panels alone; all of them if no name is given.
+
+        Raises:
+            ConfigError: There is no panel of that name.
+        """
+        known = [panel.name for panel in self.panels]
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"--only: {unknown('panel', name, known)}")
+        kept = tuple(panel for panel in self.panels if not names or panel.name in names)
+        return self.model_copy(update={"panels": kept})
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawable:
+    """A figure and the name that its files get."""
+
+    name: str
+    label: str
+    """What errors call its file."""
+    figure: Figure
+
+    def experiments(self, budget: Budget, *, check_names: bool = True) -> Iterator[tuple[Line, Experiment]]:
+        """Every line with its experiment in this budget, validated.
+
+        Raises:
+            ConfigError: There is no such experiment, or an override does not fit it.
+        """
+        for panel in self.figure.panels:
+            for line in panel.lines:
+                place = f"{self.label}: {panel.name}: {line.label}"
+                try:
+                    values = line.values(budget)
+                    experiment = load_experiment(line.experiment, values, check_names=check_names)
+                except ConfigError as error:
+                    raise ConfigError(f"{place}: {error}") from None
+                alone = line.kind in ("converged", "team")
+                if alone != (experiment.dagger is None):
+                    wanted = "dagger: null" if alone else "an expert and students"
+                    raise ConfigError(
+                        f"{place}: kind {line.kind!r}: expected an experiment with {wanted}, "
+                        f"got {line.experiment}"
+                    )
+                yield line, experiment
+
+
+def load_figure(name_or_path: str | Path) -> Drawable:
+    """The figure of that name in `figures/` (`figure-5`, or `5`), or in that YAML file, validated.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+        ConfigError: A key or value is wrong, or the file cannot be read.
+    """
+    if isinstance(name_or_path, str) and name_or_path.isdecimal():
+        name_or_path = f"figure-{name_or_path}"
+    document = find_document(name_or_path, [(data_folder(FIGURES), FIGURES)], "figure")
+    figure = validate(Figure, document.read(), lambda _: document.label)
+    return Drawable(document.name, document.label, figure)
+
+
+def list_figures() -> list[Drawable]:
+    """Every figure in `figures/`, by name."""
+    return [load_figure(file.stem) for file in sorted(data_folder(FIGURES).glob("*.yaml"))]

@@ -1,0 +1,172 @@
+"""The runs that a figure needs: which are there, and the others in processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cesma_sb3._processes import Job, run_jobs
+from cesma_sb3.config import Experiment
+from cesma_sb3.errors import ConfigError, StorageError
+from cesma_sb3.figures import Budget, Drawable
+from cesma_sb3.progress import duration
+from cesma_sb3.runs import REPORT, RUN, RunFolder
+
+if sys.platform != "win32":
+    import fcntl
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedRun:
+    """A run that a figure needs. Lines and figures that need the same one share its folder."""
+
+    experiment: Experiment
+    """As resolved, with its seed."""
+    path: Path
+    """Its run folder."""
+    job: Job
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A run that gave no result."""
+
+    run: str
+    cause: str
+    log: Path
+    """What it printed."""
+
+
+def plan_runs(
+    drawable: Drawable, budget: Budget, seeds: int, folder: Path
+) -> dict[tuple[str, str], list[PlannedRun]]:
+    """The runs of each line, by the panel's name and the line's label.
+
+    Raises:
+        ConfigError: An experiment of the figure is wrong; told before anything runs.
+    """
+    plan: dict[tuple[str, str], list[PlannedRun]] = {}
+    lines = ((panel.name, line) for panel in drawable.figure.panels for line in panel.lines)
+    for (panel, line), (_, experiment) in zip(lines, drawable.experiments(budget), strict=True):
+        values = line.values(budget)
+        key = experiment.name
+        if values:  # other values are another run
+            text = json.dumps(values, sort_keys=True)
+            key += "-" + hashlib.sha256(text.encode()).hexdigest()[:8]
+        runs = [folder / "runs" / key / f"seed-{seed}" for seed in range(seeds)]
+        plan[panel, line.label] = [
+            _planned(line.experiment, values, experiment, seed, path) for seed, path in enumerate(runs)
+        ]
+    return plan
+
+
+def _planned(
+    name: str, values: Mapping[str, Any], experiment: Experiment, seed: int, path: Path
+) -> PlannedRun:
+    settings = [word for key, value in values.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    command = (
+        *(sys.executable, "-m", "cesma_sb3", "run", name),
+        *("--seed", str(seed), *settings, "--out", str(path), "--json"),
+    )
+    job = Job(f"{path.parent.name}, seed {seed}", command, path.with_name(f"{path.name}.log"))
+    return PlannedRun(experiment.model_copy(update={"seed": seed}), path, job)
+
+
+def is_finished(run: PlannedRun) -> bool:
+    """Whether a finished run of this very experiment is there."""
+    try:
+        folder = RunFolder.open(run.path)
+        folder.report()
+    except StorageError:
+        return False
+    told = {"description": ""}  # does not change what is run
+    return folder.experiment.model_copy(update=told) == run.experiment.model_copy(update=told)
+
+
+def _make_room(path: Path) -> None:
+    """Removes an unfinished run; sets anything else aside, under a name beside its own."""
+    if not path.exists():
+        return
+    if (path / RUN).is_file() and not (path / REPORT).exists():
+        shutil.rmtree(path)
+        return
+    number = 1
+    while (aside := path.with_name(f"{path.name}-aside-{number}")).exists():
+        number += 1
+    path.rename(aside)
+
+
+def make_runs(runs: Sequence[PlannedRun], workers: int, *, progress: bool) -> tuple[Failure, ...]:
+    """Makes runs, in the place of what an unfinished one left; those that fail don't stop the others.
+
+    Args:
+        runs: Those that are not finished.
+        workers: Most processes at once.
+        progress: Tell of each on standard error.
+
+    Returns:
+        Those that failed.
+    """
+    console = Console(stderr=True, quiet=not progress)
+    for run in runs:
+        _make_room(run.path)
+    by_job = {run.job: run for run in runs}
+    failures: list[Failure] = []
+    done = 0
+
+    def tell(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def ended(job: Job, status: int, seconds: float) -> None:
+        nonlocal done
+        done += 1
+        how = "done"
+        if status != 0 or not is_finished(by_job[job]):
+            failures.append(Failure(job.name, _cause(by_job[job], status), job.log))
+            how = f"failed: {failures[-1].cause}"
+        tell(f"[{done}/{len(runs)}] {job.name}: {how} ({duration(seconds)})")
+
+    if runs:
+        tell(f"{len(runs)} runs, {min(workers, len(runs))} at once")
+    run_jobs(list(by_job), workers, started=lambda job: tell(f"{job.name}: started"), ended=ended)
+    return tuple(failures)
+
+
+def _cause(run: PlannedRun, status: int) -> str:
+    """Why a run failed: what it left in its folder, or else the last thing that it printed."""
+    with contextlib.suppress(StorageError):
+        if error := RunFolder.open(run.path).info.get("error"):
+            return str(error)
+    lines = run.job.log.read_text(encoding="utf-8", errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return last.removeprefix("error: ") or f"exit status {status}"
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps others from making the same runs at the same time; the system ends the lock with the process.
+
+    Raises:
+        ConfigError: Another `cesma reproduce` works there, or the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from None
+    with lock:
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(f"{folder}: another `cesma reproduce` works there; wait for it") from None
+        yield

@@ -1,0 +1,147 @@
+"""Lines in several panels as the paper draws them: the mean over seeds, between minimum and maximum."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cesma_sb3.report.figure import Curve
+from cesma_sb3.report.style import COLORS, GREY, INK, MARKERS, frame, new_figure, thousands
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Values = npt.NDArray[np.float64]
+_COLUMNS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Envelope:
+    """Mean, minimum and maximum of several runs at common points.
+
+    Attributes:
+        x, mean, low, high: [P] float64, `x` rising.
+    """
+
+    x: Values
+    mean: Values
+    low: Values
+    high: Values
+
+
+def envelope(curves: Sequence[Curve]) -> Envelope:
+    """Curves of several seeds as one.
+
+    Points are all those at which a curve was measured; between its own, a curve is interpolated. A run that
+    ended earlier than another counts on with its last value, as students do that stopped when they matched.
+
+    Args:
+        curves: At least one; each has at least one point, in order of x.
+    """
+    x = np.unique([at for curve in curves for at, _ in curve])
+    values = np.stack([np.interp(x, *np.asarray(curve, dtype=np.float64).T) for curve in curves])
+    return Envelope(x, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawnLine:
+    """What one line of a panel is drawn from."""
+
+    label: str
+    """Lines of one label look alike in all panels."""
+    curves: tuple[Envelope, ...] = ()
+    """One after the other: an expert's, then its students'."""
+    level: float | None = None
+    """A dashed horizontal line."""
+    extends: bool = False
+    """Go on, dashed, from the last curve's end to the panel's right edge."""
+    points: tuple[tuple[float, float], ...] = ()
+    """Single measurements behind a curve that has no envelope."""
+    path: tuple[tuple[float, float], ...] = ()
+    """A curve that need not go from left to right."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawnPanel:
+    """One subplot."""
+
+    title: str
+    x: str
+    y: str
+    lines: tuple[DrawnLine, ...]
+
+
+def draw_comparison(path: Path, *, panels: Sequence[DrawnPanel], title: str, note: str) -> None:
+    """Writes the figure.
+
+    Args:
+        path: Where to; the suffix says the format (png, svg, pdf).
+        panels: At least one; rows of up to four.
+        title: Above the figure.
+        note: Below it: what lines and areas are.
+
+    Source: Figures 5 to 9; section 6: three runs, with the minimum and maximum reward envelopes.
+    """
+    columns = min(len(panels), _COLUMNS)
+    rows = math.ceil(len(panels) / columns)
+    figure = new_figure(max(4.1 * columns, 6.4), 3.3 * rows + 1.2)
+    labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
+    styles = {
+        label: (COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)])
+        for index, label in enumerate(labels)
+    }
+    handles: dict[str, Any] = {}
+    for index, panel in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        _draw_panel(axes, panel, styles, handles)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color=GREY)
+    if handles:
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside upper right", ncols=len(handles), frameon=False
+        )
+    figure.savefig(path, dpi=130)
+
+
+def _draw_panel(
+    axes: Axes, panel: DrawnPanel, styles: dict[str, tuple[str, str]], handles: dict[str, Any]
+) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    end = max((e.x[-1] for line in panel.lines for e in line.curves), default=1.0)
+    for line in panel.lines:
+        color, marker = styles[line.label]
+        for handle in _draw_line(axes, line, color, marker, end):
+            handles.setdefault(line.label, handle)
+    axes.set_title(panel.title, loc="left", fontsize=10.5, color=INK)
+    axes.set_xlabel(panel.x, color=INK)
+    axes.set_ylabel(panel.y, color=INK)
+    axes.xaxis.set_major_formatter(FuncFormatter(thousands))
+    axes.margins(x=0.02, y=0.08)
+    frame(axes)
+
+
+def _draw_line(axes: Axes, line: DrawnLine, color: str, marker: str, end: float) -> list[Any]:
+    """Draws a line; returns what may stand for it in the legend."""
+    drawn: list[Any] = []
+    for curve in line.curves:
+        drawn += axes.plot(
+            curve.x, curve.mean, color=color, linewidth=1.8, marker=marker, markersize=4, markevery=[-1]
+        )
+        axes.fill_between(curve.x, curve.low, curve.high, color=color, alpha=0.2, linewidth=0)
+    if line.extends and line.curves and line.curves[-1].x[-1] < end:
+        last = line.curves[-1]
+        axes.plot((last.x[-1], end), (last.mean[-1],) * 2, color=color, linewidth=1.2, linestyle=":")
+    if line.level is not None:
+        drawn.append(axes.axhline(line.level, color=color, linewidth=1.5, linestyle="--"))
+    if line.points:
+        axes.plot(*zip(*line.points, strict=True), marker, color=color, markersize=3, alpha=0.3, linewidth=0)
+    if line.path:
+        drawn += axes.plot(*zip(*line.path, strict=True), color=color, linewidth=1.5)
+    return drawn

@@ -1,0 +1,47 @@
+"""How figures look: colours, numbers on an axis, a frame of two lines, and a canvas without pyplot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Distinct for colour-blind readers (Okabe and Ito), and by line style or marker in print.
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+COLORS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
+"""Of lines in the order of their labels."""
+MARKERS = ("s", "o", "^", "D", "v", "P")
+INK, GREY, FRAME, FAINT = "#1f2937", "#6b7280", "#9ca3af", "#d1d5db"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A white figure of that size in inches, which can be saved in every format.
+
+    Not by pyplot: it keeps each figure alive, and asks for a display.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.12), facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def frame(axes: Axes) -> None:
+    """Leaves the left and the lower line of the frame, in grey."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(FRAME)
+    axes.tick_params(colors=INK, labelsize=9)
+
+
+def thousands(value: float, _position: int | None = None) -> str:
+    """`0`, `500`, `150k`, `2.5M`."""
+    for size, suffix in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:g}"

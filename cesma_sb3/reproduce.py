@@ -1,0 +1,122 @@
+"""`reproduce`: a figure of the paper, from the runs that it needs to the drawing and its table."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cesma_sb3 import _atomic
+from cesma_sb3.errors import ConfigError
+from cesma_sb3.figures import BUDGETS, Budget, Figure, load_figure
+from cesma_sb3.gathered import Row, drawn_panel, read_run, table_rows
+from cesma_sb3.planned import Failure, PlannedRun, alone, is_finished, make_runs, plan_runs
+from cesma_sb3.report import draw_comparison
+from cesma_sb3.runs import csv_text
+from cesma_sb3.validation import unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduction:
+    """What `reproduce` gives."""
+
+    files: tuple[Path, ...]
+    """The figure as .png and .svg, its table as .csv and .md."""
+    rows: list[Row]
+    """The table."""
+    ran: int
+    """Runs that were made now; the others had been there."""
+    failures: tuple[Failure, ...]
+
+
+def reproduce(
+    name: str | Path,
+    *,
+    budget: Budget = "quick",
+    seeds: int | None = None,
+    workers: int | None = None,
+    out: Path | str | None = None,
+    only: Sequence[str] = (),
+    progress: bool = False,
+) -> Reproduction:
+    """Makes the runs of a figure that are not there yet, then draws it and writes its table.
+
+    A run that was interrupted or failed is made again from its start; one whose experiment has changed since
+    is set aside and made again. The figure is drawn from what there is when runs failed.
+
+    Args:
+        name: A figure of `figures/` (`figure-5`, or `5`), or a YAML file.
+        budget: `quick`: a figure within an hour on two cores. `full`: the paper's.
+        seeds: Runs of each line, seeds 0, 1, ...; None: as many as the figure says.
+        workers: Processes at once; None: one for each core.
+        out: Where to; None: `runs/reproduce/BUDGET`, so that figures share runs.
+        only: Names of panels; none: all.
+        progress: Tell of each run on standard error.
+
+    Raises:
+        CesmaError: Bad input: one line, before anything runs.
+    """
+    if budget not in BUDGETS:
+        raise ConfigError(f"budget: {unknown('budget', budget, BUDGETS)}")
+    for label, count in (("seeds", seeds), ("workers", workers)):
+        if count is not None and count < 1:
+            raise ConfigError(f"{label}: expected at least 1, got {count}")
+    found = load_figure(name)
+    figure = dataclasses.replace(found, figure=found.figure.only(tuple(only)))
+    folder = Path("runs", "reproduce", budget) if out is None else Path(out)
+    count = getattr(figure.figure.seeds, budget) if seeds is None else seeds
+    plan = plan_runs(figure, budget, count, folder)
+    with alone(folder):
+        needed = {run.path: run for runs in plan.values() for run in runs}
+        missing = [run for run in needed.values() if not is_finished(run)]
+        failures = make_runs(missing, workers or _cores(), progress=progress)
+    stem = "-".join([figure.name, *only])
+    told = f"{count} seed{'s' * (count > 1)}, budget {budget}"
+    rows, files = _write(figure.figure, plan, folder / stem, told)
+    return Reproduction(files, rows, len(missing), failures)
+
+
+def _write(
+    figure: Figure, plan: Mapping[tuple[str, str], Sequence[PlannedRun]], stem: Path, told: str
+) -> tuple[list[Row], tuple[Path, ...]]:
+    """Draws the figure and writes its table, from the runs that finished."""
+    panels, rows = [], list[Row]()
+    for panel in figure.panels:
+        runs = {
+            line.label: [read_run(run.path) for run in plan[panel.name, line.label] if is_finished(run)]
+            for line in panel.lines
+        }
+        panels.append(drawn_panel(panel, runs))
+        rows += table_rows(panel, runs)
+    note = f"Lines: means over runs ({told}); areas: from the lowest run to the highest."
+    files = tuple(stem.with_name(stem.name + suffix) for suffix in (".png", ".svg", ".csv", ".md"))
+    for path in files[:2]:
+        _atomic.write(path, lambda file: draw_comparison(file, panels=panels, title=figure.title, note=note))
+    page = f"# {figure.title}\n\nSource: {figure.source}. {told}.\n\n{markdown(rows)}"
+    _atomic.write(files[2], lambda file: file.write_text(csv_text(rows), encoding="utf-8"))
+    _atomic.write(files[3], lambda file: file.write_text(page, encoding="utf-8"))
+    return rows, files
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Rows as a table in Markdown; what a row lacks is left empty."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[shown(row.get(column)) for column in columns] for row in rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def shown(value: Any) -> str:
+    """A number as a table shows it: `12,345`, `-17.35`, `0.0123`."""
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4g}"
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,124 @@
+"""From run folders to lines and rows, on runs whose numbers are known."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cesma_sb3.figures import Panel
+from cesma_sb3.gathered import drawn_panel, read_run, table_rows
+from cesma_sb3.report import envelope
+from cesma_sb3.reproduce import markdown
+from tests.reproduce.tiny import panel, write_run
+
+CESMA = {"experiment": "a", "label": "CESMA", "kind": "expert-then-students"}
+MADDPG = {"experiment": "b", "label": "MADDPG", "kind": "team"}
+ENDS = {"experiment": "b", "label": "MADDPG", "kind": "converged"}
+
+
+def test_envelope_of_curves_at_different_points():
+    found = envelope([[(0, 0.0), (10, 10.0)], [(0, 4.0), (5, 2.0), (20, 32.0)]])
+    np.testing.assert_array_equal(found.x, [0, 5, 10, 20])
+    first, second = np.array([0, 5, 10, 10]), np.array([4, 2, 12, 32])  # the first ends at 10
+    np.testing.assert_allclose(found.mean, (first + second) / 2)
+    np.testing.assert_allclose(found.low, np.minimum(first, second))
+    np.testing.assert_allclose(found.high, np.maximum(first, second))
+
+
+@given(st.lists(st.lists(st.floats(-1e3, 1e3), min_size=5, max_size=5), min_size=1, max_size=4))
+def test_the_mean_lies_in_the_envelope(heights):
+    found = envelope([list(enumerate(curve)) for curve in heights])
+    assert (found.low <= found.mean + 1e-9).all()
+    assert (found.mean <= found.high + 1e-9).all()
+    np.testing.assert_allclose(found.mean, np.mean(heights, axis=0), atol=1e-9)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    def team(seed, final):
+        path = tmp_path / f"team-{seed}"
+        write_run(path, students=[(0, -50.0), (500, -31.0), (1000, -30.0)], final=final)
+        return read_run(path)
+
+    def cesma(seed, middle):
+        path = tmp_path / f"cesma-{seed}"
+        expert, students = [(0, -50.0), (200, -20.0)], [(0, -50.0), (50, middle), (100, -25.0)]
+        write_run(path, expert=expert, students=students, final=-24.0)
+        return read_run(path)
+
+    return {
+        "CESMA": [cesma(0, -35.0), cesma(1, -26.0)],
+        "MADDPG": [team(0, -29.0), team(1, -31.0)],
+    }
+
+
+def test_students_follow_their_expert(runs):
+    (cesma, maddpg) = drawn_panel(Panel(**panel("p", CESMA, MADDPG, x="samples")), runs).lines
+    assert [curve.x.tolist() for curve in cesma.curves] == [[0, 200], [200, 250, 300]]
+    assert cesma.extends
+    assert cesma.curves[1].mean.tolist() == [-50.0, -30.5, -25.0]
+    assert cesma.curves[1].high.tolist() == [-50.0, -26.0, -25.0]
+    assert [curve.x.tolist() for curve in maddpg.curves] == [[0, 500, 1000]]
+
+
+def test_samples_as_episodes(runs):
+    found = drawn_panel(Panel(**panel("p", MADDPG)), runs)
+    assert found.lines[0].curves[0].x.tolist() == [0, 20, 40]
+    assert found.x == "episodes"
+
+
+def test_students_alone_start_at_0_and_converged_lines_are_levels(runs):
+    alone = {**CESMA, "kind": "students"}
+    students, level = drawn_panel(Panel(**panel("p", alone, ENDS, x="samples")), runs).lines
+    assert [curve.x.tolist() for curve in students.curves] == [[0, 50, 100]]
+    assert level.level == -30.0
+    assert level.curves == ()
+
+
+def test_the_table(runs):
+    expert, students, team = table_rows(Panel(**panel("p", CESMA, MADDPG, match="MADDPG")), runs)
+    assert (expert["policy"], expert["return"], expert["env_samples"]) == ("expert", -23.0, 200)
+    assert (students["policy"], students["env_samples"], students["seconds"]) == ("students", 300, 4.0)
+    # MADDPG ends with -30: one seed is there after 50 samples of its students, the other after 100.
+    assert (students["samples_to_match"], students["seeds_matched"]) == (275.0, 2)
+    assert (team["return"], team["return_min"], team["return_max"]) == (-30.0, -31.0, -29.0)
+    assert (team["samples_to_match"], team["seeds"]) == (1000.0, 2)
+    assert team["normalized"] == pytest.approx(0.4)
+
+
+def test_lines_without_a_run(runs):
+    missing = {**runs, "MADDPG": []}
+    found = Panel(**panel("p", CESMA, MADDPG, match="MADDPG"))
+    assert [line.label for line in drawn_panel(found, missing).lines] == ["CESMA"]
+    rows = table_rows(found, missing)
+    assert rows[-1]["seeds"] == 0
+    assert "samples_to_match" not in rows[1]
+
+
+def test_losses_of_each_agent(tmp_path):
+    rows = [
+        {"dagger/timesteps": t, "dagger/loss/a": loss, "dagger/loss/b": 2 * loss, "eval/return": -50}
+        for t, loss in [(10, float("nan")), (40, 3.0), (50, 1.0), (80, 0.5), (100, 0.7)]
+    ]
+    students = [(0, -50.0), (50, -30.0), (100, -20.0)]
+    write_run(tmp_path / "run", expert=[(0, -10.0)], students=students, losses=rows)
+    run = read_run(tmp_path / "run")
+    assert [(p.samples, p.loss, p.score) for p in run.losses["a"]] == [(50, 2.0, -30.0), (100, 0.6, -20.0)]
+
+    line = {"experiment": "a", "label": "L", "kind": "students", "agents": {"a": "slow"}}
+    losses = drawn_panel(Panel(**panel("p", line, y="loss", x="samples")), {"L": [run]})
+    assert [drawn.label for drawn in losses.lines] == ["slow", "b"]
+    assert losses.lines[1].curves[0].mean.tolist() == [4.0, 1.2]
+    against = Panel(**panel("p", line, x="loss"))
+    assert drawn_panel(against, {"L": [run]}).lines[0].path == ((2.0, -30.0), (0.6, -20.0))
+    assert table_rows(against, {"L": [run]})[0]["loss: slow"] == 0.6
+
+
+def test_markdown_leaves_what_is_missing_empty():
+    text = markdown([{"a": 1, "b": -17.347}, {"a": 2, "c": 12345.6, "d": None}])
+    assert text.splitlines() == [
+        "| a | b | c | d |",
+        "| --- | --- | --- | --- |",
+        "| 1 | -17.35 |  |  |",
+        "| 2 |  | 12,346 |  |",
+    ]

@@ -1,0 +1,162 @@
+"""Figures for real, from runs that teach nothing."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cesma_sb3 import cli
+from cesma_sb3.errors import ConfigError
+from cesma_sb3.reproduce import reproduce
+from cesma_sb3.runs import RunFolder
+from tests.reproduce.tiny import FAILS, TINY, line, panel, write_figure
+
+OWN = {**TINY, "dagger.batch_size": 16}
+
+
+def reports(out):
+    """Every finished run, and when its report was written."""
+    return {path.parent: path.stat().st_mtime_ns for path in (out / "runs").glob("*/seed-?/report.json")}
+
+
+@pytest.fixture(scope="module")
+def figure(tmp_path_factory):
+    first = panel("first", line(), line("other", overrides=OWN))
+    return write_figure(tmp_path_factory.mktemp("data") / "mine.yaml", first, panel("second", line()))
+
+
+@pytest.fixture(scope="module")
+def done(figure, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    return out, reproduce(figure, out=out, seeds=2, workers=2)
+
+
+def test_runs_are_shared_and_each_is_made_once(done):
+    out, result = done
+    assert (result.ran, result.failures) == (4, ())
+    folders = [RunFolder.open(path) for path in reports(out)]
+    assert sorted((run.experiment.seed, run.experiment.dagger.batch_size) for run in folders) == [
+        (seed, size) for seed in (0, 1) for size in (16, 256)
+    ]
+
+
+def test_the_files(done):
+    out, result = done
+    assert [path.relative_to(out).as_posix() for path in result.files] == [
+        f"mine.{suffix}" for suffix in ("png", "svg", "csv", "md")
+    ]
+    assert result.files[0].read_bytes().startswith(b"\x89PNG")
+    with result.files[2].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["panel"], row["line"], row["seeds"]) for row in rows] == [
+        ("first", "CESMA", "2"),
+        ("first", "other", "2"),
+        ("second", "CESMA", "2"),
+    ]
+    assert rows[0]["return"] == rows[2]["return"]
+    page = result.files[3].read_text()
+    assert page.startswith("# A figure\n")
+    assert page.count("\n| ") == 2 + 3 - 1 + 1
+    assert "2 seeds, budget quick" in page
+
+
+def test_again_runs_only_what_is_missing(done, figure):
+    out, first = done
+    before = reports(out)
+    assert reproduce(figure, out=out, seeds=2).ran == 0
+    assert reports(out) == before
+
+    gone = sorted(before)[0]
+    (gone / "report.json").unlink()  # as of a run that was interrupted
+    again = reproduce(figure, out=out, seeds=2)
+    assert again.ran == 1
+    after = reports(out)
+    assert {path for path in after if after[path] != before[path]} == {gone}
+    for now, then in zip(again.rows, first.rows, strict=True):
+        assert {**now, "seconds": 0} == {**then, "seconds": 0}
+
+
+def test_a_run_of_other_values_is_set_aside(done, figure):
+    out, _ = done
+    path = sorted(reports(out))[0]
+    config = (path / "config.yaml").read_text()
+    (path / "config.yaml").write_text(config.replace("curve_episodes: 2", "curve_episodes: 3"))
+    assert reproduce(figure, out=out, seeds=2).ran == 1
+    assert (path / "config.yaml").read_text() == config
+    assert "curve_episodes: 3" in (path.with_name(f"{path.name}-aside-1") / "config.yaml").read_text()
+
+
+def test_one_panel_has_files_of_its_own(done, figure):
+    out, _ = done
+    result = reproduce(figure, out=out, seeds=1, only=["second"])
+    assert result.ran == 0
+    assert result.files[0] == out / "mine-second.png"
+    with pytest.raises(ConfigError, match="--only: unknown panel 'secnd'; did you mean 'second'"):
+        reproduce(figure, out=out, only=["secnd"])
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_run_that_fails_is_told_of_and_the_others_go_on(tmp_path, capsys, as_json):
+    file = write_figure(tmp_path / "f.yaml", panel("p", line("bad", overrides=FAILS), line()))
+    words = ["reproduce", str(file), "--seeds", "1", "--workers", "2", "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*words, *(["--json"] if as_json else [])])
+    assert caught.value.code == 1
+    printed = capsys.readouterr()
+    (failed,) = [text for text in printed.err.splitlines() if text.startswith("failed: ")]
+    assert "spread-3-scripted-" in failed
+    assert "labels" in failed
+    if as_json:
+        found = json.loads(printed.out)
+        assert (found["ran"], len(found["failures"])) == (2, 1)
+        assert [row["seeds"] for row in found["rows"]] == [0, 1]
+    assert (tmp_path / "out" / "f.png").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_leaves_no_process_behind_and_says_how_to_go_on(tmp_path):
+    long = {**TINY, "dagger.total_timesteps": 10**9}
+    file = write_figure(tmp_path / "f.yaml", panel("p", line(overrides=long)))
+    command = [sys.executable, "-m", "cesma_sb3", "reproduce", str(file), "--seeds", "1"]
+    command += ["--out", str(tmp_path / "out")]
+    with (tmp_path / "err").open("w") as err:
+        process = subprocess.Popen(command, stderr=err)
+        while not list(tmp_path.glob("out/runs/*/seed-0/logs")):
+            assert process.poll() is None, (tmp_path / "err").read_text()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+    told = (tmp_path / "err").read_text()
+    assert "to go on: python -m cesma_sb3 reproduce " in told
+    (run,) = tmp_path.glob("out/runs/*/seed-0/run.json")
+    assert json.loads(run.read_text())["status"] == "failed"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="fcntl")
+def test_two_at_once_are_refused(done, figure):
+    import fcntl
+
+    out, _ = done
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="another `cesma reproduce` works there"):
+            reproduce(figure, out=out)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"seeds": 0}, "seeds: expected at least 1, got 0"),
+        ({"workers": 0}, "workers: expected at least 1, got 0"),
+        ({"budget": "ful"}, "unknown budget 'ful'; did you mean 'full'"),
+    ],
+)
+def test_bad_arguments(figure, tmp_path, options, told):
+    with pytest.raises(ConfigError, match=told):
+        reproduce(figure, out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()

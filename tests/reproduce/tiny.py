@@ -1,0 +1,49 @@
+"""A figure whose runs take seconds, and run folders that were never run."""
+
+import json
+
+from cesma_sb3._yaml import write_mapping
+from cesma_sb3.registry import load_experiment
+from cesma_sb3.runs import EVALUATIONS, RunFolder
+
+TINY = {
+    "dagger.total_timesteps": 128,
+    "dagger.n_envs": 8,
+    "students.network": "feed-forward",
+    "students.hidden_sizes": [8],
+    "evaluation": {"episodes": 4, "curve_episodes": 2, "every": 64, "n_envs": 2},
+}
+FAILS = {**TINY, "dagger.labels": "soft"}  # the scripted expert has no distribution
+
+
+def line(label="CESMA", kind="students", overrides=TINY, experiment="spread-3-scripted", **more):
+    return {"experiment": experiment, "label": label, "kind": kind, "overrides": overrides, **more}
+
+
+def panel(name, *lines, **more):
+    return {"name": name, "title": name.title(), "lines": list(lines), **more}
+
+
+def write_figure(path, *panels, **more):
+    content = {"title": "A figure", "source": "Figure 0", "panels": list(panels), **more}
+    path.write_text(write_mapping(content))
+    return path
+
+
+def write_run(
+    path, *, seed=0, expert=(), students=(), final=-20.0, losses=None, experiment="spread-3-scripted"
+):
+    """A finished run's folder."""
+    run = RunFolder.create(load_experiment(experiment, {"seed": seed}, check_names=False), path)
+    offset = expert[-1][0] if expert else 0
+    rows = [("expert", x, y) for x, y in expert] + [("students", x + offset, y) for x, y in students]
+    run.write_csv(EVALUATIONS, [{"stage": s, "env_samples": x, "return": y} for s, x, y in rows])
+    if losses is not None:
+        run.write_csv("logs/students/progress.csv", losses)
+    own = {"expert": offset, "decentralize": students[-1][0]} if expert else {"students": students[-1][0]}
+    returns = {"students": final, "random": -50.0, **({"expert": final + 1} if expert else {})}
+    scores = {policy: value / 50 + 1 for policy, value in returns.items()}
+    run.finish(
+        {"return": returns, "normalized": scores, "env_samples": own, "seconds": dict.fromkeys(own, 2.0)}
+    )
+    return json.loads((path / "report.json").read_text())
