@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,19 @@ import numpy.typing as npt
 from cesma_sb3.experts.protocol import Actions, Expert, Masks, Observations
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import JointVecEnv
+from cesma_sb3.networks.ensembles import TeamEnsemble
 from cesma_sb3.networks.team_policy import TeamPolicy
 
 Act = Callable[[Observations, Masks | None], Actions]
 """Joint observations [B, observation_size] and masks to packed joint actions [B, n_columns]."""
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """An `Act` with a memory, which is told where episodes begin."""
+
+    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
+        """Says in which worlds the next observation is an episode's first, [B]; None: forget everything."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +63,7 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
     environment, count).
 
     Args:
-        act: Who acts.
+        act: Who acts. One that `Remembers` is told where episodes begin.
         venv: Batched joint environment in the `joint` action view. It is reset first.
         n_episodes: At least 1.
         seed: Seeds the environments: policies evaluated with one seed meet the same initial states.
@@ -70,11 +79,15 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
     if seed is not None:
         venv.seed(seed)
     observations = np.asarray(venv.reset(), dtype=np.float32)
+    if isinstance(act, Remembers):
+        act.begin(None)
     remaining = int(quotas.sum())
     while remaining:
         actions = act(observations, venv.agent_masks)
         next_observations, _, dones, infos = venv.step(actions)
         observations = np.asarray(next_observations, dtype=np.float32)
+        if isinstance(act, Remembers):
+            act.begin(dones)
         for index in np.flatnonzero(dones):
             if len(finished[index]) < quotas[index]:
                 finished[index].append(infos[index])
@@ -99,8 +112,10 @@ def normalized(score: float, *, random: float, reference: float) -> float:
     return (score - random) / span if span > 0 else float("nan")
 
 
-def greedy(policy: TeamPolicy) -> Act:
-    """A team that takes its likeliest actions."""
+def greedy(policy: TeamPolicy | TeamEnsemble) -> Act:
+    """A team that takes its likeliest actions; of an ensemble, those of whoever's turn it is."""
+    if isinstance(policy, TeamEnsemble):
+        return policy.actor()
 
     def act(observations: Observations, masks: Masks | None) -> Actions:
         return policy.predict(observations, deterministic=True, action_masks=masks)[0]

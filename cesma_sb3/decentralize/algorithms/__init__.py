@@ -1,0 +1,34 @@
+"""Other imitation algorithms than DAgger, on the same collector, dataset and losses.
+
+| name | who acts while data is collected | what is learned from | what comes out |
+|---|---|---|---|
+| `dagger` | the students (with beta: the expert at times) | all data so far | one team |
+| `bc` | the expert | all data so far | one team |
+| `forward-training` | the team of each earlier step | states of one step of an episode | a team a step |
+| `smile` | a mixture of expert and students | states of the last mixture | a mixture of teams |
+| `searn` | a mixture, the newest first | states of the last mixture | a mixture of teams |
+
+Source: section 4.3, which names them as alternatives to DAgger.
+"""
+
+from cesma_sb3.decentralize.algorithms.bc import BehaviouralCloningTrainer
+from cesma_sb3.decentralize.algorithms.forward_training import ForwardTrainer
+from cesma_sb3.decentralize.algorithms.iterative import IterativeTrainer
+from cesma_sb3.decentralize.algorithms.mixtures import (
+    MixtureTrainer,
+    SearnTrainer,
+    SmileTrainer,
+    searn_weights,
+    smile_weights,
+)
+
+__all__ = [
+    "BehaviouralCloningTrainer",
+    "ForwardTrainer",
+    "IterativeTrainer",
+    "MixtureTrainer",
+    "SearnTrainer",
+    "SmileTrainer",
+    "searn_weights",
+    "smile_weights",
+]

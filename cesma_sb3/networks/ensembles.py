@@ -1,0 +1,267 @@
+"""Several teams that act as one: one for each step of an episode, or one drawn at random.
+
+Shape suffixes: B batch, N agents.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+from torch import nn
+
+from cesma_sb3.errors import SpaceError
+from cesma_sb3.networks.ensemble_agents import EnsembleAgent, MixtureAgent, SequenceAgent, draw
+from cesma_sb3.networks.team_policy import TeamPolicy
+
+State = tuple[npt.NDArray[Any], ...]
+Actions = npt.NDArray[Any]
+Observations = npt.NDArray[np.float32]
+Masks = npt.NDArray[np.bool_]
+
+
+class Actor:
+    """An ensemble that acts greedily and remembers what it must between steps; made by `TeamEnsemble.actor`.
+
+    Args:
+        policy: Who acts. Its components as they are at each call, so it may go on learning.
+    """
+
+    def __init__(self, policy: TeamEnsemble) -> None:
+        self.policy = policy
+        self.begin(None)
+
+    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
+        """Says in which worlds the next observation is an episode's first, [B]; None: forget everything."""
+        if starts is None:
+            self._state: State | None = None
+            self._rng = np.random.default_rng(self.policy.seed)
+        self._starts = starts
+
+    def __call__(self, observations: Observations, masks: Masks | None) -> Actions:
+        """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""
+        steps = next_steps(len(observations), self._state, self._starts)
+        self._state, self._starts = (steps + 1,), None
+        return self.policy.actions(observations, masks, steps=steps, rng=self._rng, deterministic=True)
+
+
+class TeamEnsemble(nn.Module):
+    """Teams of the same spaces that act as one; decentralized as long as each of them is.
+
+    Components are added while it is trained. `state_dict` holds all of them, and `load_state_dict` brings
+    back as many as there were.
+
+    Args:
+        components: At least one `TeamPolicy`.
+        seed: Of what is drawn when it acts.
+
+    Raises:
+        SpaceError: There are no components, or they are of different teams.
+    """
+
+    def __init__(self, components: Sequence[TeamPolicy], *, seed: int = 0) -> None:
+        super().__init__()
+        if not components:
+            raise SpaceError(f"{type(self).__name__}: no components, expected at least one")
+        self.team = components[0].team
+        self.seed = seed
+        self.components = nn.ModuleList()
+        for component in components:
+            self._append(component)
+        self._rng = np.random.default_rng(seed)
+
+    def _append(self, component: TeamPolicy) -> None:
+        if component.team != self.team:
+            raise SpaceError(f"{type(self).__name__}: component {len(self)} is of another team")
+        self.components.append(component)
+
+    def __len__(self) -> int:
+        return len(self.components)
+
+    def component(self, index: int) -> TeamPolicy:
+        """The team at this place."""
+        component = self.components[index]
+        assert isinstance(component, TeamPolicy)
+        return component
+
+    @property
+    def device(self) -> th.device:
+        """Where the weights are."""
+        return self.component(0).device
+
+    def actor(self) -> Actor:
+        """A greedy team with a memory of its own, whose draws begin with `seed`: the same every time."""
+        return Actor(self)
+
+    def predict(
+        self,
+        observation: npt.NDArray[Any],
+        state: State | None = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+        action_masks: Masks | None = None,
+    ) -> tuple[Actions, State | None]:
+        """As `TeamPolicy.predict`; the state is the number of each world's step, ([B] int64,).
+
+        Args:
+            observation: [I] or [B, I] float32.
+            state: What the call of the step before returned; None: all worlds begin an episode.
+            episode_start: Worlds in which an episode begins with this observation, [B] bool.
+            deterministic: Whoever acts takes the likeliest action. Who acts may still be drawn.
+            action_masks: Available categories [M] or [B, M] bool, or None.
+        """
+        batch = np.asarray(observation, dtype=np.float32).reshape(-1, self.team.observation_size)
+        masks = None if action_masks is None else np.asarray(action_masks).reshape(len(batch), -1)
+        steps = next_steps(len(batch), state, episode_start)
+        actions = self.actions(batch, masks, steps=steps, rng=self._rng, deterministic=deterministic)
+        return (actions if np.ndim(observation) > 1 else actions[0]), (steps + 1,)
+
+    def actions(
+        self,
+        observations: Observations,
+        masks: Masks | None,
+        *,
+        steps: npt.NDArray[np.int64],
+        rng: np.random.Generator,
+        deterministic: bool,
+    ) -> Actions:
+        """Packed joint actions [B, A] of those whose turn it is.
+
+        Args:
+            observations: [B, I].
+            masks: [B, M], or None.
+            steps: The step of each world, from 0, [B].
+            rng: Draws who acts.
+            deterministic: Whoever acts takes the likeliest action.
+        """
+        sizes = [columns.stop - columns.start for columns in self.team.action_columns]
+        chosen_BN = np.broadcast_to(self._chosen(steps, rng), (len(observations), self.team.n_agents))
+        packed: Actions = np.zeros((len(observations), self.team.n_columns), dtype=self.team.action_dtype)
+        for index in np.unique(chosen_BN):
+            mine = np.repeat(chosen_BN == index, sizes, axis=1)
+            rows = np.flatnonzero(mine.any(axis=1))
+            given = None if masks is None else masks[rows]
+            actions, _ = self.component(int(index)).predict(
+                observations[rows], deterministic=deterministic, action_masks=given
+            )
+            packed[rows] = np.where(mine[rows], actions, packed[rows])
+        return packed
+
+    @abstractmethod
+    def _chosen(self, steps: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Which component acts: [B, N], or [B, 1] for the whole team."""
+
+    @abstractmethod
+    def agent(self, which: int | str) -> EnsembleAgent:
+        """The policy of one agent, alone (see `TeamPolicy.agent`).
+
+        Raises:
+            SpaceError: There is no such agent, or a component's actor is centralized.
+        """
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Torch's; as many components as in `state_dict` are left or made."""
+        numbers = {int(name.split(".")[1]) for name in state_dict if name.startswith("components.")}
+        del self.components[len(numbers) :]
+        while len(self) < len(numbers):
+            self.components.append(copy.deepcopy(self.component(0)))
+        self._resized(state_dict)
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def _resized(self, state_dict: Mapping[str, Any]) -> None:
+        """Makes room for what else is in `state_dict`."""
+
+
+class SequencePolicy(TeamEnsemble):
+    """A team for each step of an episode: component t acts at step t, the last one from there on.
+
+    Source: the non-stationary policy of Forward Training (Ross & Bagnell, 2010, Algorithm 3.1).
+    """
+
+    def set(self, step: int, component: TeamPolicy) -> None:
+        """Makes a team the last one, for `step`, which is the next step or one that there is."""
+        if step > len(self):
+            raise ValueError(f"step {step}: expected at most {len(self)}, the next one")
+        del self.components[step:]
+        self._append(component)
+
+    def _chosen(self, steps: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        del rng  # nothing is drawn
+        return np.minimum(steps, len(self) - 1)[:, None]
+
+    def agent(self, which: int | str) -> SequenceAgent:
+        """See `TeamEnsemble.agent`; it counts its own steps."""
+        return SequenceAgent([self.component(index).agent(which) for index in range(len(self))])
+
+
+class MixturePolicy(TeamEnsemble):
+    """A stochastic mixture: at each step each agent, or the whole team, acts by a component drawn anew.
+
+    With `per_agent` every agent draws by itself, and needs nothing of the others to act. Without it one draw
+    holds for the team; apart from one another, agents then draw the same only because `agent` gives all of
+    them the same seed, and they must make their steps together.
+
+    Args:
+        components: At least one `TeamPolicy`.
+        weights: Of each component, above or equal to 0, with a sum of 1; None: the same for all.
+        per_agent: Each agent draws for itself.
+        seed: Of the draws.
+
+    Raises:
+        SpaceError: The components are of different teams.
+        ValueError: The weights are no distribution over the components.
+    """
+
+    weights: th.Tensor
+
+    def __init__(
+        self,
+        components: Sequence[TeamPolicy],
+        weights: Sequence[float] | None = None,
+        *,
+        per_agent: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(components, seed=seed)
+        self.per_agent = per_agent
+        self.register_buffer("weights", th.empty(0, dtype=th.float64))
+        self.set(components, [1.0 / len(components)] * len(components) if weights is None else weights)
+
+    def set(self, components: Sequence[TeamPolicy], weights: Sequence[float]) -> None:
+        """Replaces components and weights."""
+        if len(weights) != len(components):
+            raise ValueError(f"{len(weights)} weights for {len(components)} components")
+        if not np.isfinite(weights).all() or min(weights) < 0 or abs(sum(weights) - 1.0) > 1e-6:
+            raise ValueError(f"weights {list(weights)}: expected numbers of at least 0 with a sum of 1")
+        self.components = nn.ModuleList()
+        for component in components:
+            self._append(component)
+        self.weights = th.tensor(list(weights), dtype=th.float64, device=self.device)
+
+    def _chosen(self, steps: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        n_draws = self.team.n_agents if self.per_agent else 1
+        return draw(self.weights.cpu().numpy(), rng, (len(steps), n_draws))
+
+    def agent(self, which: int | str) -> MixtureAgent:
+        """See `TeamEnsemble.agent`; its draws begin with the team's seed, or with its own if `per_agent`."""
+        seed = [self.seed, self.team.agent_index(which)] if self.per_agent else self.seed
+        agents = [self.component(index).agent(which) for index in range(len(self))]
+        return MixtureAgent(agents, self.weights.cpu().numpy(), np.random.default_rng(seed))
+
+    def _resized(self, state_dict: Mapping[str, Any]) -> None:
+        self.weights = th.empty_like(state_dict["weights"], device=self.device)
+
+
+def next_steps(
+    batch: int, state: State | None, episode_start: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.int64]:
+    """The number of each world's step, from 0, [B], from SB3's state and starts of episodes."""
+    steps = np.zeros(batch, dtype=np.int64) if state is None else np.asarray(state[0], dtype=np.int64)
+    return steps if episode_start is None else np.where(episode_start, 0, steps)
