@@ -10,6 +10,7 @@ from cesma_sb3.experts.reference import reference_expert
 from cesma_sb3.experts.sb3 import SB3Expert
 from cesma_sb3.experts.scripted import ScriptedGoalExpert, ScriptedNavigationExpert
 from cesma_sb3.experts.silent import SilentExpert
+from cesma_sb3.experts.team_ppo import TeamPPO
 
 __all__ = [
     "Expert",
@@ -23,5 +24,6 @@ __all__ = [
     "ScriptedNavigationExpert",
     "SilentExpert",
     "SoftExpert",
+    "TeamPPO",
     "reference_expert",
 ]

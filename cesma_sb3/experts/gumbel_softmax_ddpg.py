@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import torch as th
 from gymnasium import spaces
@@ -16,7 +16,11 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from torch import nn
 from torch.nn import functional as F
 
+from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.gumbel_softmax_policy import Actor, Critics, GumbelSoftmaxPolicy, gumbel_noise
+from cesma_sb3.networks.feed_forward import TeamNet
+
+OthersActions = Literal["buffer", "current"]
 
 SelfGumbelSoftmaxDDPG = TypeVar("SelfGumbelSoftmaxDDPG", bound="GumbelSoftmaxDDPG")
 
@@ -27,6 +31,15 @@ class GumbelSoftmaxDDPG(DDPG):
     The critic sees one-hot actions; the actor's gradient reaches it through a relaxed (or straight-through)
     sample. The environment's action space is Discrete or MultiDiscrete; the replay buffer keeps integers.
     `learn`, `predict`, `save`, `load`, callbacks and logger are SB3's.
+
+    | actor, critic, values | algorithm |
+    |---|---|
+    | joint, joint, summed | the centralized expert |
+    | own, joint, each | MADDPG: a critic of everything for each agent |
+    | own, own, each | independent DDPG: each agent alone, with the team's reward |
+
+    Raises:
+        ExpertError: `others_actions` is neither.
 
     Args:
         policy: "MlpPolicy" or a subclass of `GumbelSoftmaxPolicy`.
@@ -47,7 +60,10 @@ class GumbelSoftmaxDDPG(DDPG):
         logit_penalty: Weight of the mean squared logit in the actor's loss: it keeps the policy from freezing
             (1e-3 in MADDPG's own code).
         max_grad_norm: Gradient norm is clipped to it, actor and critic apart (the paper: 0.1); None clips
-            nothing.
+            nothing. Agents with critics of their own (`critic_values: each`) are clipped apart.
+        others_actions: With `critic_values: each`, the others' actions where an agent's critic judges its
+            own: those of the `buffer` (Lowe et al.'s equation 6 and code), or samples of their `current`
+            policies.
         stats_window_size: Episodes of the rollout statistics.
         tensorboard_log: Folder for TensorBoard.
         policy_kwargs: Arguments of `GumbelSoftmaxPolicy`.
@@ -85,6 +101,7 @@ class GumbelSoftmaxDDPG(DDPG):
         straight_through: bool = True,
         logit_penalty: float = 1e-3,
         max_grad_norm: float | None = 0.5,
+        others_actions: OthersActions = "buffer",
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
         policy_kwargs: dict[str, Any] | None = None,
@@ -125,6 +142,9 @@ class GumbelSoftmaxDDPG(DDPG):
         self.straight_through = straight_through
         self.logit_penalty = logit_penalty
         self.max_grad_norm = max_grad_norm
+        if others_actions not in get_args(OthersActions):
+            raise ExpertError(f"others_actions: expected buffer or current, got {others_actions}")
+        self.others_actions: OthersActions = others_actions
         if _init_setup_model:
             self._setup_model()
 
@@ -144,17 +164,16 @@ class GumbelSoftmaxDDPG(DDPG):
                 discounts = self.gamma
             with th.no_grad():
                 next_actions = self._relaxed(self.policy.actor_target(next_observations), hard=True)
-                next_values = self.critic_target(next_observations, next_actions).amin(dim=1, keepdim=True)
+                next_values = self.critic_target(next_observations, next_actions).amin(dim=1)
+                # The team's reward is the target of every agent that has a critic of its own.
                 targets = data.rewards + (1 - data.dones) * discounts * next_values
-            values = self.critic(observations, self._one_hot(data.actions))
-            critic_loss = F.mse_loss(values, targets.expand_as(values)) * values.shape[1]
+            actions = self._one_hot(data.actions)
+            values = self.critic(observations, actions)
+            critic_loss = F.mse_loss(values, targets.unsqueeze(1).expand_as(values)) * values[0].numel()
             self._step(self.critic, critic_loss)
 
-            logits = self.actor(observations)
-            relaxed = self._relaxed(logits, hard=self.straight_through)
             with _frozen(self.critic):
-                actor_loss = -self.critic(observations, relaxed)[:, 0].mean()
-                actor_loss = actor_loss + self.logit_penalty * logits.square().mean()
+                actor_loss = self._actor_loss(observations, actions)
                 self._step(self.actor, actor_loss)
 
             self._follow(self.critic, self.critic_target)
@@ -163,6 +182,23 @@ class GumbelSoftmaxDDPG(DDPG):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/actor_loss", float(losses[0]) / gradient_steps)
         self.logger.record("train/critic_loss", float(losses[1]) / gradient_steps)
+
+    def _actor_loss(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        """Of joint observations [B, I] and the one-hot actions [B, O] that were taken: a scalar.
+
+        With a critic for each agent, the sum of the agents' losses.
+        """
+        logits = self.actor(observations)
+        relaxed = self._relaxed(logits, hard=self.straight_through)
+        if self.policy.critic_values == "summed":
+            value = self.critic(observations, relaxed)[:, 0].mean()
+            summed: th.Tensor = -value + self.logit_penalty * logits.square().mean()
+            return summed
+        others = actions if self.others_actions == "buffer" else relaxed.detach()
+        values_BN = self.critic.of_own_actions(observations, relaxed, others)
+        squares = (logits.square().mean(dim=0) * self.policy.shares_of_outputs).sum()
+        each: th.Tensor = self.logit_penalty * squares - values_BN.mean(dim=0).sum()
+        return each
 
     def _follow(self, module: nn.Module, target: nn.Module) -> None:
         """SB3's `polyak_update` of all weights at once: entity networks have many small ones."""
@@ -173,8 +209,17 @@ class GumbelSoftmaxDDPG(DDPG):
         module.optimizer.zero_grad()
         loss.backward()
         if self.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(module.parameters(), self.max_grad_norm)
+            self._clip(module, self.max_grad_norm)
         module.optimizer.step()
+
+    def _clip(self, module: Actor | Critics, max_norm: float) -> None:
+        """All gradients as one, or each agent's by itself where agents share no weights and no critic."""
+        parts = [part for part in module.modules() if isinstance(part, TeamNet)]
+        if self.policy.critic_values == "summed" or not parts:
+            nn.utils.clip_grad_norm_(module.parameters(), max_norm)
+            return
+        for part in parts:
+            part.clip_grad_norm_(max_norm)
 
     def _relaxed(self, logits_BO: th.Tensor, *, hard: bool) -> th.Tensor:
         """A Gumbel-softmax sample of every action column, flat: [B, O] -> [B, O]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch as th
 from gymnasium import spaces
@@ -12,9 +12,18 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
+from cesma_sb3.errors import ExpertError
 from cesma_sb3.joint.spaces import TeamSpaces
-from cesma_sb3.networks.components import ActionValue, CriticForm, NetworkKind, NetworkSpec, actor_net
+from cesma_sb3.networks.components import (
+    ActionValue,
+    CriticForm,
+    CriticValues,
+    NetworkKind,
+    NetworkSpec,
+    actor_net,
+)
 from cesma_sb3.networks.head import ActionHead
+from cesma_sb3.networks.team_policy import TeamPolicy
 from cesma_sb3.networks.visibility import Visibility
 
 
@@ -38,7 +47,10 @@ class Actor(nn.Module):
 
 
 class Critics(nn.Module):
-    """Joint observations [B, I] and relaxed one-hot actions [B, O] -> the team's value [B, n_critics]."""
+    """Joint observations [B, I] and relaxed one-hot actions [B, O] -> values [B, n_critics, V].
+
+    V is 1, the team's value, or one for each agent.
+    """
 
     optimizer: th.optim.Optimizer
 
@@ -48,7 +60,14 @@ class Critics(nn.Module):
 
     def forward(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """See the class."""
-        return th.stack([net(observations, actions) for net in self.nets], dim=1)
+        values = th.stack([net(observations, actions) for net in self.nets], dim=1)
+        return values.view(*values.shape[:2], -1)
+
+    def of_own_actions(self, observations: th.Tensor, own: th.Tensor, others: th.Tensor) -> th.Tensor:
+        """The first critic's `ActionValue.of_own_actions`: [B, n_agents]."""
+        first = self.nets[0]
+        assert isinstance(first, ActionValue)
+        return first.of_own_actions(observations, own, others)
 
     def set_training_mode(self, mode: bool) -> None:
         """SB3's name for `train`."""
@@ -71,18 +90,25 @@ class GumbelSoftmaxPolicy(TD3Policy):
         critic_hidden_sizes: The same of the critic; `hidden_sizes` if None.
         critic_form: `joint`: a network of observations and actions, as in the paper. `additive`: linear in
             each agent's action (`ActionValue`).
+        critic_values: `summed`: the team's value, regressed on one target. `each`: agent i has a critic and a
+            target of its own, and its actor follows that critic alone: with `own` actors, MADDPG
+            (`critic_visibility` joint) and independent DDPG (own).
         activation_fn: Module class put after each hidden layer.
         share_parameters: One set of weights for all agents' own components (`feed-forward`).
         tell_apart: A one-hot agent number as further input of `entities`, for agents that are not alike.
         n_critics: Critics; the target is the smallest of them.
         optimizer_class: Optimizer of actor and critics.
         optimizer_kwargs: Its arguments, less the learning rate.
+
+    Raises:
+        ExpertError: `critic_values` is neither, or does not go with `critic_form`.
     """
 
     actor: Actor  # type: ignore[assignment]  # another class than TD3's, with what TD3 asks of it
     actor_target: Actor  # type: ignore[assignment]  # likewise
     critic: Critics  # type: ignore[assignment]  # likewise
     critic_target: Critics  # type: ignore[assignment]  # likewise
+    shares_of_outputs: th.Tensor
 
     def __init__(
         self,
@@ -97,6 +123,7 @@ class GumbelSoftmaxPolicy(TD3Policy):
         hidden_sizes: Sequence[int] = (225, 225),
         critic_hidden_sizes: Sequence[int] | None = None,
         critic_form: CriticForm = "joint",
+        critic_values: CriticValues = "summed",
         activation_fn: type[nn.Module] = nn.ReLU,
         share_parameters: bool = False,
         tell_apart: bool = False,
@@ -104,9 +131,12 @@ class GumbelSoftmaxPolicy(TD3Policy):
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
+        if critic_values not in get_args(CriticValues):
+            raise ExpertError(f"critic_values: expected summed or each, got {critic_values}")
         # Plain values, set before nn.Module.__init__ has run; `_build` needs them.
         self.team = team or TeamSpaces(["agent"], {"agent": observation_space}, {"agent": action_space})
         self.n_critics = n_critics
+        self.critic_values: CriticValues = critic_values
         self.team_kwargs: dict[str, Any] = {
             "team": team,
             "actor_visibility": actor_visibility,
@@ -115,6 +145,7 @@ class GumbelSoftmaxPolicy(TD3Policy):
             "hidden_sizes": tuple(hidden_sizes),
             "critic_hidden_sizes": tuple(critic_hidden_sizes or hidden_sizes),
             "critic_form": critic_form,
+            "critic_values": critic_values,
             "share_parameters": share_parameters,
             "tell_apart": tell_apart,
         }
@@ -130,6 +161,9 @@ class GumbelSoftmaxPolicy(TD3Policy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         self.head = ActionHead(self.team.column_categories)
+        # Weighted with them, a sum over outputs is the sum over agents of the means over an agent's outputs.
+        shares = [1 / size for size in self.team.output_sizes for _ in range(size)]
+        self.register_buffer("shares_of_outputs", th.tensor(shares), persistent=False)
         super()._build(lr_schedule)
 
     def _spec(self, hidden_sizes: tuple[int, ...]) -> NetworkSpec:
@@ -147,9 +181,38 @@ class GumbelSoftmaxPolicy(TD3Policy):
         """SB3's hook."""
         given = self.team_kwargs
         spec = self._spec(given["critic_hidden_sizes"])
-        visibility, form = given["critic_visibility"], given["critic_form"]
-        nets = [ActionValue(self.team, visibility, spec, form) for _ in range(self.n_critics)]
+        visibility, form, values = (given[f"critic_{key}"] for key in ("visibility", "form", "values"))
+        nets = [ActionValue(self.team, visibility, spec, form, values) for _ in range(self.n_critics)]
         return Critics(nets).to(self.device)
+
+    def team_policy(self) -> TeamPolicy:
+        """The actors as a `TeamPolicy` that acts as they do; its own critic is untrained.
+
+        Draws nothing from PyTorch's generator.
+
+        Raises:
+            ExpertError: The actor is centralized.
+        """
+        given = self.team_kwargs
+        if given["actor_visibility"] != "own":
+            raise ExpertError(
+                "actor_visibility: expected own for a team of agents that act by themselves, got "
+                f"{given['actor_visibility']}; decentralize it by imitation"
+            )
+        with th.random.fork_rng(devices=[]):
+            policy = TeamPolicy(
+                self.team.observation_space,
+                self.team.action_space,
+                self._dummy_schedule,
+                team=self.team,
+                network=given["network"],
+                hidden_sizes=given["hidden_sizes"],
+                activation_fn=self.activation_fn,
+                share_parameters=given["share_parameters"],
+                tell_apart=given["tell_apart"],
+            )
+        policy.action_net.load_state_dict(self.actor.net.state_dict())
+        return policy.to(self.device)
 
     def logits(self, observations: th.Tensor) -> th.Tensor:
         """Logits [B, C, K] of the joint action's columns for joint observations [B, I]."""

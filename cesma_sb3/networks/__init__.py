@@ -2,6 +2,7 @@
 
 from cesma_sb3.networks.agent import AgentPolicy
 from cesma_sb3.networks.components import ActionValue, NetworkSpec, TeamValue, actor_net
+from cesma_sb3.networks.counts import parameter_counts
 from cesma_sb3.networks.entities import EntityNet
 from cesma_sb3.networks.feed_forward import TeamNet
 from cesma_sb3.networks.head import ActionHead, TeamDistribution
@@ -22,5 +23,6 @@ __all__ = [
     "Visibility",
     "actor_net",
     "load_team",
+    "parameter_counts",
     "save_team",
 ]

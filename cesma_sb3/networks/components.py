@@ -9,6 +9,7 @@ from typing import Literal
 import torch as th
 from torch import nn
 
+from cesma_sb3.errors import ExpertError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.entities import EntityNet
 from cesma_sb3.networks.feed_forward import TeamNet
@@ -16,6 +17,8 @@ from cesma_sb3.networks.visibility import Visibility
 
 NetworkKind = Literal["feed-forward", "entities"]
 CriticForm = Literal["joint", "additive"]
+CriticValues = Literal["summed", "each"]
+"""`summed`: the components' values add up to the team's. `each`: every agent has a value of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,7 @@ def make_net(
     spec: NetworkSpec,
     *,
     with_actions: bool = False,
+    for_each_agent: bool = False,
 ) -> TeamNet | EntityNet:
     """The network of an actor or a critic.
 
@@ -51,11 +55,12 @@ def make_net(
         output_sizes: Outputs for each agent.
         spec: How it is built.
         with_actions: The input is the joint observation followed by one-hot actions [B, output_size].
+        for_each_agent: A component for each agent also where all of them see the same.
 
     Returns:
-        A module [B, observation_size (+ output_size)] -> [B, sum of the components' outputs]. Feed-forward
-        networks of `joint` visibility have one component, which gives the sum of what each agent's would; all
-        others have one an agent.
+        A module [B, observation_size (+ output_size)] -> [B, sum of the components' outputs]. Without
+        `for_each_agent`, feed-forward networks of `joint` visibility have one component, which gives the sum
+        of what each agent's would; all others have one an agent.
     """
     if spec.kind == "entities":
         return EntityNet(
@@ -68,9 +73,11 @@ def make_net(
             tell_apart=spec.tell_apart,
         )
     visible = _visible(team, visibility, with_actions)
+    if visibility == "joint":
+        visible = visible * team.n_agents if for_each_agent else visible
     return TeamNet(
         visible,
-        output_sizes if visibility == "own" else [sum(output_sizes)],
+        output_sizes if len(visible) == team.n_agents else [sum(output_sizes)],
         hidden_sizes=spec.hidden_sizes,
         activation=spec.activation,
         share_parameters=spec.share_parameters,
@@ -95,12 +102,16 @@ class TeamValue(nn.Module):
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
         """See the class."""
-        values: th.Tensor = self.net(observations).sum(dim=1, keepdim=True)
+        return self.each(observations).sum(dim=1, keepdim=True)
+
+    def each(self, observations: th.Tensor) -> th.Tensor:
+        """The values that are summed: [B, n_agents]; agent by agent where components see their `own`."""
+        values: th.Tensor = self.net(observations)
         return values
 
 
 class ActionValue(nn.Module):
-    """The team's value of a joint action: the sum of its components' values.
+    """The team's value of a joint action: the sum of its components' values, or a value for each agent.
 
     Args:
         team: The team's spaces; its action columns must be categorical.
@@ -109,17 +120,43 @@ class ActionValue(nn.Module):
         form: `joint`: a network of observations and actions. `additive`: linear in each agent's action,
             Q(o, a) = V(o) + sum over agents of A_i(o) . a_i, so that one pass values every action of
             every agent.
+        values: `summed`, or `each`: agent i's own Q_i(o, a), as in MADDPG, or Q_i(o_i, a_i) where components
+            see their `own`. `additive` goes with `each` only there: it knows nothing of others' actions.
 
-    Call: joint observations [B, observation_size], relaxed one-hot actions [B, output_size] -> [B].
+    Call: joint observations [B, observation_size], relaxed one-hot actions [B, output_size] -> [B]; of `each`
+        [B, n_agents].
 
-    Source: section 4.2 (the sum of separate values as the team's value) for the additive form.
+    Raises:
+        ExpertError: An additive form of `joint` visibility with a value for each agent.
+
+    Source: section 4.2 (the sum of separate values as the team's value) for the additive form; Lowe et al.
+        (2017) for a critic of each agent.
     """
 
-    def __init__(self, team: TeamSpaces, visibility: Visibility, spec: NetworkSpec, form: CriticForm) -> None:
+    def __init__(
+        self,
+        team: TeamSpaces,
+        visibility: Visibility,
+        spec: NetworkSpec,
+        form: CriticForm,
+        values: CriticValues = "summed",
+    ) -> None:
         super().__init__()
         self.form = form
+        self.values = values
+        self.visibility = visibility
+        each = values == "each"
+        if each and form == "additive" and visibility == "joint":
+            raise ExpertError(
+                "critic_form: expected joint, got additive, which leaves the others' actions out of "
+                "critic_values: each of critic_visibility: joint"
+            )
+        owners = [agent for agent, size in enumerate(team.output_sizes) for _ in range(size)]
+        is_own = th.tensor(owners) == th.arange(team.n_agents).unsqueeze(1)
+        self.register_buffer("_is_own", is_own.unsqueeze(1), persistent=False)
         if form == "joint":
-            self.net = make_net(team, visibility, [1] * team.n_agents, spec, with_actions=True)
+            ones = [1] * team.n_agents
+            self.net = make_net(team, visibility, ones, spec, with_actions=True, for_each_agent=each)
             return
         self.net = make_net(team, visibility, [1 + size for size in team.output_sizes], spec)
         starts = [sum(1 + size for size in team.output_sizes[:agent]) for agent in range(team.n_agents)]
@@ -129,16 +166,45 @@ class ActionValue(nn.Module):
 
     _values: th.Tensor
     _advantages: th.Tensor
+    _is_own: th.Tensor
 
     def forward(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """See the class."""
         if self.form == "joint":
-            joint: th.Tensor = self.net(th.cat([observations, actions], dim=1)).sum(dim=1)
-            return joint
+            joint: th.Tensor = self.net(th.cat([observations, actions], dim=1))
+            return joint if self.values == "each" else joint.sum(dim=1)
         outputs = self.net(observations)
-        advantages = (outputs[:, self._advantages] * actions).sum(dim=1)
-        additive: th.Tensor = outputs[:, self._values].sum(dim=1) + advantages
+        advantages = outputs[:, self._advantages] * actions
+        if self.values == "each":
+            own: th.Tensor = outputs[:, self._values] + advantages @ self._is_own[:, 0].T.to(actions.dtype)
+            return own
+        additive: th.Tensor = outputs[:, self._values].sum(dim=1) + advantages.sum(dim=1)
         return additive
+
+    def of_own_actions(self, observations: th.Tensor, own: th.Tensor, others: th.Tensor) -> th.Tensor:
+        """Q_i(o, a) of `each` agent i with its own action from one joint action and the others' from another.
+
+        All N joint actions are valued in one pass, and no gradient of Q_i reaches the others' actions .
+
+        Args:
+            observations: Joint observations [B, observation_size].
+            own: Relaxed one-hot actions [B, output_size], of which Q_i sees agent i's.
+            others: The same, of which Q_i sees all but agent i's; without gradient.
+
+        Returns:
+            [B, n_agents] float32.
+        """
+        assert self.values == "each"
+        if self.visibility == "own":  # each component sees its own action alone
+            alone: th.Tensor = self(observations, own)
+            return alone
+        if isinstance(self.net, EntityNet):
+            seen = (th.cat([observations, actions], dim=1) for actions in (own, others))
+            entities: th.Tensor = self.net(*seen)
+            return entities
+        actions_NBO = th.where(self._is_own, own, others)
+        observations_NBI = observations.expand(len(actions_NBO), -1, -1)
+        return self.net.apart(th.cat([observations_NBI, actions_NBO], dim=2))
 
 
 def _visible(team: TeamSpaces, visibility: Visibility, with_actions: bool) -> list[list[int]]:

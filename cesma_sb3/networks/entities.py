@@ -129,9 +129,14 @@ class EntityNet(nn.Module):
     def _index(self, name: str, columns: object) -> None:
         self.register_buffer(f"_columns_{name}", th.tensor(columns, dtype=th.long), persistent=False)
 
-    def forward(self, x_BI: th.Tensor) -> th.Tensor:
-        """See the class."""
-        own_BNF, entities = self._read(x_BI)
+    def forward(self, x_BI: th.Tensor, others_BI: th.Tensor | None = None) -> th.Tensor:
+        """See the class.
+
+        Args:
+            x_BI: What the agents' own features are read from, and all entities.
+            others_BI: What an agent sees of the others' own features (`joint` visibility); None: `x_BI`.
+        """
+        own_BNF, entities = self._read(x_BI, x_BI if others_BI is None else others_BI)
         summary_BNH, *context = self.encode_own(own_BNF).chunk(1 + len(self.names), dim=-1)
         summaries = [self.activation(summary_BNH)]
         for name, context_BNH in zip(self.names, context, strict=True):
@@ -144,25 +149,30 @@ class EntityNet(nn.Module):
         outputs: th.Tensor = self.head(th.cat(summaries, dim=-1)).flatten(1)
         return outputs
 
-    def _read(self, x_BI: th.Tensor) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+    def _read(self, x_BI: th.Tensor, others_BI: th.Tensor) -> tuple[th.Tensor, dict[str, th.Tensor]]:
         """Own features [B, N, F], and of each group its entities [B, N, K, F]."""
-        own_BNF = x_BI[:, self._columns_own]
+        own_BNF = self._own(x_BI)
         entities = {name: x_BI[:, getattr(self, f"_columns_{name}")] for name in self.names}
-        if self.tell_apart:
-            own_BNF = th.cat([own_BNF, self._ids.expand(len(x_BI), -1, -1)], dim=-1)
         if self.mates is not None and self.joins_mates:
-            entities[self.mates] = th.cat([entities[self.mates], own_BNF[:, self._others]], dim=-1)
+            seen_BNF = own_BNF if others_BI is x_BI else self._own(others_BI)
+            entities[self.mates] = th.cat([entities[self.mates], seen_BNF[:, self._others]], dim=-1)
         elif self.mates is not None and self.tell_apart:
             ids = self._mate_ids.expand(len(x_BI), -1, -1, -1)
             entities[self.mates] = th.cat([entities[self.mates], ids], dim=-1)
         return own_BNF, entities
+
+    def _own(self, x_BI: th.Tensor) -> th.Tensor:
+        own_BNF = x_BI[:, self._columns_own]
+        if self.tell_apart:
+            own_BNF = th.cat([own_BNF, self._ids.expand(len(x_BI), -1, -1)], dim=-1)
+        return own_BNF
 
     def _relation(self, name: str, other: str, entities: dict[str, th.Tensor]) -> th.Tensor:
         """What the entities of a group have to do with those of another: [B, N, K, H]."""
         layers = self.relate[f"{name}>{other}"]
         assert isinstance(layers, nn.ModuleList)
         first, second, merge = layers
-        # The greatest activation over the pairs, which is that of the greatest sum: activations that rise need
+        # The greatest activation over the pairs is that of the greatest sum: activations that rise need
         # no tensor of all pairs.
         greatest_BN1H = second(entities[other]).amax(dim=2, keepdim=True)
         related: th.Tensor = merge(self.activation(first(entities[name]) + greatest_BN1H))

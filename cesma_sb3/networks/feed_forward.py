@@ -17,6 +17,7 @@ from itertools import pairwise
 
 import torch as th
 from torch import nn
+from torch.nn import functional as F
 
 
 class BatchedLinear(nn.Module):
@@ -32,6 +33,8 @@ class BatchedLinear(nn.Module):
     def __init__(self, fan_in: Sequence[int], fan_out: Sequence[int]) -> None:
         super().__init__()
         n_maps, n_in, n_out = len(fan_in), max(fan_in), max(fan_out)
+        self.n_real = sum((real_in + 1) * real_out for real_in, real_out in zip(fan_in, fan_out, strict=True))
+        """Weights and biases that are no padding."""
         self.weight = nn.Parameter(th.zeros(n_maps, n_in, n_out))
         self.bias = nn.Parameter(th.zeros(n_maps, 1, n_out))
         with th.no_grad():
@@ -117,8 +120,21 @@ class TeamNet(nn.Module):
 
     def forward(self, x_BI: th.Tensor) -> th.Tensor:
         """See the class."""
-        batch = x_BI.shape[0]
-        outputs_NBO: th.Tensor = self.layers(self._inputs(x_BI))
+        return self._outputs(self._gathered(x_BI))
+
+    def apart(self, x_NBI: th.Tensor) -> th.Tensor:
+        """The same with an input for each component: [N, B, I] float32 -> [B, sum(output_sizes)] float32."""
+        padded = F.pad(x_NBI, (0, 1))
+        columns = self._gather.unsqueeze(1).expand(-1, x_NBI.shape[1], -1)
+        return self._outputs(padded.gather(2, columns))
+
+    def _outputs(self, x_NBF: th.Tensor) -> th.Tensor:
+        """What the components see [N, B, F] -> their outputs one after the other, [B, sum(output_sizes)]."""
+        batch = x_NBF.shape[1]
+        if self.share_parameters:
+            with_ids = th.cat([x_NBF, self._ids.expand(-1, batch, -1)], dim=2)
+            x_NBF = with_ids.reshape(1, self.n_components * batch, -1)
+        outputs_NBO: th.Tensor = self.layers(x_NBF)
         if self.share_parameters:
             outputs_NBO = outputs_NBO.view(self.n_components, batch, -1)
         outputs_BO = outputs_NBO.transpose(0, 1).reshape(batch, -1)
@@ -126,20 +142,31 @@ class TeamNet(nn.Module):
             return outputs_BO
         return outputs_BO[:, self._real_outputs]
 
-    def _inputs(self, x_BI: th.Tensor) -> th.Tensor:
-        """What each component sees: [N, B, F], or [1, N * B, F + N] with shared parameters."""
+    def _gathered(self, x_BI: th.Tensor) -> th.Tensor:
+        """What each component sees: [N, B, F]."""
         batch = x_BI.shape[0]
         if (
             self._is_one_block and x_BI.shape[1] == self._gather.numel()
         ):  # alike agents in their order: no copy
-            x_NBF = x_BI.view(batch, self.n_components, -1).transpose(0, 1)
-        else:
-            padded = th.cat([x_BI, x_BI.new_zeros(batch, 1)], dim=1)
-            x_NBF = padded[:, self._gather].transpose(0, 1)
-        if not self.share_parameters:
-            return x_NBF
-        with_ids = th.cat([x_NBF, self._ids.expand(-1, batch, -1)], dim=2)
-        return with_ids.reshape(1, self.n_components * batch, -1)
+            return x_BI.view(batch, self.n_components, -1).transpose(0, 1)
+        padded = th.cat([x_BI, x_BI.new_zeros(batch, 1)], dim=1)
+        return padded[:, self._gather].transpose(0, 1)
+
+    def clip_grad_norm_(self, max_norm: float) -> None:
+        """Clips the norm of each component's gradient by itself, as learners do that know nothing of others.
+
+        With shared parameters there is one gradient, and one norm.
+
+        Args:
+            max_norm: Above 0.
+        """
+        gradients = [weight.grad for weight in self.parameters() if weight.grad is not None]
+        if not gradients:
+            return
+        norms_N = th.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+        scales_N = (max_norm / (norms_N + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(scales_N.view(-1, 1, 1))
 
     def component(self, index: int) -> nn.Sequential:
         """One component alone, as a plain network on what it sees.

@@ -89,7 +89,11 @@ class ActionHead(nn.Module):
         """A packed joint action [B, A]: int64 if every column is categorical, else float32."""
         if self.n_continuous == 0:
             return categories_BC
-        return th.cat([categories_BC.to(values_BD.dtype), values_BD], dim=1)[:, self._order]
+        return self.by_column(categories_BC.to(values_BD.dtype), values_BD)
+
+    def by_column(self, categorical_BC: th.Tensor, continuous_BD: th.Tensor) -> th.Tensor:
+        """Numbers of the categorical and of the continuous columns, in the packed action's order: [B, A]."""
+        return th.cat([categorical_BC, continuous_BD], dim=1)[:, self._order]
 
     def unpack(self, actions_BA: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Categories [B, C] int64 and values [B, D] float32 of a packed joint action [B, A]."""
@@ -141,6 +145,17 @@ class TeamDistribution(Distribution):
         """Entropy [B], the sum over columns."""
         continuous: th.Tensor = self._normal.entropy().sum(dim=1)
         return continuous - (self._log_probs_BCK.exp() * self._log_probs_BCK).sum(dim=(1, 2))
+
+    def column_log_probs(self, actions: th.Tensor) -> th.Tensor:
+        """Log probability of each column [B, A] of packed joint actions [B, A]; `log_prob` is their sum."""
+        categories_BC, values_BD = self.head.unpack(actions)
+        chosen = self._log_probs_BCK.gather(2, categories_BC.unsqueeze(2)).squeeze(2)
+        return self.head.by_column(chosen, self._normal.log_prob(values_BD))
+
+    def column_entropies(self) -> th.Tensor:
+        """Entropy of each column [B, A]; `entropy` is their sum."""
+        categorical = -(self._log_probs_BCK.exp() * self._log_probs_BCK).sum(dim=2)
+        return self.head.by_column(categorical, self._normal.entropy())
 
     def sample(self) -> th.Tensor:
         """A packed joint action [B, A]."""

@@ -44,8 +44,8 @@ class TeamPolicy(ActorCriticPolicy):
 
     Whatever trains an SB3 policy trains them. With `actor_visibility="own"` the actor is one network an
     agent, each connected to its own agent's observation alone; `"joint"` gives a centralized policy of the
-    same form. Visibility of actor and critic makes, under SB3's PPO, a joint expert (`joint`, `joint`), MAPPO
-    (`own`, `joint`) or independent actors with summed values (`own`, `own`).
+    same form. Visibility of actor and critic makes a joint expert under SB3's PPO (`joint`, `joint`), and
+    MAPPO (`own`, `joint`) or IPPO (`own`, `own`) under `cesma_sb3.experts.TeamPPO`.
 
     Args:
         observation_space: `team.observation_space`.
@@ -112,10 +112,15 @@ class TeamPolicy(ActorCriticPolicy):
             **kwargs,
         )
 
+    _owners_A: th.Tensor
+
     def _build(self, lr_schedule: Schedule) -> None:
         self.mlp_extractor = _JointFeatures(self.features_dim)  # type: ignore[assignment]  # same interface
         self.head = ActionHead(self.team.column_categories)
         self.action_dist = TeamDistribution(self.head)
+        columns = self.team.action_columns
+        owners = [agent for agent, own in enumerate(columns) for _ in range(own.start, own.stop)]
+        self.register_buffer("_owners_A", th.tensor(owners, dtype=th.long), persistent=False)
         self.action_net = actor_net(self.team, self.actor_visibility, self.spec)
         self.log_std = nn.Parameter(th.full((self.head.n_continuous,), float(self.log_std_init)))
         critic_spec = dataclasses.replace(self.spec, hidden_sizes=self.critic_hidden_sizes)
@@ -147,6 +152,35 @@ class TeamPolicy(ActorCriticPolicy):
         features = self.extract_features(observations)
         assert isinstance(features, th.Tensor)
         return self._get_action_dist_from_latent(features, masks)
+
+    def evaluate_agents(
+        self, observations: th.Tensor, actions: th.Tensor
+    ) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+        """SB3's `evaluate_actions` agent by agent.
+
+        Args:
+            observations: Joint observations [B, I] float32.
+            actions: Packed joint actions [B, A].
+
+        Returns:
+            Values [B, V] (`agent_values`), log probabilities [B, N] and entropies [B, N], all float32.
+        """
+        distribution = self.distribution(observations)
+        log_probs = self._by_agent(distribution.column_log_probs(actions))
+        return self.agent_values(observations), log_probs, self._by_agent(distribution.column_entropies())
+
+    def agent_values(self, observations: th.Tensor) -> th.Tensor:
+        """Each agent's value [B, N] where critics see their `own`; the team's [B, 1] where they see all."""
+        assert isinstance(self.value_net, TeamValue)
+        if self.critic_visibility == "joint":
+            team: th.Tensor = self.value_net(observations)
+            return team
+        return self.value_net.each(observations)
+
+    def _by_agent(self, columns_BA: th.Tensor) -> th.Tensor:
+        """Sums over each agent's columns: [B, A] -> [B, N]."""
+        sums = columns_BA.new_zeros(len(columns_BA), self.team.n_agents)
+        return sums.index_add(1, self._owners_A, columns_BA)
 
     def predict(  # one argument more than SB3's, as in sb3-contrib's maskable policies
         self,
