@@ -49,6 +49,7 @@ def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgo
         kwargs["train_freq"] = tuple(kwargs["train_freq"])
     if isinstance(kwargs.get("action_noise"), float):  # its standard deviation, of actions scaled to [-1, 1]
         size = venv.action_space.shape
+        assert size is not None
         kwargs["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, kwargs["action_noise"]))
     if isinstance(policy_kwargs.get("activation_fn"), str):
         policy_kwargs["activation_fn"] = activation_class(policy_kwargs["activation_fn"])

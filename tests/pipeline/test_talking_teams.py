@@ -1,0 +1,69 @@
+"""Tasks with messages through the pipeline: the expert is silent, the students talk."""
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3.common.noise import VectorizedActionNoise
+
+import cesma_sb3
+from cesma_sb3.experts import SilentExpert
+from cesma_sb3.pipeline import evaluate_run
+
+TINY = {
+    "expert": {"total_timesteps": 400, "n_envs": 8, "kwargs": {"learning_starts": 100, "batch_size": 16}},
+    "dagger": {"total_timesteps": 640, "n_envs": 16, "batch_size": 32},
+    "evaluation": {"episodes": 20, "curve_episodes": 8, "every": 300, "n_envs": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    return cesma_sb3.run("navigation-comm", seed=3, out=tmp_path_factory.mktemp("runs") / "run", **TINY)
+
+
+def test_the_expert_neither_hears_nor_speaks(result):
+    assert isinstance(result.expert, SilentExpert)
+    model = result.expert.expert.model
+    assert model.action_space == spaces.MultiDiscrete([5, 5])
+    team = result.students.team
+    assert team.action_space == spaces.MultiDiscrete([5, 10, 5, 10])
+    observations = np.random.default_rng(0).normal(size=(50, team.observation_size)).astype(np.float32)
+    labels = result.expert.labels(observations)
+    heard = [
+        np.arange(where.start, where.stop)[team.layouts[agent].observation.slice("messages")]
+        for agent, where in zip(team.agents, team.observation_slices, strict=True)
+    ]
+    observations[:, np.concatenate(heard)] += 1.0
+    np.testing.assert_array_equal(result.expert.labels(observations), labels)
+
+
+def test_a_run_measured_again_gives_its_own_numbers(result):
+    assert evaluate_run(result.run_dir)["return"] == pytest.approx(result.report["return"])
+    assert "goal landmark" in result.report["reward"]
+    assert result.report["normalized"]["reference"] == 1
+
+
+def test_students_talk_in_training_and_when_they_act(tmp_path):
+    solved = cesma_sb3.run(
+        "speaker-listener-scripted",
+        out=tmp_path / "run",
+        **{**TINY, "expert": {}, "dagger.total_timesteps": 12_000, "dagger.batch_size": 128},
+    )
+    assert solved.report["normalized"]["students"] > 0.8  # without messages: below 0.6
+
+
+def test_a_baseline_hears_and_speaks(tmp_path):
+    ppo = {"algorithm": "PPO", "policy": "TeamPolicy", "n_envs": 8, "total_timesteps": 200}
+    arguments = {"kwargs": {"n_steps": 25, "batch_size": 100}, "policy_kwargs": {"actor_visibility": "own"}}
+    result = cesma_sb3.run(
+        "speaker-listener", out=tmp_path / "run", **{**TINY, "expert": {**ppo, **arguments}, "dagger": None}
+    )
+    assert result.students.team.action_space == spaces.MultiDiscrete([3, 5])
+
+
+def test_noise_of_continuous_experts_is_a_number(tmp_path):
+    result = cesma_sb3.run("spread-3-continuous", out=tmp_path / "run", **TINY)
+    noise = result.expert.model.action_noise
+    assert isinstance(noise, VectorizedActionNoise)
+    assert len(noise.noises) == 8
+    np.testing.assert_array_equal(noise.noises[0]._sigma, np.full(15, 0.2))
