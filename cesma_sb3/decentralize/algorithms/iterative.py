@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch as th
+from imitation.algorithms.base import AnyTransitions
 
 from cesma_sb3.decentralize.dataset import AggregatedDataset, Samples
 from cesma_sb3.decentralize.trainer import Callback, DAggerProgress, MultiAgentDAggerTrainer
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.joint.channel import MessageChannel
+from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.ensembles import TeamEnsemble
 from cesma_sb3.networks.team_policy import TeamPolicy
 
@@ -26,23 +28,33 @@ class IterativeTrainer(MultiAgentDAggerTrainer):
     A call of `train` begins with the first iteration. Until that one ends the ensemble is the untrained team.
 
     Args:
+        venv: Batched joint environment in the `joint` action view.
         updates_per_iteration: Gradient steps of each iteration, after its samples are there. The learning
             rate goes through its schedule in each.
         warm_start: Each team begins as the one before it, which needs less data and fewer updates; False:
             each begins as the first did, as in the papers.
+        shared_dataset: As in `MultiAgentDAggerTrainer`, in each iteration.
         **kwargs: Of `MultiAgentDAggerTrainer`, without `demonstrations`, `round_timesteps` and what says when
             to update (`samples_per_update`, `min_samples`).
 
     Raises:
-        ConfigError: The team communicates. What an earlier team says is heard by a later one, and nobody
-            learns both together.
+        ConfigError: The team communicates (what an earlier team says is heard by a later one, and nobody
+            learns both together), or demonstrations are given.
         ValueError: A number is out of its range.
     """
 
-    def __init__(self, *, updates_per_iteration: int = 100, warm_start: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        venv: JointVecEnv,
+        updates_per_iteration: int = 100,
+        warm_start: bool = True,
+        shared_dataset: bool = True,
+        **kwargs: Any,
+    ) -> None:
         if updates_per_iteration < 1:
             raise ValueError(f"updates_per_iteration={updates_per_iteration}: expected at least 1")
-        if MessageChannel.of(kwargs["venv"].team) is not None:
+        if MessageChannel.of(venv.team) is not None:
             raise ConfigError(
                 f"{type(self).__name__}: its teams would not understand one another's messages; expected a "
                 "team that does not communicate, or dagger or bc"
@@ -50,10 +62,16 @@ class IterativeTrainer(MultiAgentDAggerTrainer):
         self.updates_per_iteration = updates_per_iteration
         self.warm_start = warm_start
         self.iteration = 0
-        self._separate = None if kwargs.get("shared_dataset", True) else kwargs["venv"].team
-        super().__init__(**kwargs)
+        self._separate = None if shared_dataset else venv.team
+        super().__init__(venv=venv, shared_dataset=shared_dataset, **kwargs)
         self._capacity, self._when_full = self.dataset.capacity, self.dataset.when_full
         self._initial = copy.deepcopy((self._policy.state_dict(), self.optimizer.state_dict()))
+
+    def set_demonstrations(self, demonstrations: AnyTransitions) -> None:
+        """Refused: each iteration learns from the states that it comes to itself."""
+        raise ConfigError(
+            f"{type(self).__name__}: takes no demonstrations; expected dagger or bc to learn from them"
+        )
 
     @property
     @abstractmethod
