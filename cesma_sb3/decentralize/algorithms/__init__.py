@@ -21,8 +21,19 @@ from cesma_sb3.decentralize.algorithms.mixtures import (
     searn_weights,
     smile_weights,
 )
+from cesma_sb3.decentralize.trainer import MultiAgentDAggerTrainer
+
+ALGORITHMS: dict[str, type[MultiAgentDAggerTrainer]] = {
+    "dagger": MultiAgentDAggerTrainer,
+    "bc": BehaviouralCloningTrainer,
+    "forward-training": ForwardTrainer,
+    "smile": SmileTrainer,
+    "searn": SearnTrainer,
+}
+"""The trainers by the names above."""
 
 __all__ = [
+    "ALGORITHMS",
     "BehaviouralCloningTrainer",
     "ForwardTrainer",
     "IterativeTrainer",
