@@ -6,7 +6,6 @@ message columns, K categories (padded to the largest), N agents.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch as th
@@ -43,6 +42,8 @@ class Communication:
             acting, with the gradient of `gumbel-softmax`. `softmax`: the probabilities themselves, without
             noise.
         temperature: Divides the logits of the softmax, in (0, inf).
+        entropy: How much it counts that all symbols are in use, in [0, inf): weight of `cost`. 0 is
+            Algorithm 2 as written.
         generator: Draws the Gumbel noise; on the device of the outputs.
 
     Source: section 4.4, Figure 2, Algorithm 2; section 6.3 for the softmax as the bridge between discrete and
@@ -56,14 +57,18 @@ class Communication:
         *,
         kind: Messages = "straight-through",
         temperature: float = 1.0,
+        entropy: float = 0.0,
         generator: th.Generator | None = None,
     ) -> None:
         if temperature <= 0:
             raise ValueError(f"message_temperature={temperature}: expected more than 0")
+        if entropy < 0:
+            raise ValueError(f"message_entropy={entropy}: expected at least 0")
         self.channel = channel
         self.head = head
         self.kind = kind
         self.temperature = temperature
+        self.entropy = entropy
         self.generator = generator
         team = channel.team
         self.n_receivers = max(team.n_agents - 1, 1)
@@ -76,6 +81,10 @@ class Communication:
         self._discrete_C = th.tensor([n for n, c in enumerate(discrete) if says[c]], dtype=th.long)
         self._numbers_D = th.tensor([n for n, c in enumerate(numbers) if says[c]], dtype=th.long)
         spoken = [c for c in discrete if says[c]]
+        owners = [
+            agent for agent, where in enumerate(team.action_columns) for _ in range(team.n_columns)[where]
+        ]
+        self._owners_C = th.tensor([owners[c] for c in spoken], dtype=th.long)
         said = [c for c in numbers if says[c]]
         self._sources_L = th.tensor(
             [
@@ -89,24 +98,44 @@ class Communication:
             bounds: Any = team.action_space  # a Box wherever a column is a number
             self._low, self._high = th.as_tensor(bounds.low[said]), th.as_tensor(bounds.high[said])
 
-    def observations(self, outputs: Callable[[th.Tensor], th.Tensor], batch: Batch) -> th.Tensor:
+    def observations(self, outputs_BO: th.Tensor, batch: Batch) -> th.Tensor:
         """The batch's observations with the messages of the current senders in them.
 
         Args:
-            outputs: The policy's network outputs of joint observations: [B, I] -> [B, O].
+            outputs_BO: The policy's network outputs on `batch.previous`.
             batch: With `previous` and `follows`.
 
         Returns:
             [B, I] float32. Where nobody spoke before (`follows` False) the messages are those recorded.
         """
-        assert batch.previous is not None
         assert batch.follows is not None
         recorded_BL = batch.observations[:, self._places_L]
-        current_BL = self.heard(outputs(batch.previous), batch.previous_masks)
+        current_BL = self.heard(outputs_BO, batch.previous_masks)
         heard_BL = th.where(batch.follows[:, self._senders_L], current_BL, recorded_BL)
         observations = batch.observations.clone()
         observations[:, self._places_L] = heard_BL
         return observations
+
+    def cost(self, outputs_BO: th.Tensor, batch: Batch) -> th.Tensor:
+        """What it costs to leave symbols unused: minus the entropy of each sender's symbols over the batch.
+
+        Without it speakers soon say one and the same symbol for several things, before the listeners have
+        learned to tell symbols apart, and a symbol that is never said gets no gradient any more.
+
+        Args:
+            outputs_BO: The policy's network outputs on `batch.previous`.
+            batch: With `follows`.
+
+        Returns:
+            The sum over discrete message columns, times `entropy`; [] float32.
+        """
+        assert batch.follows is not None
+        if not self.entropy or not len(self._discrete_C):
+            return outputs_BO.new_zeros(())
+        logits_BCK = self.head.logits(outputs_BO, batch.previous_masks)[:, self._discrete_C]
+        spoke_BC1 = batch.follows[:, self._owners_C].unsqueeze(2).to(outputs_BO.dtype)
+        said_CK = (F.softmax(logits_BCK, dim=-1) * spoke_BC1).sum(dim=0) / spoke_BC1.sum(dim=0).clamp(min=1.0)
+        return self.entropy * (said_CK * said_CK.clamp(min=1e-9).log()).sum()
 
     def heard(self, outputs_BO: th.Tensor, masks_BM: th.Tensor | None = None) -> th.Tensor:
         """What is heard after these outputs, [B, L]; the gradient through it is divided by M - 1."""

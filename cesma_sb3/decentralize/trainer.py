@@ -83,6 +83,9 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
             (`AggregatedDataset`).
         messages: What a discrete message is in training (`Communication`), where the team communicates.
         message_temperature: Of its softmax, in (0, inf).
+        message_entropy: How much it counts that all symbols are in use (`Communication.cost`), in [0, inf).
+            The paper has no such term (0); where symbols are as few as things to say, 0.3 avoids that several
+            things get one symbol.
         soft_labels: Imitate the expert's distribution in place of its action.
         temperature: Of the soft labels, in (0, inf).
         deterministic: Students act greedily while the dataset grows; False samples their distribution.
@@ -125,6 +128,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         shared_dataset: bool = True,
         messages: Messages = "straight-through",
         message_temperature: float = 1.0,
+        message_entropy: float = 0.0,
         soft_labels: bool = False,
         temperature: float = 1.0,
         deterministic: bool = True,
@@ -143,7 +147,9 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         self.min_samples = batch_size if min_samples is None else min_samples
         self.learning_rate = learning_rate
         self.max_grad_norm = max_grad_norm
-        self.communication = _communication(self._policy, rng, messages, message_temperature)
+        self.communication = _communication(
+            self._policy, rng, kind=messages, temperature=message_temperature, entropy=message_entropy
+        )
         if not shared_dataset:
             _check_separable(self._policy, self.communication)
         self.dataset = AggregatedDataset(
@@ -252,21 +258,27 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         """
         batch = self.dataset.sample(self.batch_size, self._policy.device)
         self._policy.set_training_mode(True)
-        losses = self.loss(self._policy.outputs(self._observations(batch)), batch)
-        # The sum: each agent's weights get the gradient of its own loss, as if it were trained alone.
+        losses, total = self._losses(batch)
         self.optimizer.zero_grad()
-        losses.sum().backward()
+        total.backward()
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self._policy.action_net.parameters(), self.max_grad_norm)
         self.optimizer.step()
         self.n_updates += 1
         return losses.detach()
 
-    def _observations(self, batch: Batch) -> th.Tensor:
-        """What the agents see: with the messages that the others would send today."""
+    def _losses(self, batch: Batch) -> tuple[th.Tensor, th.Tensor]:
+        """The loss of each agent [n_agents], and what is differentiated, []."""
+        # The sum: each agent's weights get the gradient of its own loss, as if it were trained alone.
         if self.communication is None:
-            return batch.observations
-        return self.communication.observations(self._policy.outputs, batch)
+            losses = self.loss(self._policy.outputs(batch.observations), batch)
+            return losses, losses.sum()
+        # What the agents see: with the messages that the others would send today.
+        assert batch.previous is not None
+        before = self._policy.outputs(batch.previous)
+        observations = self.communication.observations(before, batch)
+        losses = self.loss(self._policy.outputs(observations), batch)
+        return losses, losses.sum() + self.communication.cost(before, batch)
 
     def _updates_due(self, collected: int) -> int:
         """Gradient steps that fall due with these samples: one for every `samples_per_update`."""
@@ -332,15 +344,13 @@ def _default_policy(venv: JointVecEnv) -> TeamPolicy:
     return TeamPolicy(team.observation_space, team.action_space, lambda _: 1e-3, team=team)
 
 
-def _communication(
-    policy: TeamPolicy, rng: np.random.Generator, messages: Messages, temperature: float
-) -> Communication | None:
+def _communication(policy: TeamPolicy, rng: np.random.Generator, **kwargs: Any) -> Communication | None:
     """What the team's channel needs in training; None, and nothing is drawn, where it has none."""
     channel = MessageChannel.of(policy.team)
     if channel is None:
         return None
     generator = th.Generator(device=policy.device).manual_seed(int(rng.integers(2**31)))
-    return Communication(channel, policy.head, kind=messages, temperature=temperature, generator=generator)
+    return Communication(channel, policy.head, generator=generator, **kwargs)
 
 
 def _check_separable(policy: TeamPolicy, communication: Communication | None) -> None:

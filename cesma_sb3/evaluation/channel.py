@@ -56,6 +56,8 @@ def with_channel(act: Act, team: TeamSpaces, change: Change, rng: np.random.Gene
         with_changed[:, channel.places] = heard
         return act(with_changed, masks)
 
+    if hasattr(act, "begin"):  # an act with a memory goes on being told where episodes begin
+        setattr(changed, "begin", act.begin)  # noqa: B010 - mypy knows no attributes of functions
     return changed
 
 

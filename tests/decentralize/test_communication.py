@@ -41,7 +41,9 @@ def communication(team, policy, kind="softmax", **kwargs):
 
 
 def losses_of(policy, batch, kind="softmax"):
-    observations = communication(policy.team, policy, kind).observations(policy.outputs, batch)
+    observations = communication(policy.team, policy, kind).observations(
+        policy.outputs(batch.previous), batch
+    )
     return ColumnwiseLoss(policy.team, policy.head)(policy.outputs(observations), batch)
 
 
@@ -132,9 +134,9 @@ def test_where_nobody_spoke_the_recorded_messages_stay():
     policy, batch = policy_of(TEAM), random_batch(TEAM)
     channel = MessageChannel.of(TEAM)
     silent = batch._replace(follows=th.zeros_like(batch.follows))
-    observations = communication(TEAM, policy).observations(policy.outputs, silent)
+    observations = communication(TEAM, policy).observations(policy.outputs(silent.previous), silent)
     assert th.equal(observations, batch.observations)
-    observations = communication(TEAM, policy).observations(policy.outputs, batch)
+    observations = communication(TEAM, policy).observations(policy.outputs(batch.previous), batch)
     replaced = batch.follows[:, channel.senders]
     assert (observations != batch.observations)[:, channel.places].equal(replaced)
     others = np.setdiff1d(np.arange(TEAM.observation_size), channel.places)
@@ -158,9 +160,8 @@ def test_an_unavailable_symbol_is_not_said():
     policy, batch = policy_of(TEAM), random_batch(TEAM)
     masks = th.ones(9, TEAM.mask_size, dtype=th.bool)
     masks[:, TEAM.column_masks[1].start] = False  # agent_0's symbol 0
-    heard = communication(TEAM, policy).observations(
-        policy.outputs, batch._replace(previous_masks=masks, follows=th.ones_like(batch.follows))
-    )
+    batch = batch._replace(previous_masks=masks, follows=th.ones_like(batch.follows))
+    heard = communication(TEAM, policy).observations(policy.outputs(batch.previous), batch)
     start = TEAM.layouts["agent_1"].observation.slice("heard").start
     of_agent_0 = heard[:, TEAM.observation_slices[1]][:, start : start + 4]
     assert not of_agent_0[:, 0].any()
@@ -198,3 +199,22 @@ def test_noise_comes_from_the_generator():
     assert not th.equal(heard(0), heard(1))
     with pytest.raises(ValueError, match="message_temperature=0"):
         communication(TEAM, policy, temperature=0)
+
+
+def test_using_all_symbols_costs_least_and_moves_nothing_but_messages():
+    policy, batch = policy_of(TEAM), random_batch(TEAM)
+    outputs = policy.outputs(batch.previous).detach().requires_grad_()
+    assert communication(TEAM, policy).cost(outputs, batch) == 0
+    using = communication(TEAM, policy, entropy=0.5)
+    cost = using.cost(outputs, batch)
+    cost.backward()
+    gradient = outputs.grad.reshape(9, 3, 9)
+    assert not gradient[:, :, :5].any()
+    assert gradient[:, :, 5:].any()
+    assert not gradient[~batch.follows].any(), "nobody spoke there"
+    uniform, one = th.zeros_like(outputs), th.zeros_like(outputs)
+    one.reshape(9, 3, 9)[:, :, 5] = 50.0
+    assert using.cost(uniform, batch).item() == pytest.approx(-0.5 * 3 * np.log(4))
+    assert using.cost(one, batch).item() == pytest.approx(0.0, abs=1e-6)
+    with pytest.raises(ValueError, match="message_entropy=-1"):
+        communication(TEAM, policy, entropy=-1)

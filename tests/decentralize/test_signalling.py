@@ -34,7 +34,7 @@ def trainer_of(tmp_path, game=SignallingGame, expert=None, seed=0, **kwargs):
 
 
 def test_a_signalling_game_is_solved_through_the_channel_alone(tmp_path):
-    trainer = trainer_of(tmp_path, message_temperature=4.0)
+    trainer = trainer_of(tmp_path, message_entropy=0.3)
     team, venv = trainer.venv.team, trainer.venv
     students = greedy(trainer.policy)
     trainer.train(8_000)
