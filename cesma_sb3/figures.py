@@ -93,8 +93,8 @@ class Panel(_Data):
 class Seeds(_Data):
     """How many runs of each line; their seeds are 0, 1, ..."""
 
-    quick: PositiveInt = 2
-    full: PositiveInt = 3  # the paper's
+    quick: PositiveInt
+    full: PositiveInt
 
 
 class Figure(_Data):
@@ -104,7 +104,7 @@ class Figure(_Data):
     """Above it."""
     source: Text
     """Where the paper has it, and what it says there."""
-    seeds: Seeds = Seeds()
+    seeds: Seeds
     panels: Annotated[tuple[Panel, ...], Field(strict=False, min_length=1)]
 
     @model_validator(mode="after")

@@ -172,7 +172,7 @@ def _scale(panel: Panel) -> float:
 
 
 def table_rows(panel: Panel, runs: Mapping[str, Sequence[RunData]]) -> list[Row]:
-    """A row for each policy of each line: means over seeds, and the extremes of the return.
+    """A row for each policy of each line, or for each agent where losses are drawn: means over seeds.
 
     `env_samples` and `seconds` of students that are drawn after their expert contain the expert's.
     `samples_to_match` is the mean over those seeds that matched (`seeds_matched`): the samples at the first
@@ -186,9 +186,8 @@ def table_rows(panel: Panel, runs: Mapping[str, Sequence[RunData]]) -> list[Row]
         policies = {"expert": ["expert"], "expert-then-students": ["expert", "students"]}
         for policy in policies.get(line.kind, ["students"]):
             row = {"panel": panel.name, "line": line.label, "policy": policy, "experiment": line.experiment}
-            rows.append({**row, **_numbers(line, policy, runs[line.label], target)})
-            if panel.has_losses and runs[line.label]:
-                rows[-1].update(_last_losses(line, runs[line.label]))
+            row |= _numbers(line, policy, runs[line.label], target)
+            rows += _with_losses(row, line, runs[line.label]) if panel.has_losses else [row]
     return rows
 
 
@@ -213,12 +212,19 @@ def _numbers(line: Line, policy: str, runs: Sequence[RunData], target: float | N
     return row
 
 
-def _last_losses(line: Line, runs: Sequence[RunData]) -> Row:
-    return {
-        f"loss: {_agent_label(line, agent)}": _mean([run.losses[agent][-1].loss for run in runs])
-        for agent in runs[0].losses
-        if all(run.losses.get(agent) for run in runs)
-    }
+def _with_losses(row: Row, line: Line, runs: Sequence[RunData]) -> list[Row]:
+    """A row for each agent, with the last loss of its line."""
+    agents = [
+        agent for agent in (runs[0].losses if runs else ()) if all(run.losses.get(agent) for run in runs)
+    ]
+    return [
+        {
+            **row,
+            "agent": _agent_label(line, agent),
+            "loss": _mean([run.losses[agent][-1].loss for run in runs]),
+        }
+        for agent in agents
+    ] or [row]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

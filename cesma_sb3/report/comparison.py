@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 
 Values = npt.NDArray[np.float64]
 _COLUMNS = 4
+_LEVELS = ("--", "-.", (0, (6, 2, 1, 2, 1, 2)), ":")
+
+
+class _Style(NamedTuple):
+    """How the lines of one label look."""
+
+    color: str
+    marker: str
+    level: Any
+    """Line style of a horizontal line: several may lie on each other."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,33 +104,39 @@ def draw_comparison(path: Path, *, panels: Sequence[DrawnPanel], title: str, not
     figure = new_figure(max(4.1 * columns, 6.4), 3.3 * rows + 1.2)
     labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
     styles = {
-        label: (COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)])
+        label: _Style(
+            COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)], _LEVELS[index % len(_LEVELS)]
+        )
         for index, label in enumerate(labels)
     }
     handles: dict[str, Any] = {}
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         _draw_panel(axes, panel, styles, handles)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    # With a line below it, in which the legend stands.
+    figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     figure.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color=GREY)
     if handles:
+        below = 1.0 - 0.25 / float(figure.get_figheight())
         figure.legend(
-            handles.values(), handles.keys(), loc="outside upper right", ncols=len(handles), frameon=False
+            handles.values(),
+            handles.keys(),
+            loc="upper left",
+            bbox_to_anchor=(0.0, below),
+            ncols=len(handles),
+            frameon=False,
         )
     figure.savefig(path, dpi=130)
 
 
-def _draw_panel(
-    axes: Axes, panel: DrawnPanel, styles: dict[str, tuple[str, str]], handles: dict[str, Any]
-) -> None:
+def _draw_panel(axes: Axes, panel: DrawnPanel, styles: dict[str, _Style], handles: dict[str, Any]) -> None:
     from matplotlib.ticker import FuncFormatter
 
     end = max((e.x[-1] for line in panel.lines for e in line.curves), default=1.0)
     for line in panel.lines:
-        color, marker = styles[line.label]
-        for handle in _draw_line(axes, line, color, marker, end):
+        for handle in _draw_line(axes, line, styles[line.label], end):
             handles.setdefault(line.label, handle)
-    axes.set_title(panel.title, loc="left", fontsize=10.5, color=INK)
+    axes.set_title(textwrap.fill(panel.title, 42), loc="left", fontsize=10.5, color=INK)
     axes.set_xlabel(panel.x, color=INK)
     axes.set_ylabel(panel.y, color=INK)
     axes.xaxis.set_major_formatter(FuncFormatter(thousands))
@@ -127,9 +144,10 @@ def _draw_panel(
     frame(axes)
 
 
-def _draw_line(axes: Axes, line: DrawnLine, color: str, marker: str, end: float) -> list[Any]:
+def _draw_line(axes: Axes, line: DrawnLine, style: _Style, end: float) -> list[Any]:
     """Draws a line; returns what may stand for it in the legend."""
     drawn: list[Any] = []
+    color, marker = style.color, style.marker
     for curve in line.curves:
         drawn += axes.plot(
             curve.x, curve.mean, color=color, linewidth=1.8, marker=marker, markersize=4, markevery=[-1]
@@ -139,7 +157,7 @@ def _draw_line(axes: Axes, line: DrawnLine, color: str, marker: str, end: float)
         last = line.curves[-1]
         axes.plot((last.x[-1], end), (last.mean[-1],) * 2, color=color, linewidth=1.2, linestyle=":")
     if line.level is not None:
-        drawn.append(axes.axhline(line.level, color=color, linewidth=1.5, linestyle="--"))
+        drawn.append(axes.axhline(line.level, color=color, linewidth=1.5, linestyle=style.level))
     if line.points:
         axes.plot(*zip(*line.points, strict=True), marker, color=color, markersize=3, alpha=0.3, linewidth=0)
     if line.path:

@@ -111,7 +111,9 @@ def test_losses_of_each_agent(tmp_path):
     assert losses.lines[1].curves[0].mean.tolist() == [4.0, 1.2]
     against = Panel(**panel("p", line, x="loss"))
     assert drawn_panel(against, {"L": [run]}).lines[0].path == ((2.0, -30.0), (0.6, -20.0))
-    assert table_rows(against, {"L": [run]})[0]["loss: slow"] == 0.6
+    rows = table_rows(against, {"L": [run]})
+    assert [(row["agent"], row["loss"]) for row in rows] == [("slow", 0.6), ("b", 1.2)]
+    assert [row["seeds"] for row in table_rows(against, {"L": []})] == [0]
 
 
 def test_markdown_leaves_what_is_missing_empty():

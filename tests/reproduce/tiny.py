@@ -13,6 +13,7 @@ TINY = {
     "students.hidden_sizes": [8],
     "evaluation": {"episodes": 4, "curve_episodes": 2, "every": 64, "n_envs": 2},
 }
+SEEDS = {"quick": 1, "full": 3}
 FAILS = {**TINY, "dagger.labels": "soft"}  # the scripted expert has no distribution
 
 
@@ -25,7 +26,7 @@ def panel(name, *lines, **more):
 
 
 def write_figure(path, *panels, **more):
-    content = {"title": "A figure", "source": "Figure 0", "panels": list(panels), **more}
+    content = {"title": "A figure", "source": "Figure 0", "seeds": SEEDS, "panels": list(panels), **more}
     path.write_text(write_mapping(content))
     return path
 
