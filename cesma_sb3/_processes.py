@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -47,9 +49,12 @@ def run_jobs(
         workers: Most processes at once.
         started: Told of each job that starts.
         ended: Told of each job that ended, with its exit status and seconds.
+
+    Raises:
+        KeyboardInterrupt: Also on SIGTERM; what was running has ended.
     """
     waiting, running = list(jobs), list[_Running]()
-    try:
+    with _ending(running):
         while waiting or running:
             while waiting and len(running) < workers:
                 running.append(_start(waiting.pop(0)))
@@ -60,8 +65,19 @@ def run_jobs(
                     running.remove(one)
                     ended(one.job, status, time.monotonic() - one.started)
             time.sleep(_POLL_SECONDS)
+
+
+@contextlib.contextmanager
+def _ending(running: Sequence[_Running]) -> Iterator[None]:
+    """Whatever happens inside, nothing is left running after it."""
+    in_main = threading.current_thread() is threading.main_thread()  # no other may set signal handlers
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main else None
+    try:
+        yield
     finally:
         _stop([one.process for one in running])
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _start(job: Job) -> _Running:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cesma_sb3._processes import Job, run_jobs
 from cesma_sb3.config import Experiment
@@ -116,29 +117,54 @@ def make_runs(runs: Sequence[PlannedRun], workers: int, *, progress: bool) -> tu
     Returns:
         Those that failed.
     """
-    console = Console(stderr=True, quiet=not progress)
     for run in runs:
         _make_room(run.path)
     by_job = {run.job: run for run in runs}
     failures: list[Failure] = []
-    done = 0
+    with _Told(len(runs), enabled=progress) as told:
 
-    def tell(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        def ended(job: Job, status: int, seconds: float) -> None:
+            how = "done"
+            if status != 0 or not is_finished(by_job[job]):
+                failures.append(Failure(job.name, _cause(by_job[job], status), job.log))
+                how = f"failed: {failures[-1].cause}"
+            told.ended(f"{job.name}: {how} ({duration(seconds)})")
 
-    def ended(job: Job, status: int, seconds: float) -> None:
-        nonlocal done
-        done += 1
-        how = "done"
-        if status != 0 or not is_finished(by_job[job]):
-            failures.append(Failure(job.name, _cause(by_job[job], status), job.log))
-            how = f"failed: {failures[-1].cause}"
-        tell(f"[{done}/{len(runs)}] {job.name}: {how} ({duration(seconds)})")
-
-    if runs:
-        tell(f"{len(runs)} runs, {min(workers, len(runs))} at once")
-    run_jobs(list(by_job), workers, started=lambda job: tell(f"{job.name}: started"), ended=ended)
+        run_jobs(list(by_job), workers, started=lambda job: told.started(f"{job.name}: started"), ended=ended)
     return tuple(failures)
+
+
+class _Told:
+    """How far the runs are, on standard error: a line of each start and end, on a terminal above a bar."""
+
+    def __init__(self, total: int, *, enabled: bool) -> None:
+        self.total = total
+        self.done = 0
+        self.console = Console(stderr=True, quiet=not enabled)
+        columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        shown = enabled and total > 0 and self.console.is_terminal
+        self.bar = Progress(*columns, console=self.console, disable=not shown)
+        self.task = self.bar.add_task("runs", total=total)
+
+    def __enter__(self) -> _Told:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def started(self, text: str) -> None:
+        """A run has started."""
+        self._print(text)
+
+    def ended(self, text: str) -> None:
+        """A run has ended."""
+        self.done += 1
+        self.bar.advance(self.task)
+        self._print(f"[{self.done}/{self.total}] {text}")
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _cause(run: PlannedRun, status: int) -> str:

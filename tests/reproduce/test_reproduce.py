@@ -119,7 +119,8 @@ def test_a_run_that_fails_is_told_of_and_the_others_go_on(tmp_path, capsys, as_j
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_ctrl_c_leaves_no_process_behind_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_when_stopped_no_process_is_left_and_what_to_type_is_told(tmp_path, name):
     long = {**TINY, "dagger.total_timesteps": 10**9}
     file = write_figure(tmp_path / "f.yaml", panel("p", line(overrides=long)))
     command = [sys.executable, "-m", "cesma_sb3", "reproduce", str(file), "--seeds", "1"]
@@ -129,7 +130,7 @@ def test_ctrl_c_leaves_no_process_behind_and_says_how_to_go_on(tmp_path):
         while not list(tmp_path.glob("out/runs/*/seed-0/logs")):
             assert process.poll() is None, (tmp_path / "err").read_text()
             time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(getattr(signal, name))
         assert process.wait() == 130
     told = (tmp_path / "err").read_text()
     assert "to go on: python -m cesma_sb3 reproduce " in told

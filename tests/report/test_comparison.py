@@ -1,0 +1,39 @@
+"""The figure of several lines in several panels."""
+
+import re
+
+import numpy as np
+import pytest
+
+from cesma_sb3.report import DrawnLine, DrawnPanel, draw_comparison, envelope
+
+CURVE = envelope([[(0, -50.0), (100, -20.0)], [(0, -48.0), (80, -22.0)]])
+LINES = (
+    DrawnLine("CESMA", (CURVE, envelope([[(100, -50.0), (120, -21.0)]])), extends=True),
+    DrawnLine("MADDPG", (envelope([[(0, -50.0), (200, -30.0)]]),)),
+    DrawnLine("DDPG", level=-35.0),
+    DrawnLine("agent_0", points=((0.3, -40.0), (0.1, -20.0)), path=((0.3, -40.0), (0.1, -20.0))),
+)
+
+
+def draw(path, panels, title="A figure"):
+    draw_comparison(path, panels=panels, title=title, note="means")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_as_many_axes_as_panels(tmp_path, count):
+    panels = [DrawnPanel(f"panel {index}", "episodes", "return", LINES) for index in range(count)]
+    drawn = draw(tmp_path / "f.svg", panels).decode()
+    assert len(re.findall(r'id="axes_\d+"', drawn)) == count
+    assert drawn.count("legend_1") >= 1
+
+
+def test_a_panel_of_no_lines(tmp_path):
+    assert draw(tmp_path / "f.png", [DrawnPanel("", "x", "y", ())]).startswith(b"\x89PNG")
+
+
+def test_one_seed_is_its_own_envelope():
+    found = envelope([[(0, 1.0), (5, 2.0)]])
+    np.testing.assert_array_equal(found.low, found.high)
+    np.testing.assert_array_equal(found.mean, [1.0, 2.0])
