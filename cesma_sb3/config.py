@@ -166,6 +166,9 @@ class DaggerConfig(_Config):
     """How discrete messages are relaxed in training, where agents communicate; they act with one symbol."""
     message_temperature: PositiveFloat = 1.0
     """Of the relaxation."""
+    message_entropy: NonNegativeFloat = 0.0
+    """Weight of each sender's use of all of its symbols. 0 is the paper's; a sender may then say the same of
+    different things, and stay so."""
     labels: Literal["hard", "soft"] = "hard"
     """The expert's action, or its distribution."""
     temperature: PositiveFloat = 1.0

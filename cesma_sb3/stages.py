@@ -176,6 +176,7 @@ def decentralize(
             shared_dataset=config.dataset == "shared",
             messages=config.messages,
             message_temperature=config.message_temperature,
+            message_entropy=config.message_entropy,
             soft_labels=config.labels == "soft",
             temperature=config.temperature,
             custom_logger=logger,

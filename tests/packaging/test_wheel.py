@@ -8,6 +8,9 @@ from pathlib import Path
 from tests.packaging.built import ROOT, Distribution, Installed
 
 
+DATA = ("registry", "tuning", "figures")
+
+
 def files_under(folder: str, pattern: str = "*") -> set[str]:
     """Paths, relative to the checkout, of the files that belong to the project."""
     found = (path for path in (ROOT / folder).rglob(pattern) if path.is_file())
@@ -15,7 +18,7 @@ def files_under(folder: str, pattern: str = "*") -> set[str]:
 
 
 def test_wheel_holds_every_data_file(distribution: Distribution) -> None:
-    expected = {f"cesma_sb3/_data/{name}" for name in files_under("registry") | files_under("tuning")}
+    expected = {f"cesma_sb3/_data/{name}" for folder in DATA for name in files_under(folder)}
     assert any(name.endswith(".yaml") for name in expected)
     with zipfile.ZipFile(distribution.wheel) as wheel:
         packed = {name for name in wheel.namelist() if name.startswith("cesma_sb3/_data/")}
@@ -34,7 +37,7 @@ def test_sdist_holds_the_project(distribution: Distribution) -> None:
     with tarfile.open(distribution.sdist) as sdist:
         packed = {name.split("/", 1)[1] for name in sdist.getnames()}
     assert packed >= {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile"}
-    assert packed >= files_under("registry") | files_under("tuning") | files_under("tests", "*.py")
+    assert packed >= files_under("tests", "*.py").union(*map(files_under, DATA))
     assert not any(name.startswith((".venv", "runs/")) for name in packed)
 
 
