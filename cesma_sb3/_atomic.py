@@ -40,16 +40,19 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
 
     Args:
         path: The folder.
-        files: Contents by file name.
+        files: Contents by path below the folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = _temporary(path), _temporary(path)
     try:
         temporary.mkdir()
         for name, content in files.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).write_bytes(content)
             _flush(temporary / name)
-        _flush(temporary)
+        for folder in {parent for name in files for parent in (temporary / name).parents}:
+            if folder.is_relative_to(temporary):
+                _flush(folder)
         if path.exists():
             path.rename(old)
         temporary.rename(path)

@@ -12,7 +12,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
-from cesma_sb3.config import SCRIPTED, EnvConfig, Experiment
+from cesma_sb3.config import SCRIPTED, DaggerConfig, EnvConfig, Experiment
+from cesma_sb3.decentralize import MultiAgentDAggerTrainer
+from cesma_sb3.decentralize.algorithms import ALGORITHMS
 from cesma_sb3.envs.particle import make_scenario
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.networks.activations import activations
@@ -77,6 +79,12 @@ def find_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None:
     """
     if (problem := _environment_problem(experiment.env)) is not None:
         return ("env",), problem
+    trainer_problem = None if experiment.dagger is None else _trainer_problem(experiment.dagger)
+    return trainer_problem or _class_problem(experiment)
+
+
+def _class_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None:
+    """What is wrong with the names of classes, and of the arguments given to them."""
     expert, path = experiment.expert, ("students", "activation")
     try:
         activation_class(experiment.students.activation)
@@ -95,6 +103,18 @@ def find_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None:
                 return ("expert", key, name), f"{cls.__name__} gets it from the experiment's other keys"
             if name not in allowed:
                 return ("expert", key, name), unknown(f"argument of {cls.__name__}", name, allowed)
+    return None
+
+
+def _trainer_problem(config: DaggerConfig) -> tuple[tuple[str, ...], str] | None:
+    """What is wrong with the arguments that one imitation algorithm has and the others have not."""
+    trainer = ALGORITHMS[config.algorithm]
+    common = {*_arguments(MultiAgentDAggerTrainer), "horizon"}
+    allowed = set(_arguments(trainer)) - common
+    for name in config.algorithm_kwargs:
+        if name not in allowed:
+            path = ("dagger", "algorithm_kwargs", name)
+            return path, unknown(f"argument of {trainer.__name__}", name, allowed)
     return None
 
 

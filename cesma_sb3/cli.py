@@ -301,6 +301,9 @@ def _print_result(name: str, report: Mapping[str, Any]) -> None:
         if policy in returns
     ]
     _print_table([name, "return", "normalized"], rows, numbers=True)
+    for policy, counts in report.get("parameters", {}).items():
+        parts = ", ".join(f"{part} {count:,}" for part, count in counts.items())
+        click.echo(f"parameters, {policy}: {parts}")
 
 
 def _number(value: float | None) -> str:

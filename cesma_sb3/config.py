@@ -133,6 +133,10 @@ class BetaConfig(_Config):
 class DaggerConfig(_Config):
     """Decentralization: how the students learn from the expert."""
 
+    algorithm: Literal["dagger", "bc", "forward-training", "smile", "searn"] = "dagger"
+    """The imitation algorithm (4.3): DAgger, behavioural cloning, Forward Training, SMILe, or SEARN."""
+    algorithm_kwargs: Arguments = {}
+    """Further arguments of its trainer (`cesma_sb3.decentralize.algorithms`), such as `n_iterations`."""
     total_timesteps: PositiveInt
     """Environment timesteps, at most."""
     n_envs: PositiveInt = 64
@@ -191,6 +195,8 @@ class DaggerConfig(_Config):
             raise ValueError(
                 f"min_samples: expected at most capacity {self.capacity}, got {self.min_samples}"
             )
+        if self.algorithm != "dagger" and self.beta.schedule != "none":
+            raise ValueError(f"beta: expected none, for {self.algorithm} says itself who acts")
         return self
 
 

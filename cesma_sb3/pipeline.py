@@ -16,7 +16,7 @@ from cesma_sb3.config import Experiment
 from cesma_sb3.evaluation import Returns, expert_act, greedy
 from cesma_sb3.experts import Expert
 from cesma_sb3.measure import Evaluator, threads
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.networks import TeamEnsemble, TeamPolicy
 from cesma_sb3.progress import StageProgress
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.results import make_report, save_results
@@ -31,7 +31,7 @@ class RunResult:
 
     expert: Expert | None
     """The centralized controller; None of a baseline (`dagger: null`), which has none."""
-    students: TeamPolicy
+    students: TeamPolicy | TeamEnsemble
     """All decentralized policies as one; `students.agent(i)` is one of them."""
     report: dict[str, Any]
     """What `report.json` holds."""
@@ -124,7 +124,9 @@ def _train(
         return trained, decentralize(experiment, trained, evaluator, logs / "students", shown.update)
 
 
-def _final_returns(evaluator: Evaluator, expert: Expert | None, students: TeamPolicy) -> dict[str, Returns]:
+def _final_returns(
+    evaluator: Evaluator, expert: Expert | None, students: TeamPolicy | TeamEnsemble
+) -> dict[str, Returns]:
     """What each policy returns, all on the same initial states."""
     returns = {} if expert is None else {"expert": evaluator.final(expert_act(expert))}
     return {**returns, "students": evaluator.final(greedy(students)), **evaluator.anchors()}

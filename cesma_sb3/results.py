@@ -8,7 +8,8 @@ from typing import Any
 from cesma_sb3.config import Experiment
 from cesma_sb3.envs import reward_definition
 from cesma_sb3.evaluation import Returns, normalized
-from cesma_sb3.networks.storage import team_files, weights
+from cesma_sb3.networks import TeamEnsemble, parameter_counts, policy_files
+from cesma_sb3.networks.storage import weights
 from cesma_sb3.report.figure import draw_learning_curves
 from cesma_sb3.runs import EVALUATIONS, EXPERT, EXPERT_WEIGHTS, FIGURE, STUDENTS, RunFolder
 from cesma_sb3.stages import Trained, TrainedExpert, TrainedStudents
@@ -53,8 +54,19 @@ def make_report(
         )
         report["env_samples"] = {name: stage.env_samples for name, stage in stages.items()}
         report["seconds"] = {name: round(stage.seconds, 2) for name, stage in stages.items()}
+        report["parameters"] = _parameters(trained, students)
         report["stopped_early"] = students.stopped_early
     return report
+
+
+def _parameters(trained: TrainedExpert | None, students: TrainedStudents) -> dict[str, dict[str, int]]:
+    """Weights of what was trained, by policy (`parameter_counts`): the paper compares at the same number."""
+    team = students.policy
+    trained_policies = {
+        "expert": None if trained is None else trained.model,
+        "students": students.model or (team.component(0) if isinstance(team, TeamEnsemble) else team),
+    }
+    return {name: parameter_counts(found) for name, found in trained_policies.items() if found is not None}
 
 
 def _reward(experiment: Experiment) -> str:
@@ -76,7 +88,7 @@ def save_results(
     report: Mapping[str, Any],
 ) -> None:
     """Writes everything into the run folder, the report last: a folder that has one is complete."""
-    folder.write_folder(STUDENTS, team_files(students.policy))
+    folder.write_folder(STUDENTS, policy_files(students.policy))
     if trained is not None and trained.model is not None:
         # Twice: for whoever loads a run (weights alone: no code), and for whoever uses SB3.
         folder.write_folder(EXPERT, {EXPERT_WEIGHTS: weights(trained.model.policy)})

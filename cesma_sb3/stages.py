@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from imitation.algorithms.dagger import BetaSchedule, ExponentialBetaSchedule, LinearBetaSchedule
@@ -18,13 +19,14 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import set_random_seed
 
 from cesma_sb3.config import SCRIPTED, BetaConfig, DaggerConfig, Experiment
-from cesma_sb3.decentralize import DAggerProgress, MultiAgentDAggerTrainer
+from cesma_sb3.decentralize import DAggerProgress
+from cesma_sb3.decentralize.algorithms import ALGORITHMS
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.evaluation import Curve, Keep, LearningCurve, MatchingCurve, greedy
 from cesma_sb3.experts import Expert
 from cesma_sb3.measure import Evaluator, joint_env
 from cesma_sb3.models import as_expert, expert_env, make_model, make_students, own_team
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.networks import TeamEnsemble, TeamPolicy
 from cesma_sb3.stored import start_expert, start_students
 
 LOG_FORMATS = ["csv", "tensorboard"]
@@ -54,7 +56,7 @@ class TrainedExpert(Trained):
 class TrainedStudents(Trained):
     """The decentralized team."""
 
-    policy: TeamPolicy
+    policy: TeamPolicy | TeamEnsemble
     stopped_early: bool
     """Whether the students matched the expert before their budget was spent."""
     model: BaseAlgorithm | None = None
@@ -143,7 +145,7 @@ class _ExpertWatch(BaseCallback):
 def decentralize(
     experiment: Experiment, trained: TrainedExpert, evaluator: Evaluator, logs: Path, tick: Tick
 ) -> TrainedStudents:
-    """Turns the expert into one policy for each agent, by multi-agent DAgger."""
+    """Turns the expert into one policy for each agent, by imitation."""
     config, seeds = experiment.dagger, evaluator.seeds
     assert config is not None
     started = time.perf_counter()
@@ -155,13 +157,12 @@ def decentralize(
     ):
         policy = make_students(experiment, venv.team, config.learning_rate)
         start_students(policy, experiment.students.initial)
-        trainer = MultiAgentDAggerTrainer(
+        trainer = ALGORITHMS[config.algorithm](
+            **_own_arguments(config, evaluator),
             venv=venv,
             expert=trained.expert,
             policy=policy,
             rng=np.random.default_rng(seeds.students),
-            beta_schedule=_beta_schedule(config.beta),
-            beta_per_agent=config.beta.per_agent,
             round_timesteps=config.round_timesteps,
             samples_per_update=config.samples_per_update,
             batch_size=config.batch_size,
@@ -205,6 +206,16 @@ def decentralize(
         policy=trainer.policy,
         stopped_early=curve.matched,
     )
+
+
+def _own_arguments(config: DaggerConfig, evaluator: Evaluator) -> dict[str, Any]:
+    """What one imitation algorithm takes and the others do not."""
+    given = dict(config.algorithm_kwargs)
+    if config.algorithm == "dagger":
+        given |= {"beta_schedule": _beta_schedule(config.beta), "beta_per_agent": config.beta.per_agent}
+    if config.algorithm == "forward-training":  # a team for each step of the longest episode
+        given |= {"horizon": int(evaluator.anchors()["random"].lengths.max())}
+    return given
 
 
 def _slack(config: DaggerConfig, evaluator: Evaluator) -> float:

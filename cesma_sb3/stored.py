@@ -12,12 +12,12 @@ from cesma_sb3.experts import Expert
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.models import as_expert, expert_env, make_model
-from cesma_sb3.networks import TeamPolicy, load_team
+from cesma_sb3.networks import TeamEnsemble, TeamPolicy, load_policy
 from cesma_sb3.networks.storage import WEIGHTS, load_weights
 from cesma_sb3.runs import EXPERT, EXPERT_WEIGHTS, STUDENTS, RunFolder
 
 
-def load_students(folder: RunFolder, team: TeamSpaces | None = None) -> TeamPolicy:
+def load_students(folder: RunFolder, team: TeamSpaces | None = None) -> TeamPolicy | TeamEnsemble:
     """The students of a run.
 
     Args:
@@ -27,7 +27,7 @@ def load_students(folder: RunFolder, team: TeamSpaces | None = None) -> TeamPoli
     Raises:
         StorageError: The run did not get that far, a file is torn, or the networks are made for their team.
     """
-    return load_team(folder.path / STUDENTS, team=team)
+    return load_policy(folder.path / STUDENTS, team=team)
 
 
 def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:

@@ -3,6 +3,8 @@
 from cesma_sb3.networks.agent import AgentPolicy
 from cesma_sb3.networks.components import ActionValue, NetworkSpec, TeamValue, actor_net
 from cesma_sb3.networks.counts import parameter_counts
+from cesma_sb3.networks.ensemble_storage import load_policy, policy_files, save_policy
+from cesma_sb3.networks.ensembles import MixturePolicy, SequencePolicy, TeamEnsemble
 from cesma_sb3.networks.entities import EntityNet
 from cesma_sb3.networks.feed_forward import TeamNet
 from cesma_sb3.networks.head import ActionHead, TeamDistribution
@@ -15,14 +17,20 @@ __all__ = [
     "ActionValue",
     "AgentPolicy",
     "EntityNet",
+    "MixturePolicy",
     "NetworkSpec",
+    "SequencePolicy",
     "TeamDistribution",
+    "TeamEnsemble",
     "TeamNet",
     "TeamPolicy",
     "TeamValue",
     "Visibility",
     "actor_net",
+    "load_policy",
     "load_team",
     "parameter_counts",
+    "policy_files",
+    "save_policy",
     "save_team",
 ]

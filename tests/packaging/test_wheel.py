@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tests.packaging.built import ROOT, Distribution, Installed
 
-
 DATA = ("registry", "tuning", "figures")
 
 

@@ -43,7 +43,7 @@ class EntryPoint:
         (
             "expert.n_env",
             3,
-            "unknown key; did you mean 'n_envs'? allowed: action_view, algorithm, communicates, initial, keep,",
+            "unknown key; did you mean 'n_envs'? allowed: action_view, algorithm, communicates,",
         ),
         ("experts", {}, "unknown key; did you mean 'expert'? allowed: dagger,"),
         ("dagger.beta.round", 3, "unknown key; did you mean 'rounds'? allowed:"),

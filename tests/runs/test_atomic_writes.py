@@ -71,11 +71,15 @@ def test_a_writer_that_fails_leaves_the_old_file(tmp_path):
 def test_a_folder_is_replaced_as_a_whole(tmp_path):
     path = tmp_path / "deep" / "students"
     _atomic.write_folder(path, {"a": b"1", "b": b"1"})
-    _atomic.write_folder(path, {"c": b"2"})
-    assert {file.name: file.read_bytes() for file in path.iterdir()} == {"c": b"2"}
-    with pytest.raises(FileNotFoundError):
-        _atomic.write_folder(path, {"no/such/folder": b"3"})
-    assert {file.name: file.read_bytes() for file in path.iterdir()} == {"c": b"2"}
+    _atomic.write_folder(path, {"c": b"2", "below/d": b"2"})
+
+    def written():
+        return {f.relative_to(path).as_posix(): f.read_bytes() for f in path.rglob("*") if f.is_file()}
+
+    assert written() == {"c": b"2", "below/d": b"2"}
+    with pytest.raises(FileExistsError):
+        _atomic.write_folder(path, {"c": b"3", "c/below": b"3"})
+    assert written() == {"c": b"2", "below/d": b"2"}
     assert list(path.parent.iterdir()) == [path]
 
 
