@@ -1,30 +1,89 @@
 """docs/paper.md says of our values what the registered experiments and the code say."""
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
-from cesma_sb3 import load_experiment
+from cesma_sb3 import list_experiments, load_experiment
 from cesma_sb3._yaml import read_value
+from cesma_sb3.algorithms import algorithm_class, policy_class
+from cesma_sb3.decentralize.algorithms import ALGORITHMS
 from cesma_sb3.envs.particle.spread import HOMOGENEOUS, KINDS
+from cesma_sb3.figures import list_figures
 
 PAGE = (Path(__file__).parents[2] / "docs" / "paper.md").read_text()
-ROWS = re.findall(r"^\| `([\w.]+)` \| [^|]+ \| ([^|]+) \| ([^|]+) \|", PAGE, flags=re.M)
 
 
-def test_the_table_is_read():
-    assert len(ROWS) > 10
+def cells(line):
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
-@pytest.mark.parametrize(("name", "column"), [("spread-3-mlp", 1), ("spread-3", 2)])
-def test_values(name, column):
-    values = load_experiment(name).to_mapping()
-    for row in ROWS:
-        found = values
-        for key in row[0].split("."):
-            found = found[key]
-        assert found == read_value(row[column].strip(), row[0]), f"{name}: {row[0]}"
+def tables():
+    """Header and rows of each table."""
+    for block in re.findall(r"(?:^\|.*\n)+", PAGE, flags=re.M):
+        header, _, *rows = block.splitlines()
+        yield cells(header), [cells(row) for row in rows]
+
+
+def tables_of_values():
+    """For each column under an experiment's name in a table of keys: the name, then a value for each key."""
+    for header, rows in tables():
+        if header[0] == "key":
+            for column, title in enumerate(header):
+                if title.startswith("`"):
+                    yield title.strip("`"), {row[0].strip("`"): row[column] for row in rows}
+
+
+COLUMNS = list(tables_of_values())
+
+
+def value_of(experiment, key):
+    """What the experiment says of a dotted key, else its algorithm's or its policy's default."""
+    found = experiment.to_mapping()
+    for part in key.split("."):
+        if part not in found:
+            return default(experiment.expert, key)
+        found = found[part]
+    return found
+
+
+def default(expert, key):
+    _, group, argument = key.split(".")
+    algorithm = algorithm_class(expert.algorithm)
+    owner = algorithm if group == "kwargs" else policy_class(algorithm, expert.policy)
+    return inspect.signature(owner.__init__).parameters[argument].default
+
+
+def named_first(title):
+    """What the first cells of the table with this title over its first column name."""
+    (rows,) = [rows for header, rows in tables() if header[0] == title]
+    return [row[0].strip("`") for row in rows]
+
+
+def test_the_tables_are_read():
+    names = [name for name, _ in COLUMNS]
+    assert len(names) == len(set(names)) > 10
+    assert all(len(values) > 7 for _, values in COLUMNS)
+    assert all(len(row) == len(header) for header, rows in tables() for row in rows)
+
+
+@pytest.mark.parametrize(("name", "values"), COLUMNS, ids=[name for name, _ in COLUMNS])
+def test_values(name, values):
+    experiment = load_experiment(name)
+    for key, cell in values.items():
+        assert value_of(experiment, key) == read_value(cell, key), f"{name}: {key}"
+
+
+def test_every_experiment_named_is_registered():
+    tasks = r"spread-\d|speaker-listener|navigation-comm"
+    assert set(re.findall(rf"`((?:{tasks})[\w-]*)`", PAGE)) <= set(list_experiments())
+
+
+def test_imitation_algorithms_and_figures_are_those_that_there_are():
+    assert named_first("name") == list(ALGORITHMS)
+    assert named_first("figure") == [figure.name for figure in list_figures()]
 
 
 def test_kinds_of_agents():
