@@ -53,7 +53,7 @@ def test_a_team_of_one_is_trained_as_by_sb3s_ppo(env, critic, arguments, tmp_pat
 
 
 def reach(n_agents):
-    return joint_vec_env(lambda: ReachEnv(n_agents), 4, seed=0)
+    return joint_vec_env(lambda: ReachEnv(n_agents), 4, seed=0, team_reward="sum")
 
 
 def rolled_out(env, critic, **kwargs):
