@@ -26,7 +26,12 @@ BENCHMARKS = {
     "dagger": "benchmarks.dagger:run_dagger",
     "main-job": "benchmarks.main_job:run_main_job",
     "scripted": "benchmarks.main_job:run_scripted",
+    "spread-3-hetero": "benchmarks.main_job:run_hetero",
     "spread-6": "benchmarks.main_job:run_six",
+    "spread-6-hetero": "benchmarks.main_job:run_six_hetero",
+    "speaker-listener": "benchmarks.main_job:run_speaker_listener",
+    "navigation-comm": "benchmarks.main_job:run_navigation_comm",
+    "navigation-comm-3": "benchmarks.main_job:run_navigation_comm_3",
     "growing-teams": "benchmarks.growing_teams:run_growing_teams",
     "memory": "benchmarks.memory:run_memory",
 }

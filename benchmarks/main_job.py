@@ -83,6 +83,31 @@ def run_scripted() -> dict[str, Any]:
     return summary("spread-3-scripted")
 
 
+def run_hetero() -> dict[str, Any]:
+    """`cesma run spread-3-hetero`."""
+    return summary("spread-3-hetero")
+
+
 def run_six() -> dict[str, Any]:
     """`cesma run spread-6`, one seed: half an hour."""
     return summary("spread-6", seeds=(0,))
+
+
+def run_six_hetero() -> dict[str, Any]:
+    """`cesma run spread-6-hetero`, one seed: half an hour."""
+    return summary("spread-6-hetero", seeds=(0,))
+
+
+def run_speaker_listener() -> dict[str, Any]:
+    """`cesma run speaker-listener`."""
+    return summary("speaker-listener")
+
+
+def run_navigation_comm() -> dict[str, Any]:
+    """`cesma run navigation-comm`."""
+    return summary("navigation-comm")
+
+
+def run_navigation_comm_3() -> dict[str, Any]:
+    """`cesma run navigation-comm-3`."""
+    return summary("navigation-comm-3")
