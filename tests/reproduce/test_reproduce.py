@@ -126,7 +126,9 @@ def test_when_stopped_no_process_is_left_and_what_to_type_is_told(tmp_path, name
     command = [sys.executable, "-m", "cesma_sb3", "reproduce", str(file), "--seeds", "1"]
     command += ["--out", str(tmp_path / "out")]
     with (tmp_path / "err").open("w") as err:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
         process = subprocess.Popen(command, stderr=err)
+        signal.signal(signal.SIGINT, before)
         while not list(tmp_path.glob("out/runs/*/seed-0/logs")):
             assert process.poll() is None, (tmp_path / "err").read_text()
             time.sleep(0.1)

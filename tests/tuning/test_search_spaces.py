@@ -80,7 +80,7 @@ def test_kinds_of_values(tmp_path):
         ("dagger.batch_sise: {low: 1, high: 2}", "did you mean 'batch_size'?"),
         ("dager.batch_size: {low: 1, high: 2}", "did you mean 'dagger'?"),
         ("dagger.beta.decoy: {low: 0.1, high: 0.2}", "did you mean 'decay'?"),
-        ("dagger: {low: 1, high: 2}", "dagger: expected one of its keys: total_timesteps, "),
+        ("dagger: {low: 1, high: 2}", "dagger: expected one of its keys: algorithm, "),
         ("dagger.batch_size.more: {low: 1, high: 2}", "dagger.batch_size.more: expected no key below it"),
         ("expert.kwargs: {choices: [1]}", "expert.kwargs: expected an argument below it"),
         ("name: {choices: [a, b]}", "unknown key 'name'"),
