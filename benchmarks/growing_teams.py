@@ -17,6 +17,7 @@ SIZES = (3, 6, 12, 24)
 EPISODES = 200
 FINE_TUNING = 10_000
 WORLDS = 64
+POLICIES = ("students", "fine-tuned", "expert", "reference", "random")
 OUT = Path("runs") / "benchmarks" / "growing-teams"
 FIGURE = Path(__file__).parents[1] / "docs" / "growing-teams.png"
 
@@ -40,21 +41,23 @@ print(np.median(times) / {WORLDS} * 1e6, (resource.getrusage(resource.RUSAGE_SEL
 
 
 def run_growing_teams() -> dict[str, Any]:
-    """`ours` is the students' normalised score in a team twice as large as theirs, `theirs` in their own."""
+    """`ours` is the students' return in a team twice as large as theirs, `theirs` the reference's there.
+
+    Returns, and no normalised score: in a crowd, the reference collides as much as a random team does.
+    """
     trained = _run("spread-6", OUT / "spread-6")
     rows = [_row(size, trained) for size in SIZES]
-    scores = {row["agents"]: row["students"] for row in rows}
+    twice = next(row for row in rows if row["agents"] == 12)
     _draw(rows)
     return {
-        "ours": scores[12],
-        "theirs": scores[6],
-        "ratio": scores[12] / scores[6],
-        "unit": "normalised score of students that were trained with 6 agents, with 12 and with 6",
+        "ours": twice["students"],
+        "theirs": twice["reference"],
+        "unit": "return with 12 agents: of students trained with 6, and of the scripted reference",
         "teams": rows,
         "compared": {
-            "students, expert": f"as they were trained with 6 agents; {EPISODES} episodes",
+            "students, expert": f"as they were trained with 6 agents; returns of {EPISODES} episodes",
             "fine-tuned": f"the students after DAgger from the scripted expert, {FINE_TUNING:,} timesteps in "
-            "the team of that size",
+            "the team of that size; the best of before and after",
             "microseconds": f"of all agents' actions for one step of one world, of {WORLDS} worlds together, "
             "one thread",
             "megabytes": "by which these steps raise the peak of resident memory",
@@ -79,13 +82,10 @@ def _row(size: int, trained: Path) -> dict[str, Any]:
     fine_tuned = json.loads((tuned / "report.json").read_text())
     cost = _python("-c", _COST, str(trained / "students"), str(size))
     microseconds, megabytes = map(float, cost.split())
+    returns = report["return"] | {"fine-tuned": fine_tuned["return"]["students"]}
     return {
         "agents": size,
-        "students": round(report["normalized"]["students"], 3),
-        "expert": round(report["normalized"]["expert"], 3),
-        "fine-tuned": round(fine_tuned["normalized"]["students"], 3),
-        "return": round(report["return"]["students"], 1),
-        "reference": round(report["return"]["reference"], 1),
+        **{name: round(returns[name], 1) for name in POLICIES},
         "microseconds": round(microseconds),
         "megabytes": round(megabytes),
     }
@@ -111,7 +111,7 @@ def _run(name: str, folder: Path, *settings: str) -> Path:
 
 
 def _draw(rows: list[dict[str, Any]]) -> None:
-    """Score, time and memory against the number of agents."""
+    """Return and time against the number of agents."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -123,10 +123,12 @@ def _draw(rows: list[dict[str, Any]]) -> None:
         ("students", "students, trained with 6", "#D55E00"),
         ("fine-tuned", f"fine-tuned, {FINE_TUNING:,} timesteps", "#009E73"),
         ("expert", "expert, trained with 6", "#0072B2"),
+        ("reference", "scripted reference", "#6b7280"),
+        ("random", "random", "#c4c9d2"),
     ):
-        score.plot(agents, [row[key] for row in rows], "o-", color=color, label=label)
-    score.set_ylabel("normalised score")
-    score.axhline(1.0, color="#6b7280", linewidth=1.0, linestyle="--")
+        values = [row[key] / row["agents"] for row in rows]
+        score.plot(agents, values, "o-", color=color, label=label, markersize=4)
+    score.set_ylabel("return per agent")
     cost.plot(agents, [row["microseconds"] for row in rows], "o-", color="#D55E00")
     cost.set_ylabel("microseconds a step, all agents")
     cost.set_xscale("log", base=2)
