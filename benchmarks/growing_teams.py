@@ -19,7 +19,7 @@ FINE_TUNING = 10_000
 WORLDS = 64
 POLICIES = ("students", "fine-tuned", "expert", "reference", "random")
 OUT = Path("runs") / "benchmarks" / "growing-teams"
-FIGURE = Path(__file__).parents[1] / "docs" / "growing-teams.png"
+FIGURE = Path(__file__).parents[1] / "docs" / "images" / "growing-teams.png"
 
 _COST = f"""
 import resource, sys, time
@@ -61,7 +61,7 @@ def run_growing_teams() -> dict[str, Any]:
             "microseconds": f"of all agents' actions for one step of one world, of {WORLDS} worlds together, "
             "one thread",
             "megabytes": "by which these steps raise the peak of resident memory",
-            "figure": "docs/growing-teams.png",
+            "figure": "docs/images/growing-teams.png",
         },
     }
 
