@@ -76,6 +76,7 @@ class ForwardTrainer(IterativeTrainer):
         self._steps = np.where(ended, 0, self._steps + 1)
         if (step + 1) % (self.iteration + 1):
             return None
+        # The fields that may be None stay so: which ones do, mypy cannot see in a loop.
         return Samples(*(None if field is None else field[there] for field in samples))  # type: ignore[arg-type]
 
     def _add_component(self, component: TeamPolicy) -> None:
