@@ -153,12 +153,15 @@ def tune(name: str, seed: int | None, settings: tuple[str, ...], as_json: bool, 
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the episodes; else the run's.")
 @click.option(
+    "--messages",
+    type=click.Choice(["shuffled", "zeroed", "random"]),
+    help="What the students hear instead of what was said: another world's messages, none, or random ones.",
+)
+@click.option(
     "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a value: env.n_agents=12."
 )
 @_JSON
-def evaluate(
-    run_dir: Path, episodes: int | None, seed: int | None, settings: tuple[str, ...], as_json: bool
-) -> None:
+def evaluate(run_dir: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Evaluate the policies of a run folder again, perhaps in another team or environment."""
     from cesma_sb3.runs import RunFolder
 
@@ -167,7 +170,7 @@ def evaluate(
 
     from cesma_sb3 import pipeline
 
-    report = pipeline.evaluate_run(run_dir, episodes=episodes, seed=seed, **overrides)
+    report = pipeline.evaluate_run(run_dir, **options, **overrides)
     if as_json:
         _print_json(report)
     else:

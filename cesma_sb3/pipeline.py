@@ -12,8 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cesma_sb3.config import Experiment
-from cesma_sb3.evaluation import Returns, expert_act, greedy
+from cesma_sb3.evaluation import Act, Change, Returns, expert_act, greedy, with_channel
 from cesma_sb3.experts import Expert
 from cesma_sb3.measure import Evaluator, threads
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy
@@ -74,14 +76,19 @@ def run(
     ):
         trained, students = _train(experiment, evaluator, folder.path / "logs", progress)
         expert = None if trained is None else trained.expert
-        returns = _final_returns(evaluator, expert, students.policy)
+        returns = _final_returns(evaluator, expert, greedy(students.policy))
         report = make_report(experiment, returns, trained, students)
         save_results(folder, experiment, returns=returns, trained=trained, students=students, report=report)
     return RunResult(expert, students.policy, report, folder.path)
 
 
 def evaluate_run(
-    run_dir: Path | str, *, episodes: int | None = None, seed: int | None = None, **overrides: Any
+    run_dir: Path | str,
+    *,
+    episodes: int | None = None,
+    seed: int | None = None,
+    messages: Change | None = None,
+    **overrides: Any,
 ) -> dict[str, Any]:
     """Measures the policies of a run folder again, perhaps in another environment.
 
@@ -89,6 +96,7 @@ def evaluate_run(
         run_dir: A finished run's folder.
         episodes: Of each policy; None: as many as the experiment says.
         seed: Of the episodes' initial states; None: the run's, which gives the report's own numbers again.
+        messages: What the students hear instead of what was said (`with_channel`); None: what was said.
         **overrides: Values in place of the run's, as `run` takes them. With `env.n_agents=12`, policies over
             entities act in a team of another size than the one that they were trained in.
 
@@ -98,6 +106,8 @@ def evaluate_run(
     Raises:
         StorageError: A file of the run is missing or torn, or the networks are made for their team.
         ConfigError: A value is out of its range.
+        LayoutError: `messages` is given, and nobody hears any in this team.
+        UnknownNameError: There is no such change of the messages.
     """
     folder = RunFolder.open(run_dir)
     changes: dict[str, Any] = overrides if seed is None else {**overrides, "seed": seed}
@@ -106,7 +116,11 @@ def evaluate_run(
     experiment = load_experiment(folder.path / "config.yaml", changes)
     with threads(experiment.threads), closing(Evaluator(experiment)) as evaluator:
         expert = None if experiment.dagger is None else load_expert(folder, evaluator)
-        returns = _final_returns(evaluator, expert, load_students(folder, evaluator.venv.team))
+        act = greedy(load_students(folder, evaluator.venv.team))
+        if messages is not None:
+            rng = np.random.default_rng(evaluator.seeds.students)
+            act = with_channel(act, evaluator.venv.team, messages, rng)
+        returns = _final_returns(evaluator, expert, act)
     return make_report(experiment, returns)
 
 
@@ -124,12 +138,10 @@ def _train(
         return trained, decentralize(experiment, trained, evaluator, logs / "students", shown.update)
 
 
-def _final_returns(
-    evaluator: Evaluator, expert: Expert | None, students: TeamPolicy | TeamEnsemble
-) -> dict[str, Returns]:
+def _final_returns(evaluator: Evaluator, expert: Expert | None, students: Act) -> dict[str, Returns]:
     """What each policy returns, all on the same initial states."""
     returns = {} if expert is None else {"expert": evaluator.final(expert_act(expert))}
-    return {**returns, "students": evaluator.final(greedy(students)), **evaluator.anchors()}
+    return {**returns, "students": evaluator.final(students), **evaluator.anchors()}
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Returns, reference policies, normalised scores and learning curves."""
 
+from cesma_sb3.evaluation.channel import Change, with_channel
 from cesma_sb3.evaluation.curve import Curve, Keep, LearningCurve, MatchingCurve
 from cesma_sb3.evaluation.returns import (
     Act,
@@ -13,6 +14,7 @@ from cesma_sb3.evaluation.returns import (
 
 __all__ = [
     "Act",
+    "Change",
     "Curve",
     "Keep",
     "LearningCurve",
@@ -23,4 +25,5 @@ __all__ = [
     "greedy",
     "normalized",
     "random_act",
+    "with_channel",
 ]

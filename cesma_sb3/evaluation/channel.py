@@ -40,9 +40,7 @@ def with_channel(act: Act, team: TeamSpaces, change: Change, rng: np.random.Gene
         raise UnknownNameError.of("change of the channel", change, get_args(Change))
     channel = MessageChannel.of(team)
     if channel is None:
-        raise LayoutError(
-            "with_channel: nobody in this team hears what another says; there is nothing to change"
-        )
+        raise LayoutError("nobody in this team hears what another says: there are no messages to change")
 
     def changed(observations: Observations, masks: Masks | None) -> Actions:
         heard = observations[:, channel.places]

@@ -131,9 +131,9 @@ def test_a_score_that_is_no_number_is_a_dash(call, pipeline, monkeypatch):
 
 def test_evaluate(call, pipeline, tmp_path):
     folder = RunFolder.create(load_experiment("spread-3-scripted"), tmp_path / "out").path
-    code, out, _ = call("evaluate", str(folder), "--episodes", "10", "--seed", "2")
+    code, out, _ = call("evaluate", str(folder), "--episodes", "10", "--messages", "zeroed")
     assert code == 0
-    assert pipeline.calls == [(folder, {"episodes": 10, "seed": 2})]
+    assert pipeline.calls == [(folder, {"episodes": 10, "seed": None, "messages": "zeroed"})]
     assert out.split()[:3] == ["spread-3-scripted", "return", "normalized"]
     assert json.loads(call("evaluate", str(folder), "--json")[1]) == REPORT
 

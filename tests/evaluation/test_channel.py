@@ -76,5 +76,5 @@ def test_what_cannot_be_changed_is_refused():
     rng = np.random.default_rng(0)
     with pytest.raises(UnknownNameError, match="nearest: shuffled"):
         with_channel(lambda o, m: o, TEAM, "shufled", rng)
-    with pytest.raises(LayoutError, match="nothing to change"):
+    with pytest.raises(LayoutError, match="no messages to change"):
         with_channel(lambda o, m: o, Spread(2).team(), "zeroed", rng)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import cesma_sb3
-from cesma_sb3.errors import StorageError
+from cesma_sb3.errors import LayoutError, StorageError
 from cesma_sb3.networks import load_team
 from cesma_sb3.pipeline import evaluate_run
 
@@ -25,6 +25,11 @@ def test_expert_and_students_are_measured_in_a_larger_team(small):
     assert set(report["agent_return"]["students"]) == {f"agent_{i}" for i in range(5)}
     assert report["return"]["random"] < small.report["return"]["random"]  # more landmarks to be far from
     assert set(report["return"]) == {"expert", "students", "random", "reference"}
+
+
+def test_a_silent_team_has_no_messages_to_change(small):
+    with pytest.raises(LayoutError, match="no messages to change"):
+        evaluate_run(small.run_dir, messages="zeroed")
 
 
 def test_a_larger_team_starts_from_a_smaller_ones_weights(small, tmp_path):

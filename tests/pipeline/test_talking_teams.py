@@ -49,7 +49,11 @@ def test_students_talk_in_training_and_when_they_act(tmp_path):
         out=tmp_path / "run",
         **{**TINY, "expert": {}, "dagger.total_timesteps": 12_000, "dagger.batch_size": 128},
     )
-    assert solved.report["normalized"]["students"] > 0.8  # without messages: below 0.6
+    assert solved.report["normalized"]["students"] > 0.8
+    for change in ("shuffled", "zeroed", "random"):
+        changed, again = (evaluate_run(solved.run_dir, episodes=200, messages=change) for _ in range(2))
+        assert changed["normalized"]["students"] < 0.75  # what a listener reaches that hears nothing
+        assert changed == again
 
 
 def test_a_baseline_hears_and_speaks(tmp_path):
