@@ -25,6 +25,7 @@ BENCHMARKS = {
     "world-6": "benchmarks.world:run_world_6",
     "dagger": "benchmarks.dagger:run_dagger",
     "main-job": "benchmarks.main_job:run_main_job",
+    "imitation": "benchmarks.imitation:run_imitation",
     "scripted": "benchmarks.main_job:run_scripted",
     "spread-3-hetero": "benchmarks.main_job:run_hetero",
     "spread-6": "benchmarks.main_job:run_six",

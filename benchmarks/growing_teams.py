@@ -1,7 +1,8 @@
 """Students trained with 6 agents act in teams of other sizes: as they are, and after a short fine-tuning.
 
 `cesma run spread-6` once (its run folder is used again), then for each size `cesma evaluate`, and `cesma run`
-from its weights with the scripted expert as the teacher. Every measurement of cost is a process of its own.
+from the weights of expert and students: both go on learning in a team of that size, for a short while. Every
+measurement of cost is a process of its own.
 """
 
 from __future__ import annotations

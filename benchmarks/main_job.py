@@ -15,7 +15,7 @@ from typing import Any
 SEEDS = (0, 1, 2)
 
 
-def run_command(name: str, seed: int, folder: Path) -> tuple[float, dict[str, Any]]:
+def run_command(name: str, seed: int, folder: Path, *settings: str) -> tuple[float, dict[str, Any]]:
     """Seconds of one `cesma run`, as a process of its own with all that it does, and its report."""
     started = time.perf_counter()
     command = [
@@ -29,6 +29,7 @@ def run_command(name: str, seed: int, folder: Path) -> tuple[float, dict[str, An
         "--out",
         str(folder),
         "--json",
+        *(word for each in settings for word in ("--set", each)),
     ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())

@@ -63,8 +63,21 @@ class TrainedStudents(Trained):
     """The SB3 algorithm of a baseline; None of students that imitate."""
 
 
-def train_expert(experiment: Experiment, evaluator: Evaluator, logs: Path, tick: Tick) -> TrainedExpert:
+def train_expert(
+    experiment: Experiment,
+    evaluator: Evaluator,
+    logs: Path,
+    tick: Tick,
+    check: Callable[[BaseAlgorithm], object] = lambda _: None,
+) -> TrainedExpert:
     """Trains the centralized expert, and keeps the weights that were measured best.
+
+    Args:
+        experiment: Its values.
+        evaluator: Measures it on the way.
+        logs: Folder of SB3's logger.
+        tick: Told of progress.
+        check: Raises if the untrained model will not do.
 
     Raises:
         ExpertError: The scripted expert is asked for in an environment that has none.
@@ -83,6 +96,7 @@ def train_expert(experiment: Experiment, evaluator: Evaluator, logs: Path, tick:
         closing(expert_env(experiment, evaluator.venv.team, evaluator.seeds.expert)) as venv,
     ):
         model = make_model(experiment, venv, evaluator.seeds.expert)
+        check(model)
         start_expert(model, config.initial)
         model.set_logger(logger)
         expert = as_expert(model, venv, evaluator.venv.team)
@@ -101,11 +115,7 @@ def train_own(experiment: Experiment, evaluator: Evaluator, logs: Path, tick: Ti
     Raises:
         ExpertError: The actors see more, or the algorithm has no actors that can be taken apart.
     """
-    with closing(
-        expert_env(experiment, evaluator.venv.team, evaluator.seeds.expert)
-    ) as venv:  # tell of it before the training
-        own_team(make_model(experiment, venv, evaluator.seeds.expert))
-    trained = train_expert(experiment, evaluator, logs, tick)
+    trained = train_expert(experiment, evaluator, logs, tick, check=own_team)  # before the training
     assert trained.model is not None
     return TrainedStudents(
         trained.curve,

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from cesma_sb3.errors import UnknownNameError
 from cesma_sb3.experts.factored_q_policy import FactoredQPolicy
+from cesma_sb3.experts.target_networks import follow
 from cesma_sb3.networks.head import UNAVAILABLE
 
 SelfFactoredDQN = TypeVar("SelfFactoredDQN", bound="FactoredDQN")
@@ -168,7 +169,7 @@ class FactoredDQN(OffPolicyAlgorithm):
                 nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
             self.policy.optimizer.step()
             if self._n_updates % self.target_update_interval == 0:
-                self._follow()
+                follow(q_net, self.policy.q_net_target, self.tau)
             losses.append(loss.detach())
         self._measure_spread(values_BCK.detach(), gradient_steps)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
@@ -200,13 +201,6 @@ class FactoredDQN(OffPolicyAlgorithm):
     def _columns(self, actions: th.Tensor) -> th.Tensor:
         """Actions of the replay buffer as categories [B, C] int64."""
         return actions.long().reshape(len(actions), self.policy.head.n_columns)
-
-    def _follow(self) -> None:
-        """SB3's `polyak_update` of all weights at once: entity networks have many small ones."""
-        with th.no_grad():
-            th._foreach_lerp_(
-                list(self.policy.q_net_target.parameters()), list(self.policy.q_net.parameters()), self.tau
-            )
 
     def _measure_spread(self, values_BCK: th.Tensor, n_updates: int) -> None:
         """Moves the running spread of values by what the last batch has."""

@@ -247,6 +247,8 @@ class FactoredQPolicy(BasePolicy):
     def team_policy(self) -> TeamPolicy:
         """The agents' value networks as a team whose likeliest actions are the greedy ones.
 
+        Draws nothing from PyTorch's generator.
+
         Raises:
             ExpertError: They see more than their own agent's observation, or act in another view.
         """
@@ -255,18 +257,19 @@ class FactoredQPolicy(BasePolicy):
                 "FactoredDQN: its values cannot be taken apart by agent; expected visibility: own, with the "
                 "team's spaces and the action view joint"
             )
-        team = TeamPolicy(
-            self.team.observation_space,
-            self.team.action_space,
-            lambda _: 0.0,
-            team=self.team,
-            critic_visibility="own",
-            network=self.spec.kind,
-            hidden_sizes=self.spec.hidden_sizes,
-            activation_fn=self.spec.activation,
-            share_parameters=self.spec.share_parameters,
-            tell_apart=self.spec.tell_apart,
-        )
+        with th.random.fork_rng(devices=[]):
+            team = TeamPolicy(
+                self.team.observation_space,
+                self.team.action_space,
+                lambda _: 0.0,
+                team=self.team,
+                critic_visibility="own",
+                network=self.spec.kind,
+                hidden_sizes=self.spec.hidden_sizes,
+                activation_fn=self.spec.activation,
+                share_parameters=self.spec.share_parameters,
+                tell_apart=self.spec.tell_apart,
+            )
         team.action_net.load_state_dict(self.q_net.net.state_dict())
         team.set_training_mode(False)
         return team.to(self.device)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.gumbel_softmax_policy import Actor, Critics, GumbelSoftmaxPolicy, gumbel_noise
+from cesma_sb3.experts.target_networks import follow
 from cesma_sb3.networks.feed_forward import TeamNet
 
 OthersActions = Literal["buffer", "current"]
@@ -176,8 +177,8 @@ class GumbelSoftmaxDDPG(DDPG):
                 actor_loss = self._actor_loss(observations, actions)
                 self._step(self.actor, actor_loss)
 
-            self._follow(self.critic, self.critic_target)
-            self._follow(self.actor, self.actor_target)
+            follow(self.critic, self.critic_target, self.tau)
+            follow(self.actor, self.actor_target, self.tau)
             losses += th.stack([actor_loss.detach(), critic_loss.detach()]).cpu()
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/actor_loss", float(losses[0]) / gradient_steps)
@@ -199,11 +200,6 @@ class GumbelSoftmaxDDPG(DDPG):
         squares = (logits.square().mean(dim=0) * self.policy.shares_of_outputs).sum()
         each: th.Tensor = self.logit_penalty * squares - values_BN.mean(dim=0).sum()
         return each
-
-    def _follow(self, module: nn.Module, target: nn.Module) -> None:
-        """SB3's `polyak_update` of all weights at once: entity networks have many small ones."""
-        with th.no_grad():
-            th._foreach_lerp_(list(target.parameters()), list(module.parameters()), self.tau)
 
     def _step(self, module: Actor | Critics, loss: th.Tensor) -> None:
         module.optimizer.zero_grad()
