@@ -81,6 +81,8 @@ class ExpertConfig(_Config):
     """Arguments of the algorithm's constructor."""
     policy_kwargs: Arguments = {}
     """Arguments of the policy's constructor."""
+    learning_rate_final: Fraction = 1.0
+    """The fraction of `kwargs.learning_rate` that training ends with; it falls linearly."""
     communicates: bool = False
     """Whether it hears and sends messages, in environments that have them. The paper's expert does not: it
     sees everything. Agents that learn by themselves (`dagger: null`) have nothing else."""
@@ -88,7 +90,7 @@ class ExpertConfig(_Config):
     """A run folder whose expert's weights it starts from; networks over entities may grow with the team."""
 
     @model_validator(mode="after")
-    def _scripted_has_no_training(self) -> ExpertConfig:
+    def _is_consistent(self) -> ExpertConfig:
         if self.algorithm == SCRIPTED:
             if self.total_timesteps:
                 given = self.total_timesteps
@@ -96,6 +98,11 @@ class ExpertConfig(_Config):
             for key in ("kwargs", "policy_kwargs"):
                 if names := ", ".join(getattr(self, key)):
                     raise ValueError(f"{key}: the scripted expert takes none, got {names}")
+        elif self.learning_rate_final < 1 and not isinstance(self.kwargs.get("learning_rate"), float):
+            given = self.kwargs.get("learning_rate", "none")
+            raise ValueError(
+                f"learning_rate_final: expected a number for kwargs.learning_rate to fall from, got {given}"
+            )
         return self
 
 

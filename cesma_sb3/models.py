@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -47,6 +48,8 @@ def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgo
     # What YAML cannot say: SB3 wants [4, episode] as a tuple, activations as classes, and noise as an object.
     if isinstance(kwargs.get("train_freq"), list):
         kwargs["train_freq"] = tuple(kwargs["train_freq"])
+    if config.learning_rate_final < 1:
+        kwargs["learning_rate"] = partial(falling, kwargs["learning_rate"], config.learning_rate_final)
     if isinstance(kwargs.get("action_noise"), float):  # its standard deviation, of actions scaled to [-1, 1]
         size = venv.action_space.shape
         assert size is not None
@@ -56,6 +59,11 @@ def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgo
     if "team" in inspect.signature(policy.__init__).parameters:
         policy_kwargs["team"] = venv.team
     return algorithm(policy, venv, policy_kwargs=policy_kwargs, seed=seed, **kwargs)
+
+
+def falling(start: float, final_fraction: float, progress_remaining: float) -> float:
+    """From `start` linearly down to a fraction of it as the remaining progress goes from 1 to 0."""
+    return start * (final_fraction + (1.0 - final_fraction) * progress_remaining)
 
 
 def as_expert(model: BaseAlgorithm, venv: JointVecEnv, team: TeamSpaces) -> Expert:

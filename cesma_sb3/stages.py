@@ -25,7 +25,7 @@ from cesma_sb3.errors import ExpertError
 from cesma_sb3.evaluation import Curve, Keep, LearningCurve, MatchingCurve, greedy
 from cesma_sb3.experts import Expert
 from cesma_sb3.measure import Evaluator, joint_env
-from cesma_sb3.models import as_expert, expert_env, make_model, make_students, own_team
+from cesma_sb3.models import as_expert, expert_env, falling, make_model, make_students, own_team
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy
 from cesma_sb3.stored import start_expert, start_students
 
@@ -179,7 +179,7 @@ def decentralize(
             min_samples=config.min_samples,
             capacity=config.capacity,
             when_full=config.when_full,
-            learning_rate=partial(_linear, config.learning_rate, config.learning_rate_final),
+            learning_rate=partial(falling, config.learning_rate, config.learning_rate_final),
             optimizer_kwargs={"weight_decay": config.weight_decay, "fused": True},
             max_grad_norm=config.max_grad_norm,
             loss=config.loss,
@@ -239,8 +239,3 @@ def _beta_schedule(config: BetaConfig) -> BetaSchedule | None:
     if config.schedule == "exponential":
         return ExponentialBetaSchedule(config.decay)
     return None
-
-
-def _linear(start: float, final_fraction: float, progress_remaining: float) -> float:
-    """From `start` down to a fraction of it as the remaining progress goes from 1 to 0."""
-    return start * (final_fraction + (1.0 - final_fraction) * progress_remaining)

@@ -196,3 +196,15 @@ def test_a_run_that_fails_says_why(tmp_path):
     assert "no scripted expert" in json.loads((tmp_path / "run" / "run.json").read_text())["error"]
     with pytest.raises(StorageError):
         evaluate_run(tmp_path / "run")
+
+
+def test_the_experts_learning_rate_falls(tmp_path):
+    falling = {**TINY, "expert": {**TINY["expert"], "learning_rate_final": 0.25}}
+    result = cesma_sb3.run("spread-3", out=tmp_path / "run", **falling)
+    start = 2e-3  # registered
+    with (result.run_dir / "logs" / "expert" / "progress.csv").open() as file:
+        rates = [
+            float(row["train/learning_rate"]) for row in csv.DictReader(file) if row["train/learning_rate"]
+        ]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(start / 4, rel=0.15)

@@ -79,6 +79,11 @@ class EntryPoint:
             dict,
             "expected a value that YAML can hold, got <class 'dict'>",
         ),
+        (
+            "expert",
+            {"learning_rate_final": 0.1, "kwargs.learning_rate": None},
+            "learning_rate_final: expected a number for kwargs.learning_rate to fall from, got None",
+        ),
         ("dagger.min_samples", 10**7, "expected at most capacity "),
         ("name", "other", "an experiment keeps the name of its file"),
         ("extends", "spread-6", "unknown key"),
