@@ -13,7 +13,7 @@ from cesma_sb3.errors import ExpertError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.entities import EntityNet
 from cesma_sb3.networks.feed_forward import TeamNet
-from cesma_sb3.networks.visibility import Visibility
+from cesma_sb3.networks.visibility import Visibility, are_alike, from_each_agent
 
 NetworkKind = Literal["feed-forward", "entities"]
 CriticForm = Literal["joint", "additive"]
@@ -33,7 +33,9 @@ class NetworkSpec:
     activation: type[nn.Module] = nn.ReLU
     """Module class between the layers."""
     share_parameters: bool = False
-    """One set of weights for all agents' own components (`entities` always share)."""
+    """One set of weights for all agents' own components (`entities` always share). Of `joint` visibility, in a
+    team of alike agents: a component for each agent, all with the same weights, that see the whole team with
+    their own agent first (`from_each_agent`)."""
     tell_apart: bool = False
     """`entities` only: each agent's features carry its number, for agents that are not alike."""
 
@@ -59,8 +61,8 @@ def make_net(
 
     Returns:
         A module [B, observation_size (+ output_size)] -> [B, sum of the components' outputs]. Without
-        `for_each_agent`, feed-forward networks of `joint` visibility have one component, which gives the sum
-        of what each agent's would; all others have one an agent.
+        `for_each_agent` and shared parameters, feed-forward networks of `joint` visibility have one
+        component, which gives all outputs; all others have one an agent.
     """
     if spec.kind == "entities":
         return EntityNet(
@@ -73,8 +75,10 @@ def make_net(
             tell_apart=spec.tell_apart,
         )
     visible = _visible(team, visibility, with_actions)
-    if visibility == "joint":
-        visible = visible * team.n_agents if for_each_agent else visible
+    if visibility == "joint" and spec.share_parameters and are_alike(team):
+        visible = from_each_agent(team, with_actions)
+    elif visibility == "joint" and for_each_agent:
+        visible *= team.n_agents
     return TeamNet(
         visible,
         output_sizes if len(visible) == team.n_agents else [sum(output_sizes)],

@@ -1,6 +1,58 @@
-"""What a component of a network may see."""
+"""What a component of a network may see, and in which order."""
+
+from __future__ import annotations
 
 from typing import Literal
 
+from cesma_sb3.joint.spaces import TeamSpaces
+
 Visibility = Literal["own", "joint"]
 """`own`: its own agent's observation; `joint`: the observations of the whole team."""
+
+
+def are_alike(team: TeamSpaces) -> bool:
+    """Whether all agents have the same observations, as their layouts say, and the same actions."""
+    layouts = [team.layouts[agent].observation for agent in team.agents]
+    return len(set(layouts)) == 1 and len(set(team.output_sizes)) == 1
+
+
+def from_each_agent(team: TeamSpaces, with_actions: bool = False) -> list[list[int]]:
+    """The joint observation as each agent of an alike team would tell it: its own part first.
+
+    The others follow in the order of the team, from the agent on and around: the first, say, comes after the
+    last. So do the entries of parts that hold one entity or message of each other agent. What the same place
+    means is then the same for every agent, and one set of weights can serve them all.
+
+    Args:
+        team: Its agents are alike.
+        with_actions: The joint observation is followed by the actions, flat [output_size]; these too are put
+            in that order.
+
+    Returns:
+        For each agent, a permutation of the columns of the input.
+    """
+    n_agents = team.n_agents
+    around = [[(agent + step) % n_agents for step in range(n_agents)] for agent in range(n_agents)]
+    told = [_own_columns(team, agent) for agent in range(n_agents)]
+    columns = [[column for other in order for column in told[other]] for order in around]
+    if with_actions:
+        for seen, order in zip(columns, around, strict=True):
+            for other in order:
+                where = team.output_slices[other]
+                seen += range(team.observation_size + where.start, team.observation_size + where.stop)
+    return columns
+
+
+def _own_columns(team: TeamSpaces, agent: int) -> list[int]:
+    """The columns of one agent's observation, with what it holds of the others in the order around it."""
+    columns: list[int] = []
+    start = team.observation_slices[agent].start
+    n_others = team.n_agents - 1
+    for part in team.layouts[team.agents[agent]].observation.parts:
+        places = list(range(part.count))
+        if part.kind in {"agents", "message"} and part.count == n_others:
+            # The layout has the others in the order of the team, without the agent: those behind it first.
+            places = [(agent + step) % n_others for step in range(n_others)]
+        columns += [start + place * part.size + entry for place in places for entry in range(part.size)]
+        start += part.width
+    return columns
