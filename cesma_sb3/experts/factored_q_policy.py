@@ -107,7 +107,7 @@ class FactoredQPolicy(BasePolicy):
         mixer_width: Units of the `monotonic` mixer.
         mixer_hidden: Hidden units of the networks that give its weights.
         activation_fn: Module class put after each hidden layer.
-        share_parameters: One set of weights for all agents' own components (`feed-forward`).
+        share_parameters: One set of weights for all agents' components (`feed-forward`): see `NetworkSpec`.
         tell_apart: A one-hot agent number as further input of `entities`, for agents that are not alike.
         optimizer_class: Optimizer of the values.
         optimizer_kwargs: Its arguments, less the learning rate.

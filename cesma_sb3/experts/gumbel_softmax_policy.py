@@ -94,7 +94,7 @@ class GumbelSoftmaxPolicy(TD3Policy):
             target of its own, and its actor follows that critic alone: with `own` actors, MADDPG
             (`critic_visibility` joint) and independent DDPG (own).
         activation_fn: Module class put after each hidden layer.
-        share_parameters: One set of weights for all agents' own components (`feed-forward`).
+        share_parameters: One set of weights for all agents' components (`feed-forward`): see `NetworkSpec`.
         tell_apart: A one-hot agent number as further input of `entities`, for agents that are not alike.
         n_critics: Critics; the target is the smallest of them.
         optimizer_class: Optimizer of actor and critics.

@@ -33,9 +33,9 @@ class NetworkSpec:
     activation: type[nn.Module] = nn.ReLU
     """Module class between the layers."""
     share_parameters: bool = False
-    """One set of weights for all agents' own components (`entities` always share). Of `joint` visibility, in a
-    team of alike agents: a component for each agent, all with the same weights, that see the whole team with
-    their own agent first (`from_each_agent`)."""
+    """One set of weights for all agents' own components (`entities` always share). Of `joint` visibility, in
+    a team of alike agents: a component for each agent, all with the same weights, that see the whole team
+    with their own agent first (`from_each_agent`)."""
     tell_apart: bool = False
     """`entities` only: each agent's features carry its number, for agents that are not alike."""
 

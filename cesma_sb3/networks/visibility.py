@@ -35,12 +35,14 @@ def from_each_agent(team: TeamSpaces, with_actions: bool = False) -> list[list[i
     around = [[(agent + step) % n_agents for step in range(n_agents)] for agent in range(n_agents)]
     told = [_own_columns(team, agent) for agent in range(n_agents)]
     columns = [[column for other in order for column in told[other]] for order in around]
-    if with_actions:
-        for seen, order in zip(columns, around, strict=True):
-            for other in order:
-                where = team.output_slices[other]
-                seen += range(team.observation_size + where.start, team.observation_size + where.stop)
-    return columns
+    if not with_actions:
+        return columns
+    offset = team.observation_size
+    done = [range(offset + where.start, offset + where.stop) for where in team.output_slices]
+    return [
+        [*seen, *(column for other in order for column in done[other])]
+        for seen, order in zip(columns, around, strict=True)
+    ]
 
 
 def _own_columns(team: TeamSpaces, agent: int) -> list[int]:
