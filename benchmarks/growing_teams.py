@@ -1,8 +1,8 @@
 """Students trained with 6 agents act in teams of other sizes: as they are, and after a short fine-tuning.
 
 `cesma run spread-6` once (its run folder is used again), then for each size `cesma evaluate`, and `cesma run`
-from the weights of both: in a team of that size, the students go on learning from the expert, for a short while.
-Every measurement of cost is a process of its own.
+from the weights of both: in a team of that size, the students learn from the expert for a short while. Every
+measurement of cost is a process of its own.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def run_growing_teams() -> dict[str, Any]:
         "teams": rows,
         "compared": {
             "students, expert": f"as they were trained with 6 agents; returns of {EPISODES} episodes",
-            "fine-tuned": f"the students after DAgger from that expert, {FINE_TUNING:,} timesteps in the team of "
-            "that size; the best of before and after",
+            "fine-tuned": f"the students after DAgger from that expert, {FINE_TUNING:,} timesteps in the team "
+            "of that size; the best of before and after",
             "microseconds": f"of all agents' actions for one step of one world, of {WORLDS} worlds together, "
             "one thread",
             "megabytes": "by which these steps raise the peak of resident memory",
