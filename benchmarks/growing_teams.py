@@ -57,8 +57,8 @@ def run_growing_teams() -> dict[str, Any]:
         "teams": rows,
         "compared": {
             "students, expert": f"as they were trained with 6 agents; returns of {EPISODES} episodes",
-            "fine-tuned": f"the students after DAgger from that expert, {FINE_TUNING:,} timesteps in the team "
-            "of that size; the best of before and after",
+            "fine-tuned": f"the students after {FINE_TUNING:,} timesteps of DAgger from that expert in the "
+            "team of that size; the best of before and after",
             "microseconds": f"of all agents' actions for one step of one world, of {WORLDS} worlds together, "
             "one thread",
             "megabytes": "by which these steps raise the peak of resident memory",
