@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Values = npt.NDArray[np.float64]
 _COLUMNS = 4
+_TITLE_CHARACTERS = 9.0  # that fit into an inch
+_TITLE_LINE = 0.25  # inches
 _LEVELS = ("--", "-.", (0, (6, 2, 1, 2, 1, 2)), ":")
 
 
@@ -101,7 +103,10 @@ def draw_comparison(path: Path, *, panels: Sequence[DrawnPanel], title: str, not
     """
     columns = min(len(panels), _COLUMNS)
     rows = math.ceil(len(panels) / columns)
-    figure = new_figure(max(4.1 * columns, 6.4), 3.3 * rows + 1.2)
+    width = max(4.1 * columns, 6.4)
+    title = textwrap.fill(title, int(_TITLE_CHARACTERS * width))
+    title_height = _TITLE_LINE * (title.count("\n") + 1)
+    figure = new_figure(width, 3.3 * rows + 0.95 + title_height)
     labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
     styles = {
         label: _Style(
@@ -117,7 +122,7 @@ def draw_comparison(path: Path, *, panels: Sequence[DrawnPanel], title: str, not
     figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     figure.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color=GREY)
     if handles:
-        below = 1.0 - 0.25 / float(figure.get_figheight())
+        below = 1.0 - title_height / float(figure.get_figheight())
         figure.legend(
             handles.values(),
             handles.keys(),
