@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 import yaml
 
 from cesma_sb3 import cli
+from cesma_sb3.evaluation import Change
 from cesma_sb3.registry import list_experiments, load_experiment
 from cesma_sb3.runs import RunFolder
 
@@ -131,9 +133,9 @@ def test_a_score_that_is_no_number_is_a_dash(call, pipeline, monkeypatch):
 
 def test_evaluate(call, pipeline, tmp_path):
     folder = RunFolder.create(load_experiment("spread-3-scripted"), tmp_path / "out").path
-    code, out, _ = call("evaluate", str(folder), "--episodes", "10", "--messages", "zeroed")
+    code, out, _ = call("evaluate", str(folder), "--episodes", "10", "--seed", "2", "--messages", "zeroed")
     assert code == 0
-    assert pipeline.calls == [(folder, {"episodes": 10, "seed": None, "messages": "zeroed"})]
+    assert pipeline.calls == [(folder, {"episodes": 10, "seed": 2, "messages": "zeroed"})]
     assert out.split()[:3] == ["spread-3-scripted", "return", "normalized"]
     assert json.loads(call("evaluate", str(folder), "--json")[1]) == REPORT
 
@@ -212,3 +214,8 @@ def test_what_needs_no_pytorch_does_not_import_it(arguments):
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_messages_can_be_changed_in_every_way_there_is():
+    (messages,) = (option for option in cli.cesma.commands["evaluate"].params if option.name == "messages")
+    assert tuple(messages.type.choices) == get_args(Change)

@@ -65,7 +65,7 @@ def named_first(title):
 def test_the_tables_are_read():
     names = [name for name, _ in COLUMNS]
     assert len(names) == len(set(names)) > 10
-    assert all(len(values) > 5 for _, values in COLUMNS)
+    assert all(len(values) > 7 for _, values in COLUMNS)
     assert all(len(row) == len(header) for header, rows in tables() for row in rows)
 
 
