@@ -98,7 +98,7 @@ class ExpertConfig(_Config):
             for key in ("kwargs", "policy_kwargs"):
                 if names := ", ".join(getattr(self, key)):
                     raise ValueError(f"{key}: the scripted expert takes none, got {names}")
-        elif self.learning_rate_final < 1 and not isinstance(self.kwargs.get("learning_rate"), float):
+        if self.learning_rate_final < 1 and not isinstance(self.kwargs.get("learning_rate"), float):
             given = self.kwargs.get("learning_rate", "none")
             raise ValueError(
                 f"learning_rate_final: expected a number for kwargs.learning_rate to fall from, got {given}"

@@ -33,7 +33,7 @@ _SUFFIXES = (".yaml", ".yml")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Arguments belong to what they are given to: whatever names another one starts without them.
 _ARGUMENTS_OF = {
-    ("expert", "algorithm"): ("policy", "kwargs", "policy_kwargs"),
+    ("expert", "algorithm"): ("policy", "kwargs", "policy_kwargs", "learning_rate_final"),
     ("env", "id"): ("kwargs", "wrappers"),
 }
 _NOT_INHERITED = ("name", "description", "extends")

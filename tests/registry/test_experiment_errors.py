@@ -188,6 +188,9 @@ def test_extends_merges_and_arguments_stay_with_what_they_belong_to(folder):
     mine, more = load_experiment("mine"), load_experiment("more")
     assert mine.expert.kwargs == mine.expert.policy_kwargs == {}
     assert mine.expert.n_envs == load_experiment("spread-3").expert.n_envs
+    assert load_experiment("spread-3-maddpg").expert.learning_rate_final < 1
+    changed = load_experiment("spread-3-maddpg", {"expert.algorithm": "TeamPPO"})
+    assert changed.expert.learning_rate_final == 1  # there is no rate that it could fall from
     assert mine.students.hidden_sizes == more.students.hidden_sizes == (8,)
     assert more.env.kwargs == {**mine.env.kwargs, "n_agents": 4}
     assert mine.description == ""
