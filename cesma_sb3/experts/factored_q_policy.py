@@ -257,22 +257,7 @@ class FactoredQPolicy(BasePolicy):
                 "FactoredDQN: its values cannot be taken apart by agent; expected visibility: own, with the "
                 "team's spaces and the action view joint"
             )
-        with th.random.fork_rng(devices=[]):
-            team = TeamPolicy(
-                self.team.observation_space,
-                self.team.action_space,
-                lambda _: 0.0,
-                team=self.team,
-                critic_visibility="own",
-                network=self.spec.kind,
-                hidden_sizes=self.spec.hidden_sizes,
-                activation_fn=self.spec.activation,
-                share_parameters=self.spec.share_parameters,
-                tell_apart=self.spec.tell_apart,
-            )
-        team.action_net.load_state_dict(self.q_net.net.state_dict())
-        team.set_training_mode(False)
-        return team.to(self.device)
+        return TeamPolicy.of_actors(self.q_net.net, self.team, self.spec).to(self.device)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()

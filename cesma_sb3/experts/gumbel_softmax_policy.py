@@ -199,20 +199,8 @@ class GumbelSoftmaxPolicy(TD3Policy):
                 "actor_visibility: expected own for a team of agents that act by themselves, got "
                 f"{given['actor_visibility']}; decentralize it by imitation"
             )
-        with th.random.fork_rng(devices=[]):
-            policy = TeamPolicy(
-                self.team.observation_space,
-                self.team.action_space,
-                self._dummy_schedule,
-                team=self.team,
-                network=given["network"],
-                hidden_sizes=given["hidden_sizes"],
-                activation_fn=self.activation_fn,
-                share_parameters=given["share_parameters"],
-                tell_apart=given["tell_apart"],
-            )
-        policy.action_net.load_state_dict(self.actor.net.state_dict())
-        return policy.to(self.device)
+        spec = self._spec(given["hidden_sizes"])
+        return TeamPolicy.of_actors(self.actor.net, self.team, spec).to(self.device)
 
     def logits(self, observations: th.Tensor) -> th.Tensor:
         """Logits [B, C, K] of the joint action's columns for joint observations [B, I]."""

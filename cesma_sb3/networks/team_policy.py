@@ -60,7 +60,7 @@ class TeamPolicy(ActorCriticPolicy):
         critic_hidden_sizes: The same of the critic; `hidden_sizes` if None.
         activation_fn: Module class put after each hidden layer.
         share_parameters: One set of weights for all agents, with a one-hot agent number as further input
-            (`feed-forward`; `entities` always share).
+            (`feed-forward`; `entities` always share). See `NetworkSpec` for those that see everything.
         tell_apart: A one-hot agent number as further input of `entities`, for agents that are not alike.
         log_std_init: Initial log standard deviation of continuous columns.
         **kwargs: Passed to `ActorCriticPolicy` (`optimizer_class`, `optimizer_kwargs`).
@@ -113,6 +113,34 @@ class TeamPolicy(ActorCriticPolicy):
         )
 
     _owners_A: th.Tensor
+
+    @classmethod
+    def of_actors(cls, actors: nn.Module, team: TeamSpaces, spec: NetworkSpec) -> TeamPolicy:
+        """A team that acts as these `own` actors do; its own critic is untrained.
+
+        Draws nothing from PyTorch's generator.
+
+        Args:
+            actors: As `actor_net` makes them; their weights are copied.
+            team: The team's spaces.
+            spec: How the actors are built.
+        """
+        with th.random.fork_rng(devices=[]):
+            policy = cls(
+                team.observation_space,
+                team.action_space,
+                lambda _: 0.0,
+                team=team,
+                critic_visibility="own",  # can be built of whatever the actors can
+                network=spec.kind,
+                hidden_sizes=spec.hidden_sizes,
+                activation_fn=spec.activation,
+                share_parameters=spec.share_parameters,
+                tell_apart=spec.tell_apart,
+            )
+        policy.action_net.load_state_dict(actors.state_dict())
+        policy.set_training_mode(False)
+        return policy
 
     def _build(self, lr_schedule: Schedule) -> None:
         self.mlp_extractor = _JointFeatures(self.features_dim)  # type: ignore[assignment]  # same interface
