@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.main_job import run_command
+
 SIZES = (3, 6, 12, 24)
 EPISODES = 200
 FINE_TUNING = 10_000
@@ -110,7 +112,7 @@ def _run(name: str, folder: Path, *settings: str) -> Path:
     """A run, unless it is there already."""
     if not (folder / "report.json").exists():
         shutil.rmtree(folder, ignore_errors=True)  # one that was interrupted
-        _cesma("run", name, "--out", str(folder), *(part for each in settings for part in ("--set", each)))
+        run_command(name, 0, folder, *settings)
     return folder
 
 

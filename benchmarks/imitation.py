@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.main_job import SEEDS, run_command
+from cesma_sb3.decentralize.algorithms import ALGORITHMS
 
 NAME = "spread-3-scripted"
 TIMESTEPS = 40_000
-ALGORITHMS = ("dagger", "bc", "forward-training", "smile", "searn")
 
 
 def run_imitation() -> dict[str, Any]:
