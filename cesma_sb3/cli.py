@@ -184,7 +184,7 @@ def evaluate(run_dir: Path, settings: tuple[str, ...], as_json: bool, **options:
     type=click.Choice(["quick", "full"]),
     default="quick",
     show_default=True,
-    help="An hour on two cores, or the paper's.",
+    help="Meant for an hour on two cores, or the paper's.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Runs of each line; else as the figure says.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes at once; else one for each core.")

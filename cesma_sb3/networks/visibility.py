@@ -12,8 +12,12 @@ Visibility = Literal["own", "joint"]
 
 def are_alike(team: TeamSpaces) -> bool:
     """Whether all agents have the same observations, as their layouts say, and the same actions."""
-    layouts = [team.layouts[agent].observation for agent in team.agents]
-    return len(set(layouts)) == 1 and len(set(team.output_sizes)) == 1
+    first = team.agents[0]
+    return all(
+        team.layouts[agent].observation == team.layouts[first].observation
+        and team.action_spaces[agent] == team.action_spaces[first]
+        for agent in team.agents
+    )
 
 
 def from_each_agent(team: TeamSpaces, with_actions: bool = False) -> list[list[int]]:

@@ -23,13 +23,8 @@ def env(request):
     scenario, kwargs = TEAMS[request.param]
     env = make_vec_env(scenario, kwargs=kwargs, n_envs=9, seed=1)
     env.reset()
-    rng = np.random.default_rng(0)
-    for _ in range(3):
-        observations, *_ = env.step(np.array([env.action_space.sample() for _ in range(9)]))
-    state = env.get_state()
-    state["velocities"] = rng.normal(size=state["velocities"].shape)
-    env.set_state(state)
-    del observations
+    state, rng = env.get_state(), np.random.default_rng(0)
+    env.set_state({key: rng.normal(size=state[key].shape) for key in ("velocities", "messages")})
     return env
 
 
