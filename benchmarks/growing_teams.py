@@ -46,7 +46,8 @@ print(np.median(times) / {WORLDS} * 1e6, (resource.getrusage(resource.RUSAGE_SEL
 def run_growing_teams() -> dict[str, Any]:
     """`ours` is the students' return in a team twice as large as theirs, `theirs` the reference's there.
 
-    Returns, and no normalised score: in a crowd, the reference collides as much as a random team does.
+    In a crowd the reference collides as much as a random team does. Scores are therefore normalised by the
+    better of the reference and the expert in a team of that size.
     """
     trained = _run("spread-6", OUT / "spread-6")
     rows = [_row(size, trained) for size in SIZES]
@@ -61,6 +62,8 @@ def run_growing_teams() -> dict[str, Any]:
             "students, expert": f"as they were trained with 6 agents; returns of {EPISODES} episodes",
             "fine-tuned": f"the students after {FINE_TUNING:,} timesteps of DAgger from that expert in the "
             "team of that size; the best of before and after",
+            "score, tuned score": "(return - random) / (best - random), before and after fine-tuning; best "
+            "is the greater of reference and expert",
             "microseconds": f"of all agents' actions for one step of one world, of {WORLDS} worlds together, "
             "one thread",
             "megabytes": "by which these steps raise the peak of resident memory",
@@ -89,9 +92,13 @@ def _row(size: int, trained: Path) -> dict[str, Any]:
     cost = _python("-c", _COST, str(trained / "students"), str(size))
     microseconds, megabytes = map(float, cost.split())
     returns = report["return"] | {"fine-tuned": fine_tuned["return"]["students"]}
+    random, best = returns["random"], max(returns["reference"], returns["expert"])
+    score, tuned_score = ((returns[name] - random) / (best - random) for name in POLICIES[:2])
     return {
         "agents": size,
         **{name: round(returns[name], 1) for name in POLICIES},
+        "score": round(score, 3),
+        "tuned score": round(tuned_score, 3),
         "microseconds": round(microseconds),
         "megabytes": round(megabytes),
     }
@@ -117,13 +124,13 @@ def _run(name: str, folder: Path, *settings: str) -> Path:
 
 
 def _draw(rows: list[dict[str, Any]]) -> None:
-    """Return and time against the number of agents."""
+    """Return, score, time and memory against the number of agents."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.6, 3.4), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(12.0, 3.4), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
-    score, cost = figure.subplots(1, 2)
+    returns, scores, time, memory = figure.subplots(1, 4)
     agents = [row["agents"] for row in rows]
     for key, label, color in (
         ("students", "students, trained with 6", "#D55E00"),
@@ -133,16 +140,23 @@ def _draw(rows: list[dict[str, Any]]) -> None:
         ("random", "random", "#c4c9d2"),
     ):
         values = [row[key] / row["agents"] for row in rows]
-        score.plot(agents, values, "o-", color=color, label=label, markersize=4)
-    score.set_ylabel("return per agent")
-    cost.plot(agents, [row["microseconds"] for row in rows], "o-", color="#D55E00")
-    cost.set_ylabel("microseconds a step, all agents")
-    cost.set_xscale("log", base=2)
-    cost.set_yscale("log")
-    score.set_xscale("log", base=2)
-    for axes in (score, cost):
+        returns.plot(agents, values, "o-", color=color, label=label, markersize=4)
+    returns.set_ylabel("return per agent")
+    returns.legend(frameon=False, fontsize=7.5)
+    for key, color in (("score", "#D55E00"), ("tuned score", "#009E73")):
+        scores.plot(agents, [row[key] for row in rows], "o-", color=color, markersize=4)
+    scores.set_ylabel("normalised by the best known policy")
+    scores.set_ylim(0, 1.05)
+    for axes, key, unit in (
+        (time, "microseconds", "microseconds a step, all agents"),
+        (memory, "megabytes", "megabytes, 64 worlds"),
+    ):
+        axes.plot(agents, [row[key] for row in rows], "o-", color="#D55E00", markersize=4)
+        axes.set_ylabel(unit)
+        axes.set_yscale("log")
+    for axes in (returns, scores, time, memory):
         axes.set_xlabel("agents")
+        axes.set_xscale("log", base=2)
         axes.set_xticks(agents, [str(n) for n in agents])
         axes.spines[["top", "right"]].set_visible(False)
-    score.legend(frameon=False, fontsize=8.5)
     figure.savefig(FIGURE, dpi=150)

@@ -181,10 +181,10 @@ def evaluate(run_dir: Path, settings: tuple[str, ...], as_json: bool, **options:
 @click.argument("figure", required=False)
 @click.option(
     "--budget",
-    type=click.Choice(["quick", "full"]),
+    type=click.Choice(["quick", "registered", "full"]),
     default="quick",
     show_default=True,
-    help="Meant for an hour on two cores, or the paper's.",
+    help="Meant for an hour on two cores; the registry's values; or the paper's.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Runs of each line; else as the figure says.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes at once; else one for each core.")

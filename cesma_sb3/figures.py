@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,8 +14,9 @@ from cesma_sb3.errors import ConfigError
 from cesma_sb3.registry import data_folder, find_document, load_experiment
 from cesma_sb3.validation import unknown, validate
 
-Budget = Literal["quick", "full"]
-BUDGETS: tuple[Budget, ...] = ("quick", "full")
+Budget = Literal["quick", "registered", "full"]
+"""`registered`: no values but the registry's and those of the figure's `overrides`."""
+BUDGETS: tuple[Budget, ...] = get_args(Budget)
 FIGURES = "figures"
 """The folder of the files, and what errors call it."""
 
@@ -50,7 +51,7 @@ class Line(_Data):
 
     def values(self, budget: Budget) -> dict[str, Any]:
         """Overrides in this budget, by dotted key."""
-        further = self.quick if budget == "quick" else self.full
+        further = {"quick": self.quick, "full": self.full}.get(budget, {})
         return {**self.overrides, **further}
 
 
@@ -94,6 +95,7 @@ class Seeds(_Data):
     """How many runs of each line; their seeds are 0, 1, ..."""
 
     quick: PositiveInt
+    registered: PositiveInt
     full: PositiveInt
 
 

@@ -48,7 +48,8 @@ def reproduce(
 
     Args:
         name: A figure of `figures/` (`figure-5`, or `5`), or a YAML file.
-        budget: `quick`: a figure within an hour on two cores. `full`: the paper's.
+        budget: `quick`: a figure within an hour on two cores. `registered`: experiments as they
+            are registered, over three seeds. `full`: the paper's.
         seeds: Runs of each line, seeds 0, 1, ...; None: as many as the figure says.
         workers: Processes at once; None: one for each core.
         out: Where to; None: `runs/reproduce/BUDGET`, so that figures share runs.

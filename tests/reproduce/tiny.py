@@ -13,7 +13,7 @@ TINY = {
     "students.hidden_sizes": [8],
     "evaluation": {"episodes": 4, "curve_episodes": 2, "every": 64, "n_envs": 2},
 }
-SEEDS = {"quick": 1, "full": 3}
+SEEDS = {"quick": 1, "registered": 2, "full": 3}
 FAILS = {**TINY, "dagger.labels": "soft"}  # the scripted expert has no distribution
 
 
