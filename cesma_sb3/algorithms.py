@@ -16,6 +16,7 @@ from cesma_sb3.config import SCRIPTED, DaggerConfig, EnvConfig, Experiment
 from cesma_sb3.decentralize import MultiAgentDAggerTrainer
 from cesma_sb3.decentralize.algorithms import ALGORITHMS
 from cesma_sb3.envs.particle import make_scenario
+from cesma_sb3.envs.starcraft import is_battle
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.networks.activations import activations
 from cesma_sb3.validation import shown, unknown
@@ -120,7 +121,7 @@ def _trainer_problem(config: DaggerConfig) -> tuple[tuple[str, ...], str] | None
 
 def _environment_problem(env: EnvConfig) -> str | None:
     """What is wrong with a scenario's name or arguments; foreign environments are not loaded for a check."""
-    if ":" in env.id or "." in env.id:
+    if ":" in env.id or "." in env.id or is_battle(env.id):
         return None
     try:
         make_scenario(env.id, **env.kwargs)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, make_scenario
+from cesma_sb3.envs.starcraft import SMAX, SmaxVecEnv, is_battle
 from cesma_sb3.errors import UnknownNameError
 from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.env import TeamReward
@@ -29,8 +30,8 @@ def make_vec_env(
     """Many environments in one joint space: batched where the environment can be, else stepped one by one.
 
     Args:
-        target: A scenario of `cesma_sb3.envs.particle` (batched), or `package.module:function` of a
-            PettingZoo environment.
+        target: A scenario of `cesma_sb3.envs.particle` (batched), a battle (`smax-MAP`, batched; `smac-MAP`;
+            `smac-like:module:attribute`), or `package.module:function` of a PettingZoo environment.
         kwargs: Arguments of the scenario or function.
         wrappers: SuperSuit wrappers, the innermost first: {"name": "black_death_v3", ...arguments}. A
             scenario with wrappers is stepped as the PettingZoo environment that it is as well.
@@ -47,9 +48,14 @@ def make_vec_env(
     if target in SCENARIOS and not wrappers:
         scenario = make_scenario(target, **dict(kwargs or {}))
         return ParticleVecEnv(scenario, n_envs, seed=seed, view=view, team_reward=team_reward)
+    if target.startswith(SMAX) and not wrappers and team_reward in {None, "shared"}:
+        return SmaxVecEnv(target.removeprefix(SMAX), n_envs, seed=seed, view=view, **(kwargs or {}))
     if target in SCENARIOS:
         kwargs = {"scenario": target, **(kwargs or {})}
         target = "cesma_sb3.envs.particle:parallel_env"
+    elif is_battle(target):
+        kwargs = {"target": target, **(kwargs or {})}
+        target = "cesma_sb3.envs.starcraft:battle_env"
     elif "." not in target and ":" not in target:
         raise UnknownNameError.of("environment", target, SCENARIOS)
     make = partial(make_parallel_env, target, dict(kwargs or {}), list(wrappers))

@@ -37,7 +37,8 @@ class JointEnv(gymnasium.Env[Any, Any]):
 
     `info` holds `alive` [n_agents] bool; `action_mask` [mask_size] bool where the environment has masks (in
     its observations, or under `action_mask` in its infos); `agent_infos` where agents have numbers or words
-    in theirs; at the end of an episode `agent_returns`, the sum of each agent's rewards.
+    in theirs; at the end of an episode `agent_returns`, the sum of each agent's rewards, and `battle_won`
+    where agents have it in theirs.
 
     Args:
         env: A PettingZoo `ParallelEnv` or `AECEnv`.
@@ -274,6 +275,9 @@ class JointEnv(gymnasium.Env[Any, Any]):
             raise self._fault(f"action mask of {error}") from error
         if self._has_masks:
             info["action_mask"] = self._mask.copy()
+        won = [values["battle_won"] for values in own.values() if "battle_won" in values]
+        if won:  # the team's, not an agent's
+            info["battle_won"] = any(won)
         plain = {agent: _plain(values) for agent, values in own.items()}
         if any(plain.values()):
             info["agent_infos"] = plain

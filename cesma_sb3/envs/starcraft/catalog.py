@@ -1,0 +1,56 @@
+"""StarCraft's battles by name: `smax-MAP`, `smac-MAP`, `smac-like:module:attribute`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from cesma_sb3.envs.starcraft.battle import BattleEnv
+from cesma_sb3.envs.starcraft.smac import smac_env
+from cesma_sb3.envs.starcraft.smax import SmaxBattle, SmaxBattles
+from cesma_sb3.errors import ConfigError
+
+SMAX, SMAC, LIKE = "smax-", "smac-", "smac-like:"
+
+
+def is_battle(target: str) -> bool:
+    """Whether this is the name of a battle."""
+    return target.startswith((SMAX, SMAC, LIKE))
+
+
+def battle_env(target: str, **kwargs: Any) -> BattleEnv:
+    """A battle as a PettingZoo `ParallelEnv`.
+
+    Args:
+        target: `smax-3m`: SMAX, of JaxMARL. `smac-3s5z`: StarCraft II by SMAC. `smac-like:module:attribute`:
+            what this function or class gives, an object with SMAC's interface.
+        kwargs: Its arguments; `episode_limit` is `BattleEnv`'s if the object has none of its own.
+
+    Raises:
+        MissingExtraError: A package is not installed; the message says how to install it.
+        ConfigError: An unknown map (the nearest is given), module, attribute or argument.
+    """
+    if target.startswith(LIKE):
+        return _like(target, kwargs)
+    if target.startswith(SMAX):
+        battles = SmaxBattles(target.removeprefix(SMAX), **kwargs)
+        return BattleEnv(SmaxBattle(battles), name=battles.name)
+    return smac_env(target.removeprefix(SMAC), **kwargs)
+
+
+def _like(target: str, kwargs: Mapping[str, Any]) -> BattleEnv:
+    module_name, _, attribute = target.removeprefix(LIKE).partition(":")
+    if not module_name or not attribute:
+        raise ConfigError(f"{target!r}: expected smac-like:module:attribute")
+    try:
+        make: Callable[..., Any] = getattr(import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{target!r}: {error}") from error
+    given = dict(kwargs)
+    limit = given.pop("episode_limit", None)
+    try:
+        battle = make(**given)
+    except TypeError as error:
+        raise ConfigError(f"{target!r}: {error}") from error
+    return BattleEnv(battle, name=attribute, episode_limit=limit)

@@ -1,0 +1,257 @@
+"""SMAX, StarCraft's battles without the game: many at once in one jitted step.
+
+Action 0 does nothing and is all that is left to the dead, 1 to 4 move, the others attack an enemy each.
+
+Source: Rutherford et al. (2023), JaxMARL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError
+from cesma_sb3.joint.layout import AgentLayout, ObservationLayout, Part
+
+_N_MOVES = 4
+_STOP = 4
+"""SMAX's number of the action that does nothing."""
+
+
+class Snapshot(NamedTuple):
+    """What B teams of A agents see and may do."""
+
+    observations: npt.NDArray[np.float32]
+    """[B, A, O]; zeros of the dead."""
+    masks: npt.NDArray[np.bool_]
+    """[B, A, n_actions]."""
+    alive: npt.NDArray[np.bool_]
+    """[B, A]."""
+
+
+class Outcome(NamedTuple):
+    """What came of one timestep in B battles."""
+
+    last: Snapshot
+    """After the step, also where it was the battle's last."""
+    now: Snapshot
+    """The same, but of the next battle where one has ended."""
+    rewards: npt.NDArray[np.float32]
+    """[B], the team's."""
+    decided: npt.NDArray[np.bool_]
+    """[B]: one side is dead."""
+    cut_off: npt.NDArray[np.bool_]
+    """[B]: the time is over and nobody has won."""
+    won: npt.NDArray[np.bool_]
+    """[B]: the enemies are dead and somebody of ours is not."""
+
+
+class SmaxBattles:
+    """`n_envs` battles of a map of SMAX against its scripted enemy, stepped together.
+
+    A battle that has ended starts anew in the same step. Battle i is seeded with seed + i, and its generator
+    then goes on: it does not matter how many others are stepped beside it.
+
+    Args:
+        map_name: `3m`, `2s3z`, `3s5z`, ...
+        n_envs: B.
+        kwargs: Arguments of `HeuristicEnemySMAX`: `max_steps`, `see_enemy_actions`, `attack_mode`, ...
+
+    Raises:
+        MissingExtraError: JaxMARL is not installed.
+        UnknownNameError: SMAX has no such map.
+        ConfigError: An argument that SMAX does not take.
+    """
+
+    def __init__(self, map_name: str, n_envs: int = 1, **kwargs: Any) -> None:
+        self.env, self._reset, self._step = _compiled(map_name, tuple(sorted(kwargs.items())))
+        env = self.env
+        self.name = f"smax-{map_name}"
+        self.n_envs = n_envs
+        self.n_agents: int = env.num_allies
+        self.n_enemies: int = env.num_enemies
+        self.n_actions = _N_MOVES + 1 + self.n_enemies
+        self.observation_size: int = env.observation_spaces[env.agents[0]].shape[0]
+        # Past this step SMAX looks at the clock: it counts from 0.
+        self.episode_limit = int(env.max_steps) + 1
+        self._to_smax = _to_smax(self.n_enemies)
+        self._keys: Any = None
+        self.states: Any = None
+        """SMAX's own, of all battles."""
+
+    def layout(self) -> AgentLayout:
+        """What every agent sees: the others, the enemies (zeros where out of sight or dead), and itself."""
+        features = len(self.env.unit_features)
+        return AgentLayout(
+            ObservationLayout(
+                (
+                    Part("allies", "agents", self.n_agents - 1, features),
+                    Part("enemies", "entities", self.n_enemies, features),
+                    Part("self", "own", 1, len(self.env.own_features)),
+                )
+            )
+        )
+
+    def reset(self, seed: int | None = None) -> Snapshot:
+        """Starts all battles; without a seed their generators go on.
+
+        Args:
+            seed: Of the first battle, at least 0; the system's entropy if the first reset has none.
+        """
+        if seed is None and self._keys is None:
+            seed = int(np.random.default_rng().integers(2**31))
+        if seed is not None:
+            import jax
+
+            seeds = np.arange(self.n_envs, dtype=np.uint32) + np.uint32(seed % 2**32)
+            self._keys = jax.vmap(jax.random.PRNGKey)(seeds)
+        self._keys, self.states, snapshot = self._reset(self._keys)
+        return Snapshot(*map(np.asarray, snapshot))
+
+    def step(self, actions: npt.NDArray[Any]) -> Outcome:
+        """One timestep of every battle, for actions [B, A]."""
+        chosen = self._to_smax[np.asarray(actions)]
+        self._keys, self.states, last, now, *rest = self._step(self._keys, self.states, chosen)
+        return Outcome(
+            Snapshot(*map(np.asarray, last)), Snapshot(*map(np.asarray, now)), *map(np.asarray, rest)
+        )
+
+    def unit_types(self, battle: int = 0) -> list[str]:
+        """The kinds of our units, in order."""
+        types = np.asarray(self.states.state.unit_types)[battle, : self.n_agents]
+        return [self.env.unit_type_names[kind] for kind in types]
+
+
+@cache
+def _compiled(map_name: str, kwargs: tuple[tuple[str, Any], ...]) -> tuple[Any, Any, Any]:
+    """SMAX itself; `reset(keys)` and `step(keys, states, actions)` of many battles, jitted once for a map."""
+    smax, maps = _import()
+    if map_name not in maps:
+        raise UnknownNameError.of("SMAX map", map_name, maps)
+    try:
+        env = smax(scenario=maps[map_name], **dict(kwargs))
+    except TypeError as error:
+        raise ConfigError(f"SMAX: {error}") from error
+    import jax
+
+    np_ = jax.numpy
+    agents, n_agents = env.agents, env.num_allies
+    to_smax = _to_smax(env.num_enemies)
+
+    def stacked(by_agent: Mapping[str, Any]) -> Any:
+        return np_.stack([by_agent[agent] for agent in agents])
+
+    def snapshot(observations: Mapping[str, Any], state: Any) -> tuple[Any, Any, Any]:
+        masks = stacked(env.get_avail_actions(state)).astype(bool)[:, to_smax]
+        return stacked(observations), masks, state.state.unit_alive[:n_agents]
+
+    def reset(key: Any) -> tuple[Any, Any, Any]:
+        key, own = jax.random.split(key)
+        observations, state = env.reset(own)
+        return key, state, snapshot(observations, state)
+
+    def step(key: Any, state: Any, actions: Any) -> tuple[Any, ...]:
+        key, own = jax.random.split(key)
+        chosen = {agent: actions[index] for index, agent in enumerate(agents)}
+        observations, state, rewards, dones, _ = env.step_env(own, state, chosen)
+        alive = state.state.unit_alive
+        ours, theirs = alive[:n_agents].any(), alive[n_agents:].any()
+        done, decided = dones["__all__"], ~(ours & theirs)
+        last = snapshot(observations, state)
+        again_key, again, first = reset(key)
+        key, state, now = jax.tree.map(
+            lambda new, old: np_.where(done, new, old), (again_key, again, first), (key, state, last)
+        )
+        reward = rewards[agents[0]].astype(np_.float32)
+        return key, state, last, now, reward, decided, done & ~decided, ours & ~theirs
+
+    return env, jax.jit(jax.vmap(reset)), jax.jit(jax.vmap(step))
+
+
+def _to_smax(n_enemies: int) -> npt.NDArray[np.int64]:
+    """SMAX's number of each of our actions."""
+    return np.array([_STOP, *range(_N_MOVES), *range(_STOP + 1, _STOP + 1 + n_enemies)])
+
+
+def _import() -> tuple[Any, Mapping[str, Any]]:
+    """SMAX with its scripted enemy, and its maps."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # it tells of its other environments
+            from jaxmarl.environments.smax import HeuristicEnemySMAX
+            from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
+    except ImportError as error:
+        raise MissingExtraError(f"SMAX: {error}; try: pip install 'cesma-sb3[smax]'") from error
+    return HeuristicEnemySMAX, MAP_NAME_TO_SCENARIO
+
+
+class SmaxBattle:
+    """The first of SMAX's battles with SMAC's interface, for `BattleEnv`.
+
+    Args:
+        battles: One battle, or only the sizes are told.
+    """
+
+    def __init__(self, battles: SmaxBattles) -> None:
+        self.battles = battles
+        self._shown: Snapshot | None = None
+        self._next: Snapshot | None = None
+
+    def get_env_info(self) -> dict[str, int]:
+        """Sizes, as SMAC tells them."""
+        battles = self.battles
+        return {
+            "n_agents": battles.n_agents,
+            "n_actions": battles.n_actions,
+            "obs_shape": battles.observation_size,
+            "state_shape": int(battles.env.state_size),
+            "episode_limit": battles.episode_limit,
+        }
+
+    def reset(self, seed: int | None = None) -> None:
+        """Starts a battle."""
+        follows = self._next if seed is None else None
+        self._shown = follows or self.battles.reset(seed)
+        self._next = None
+
+    def step(self, actions: Sequence[int]) -> tuple[float, bool, dict[str, Any]]:
+        """The team's reward, whether the battle has ended, and `battle_won`."""
+        outcome = self.battles.step(np.array([actions]))
+        self._shown = outcome.last
+        ended = bool(outcome.decided[0] or outcome.cut_off[0])
+        self._next = outcome.now if ended else None
+        return float(outcome.rewards[0]), ended, {"battle_won": bool(outcome.won[0])}
+
+    def get_obs(self) -> npt.NDArray[np.float32]:
+        """What each agent sees [A, O]; zeros of the dead."""
+        assert self._shown is not None
+        observations: npt.NDArray[np.float32] = self._shown.observations[0]
+        return observations
+
+    def get_avail_actions(self) -> npt.NDArray[np.bool_]:
+        """What each agent may do [A, n_actions]."""
+        assert self._shown is not None
+        masks: npt.NDArray[np.bool_] = self._shown.masks[0]
+        return masks
+
+    def get_state(self) -> npt.NDArray[np.float32]:
+        """SMAX's own view of everything [state_shape], of the battle that is going on."""
+        import jax
+
+        state = jax.tree.map(lambda leaf: leaf[0], self.battles.states)
+        return np.asarray(self.battles.env.get_world_state(state), dtype=np.float32)
+
+    def get_unit_types(self) -> list[str]:
+        """The kinds of our units."""
+        return self.battles.unit_types()
+
+    def get_obs_layout(self) -> AgentLayout:
+        """See `SmaxBattles.layout`."""
+        return self.battles.layout()

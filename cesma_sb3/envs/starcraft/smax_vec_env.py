@@ -1,0 +1,165 @@
+"""Many battles of SMAX as one SB3 environment, in the joint space of the team."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
+
+from cesma_sb3.envs.starcraft.battle import BattleEnv
+from cesma_sb3.envs.starcraft.smax import SmaxBattle, SmaxBattles, Snapshot
+from cesma_sb3.errors import ConfigError, SpaceError
+from cesma_sb3.joint.actions import ActionView, make_view
+from cesma_sb3.joint.spaces import Masks, TeamSpaces
+from cesma_sb3.joint.vec_env import JointVecEnv
+
+
+class SmaxVecEnv(JointVecEnv):
+    """`n_envs` battles of a map of SMAX, stepped by one jitted call.
+
+    The same battles as `joint_vec_env` of the `ParallelEnv` has with the same seeds. The last infos
+    of a battle hold `battle_won` besides what SB3 knows.
+
+    Args:
+        map_name: `3m`, `2s3z`, `3s5z`, ...
+        n_envs: B, how many battles.
+        seed: Battle i is seeded with seed + i.
+        view: How joint actions look to SB3: a name of `make_view`, or a view of this team.
+        kwargs: Arguments of SMAX: see `SmaxBattles`.
+
+    Raises:
+        MissingExtraError: JaxMARL is not installed.
+        ConfigError: No battles, or an unknown map or argument.
+        SpaceError: The view is another team's.
+    """
+
+    def __init__(
+        self,
+        map_name: str,
+        n_envs: int = 1,
+        *,
+        seed: int | None = None,
+        view: str | ActionView = "joint",
+        **kwargs: Any,
+    ) -> None:
+        if n_envs < 1:
+            raise ConfigError(f"n_envs is {n_envs}, expected 1 or more")
+        self.battles = SmaxBattles(map_name, n_envs, **kwargs)
+        self.team = smax_team(self.battles)
+        self.view = make_view(view, self.team) if isinstance(view, str) else view
+        if self.view.team != self.team:
+            raise SpaceError(f"action view {self.view.name!r}: made for another team than {self.team}")
+        super().__init__(n_envs, self.team.observation_space, self.view.space)
+        self._actions: npt.NDArray[Any] | None = None
+        self._returns = np.zeros(n_envs)
+        self._lengths = np.zeros(n_envs, dtype=np.int64)
+        self._start = time.perf_counter()
+        self.reset_infos: list[dict[str, Any]] = [{} for _ in range(n_envs)]
+        self._now: Snapshot | None = None
+        self.seed(seed)
+
+    @property
+    def alive(self) -> npt.NDArray[np.bool_]:
+        """Who is alive in the observations last returned, [B, n_agents]."""
+        return self._snapshot.alive
+
+    @property
+    def agent_masks(self) -> Masks:
+        """Joint masks of the observations last returned, [B, mask_size]."""
+        return self._snapshot.masks.reshape(self.num_envs, -1)
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        if self._now is None:
+            raise SpaceError("expected reset before anything else")
+        return self._now
+
+    def reset(self) -> npt.NDArray[np.float32]:
+        """Starts all battles; a seed given to `seed` counts from here."""
+        self._now = self.battles.reset(self._seeds[0])
+        self._reset_seeds()
+        self._reset_options()
+        self._returns[:] = 0.0
+        self._lengths[:] = 0
+        return self._joint(self._now)
+
+    def step_async(self, actions: npt.NDArray[Any]) -> None:
+        """Takes the actions [B, ...] in the view's space, for `step_wait` to carry out."""
+        self._actions = np.asarray(actions)
+
+    def step_wait(
+        self,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]]:
+        """One timestep of every battle.
+
+        Returns:
+            Observations [B, joint size] float32, team rewards [B] float32, ends [B] bool, one info a battle.
+
+        Raises:
+            SpaceError: The actions do not fit.
+        """
+        if self._actions is None or len(self._actions) != self.num_envs:
+            raise SpaceError(f"expected actions for {self.num_envs} battles, given to step_async")
+        packed = self.view.decode(self._actions, self.agent_masks)
+        self._actions = None
+        outcome = self.battles.step(packed.reshape(self.num_envs, self.team.n_agents))
+        self._returns += outcome.rewards
+        self._lengths += 1
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        dones = outcome.decided | outcome.cut_off
+        if dones.any():
+            last = self._joint(outcome.last)
+            elapsed = round(time.perf_counter() - self._start, 6)
+            for battle in np.flatnonzero(dones).tolist():
+                total = float(self._returns[battle])
+                infos[battle] = {
+                    "terminal_observation": last[battle],
+                    "TimeLimit.truncated": bool(outcome.cut_off[battle]),
+                    "battle_won": bool(outcome.won[battle]),
+                    "episode": {"r": total, "l": int(self._lengths[battle]), "t": elapsed},
+                    "agent_returns": dict.fromkeys(self.team.agents, total),
+                }
+            self._returns[dones] = 0.0
+            self._lengths[dones] = 0
+        self._now = outcome.now
+        return self._joint(self._now), outcome.rewards, dones, infos
+
+    def _joint(self, snapshot: Snapshot) -> npt.NDArray[np.float32]:
+        return snapshot.observations.reshape(self.num_envs, -1)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """An attribute of the battles, or what SB3 asks an environment for, once for each."""
+        own = {"render_mode": None, "action_masks": self.action_masks}
+        value = own[attr_name] if attr_name in own else getattr(self.battles, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Sets an attribute of the battles, which all share.
+
+        Raises:
+            ConfigError: Not all battles are meant.
+        """
+        if len(set(self._get_indices(indices))) != self.num_envs:
+            raise ConfigError(f"all battles share {attr_name}, expected indices=None, not {indices}")
+        setattr(self.battles, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Calls a method of the battles, once for each; of `action_masks` each gets its own."""
+        if method_name == "action_masks":
+            masks = self.action_masks()
+            return [masks[index] for index in self._get_indices(indices)]
+        method = getattr(self.battles, method_name)
+        return [method(*method_args, **method_kwargs) for _ in self._get_indices(indices)]
+
+
+def smax_team(battles: SmaxBattles) -> TeamSpaces:
+    """The team's spaces: those of `BattleEnv`."""
+    return TeamSpaces.from_parallel_env(BattleEnv(SmaxBattle(battles), name=battles.name))

@@ -1,0 +1,113 @@
+"""SMAX: batched as it is alone, masks and death, seeds, how battles end. One map: it is compiled once."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from pettingzoo.test import parallel_api_test
+
+from cesma_sb3.envs import make_vec_env
+from cesma_sb3.envs.starcraft import SmaxVecEnv, battle_env
+from cesma_sb3.errors import ConfigError, SpaceError, UnknownNameError
+from cesma_sb3.joint.vec_env import joint_vec_env
+
+pytest.importorskip("jaxmarl", reason="the extra [smax] is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(jax|flax|chex|jaxmarl|orbax|gymnax)")
+
+
+def available(masks, rng):
+    """A random available action for each agent, of masks [B, A, n_actions]."""
+    return np.array([[rng.choice(np.flatnonzero(mask)) for mask in team] for team in masks])
+
+
+def masks_of(venv):
+    return venv.agent_masks.reshape(venv.num_envs, venv.team.n_agents, -1)
+
+
+def play(venv, steps, seed=0):
+    """Everything that random agents meet."""
+    rng, trace = np.random.default_rng(seed), [venv.reset()]
+    for _ in range(steps):
+        trace.append((*venv.step(available(masks_of(venv), rng)), venv.alive.copy(), venv.agent_masks.copy()))
+    return trace
+
+
+@pytest.fixture(scope="module")
+def batched():
+    return play(SmaxVecEnv("3m", 2, seed=3), 80)
+
+
+def test_batched_battles_are_those_of_the_parallel_env(batched):
+    alone = play(joint_vec_env(partial(battle_env, "smax-3m"), 2, seed=3), 80)
+    assert np.allclose(batched[0], alone[0], atol=1e-6)
+    ends = 0
+    for one, other in zip(batched[1:], alone[1:], strict=True):
+        for mine, theirs in zip((*one[:3], *one[4:]), (*other[:3], *other[4:]), strict=True):
+            assert np.allclose(mine, theirs, atol=1e-5)
+        for mine, theirs in zip(one[3], other[3], strict=True):
+            for key in ("terminal_observation", "TimeLimit.truncated", "battle_won"):
+                assert (key in mine) <= (key in theirs)
+                if key in mine:
+                    assert np.allclose(mine[key], theirs[key], atol=1e-5)
+            ends += "episode" in mine
+            if "episode" in mine:
+                assert mine["episode"]["l"] == theirs["episode"]["l"]
+                assert mine["episode"]["r"] == pytest.approx(theirs["episode"]["r"], abs=1e-5)
+    assert ends >= 4
+
+
+def test_the_same_seed_gives_the_same_battles(batched):
+    again, other = play(SmaxVecEnv("3m", 2, seed=3), 40), play(SmaxVecEnv("3m", 2, seed=4), 1)
+    for one, two in zip(batched[1:41], again[1:], strict=True):
+        assert np.array_equal(one[0], two[0])
+        assert np.array_equal(one[1], two[1])
+    assert not np.array_equal(batched[0], other[0])
+
+
+def test_the_dead_see_nothing_and_can_do_nothing(batched):
+    died = 0
+    for observations, _, _, _, alive, masks in batched[1:]:
+        each = masks.reshape(*alive.shape, -1)
+        assert each[..., 0].all()  # standing still is always possible
+        assert np.array_equal(each[..., 1:].any(axis=-1), alive)
+        assert not observations.reshape(*alive.shape, -1)[~alive].any()
+        died += (~alive).sum()
+    assert died > 10
+
+
+def test_pettingzoos_own_test():
+    parallel_api_test(battle_env("smax-3m"), num_cycles=60)
+
+
+def test_agents_say_what_they_are_and_see():
+    env = battle_env("smax-3m")
+    _, infos = env.reset(seed=0)
+    assert infos == {agent: {"unit_type": "marine"} for agent in env.possible_agents}
+    parts = env.layout("agent_0").observation.parts
+    assert [(part.name, part.kind, part.count) for part in parts] == [
+        ("allies", "agents", 2),
+        ("enemies", "entities", 3),
+        ("self", "own", 1),
+    ]
+    assert env.state().shape == (env.battle.get_env_info()["state_shape"],)
+
+
+def test_who_only_stands_there_is_cut_off_or_loses():
+    venv = make_vec_env("smax-3m", kwargs={"max_steps": 8}, n_envs=2, seed=0)
+    venv.reset()
+    for step in range(9):
+        _, _, dones, infos = venv.step(np.zeros((2, 3), dtype=np.int64))
+        assert dones.all() == (step == 8)
+    assert all(info["TimeLimit.truncated"] and not info["battle_won"] for info in infos)
+    assert [info["episode"]["l"] for info in infos] == [9, 9]
+
+
+def test_what_is_refused():
+    with pytest.raises(UnknownNameError, match="no SMAX map is called '3n'; nearest: 3m"):
+        SmaxVecEnv("3n")
+    with pytest.raises(ConfigError, match="max_step"):
+        SmaxVecEnv("3m", max_step=3)
+    with pytest.raises(ConfigError, match="n_envs is 0, expected 1 or more"):
+        SmaxVecEnv("3m", 0)
+    with pytest.raises(SpaceError, match="expected reset before anything else"):
+        _ = SmaxVecEnv("3m", 2).alive
