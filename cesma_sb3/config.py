@@ -109,11 +109,12 @@ class ExpertConfig(_Config):
 class StudentsConfig(_Config):
     """The decentralized policies."""
 
-    network: Literal["feed-forward", "entities"] = "feed-forward"
-    """`entities`: blind to the order of landmarks and other agents, for environments that declare them."""
+    network: Literal["feed-forward", "entities", "recurrent"] = "feed-forward"
+    """`entities`: blind to the order of landmarks and other agents, for environments that declare them.
+    `recurrent`: with a memory (linear, GRU, linear)."""
     hidden_sizes: Sizes = (128, 128)
     """Hidden layers of each agent's network; of `entities`, the width of an entity and then the layers of the
-    head."""
+    head; of `recurrent`, one number, the units of the memory."""
     activation: Text = "ReLU"
     """An activation of `torch.nn`, after each hidden layer."""
     share_parameters: bool = False
@@ -122,6 +123,13 @@ class StudentsConfig(_Config):
     """A one-hot agent number as further input of `entities`, for agents that are not alike."""
     initial: Text | None = None
     """A run folder whose students' weights they start from; networks over entities may grow with the team."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> StudentsConfig:
+        if self.network == "recurrent" and len(self.hidden_sizes) != 1:
+            given = list(self.hidden_sizes)
+            raise ValueError(f"hidden_sizes: expected one number, the units of the memory, got {given}")
+        return self
 
 
 class BetaConfig(_Config):
@@ -151,7 +159,7 @@ class DaggerConfig(_Config):
     samples_per_update: PositiveInt = 64
     """Environment timesteps collected for each gradient step (k of Algorithm 1)."""
     batch_size: PositiveInt = 256
-    """Samples of each gradient step."""
+    """Samples of each gradient step; of students with a memory, whole episodes."""
     learning_rate: PositiveFloat = 3e-3
     """At the start."""
     learning_rate_final: Fraction = 1.0

@@ -23,7 +23,7 @@ from cesma_sb3.decentralize import DAggerProgress
 from cesma_sb3.decentralize.algorithms import ALGORITHMS
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.evaluation import Curve, Keep, LearningCurve, MatchingCurve, greedy
-from cesma_sb3.experts import Expert
+from cesma_sb3.experts import Expert, labeller
 from cesma_sb3.measure import Evaluator, joint_env
 from cesma_sb3.models import as_expert, expert_env, falling, make_model, make_students, own_team
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy
@@ -101,7 +101,7 @@ def train_expert(
         model.set_logger(logger)
         expert = as_expert(model, venv, evaluator.venv.team)
         watched = LearningCurve(
-            model.policy, lambda: evaluator.on_curve(expert.labels), experiment.evaluation.every
+            model.policy, lambda: evaluator.on_curve(labeller(expert)), experiment.evaluation.every
         )
         model.learn(config.total_timesteps, callback=_ExpertWatch(watched, config.keep, tick))
     return TrainedExpert(
@@ -196,7 +196,7 @@ def decentralize(
             trainer.policy,
             lambda: evaluator.on_curve(greedy(trainer.policy)),
             experiment.evaluation.every,
-            target=evaluator.on_curve(trained.expert.labels) - _slack(config, evaluator),
+            target=evaluator.on_curve(labeller(trained.expert)) - _slack(config, evaluator),
             matches=config.stop_after_matches,
         )
         curve.visit(0)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from cesma_sb3.decentralize.dataset import Samples
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.protocol import Expert, SoftExpert
+from cesma_sb3.experts.protocol import Expert, RecurrentExpert, Remembers, SoftExpert, labeller
 from cesma_sb3.joint.channel import MessageChannel, message_columns
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.team_policy import TeamPolicy
@@ -34,7 +34,8 @@ class Collector:
         rng: Draws who acts.
 
     Raises:
-        ExpertError: Soft labels are wanted of an expert that has none, or of a team without categories.
+        ExpertError: Soft labels are wanted of an expert that has none or that has a memory, or of a team
+            without categories.
     """
 
     def __init__(
@@ -52,6 +53,10 @@ class Collector:
     ) -> None:
         if soft_labels and not isinstance(expert, SoftExpert):
             raise ExpertError(f"{type(expert).__name__}: has no `probabilities`: use labels 'hard'")
+        if soft_labels and isinstance(expert, RecurrentExpert):
+            raise ExpertError(
+                f"{type(expert).__name__}: has a memory, and gives actions alone: use labels 'hard'"
+            )
         if soft_labels and venv.team.is_continuous:
             raise ExpertError(
                 "labels 'soft': this team's actions are numbers, without categories: use 'hard'"
@@ -71,6 +76,13 @@ class Collector:
         self._observations: npt.NDArray[np.float32] | None = None
         self._before: Samples | None = None
         self._began = np.ones(venv.num_envs, dtype=bool)
+        self._labels = labeller(expert)
+        self._state: tuple[npt.NDArray[np.generic], ...] | None = None
+
+    @property
+    def began(self) -> npt.NDArray[np.bool_]:
+        """In which worlds the step before was an episode's last, [B]."""
+        return self._began
 
     def restart(self) -> None:
         """Forgets where the environments were: they may have been used in the meantime, to evaluate."""
@@ -90,18 +102,22 @@ class Collector:
         """
         if self._observations is None:
             self._observations = np.asarray(self.venv.reset(), dtype=np.float32)
-            self._began[:] = True
+            self._began = np.ones(self.venv.num_envs, dtype=bool)
+            self._state = None
+            self._labels = labeller(self.expert)  # with nothing in its memory
         observations = self._observations
         # Copied: the environment may overwrite its own arrays when it steps.
         alive = self.venv.alive.copy()
         masks = None if self.venv.agent_masks is None else self.venv.agent_masks.copy()
-        labels = self.expert.labels(observations, masks)
+        labels = self._labels(observations, masks)
         self._check(labels)
         probabilities = None
         if self.soft_labels:
             assert isinstance(self.expert, SoftExpert)
             probabilities = self.expert.probabilities(observations, masks, temperature=self.temperature)
-        actions, _ = self.policy.predict(observations, deterministic=self.deterministic, action_masks=masks)
+        actions, self._state = self.policy.predict(
+            observations, self._state, self._began, deterministic=self.deterministic, action_masks=masks
+        )
         actions = self._mix(actions, labels, self.beta(round_number))
         samples = Samples(observations, labels, alive, masks, probabilities)
         if self.has_channel:
@@ -109,6 +125,8 @@ class Collector:
         next_observations, _, dones, infos = self.venv.step(actions)
         self._observations = np.asarray(next_observations, dtype=np.float32)
         self._began = np.array(dones, dtype=bool)
+        if isinstance(self._labels, Remembers):
+            self._labels.begin(self._began)
         return samples, list(infos)
 
     def _with_previous(self, samples: Samples) -> Samples:

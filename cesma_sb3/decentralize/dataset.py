@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
+from cesma_sb3.joint.episodes import EpisodeStore
 from cesma_sb3.joint.spaces import TeamSpaces
 
 WhenFull = Literal["drop-oldest", "reservoir"]
@@ -31,7 +32,7 @@ class Samples(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """`Samples` as tensors."""
+    """`Samples` as tensors; of whole episodes, with time as a dimension before that of samples."""
 
     observations: th.Tensor
     labels: th.Tensor
@@ -41,6 +42,11 @@ class Batch(NamedTuple):
     previous: th.Tensor | None = None
     follows: th.Tensor | None = None
     previous_masks: th.Tensor | None = None
+
+    def flat(self) -> Batch:
+        """All steps of all episodes as samples: [T, B, ...] to [T * B, ...]."""
+        fields = {name: field.flatten(0, 1) for name, field in self._asdict().items() if field is not None}
+        return Batch(**fields)
 
 
 class AggregatedDataset:
@@ -94,8 +100,12 @@ class AggregatedDataset:
         """Memory claimed by the arrays, in bytes."""
         return sum(array.nbytes for array in self._arrays.values())
 
-    def add(self, samples: Samples) -> None:
+    def add(self, samples: Samples, ended: npt.NDArray[np.bool_] | None = None) -> None:
         """Adds samples; the arrays are copied.
+
+        Args:
+            samples: Of any number of steps.
+            ended: Unused: these samples stand for themselves.
 
         Raises:
             ValueError: The arrays differ in length, or a field that earlier samples had is missing (or new),
@@ -153,6 +163,57 @@ class AggregatedDataset:
                 name: array[agents_rows[:, self._owners[name]], np.arange(array.shape[1])]
                 for name, array in self._arrays.items()
             }
+        return Batch(**{name: th.from_numpy(array).to(device) for name, array in drawn.items()})
+
+
+class EpisodeDataset:
+    """DAgger's dataset for students with a memory: whole episodes, drawn side by side with padding.
+
+    An episode can be drawn once it has ended. Nobody is alive in padding, so that losses skip it.
+
+    Args:
+        capacity: Most samples kept; the oldest episodes make room for the newest.
+        rng: Draws batches.
+
+    Raises:
+        ValueError: `capacity` is below 1.
+    """
+
+    def __init__(self, capacity: int, *, rng: np.random.Generator) -> None:
+        self.capacity = capacity
+        self.rng = rng
+        self.store = EpisodeStore(capacity)
+
+    def __len__(self) -> int:
+        """Samples of the episodes kept."""
+        return self.store.n_steps
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory claimed by the arrays, in bytes."""
+        return self.store.n_bytes
+
+    def add(self, samples: Samples, ended: npt.NDArray[np.bool_] | None = None) -> None:
+        """Adds a step of every environment; the arrays are copied.
+
+        Args:
+            samples: One of each environment.
+            ended: Whose episode ends with it.
+
+        Raises:
+            ValueError: It is not said where episodes end.
+        """
+        if ended is None:
+            raise ValueError("students with a memory learn from whole episodes: say where they end")
+        self.store.append({name: a for name, a in samples._asdict().items() if a is not None}, ended)
+
+    def sample(self, batch_size: int, device: th.device | str = "cpu") -> Batch:
+        """Episodes drawn uniformly with replacement; every field is [T, batch_size, ...].
+
+        Raises:
+            ValueError: No episode has ended yet.
+        """
+        drawn = self.store.sample(batch_size, self.rng).fields
         return Batch(**{name: th.from_numpy(array).to(device) for name, array in drawn.items()})
 
 

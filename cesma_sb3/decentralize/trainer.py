@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch as th
 from imitation.algorithms.base import AnyTransitions, DemonstrationAlgorithm
 from imitation.data import types
@@ -17,7 +18,7 @@ from torch import nn
 from cesma_sb3.decentralize.class_weights import ClassWeighting
 from cesma_sb3.decentralize.collector import Collector
 from cesma_sb3.decentralize.communication import Communication, Messages
-from cesma_sb3.decentralize.dataset import AggregatedDataset, Batch, Samples, WhenFull
+from cesma_sb3.decentralize.dataset import AggregatedDataset, Batch, EpisodeDataset, Samples, WhenFull
 from cesma_sb3.decentralize.demonstrations import demonstrated
 from cesma_sb3.decentralize.losses import ColumnwiseLoss, ImitationLoss, LossName
 from cesma_sb3.errors import ConfigError, SpaceError
@@ -69,7 +70,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         beta_per_agent: Draw who acts for each agent by itself in place of the whole team.
         round_timesteps: Environment timesteps in a round of the beta schedule; None: one vector step.
         samples_per_update: Environment timesteps collected for each gradient step.
-        batch_size: Samples of each gradient step.
+        batch_size: Samples of each gradient step; of students with a memory, episodes.
         min_samples: The dataset is large enough to learn from when it holds this many; None: `batch_size`.
         capacity: Most samples kept.
         when_full: `drop-oldest` or `reservoir`.
@@ -96,7 +97,8 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         ExpertError: Soft labels are wanted of an expert that has none.
         LayoutError: The team's layouts do not say who hears whom.
         ConfigError: The agents' own datasets are wanted of a team that communicates or that sees everything,
-            or class weights of a loss that is not by name.
+            or class weights of a loss that is not by name; or students with a memory communicate, have
+            datasets of their own, or a reservoir.
         ValueError: A number is out of its range.
 
     Source: section 4.3 and Algorithm 1 (appendix B); section 4.4 and Algorithm 2 (appendix C); Ross et al.
@@ -152,9 +154,14 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         )
         if not shared_dataset:
             _check_separable(self._policy, self.communication)
-        self.dataset = AggregatedDataset(
-            capacity, when_full=when_full, rng=rng, separate=None if shared_dataset else venv.team
-        )
+        self.dataset: AggregatedDataset | EpisodeDataset
+        if self._policy.is_recurrent:
+            _check_recurrent(self.communication, when_full, shared_dataset=shared_dataset)
+            self.dataset = EpisodeDataset(capacity, rng=rng)
+        else:
+            self.dataset = AggregatedDataset(
+                capacity, when_full=when_full, rng=rng, separate=None if shared_dataset else venv.team
+            )
         self.collector = Collector(
             venv,
             self._policy,
@@ -209,8 +216,8 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         for samples in demonstrated(demonstrations, self.venv.team, **kinds):
             self._add(samples)
 
-    def _add(self, samples: Samples) -> None:
-        self.dataset.add(samples)
+    def _add(self, samples: Samples, ended: npt.NDArray[np.bool_] | None = None) -> None:
+        self.dataset.add(samples, ended)
         if isinstance(self.loss, ColumnwiseLoss):
             self.loss.see(samples)
 
@@ -233,10 +240,12 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         n_steps = -(-total_timesteps // n_envs)
         started = time.perf_counter()
         self.collector.restart()
+        if isinstance(self.dataset, EpisodeDataset):
+            self.dataset.store.forget_begun()
         losses = _RunningMean(self.venv.team.n_agents)
         for step in range(1, n_steps + 1):
             samples, _ = self.collector.step(self.round_number)
-            self._add(samples)
+            self._add(samples, self.collector.began)
             self.timesteps += n_envs
             self._set_learning_rate(1.0 - (step - 1) / n_steps)
             for _ in range(self._updates_due(n_envs)):
@@ -270,6 +279,10 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
     def _losses(self, batch: Batch) -> tuple[th.Tensor, th.Tensor]:
         """The loss of each agent [n_agents], and what is differentiated, []."""
         # The sum: each agent's weights get the gradient of its own loss, as if it were trained alone.
+        if self._policy.is_recurrent:
+            outputs = self._policy.unroll(batch.observations).flatten(0, 1)
+            losses = self.loss(outputs, batch.flat())
+            return losses, losses.sum()
         if self.communication is None:
             losses = self.loss(self._policy.outputs(batch.observations), batch)
             return losses, losses.sum()
@@ -358,6 +371,17 @@ def _check_separable(policy: TeamPolicy, communication: Communication | None) ->
         raise ConfigError("dataset 'own': agents that communicate learn from one another; use 'shared'")
     if policy.actor_visibility != "own":
         raise ConfigError("dataset 'own': a `joint` actor learns from joint observations; use 'shared'")
+
+
+def _check_recurrent(
+    communication: Communication | None, when_full: WhenFull, *, shared_dataset: bool
+) -> None:
+    if communication is not None:
+        raise ConfigError("network 'recurrent': agents that communicate need another network")
+    if not shared_dataset:
+        raise ConfigError("dataset 'own': agents with a memory learn from the team's episodes; use 'shared'")
+    if when_full != "drop-oldest":
+        raise ConfigError(f"when_full {when_full!r}: expected 'drop-oldest' for agents with a memory")
 
 
 def _loss(policy: TeamPolicy, loss: LossName | ImitationLoss, class_weights: ClassWeighting) -> ImitationLoss:

@@ -3,7 +3,6 @@
 from cesma_sb3.evaluation.channel import Change, with_channel
 from cesma_sb3.evaluation.curve import Curve, Keep, LearningCurve, MatchingCurve
 from cesma_sb3.evaluation.returns import (
-    Act,
     Returns,
     evaluate,
     expert_act,
@@ -11,6 +10,7 @@ from cesma_sb3.evaluation.returns import (
     normalized,
     random_act,
 )
+from cesma_sb3.experts.protocol import Act
 
 __all__ = [
     "Act",

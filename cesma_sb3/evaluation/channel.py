@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.errors import LayoutError, UnknownNameError
-from cesma_sb3.evaluation.returns import Act
-from cesma_sb3.experts.protocol import Actions, Masks, Observations
+from cesma_sb3.experts.protocol import Act, Actions, Masks, Observations
 from cesma_sb3.joint.channel import MessageChannel
 from cesma_sb3.joint.spaces import TeamSpaces
 

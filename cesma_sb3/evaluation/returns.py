@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.experts.protocol import Actions, Expert, Masks, Observations
+from cesma_sb3.experts.protocol import Act, Actions, Expert, Masks, Observations, Remembers, labeller
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.ensembles import TeamEnsemble
 from cesma_sb3.networks.team_policy import TeamPolicy
-
-Act = Callable[[Observations, Masks | None], Actions]
-"""Joint observations [B, observation_size] and masks to packed joint actions [B, n_columns]."""
-
-
-@runtime_checkable
-class Remembers(Protocol):
-    """An `Act` with a memory, which is told where episodes begin."""
-
-    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
-        """Says in which worlds the next observation is an episode's first, [B]; None: forget everything."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +102,7 @@ def normalized(score: float, *, random: float, reference: float) -> float:
 
 def greedy(policy: TeamPolicy | TeamEnsemble) -> Act:
     """A team that takes its likeliest actions; of an ensemble, those of whoever's turn it is."""
-    if isinstance(policy, TeamEnsemble):
+    if isinstance(policy, TeamEnsemble) or policy.is_recurrent:
         return policy.actor()
 
     def act(observations: Observations, masks: Masks | None) -> Actions:
@@ -125,7 +113,7 @@ def greedy(policy: TeamPolicy | TeamEnsemble) -> Act:
 
 def expert_act(expert: Expert) -> Act:
     """A team controlled by its expert."""
-    return expert.labels
+    return labeller(expert)
 
 
 def random_act(team: TeamSpaces, rng: np.random.Generator) -> Act:

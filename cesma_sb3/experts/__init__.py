@@ -5,7 +5,7 @@ from cesma_sb3.experts.factored_q_policy import FactoredQPolicy
 from cesma_sb3.experts.gumbel_softmax_ddpg import GumbelSoftmaxDDPG
 from cesma_sb3.experts.gumbel_softmax_policy import GumbelSoftmaxPolicy
 from cesma_sb3.experts.policy import ExpertPolicy
-from cesma_sb3.experts.protocol import Expert, SoftExpert
+from cesma_sb3.experts.protocol import Expert, RecurrentExpert, SoftExpert, labeller
 from cesma_sb3.experts.reference import reference_expert
 from cesma_sb3.experts.sb3 import SB3Expert
 from cesma_sb3.experts.scripted import ScriptedGoalExpert, ScriptedNavigationExpert
@@ -19,11 +19,13 @@ __all__ = [
     "FactoredQPolicy",
     "GumbelSoftmaxDDPG",
     "GumbelSoftmaxPolicy",
+    "RecurrentExpert",
     "SB3Expert",
     "ScriptedGoalExpert",
     "ScriptedNavigationExpert",
     "SilentExpert",
     "SoftExpert",
     "TeamPPO",
+    "labeller",
     "reference_expert",
 ]

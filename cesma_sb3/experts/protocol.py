@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -10,6 +11,16 @@ import numpy.typing as npt
 Observations = npt.NDArray[np.float32]
 Masks = npt.NDArray[np.bool_]
 Actions = npt.NDArray[np.int64] | npt.NDArray[np.float32]
+Act = Callable[[Observations, Masks | None], Actions]
+"""Joint observations [B, observation_size] and masks to packed joint actions [B, n_columns]."""
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """An `Act` with a memory, which is told where episodes begin."""
+
+    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
+        """Says in which worlds the next observation is an episode's first, [B]; None: forget everything."""
 
 
 @runtime_checkable
@@ -30,6 +41,19 @@ class Expert(Protocol):
         Returns:
             Packed joint actions [B, n_columns], int64 or float32 (`TeamSpaces.action_dtype`).
         """
+
+
+@runtime_checkable
+class RecurrentExpert(Expert, Protocol):
+    """An expert with a memory. Its `labels` take every observation for an episode's first."""
+
+    def actor(self) -> Act:
+        """An `Act` that `Remembers`, with a memory of its own: one for each user of the expert."""
+
+
+def labeller(expert: Expert) -> Act:
+    """How an expert labels a run of steps: `labels`, or with a memory of this run if it has one."""
+    return expert.actor() if isinstance(expert, RecurrentExpert) else expert.labels
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ from torch import nn
 
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.head import ActionHead, TeamDistribution
+from cesma_sb3.networks.recurrent import RecurrentTeamNet
 
 
 class AgentPolicy(nn.Module):
@@ -56,13 +57,15 @@ class AgentPolicy(nn.Module):
         Args:
             observation: This agent's observation, of its own observation space; one with an `action_mask` is
                 read as such.
-            state: Unused: these students have no memory.
-            episode_start: Unused.
+            state: What the call of the step before returned, if the agent has a memory; None: an episode
+                begins.
+            episode_start: Whether an episode begins with this observation, [1] bool.
             deterministic: The likeliest action in place of a sample.
             action_mask: Available categories [M] bool, or None.
 
         Returns:
-            An action of the agent's own action space, and `state` as it came.
+            An action of the agent's own action space, and the state for the next step; without a memory,
+            `state` as it came.
         """
         if action_mask is None and self.spaces.has_masks and "action_mask" in observation:
             action_mask = observation["action_mask"]
@@ -72,6 +75,12 @@ class AgentPolicy(nn.Module):
         if action_mask is not None:
             masks = th.as_tensor(self.spaces.join_masks({self.name: action_mask}), device=device)[None]
         with th.no_grad():
-            distribution = TeamDistribution(self.head).proba_distribution(self(flat), self.log_std, masks)
+            if isinstance(self.network, RecurrentTeamNet):
+                hidden = self.network.carried(state, episode_start, 1)
+                outputs, hidden = self.network.step(flat.float(), hidden)
+                state = (hidden.cpu().numpy(),)
+            else:
+                outputs = self(flat)
+            distribution = TeamDistribution(self.head).proba_distribution(outputs, self.log_std, masks)
             packed = distribution.get_actions(deterministic=deterministic)[0].cpu().numpy()
         return self.spaces.split_actions(packed)[self.name], state

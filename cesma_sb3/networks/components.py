@@ -9,13 +9,14 @@ from typing import Literal
 import torch as th
 from torch import nn
 
-from cesma_sb3.errors import ExpertError
+from cesma_sb3.errors import ExpertError, LayoutError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.entities import EntityNet
 from cesma_sb3.networks.feed_forward import TeamNet
+from cesma_sb3.networks.recurrent import RecurrentTeamNet
 from cesma_sb3.networks.visibility import Visibility, are_alike, from_each_agent
 
-NetworkKind = Literal["feed-forward", "entities"]
+NetworkKind = Literal["feed-forward", "entities", "recurrent"]
 CriticForm = Literal["joint", "additive"]
 CriticValues = Literal["summed", "each"]
 """`summed`: the components' values add up to the team's. `each`: every agent has a value of its own."""
@@ -26,10 +27,11 @@ class NetworkSpec:
     """How the components of an actor or critic are built."""
 
     kind: NetworkKind = "feed-forward"
-    """`feed-forward`: layers on the flat observation. `entities`: `EntityNet`, which needs layouts."""
+    """`feed-forward`: layers on the flat observation. `entities`: `EntityNet`, which needs layouts.
+    `recurrent`: `RecurrentTeamNet`, which has a memory."""
     hidden_sizes: tuple[int, ...] = (128, 128)
     """Hidden layers of each component; of `entities`, the width of an entity and then the layers of the
-    head."""
+    head; of `recurrent`, the units of the memory alone."""
     activation: type[nn.Module] = nn.ReLU
     """Module class between the layers."""
     share_parameters: bool = False
@@ -48,7 +50,7 @@ def make_net(
     *,
     with_actions: bool = False,
     for_each_agent: bool = False,
-) -> TeamNet | EntityNet:
+) -> TeamNet | EntityNet | RecurrentTeamNet:
     """The network of an actor or a critic.
 
     Args:
@@ -63,6 +65,9 @@ def make_net(
         A module [B, observation_size (+ output_size)] -> [B, sum of the components' outputs]. Without
         `for_each_agent` and shared parameters, feed-forward networks of `joint` visibility have one
         component, which gives all outputs; all others have one an agent.
+
+    Raises:
+        LayoutError: Entities of a team without any; or a memory of several sizes.
     """
     if spec.kind == "entities":
         return EntityNet(
@@ -75,6 +80,18 @@ def make_net(
             tell_apart=spec.tell_apart,
         )
     visible = _visible(team, visibility, with_actions)
+    if spec.kind == "recurrent":
+        if len(spec.hidden_sizes) != 1:
+            raise LayoutError(
+                f"hidden_sizes: expected one number, the units of a memory, got {list(spec.hidden_sizes)}"
+            )
+        return RecurrentTeamNet(
+            visible,
+            output_sizes if visibility == "own" else [sum(output_sizes)],
+            hidden_size=spec.hidden_sizes[0],
+            activation=spec.activation,
+            share_parameters=spec.share_parameters,
+        )
     if visibility == "joint" and spec.share_parameters and are_alike(team):
         visible = from_each_agent(team, with_actions)
     elif visibility == "joint" and for_each_agent:
@@ -88,7 +105,9 @@ def make_net(
     )
 
 
-def actor_net(team: TeamSpaces, visibility: Visibility, spec: NetworkSpec) -> TeamNet | EntityNet:
+def actor_net(
+    team: TeamSpaces, visibility: Visibility, spec: NetworkSpec
+) -> TeamNet | EntityNet | RecurrentTeamNet:
     """The actor of a team: [B, observation_size] to the outputs of its actions [B, output_size]."""
     return make_net(team, visibility, team.output_sizes, spec)
 
@@ -150,6 +169,8 @@ class ActionValue(nn.Module):
         self.values = values
         self.visibility = visibility
         each = values == "each"
+        if spec.kind == "recurrent":
+            raise ExpertError("network: a critic of actions is feed-forward or entities, not recurrent")
         if each and form == "additive" and visibility == "joint":
             raise ExpertError(
                 "critic_form: expected joint, got additive, which leaves the others' actions out of "
@@ -208,6 +229,7 @@ class ActionValue(nn.Module):
             return entities
         actions_NBO = th.where(self._is_own, own, others)
         observations_NBI = observations.expand(len(actions_NBO), -1, -1)
+        assert isinstance(self.net, TeamNet)
         return self.net.apart(th.cat([observations_NBI, actions_NBO], dim=2))
 
 

@@ -19,7 +19,38 @@ from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.agent import AgentPolicy
 from cesma_sb3.networks.components import NetworkKind, NetworkSpec, TeamValue, actor_net
 from cesma_sb3.networks.head import ActionHead, TeamDistribution
+from cesma_sb3.networks.recurrent import RecurrentTeamNet
 from cesma_sb3.networks.visibility import Visibility
+
+State = tuple[npt.NDArray[Any], ...]
+
+
+class TeamActor:
+    """A team that acts greedily and remembers what it must between steps; made by `TeamPolicy.actor`.
+
+    Args:
+        policy: Who acts, with its weights as they are at each call, so it may go on learning.
+    """
+
+    def __init__(self, policy: TeamPolicy) -> None:
+        self.policy = policy
+        self._state: State | None = None
+        self._starts: npt.NDArray[np.bool_] | None = None
+
+    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
+        """Says in which worlds the next observation is an episode's first, [B]; None: forget everything."""
+        self._state = None if starts is None else self._state
+        self._starts = starts
+
+    def __call__(
+        self, observations: npt.NDArray[np.float32], masks: npt.NDArray[np.bool_] | None
+    ) -> npt.NDArray[Any]:
+        """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""
+        actions, self._state = self.policy.predict(
+            observations, self._state, self._starts, deterministic=True, action_masks=masks
+        )
+        self._starts = None
+        return actions
 
 
 class _JointFeatures(nn.Module):
@@ -54,9 +85,11 @@ class TeamPolicy(ActorCriticPolicy):
         team: The team's spaces.
         actor_visibility: What each actor component sees.
         critic_visibility: What each critic component sees.
-        network: `feed-forward`, or `entities` for teams whose layouts name them (`EntityNet`).
+        network: `feed-forward`; `entities` for teams whose layouts name them (`EntityNet`); or `recurrent`,
+            with a memory (`RecurrentTeamNet`), whose critic is feed-forward.
         hidden_sizes: Hidden layers of each actor component (the paper's students: 128 and 128, E.2); of
-            `entities`, the width of an entity and then the layers of the head.
+            `entities`, the width of an entity and then the layers of the head; of `recurrent`, the units of
+            the memory.
         critic_hidden_sizes: The same of the critic; `hidden_sizes` if None.
         activation_fn: Module class put after each hidden layer.
         share_parameters: One set of weights for all agents, with a one-hot agent number as further input
@@ -66,7 +99,8 @@ class TeamPolicy(ActorCriticPolicy):
         **kwargs: Passed to `ActorCriticPolicy` (`optimizer_class`, `optimizer_kwargs`).
 
     Raises:
-        SpaceError: The spaces given are not the team's.
+        SpaceError: The spaces given are not the team's. Later, where SB3's own algorithms would train agents
+            that have a memory.
 
     Source: section 4.3 and Figure 1.
     """
@@ -151,7 +185,8 @@ class TeamPolicy(ActorCriticPolicy):
         self.register_buffer("_owners_A", th.tensor(owners, dtype=th.long), persistent=False)
         self.action_net = actor_net(self.team, self.actor_visibility, self.spec)
         self.log_std = nn.Parameter(th.full((self.head.n_continuous,), float(self.log_std_init)))
-        critic_spec = dataclasses.replace(self.spec, hidden_sizes=self.critic_hidden_sizes)
+        kind: NetworkKind = "feed-forward" if self.is_recurrent else self.spec.kind
+        critic_spec = dataclasses.replace(self.spec, kind=kind, hidden_sizes=self.critic_hidden_sizes)
         self.value_net = TeamValue(self.team, self.critic_visibility, critic_spec)  # type: ignore[assignment]  # SB3: Linear
         self.optimizer = self.optimizer_class(
             self.parameters(),
@@ -162,6 +197,10 @@ class TeamPolicy(ActorCriticPolicy):
     def _get_action_dist_from_latent(
         self, latent_pi: th.Tensor, masks: th.Tensor | None = None
     ) -> TeamDistribution:
+        if self.is_recurrent:
+            raise SpaceError(
+                "TeamPolicy: agents with a memory act by `predict`, which carries it, and learn from episodes"
+            )
         assert isinstance(self.action_dist, TeamDistribution)
         return self.action_dist.proba_distribution(self.action_net(latent_pi), self.log_std, masks)
 
@@ -169,6 +208,24 @@ class TeamPolicy(ActorCriticPolicy):
         """Network outputs of every action column: joint observations [B, I] float32 -> [B, O] float32."""
         outputs: th.Tensor = self.action_net(observations)
         return outputs
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether the agents have a memory."""
+        return self.spec.kind == "recurrent"
+
+    def unroll(self, observations: th.Tensor) -> th.Tensor:
+        """Outputs [T, B, O] for whole episodes of joint observations [T, B, I], from their first step on."""
+        if not self.is_recurrent:
+            n_steps, batch = observations.shape[:2]
+            return self.outputs(observations.flatten(0, 1)).view(n_steps, batch, -1)
+        assert isinstance(self.action_net, RecurrentTeamNet)
+        outputs, _ = self.action_net.unroll(observations)
+        return outputs
+
+    def actor(self) -> TeamActor:
+        """A greedy team with a memory of its own."""
+        return TeamActor(self)
 
     def distribution(self, observations: PyTorchObs, masks: th.Tensor | None = None) -> TeamDistribution:
         """The joint action distribution.
@@ -222,21 +279,35 @@ class TeamPolicy(ActorCriticPolicy):
 
         Args:
             observation: [I] or [B, I] float32.
-            state: Unused: these students have no memory.
-            episode_start: Unused.
+            state: What the call of the step before returned, ([B, S] float32,), if the agents have a memory;
+                None: all worlds begin an episode.
+            episode_start: Worlds in which an episode begins with this observation, [B] bool.
             deterministic: The likeliest action in place of a sample.
             action_masks: Available categories [M] or [B, M] bool, or None.
 
         Returns:
-            Packed joint actions [A] or [B, A], and `state` as it came.
+            Packed joint actions [A] or [B, A], and the state for the next step; without a memory, `state` as
+            it came.
         """
-        if action_masks is None:
+        if action_masks is None and not self.is_recurrent:
             return super().predict(observation, state, episode_start, deterministic)
         self.set_training_mode(False)
         tensor, vectorized = self.obs_to_tensor(observation)
-        masks = th.as_tensor(action_masks, device=self.device).reshape(-1, self.head.mask_size)
+        assert isinstance(tensor, th.Tensor)
+        masks = None
+        if action_masks is not None:
+            masks = th.as_tensor(action_masks, device=self.device).reshape(-1, self.head.mask_size)
         with th.no_grad():
-            actions = self.distribution(tensor, masks).get_actions(deterministic=deterministic).cpu().numpy()
+            if self.is_recurrent:
+                assert isinstance(self.action_net, RecurrentTeamNet)
+                hidden = self.action_net.carried(state, episode_start, len(tensor))
+                outputs, hidden = self.action_net.step(tensor.float(), hidden)
+                assert isinstance(self.action_dist, TeamDistribution)
+                distribution = self.action_dist.proba_distribution(outputs, self.log_std, masks)
+                state = (hidden.cpu().numpy(),)
+            else:
+                distribution = self.distribution(tensor, masks)
+            actions = distribution.get_actions(deterministic=deterministic).cpu().numpy()
         if isinstance(self.action_space, spaces.Box):
             actions = np.clip(actions, self.action_space.low, self.action_space.high)
         return (actions if vectorized else actions[0]), state

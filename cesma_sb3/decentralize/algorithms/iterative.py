@@ -64,6 +64,8 @@ class IterativeTrainer(MultiAgentDAggerTrainer):
         self.iteration = 0
         self._separate = None if shared_dataset else venv.team
         super().__init__(venv=venv, shared_dataset=shared_dataset, **kwargs)
+        if not isinstance(self.dataset, AggregatedDataset):
+            raise ConfigError(f"{type(self).__name__}: its students have no memory; expected dagger for them")
         self._capacity, self._when_full = self.dataset.capacity, self.dataset.when_full
         self._initial = copy.deepcopy((self._policy.state_dict(), self.optimizer.state_dict()))
 

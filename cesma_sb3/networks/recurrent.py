@@ -1,0 +1,171 @@
+"""Recurrent networks side by side: a linear map, a GRU and a linear map for each component of a team.
+
+Shape suffixes: T timesteps, B batch, I inputs (of the whole net), N components, F features a component sees
+(padded to the largest), H hidden units, S entries of the state, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+from torch import nn
+from torch.nn import functional as F
+
+
+class RecurrentTeamNet(nn.Module):
+    """Components with a memory, each reading some columns of one flat input.
+
+    A component is linear, activation, GRU, linear. All of them, and all timesteps, go through the linear maps
+    at once; only the GRU goes step by step.
+
+    Args:
+        visible: For each component, the indices of the input that it sees.
+        output_sizes: For each component, how many outputs it gives. The outputs stand one after the other.
+        hidden_size: H (the paper's and PyMARL's: 64).
+        activation: Module class after the first map.
+        share_parameters: One set of weights for all components; each input then carries the component's
+            one-hot number, as in the paper. False: each has its own.
+
+    Call: x [B, I] float32 -> [B, sum(output_sizes)], as if it were an episode's first step.
+
+    Source: appendix E.1; Samvelyan et al. (2019).
+    """
+
+    def __init__(
+        self,
+        visible: Sequence[Sequence[int]],
+        output_sizes: Sequence[int],
+        *,
+        hidden_size: int = 64,
+        activation: type[nn.Module] = nn.ReLU,
+        share_parameters: bool = True,
+    ) -> None:
+        super().__init__()
+        if len(visible) != len(output_sizes):
+            raise ValueError(
+                f"{len(visible)} inputs for {len(output_sizes)} outputs: one of each for a component"
+            )
+        self.n_components = len(visible)
+        self.visible = tuple(tuple(columns) for columns in visible)
+        self.output_sizes = tuple(output_sizes)
+        self.hidden_size = hidden_size
+        self.share_parameters = share_parameters and self.n_components > 1
+        widest, most = max(len(columns) for columns in visible), max(output_sizes)
+        n_ids = self.n_components if self.share_parameters else 0
+        n_sets = 1 if self.share_parameters else self.n_components
+        self.encode = nn.ModuleList([nn.Linear(widest + n_ids, hidden_size) for _ in range(n_sets)])
+        self.remember = nn.ModuleList([nn.GRU(hidden_size, hidden_size) for _ in range(n_sets)])
+        self.decode = nn.ModuleList([nn.Linear(hidden_size, most) for _ in range(n_sets)])
+        self.activation = activation()
+        # Padded places read an extra input column, which is always zero.
+        padded = [[*columns, *[-1] * (widest - len(columns))] for columns in self.visible]
+        real = [n * most + o for n, size in enumerate(self.output_sizes) for o in range(size)]
+        self.register_buffer("_gather", th.tensor(padded), persistent=False)
+        self.register_buffer("_real_outputs", th.tensor(real), persistent=False)
+        self.register_buffer("_ids", th.eye(n_ids), persistent=False)
+
+    activation: nn.Module
+    _gather: th.Tensor
+    _real_outputs: th.Tensor
+    _ids: th.Tensor
+
+    @property
+    def state_size(self) -> int:
+        """S: the hidden units of all components."""
+        return self.n_components * self.hidden_size
+
+    def initial_state(self, batch: int) -> th.Tensor:
+        """The state before an episode's first step, [B, S]: zeros."""
+        return self._ids.new_zeros(batch, self.state_size)
+
+    def carried(
+        self,
+        state: tuple[npt.NDArray[Any], ...] | None,
+        episode_start: npt.NDArray[np.bool_] | None,
+        batch: int,
+    ) -> th.Tensor:
+        """The state [B, S] to go on with, from what `predict` is given: zeros where an episode begins."""
+        if state is None:
+            return self.initial_state(batch)
+        carried = th.as_tensor(state[0], device=self._ids.device).float().reshape(batch, self.state_size)
+        if episode_start is None:
+            return carried
+        starts = th.as_tensor(episode_start, device=carried.device).reshape(batch, 1)
+        return carried.masked_fill(starts, 0.0)
+
+    def forward(self, x_BI: th.Tensor) -> th.Tensor:
+        """See the class."""
+        return self.step(x_BI, self.initial_state(len(x_BI)))[0]
+
+    def step(self, x_BI: th.Tensor, state_BS: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """One timestep: inputs [B, I] and the state [B, S] to outputs [B, O] and the next state [B, S]."""
+        outputs_TBO, state_BS = self.unroll(x_BI.unsqueeze(0), state_BS)
+        return outputs_TBO[0], state_BS
+
+    def unroll(self, x_TBI: th.Tensor, state_BS: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
+        """Many timesteps of the same episodes.
+
+        Args:
+            x_TBI: Inputs in the order of time.
+            state_BS: The state before the first; None: the episodes begin there.
+
+        Returns:
+            Outputs [T, B, sum(output_sizes)], and the state after the last step [B, S].
+        """
+        n_steps, batch, _ = x_TBI.shape
+        state_BS = self.initial_state(batch) if state_BS is None else state_BS
+        seen_TBNF = F.pad(x_TBI, (0, 1))[..., self._gather]
+        state_NBH = state_BS.view(batch, self.n_components, self.hidden_size).transpose(0, 1)
+        if self.share_parameters:
+            ids = self._ids.expand(n_steps, batch, -1, -1)
+            rows = th.cat([seen_TBNF, ids], dim=-1).transpose(1, 2).flatten(1, 2)  # [T, N * B, F + N]
+            outputs, state = self._component(0, rows, state_NBH.flatten(0, 1))
+            outputs_TBNO = outputs.view(n_steps, self.n_components, batch, -1).transpose(1, 2)
+            state_NBH = state.view(self.n_components, batch, -1)
+        else:
+            each = [self._component(n, seen_TBNF[:, :, n], state_NBH[n]) for n in range(self.n_components)]
+            outputs_TBNO = th.stack([outputs for outputs, _ in each], dim=2)
+            state_NBH = th.stack([state for _, state in each])
+        outputs_TBO = outputs_TBNO.reshape(n_steps, batch, -1)[..., self._real_outputs]
+        return outputs_TBO, state_NBH.transpose(0, 1).reshape(batch, -1)
+
+    def _component(self, index: int, x_TBF: th.Tensor, state_BH: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        encoded = self.activation(self.encode[index](x_TBF))
+        hidden, state = self.remember[index](encoded, state_BH.unsqueeze(0).contiguous())
+        return self.decode[index](hidden), state[0]
+
+    def component(self, index: int) -> RecurrentTeamNet:
+        """One agent's network alone, on its own observation: [B, own observation] -> [B, its outputs].
+
+        With shared weights, the input that carried the agent's number becomes part of the first map's bias.
+        """
+        alone = RecurrentTeamNet(
+            [range(len(self.visible[index]))],
+            [self.output_sizes[index]],
+            hidden_size=self.hidden_size,
+            activation=type(self.activation),
+            share_parameters=False,
+        )
+        which = 0 if self.share_parameters else index
+        encode, decode = _linear(self.encode, which), _linear(self.decode, which)
+        own, last = _linear(alone.encode, 0), _linear(alone.decode, 0)
+        n_inputs, n_outputs = len(self.visible[index]), self.output_sizes[index]
+        with th.no_grad():
+            own.weight.copy_(encode.weight[:, :n_inputs])
+            own.bias.copy_(encode.bias)
+            if self.share_parameters:
+                own.bias.add_(encode.weight[:, self._gather.shape[1] + index])
+            last.weight.copy_(decode.weight[:n_outputs])
+            last.bias.copy_(decode.bias[:n_outputs])
+        alone.remember[0].load_state_dict(self.remember[which].state_dict())
+        return alone
+
+
+def _linear(modules: nn.ModuleList, index: int) -> nn.Linear:
+    module = modules[index]
+    assert isinstance(module, nn.Linear)
+    return module

@@ -1,0 +1,99 @@
+"""Whole episodes: what is kept, what makes room, what is drawn."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cesma_sb3.joint.episodes import EpisodeStore
+
+
+def run(store, lengths_of_envs):
+    """Environments that play episodes of these lengths; a value is 1000 * environment + a running number.
+
+    Returns the episodes in the order of their ends.
+    """
+    finished, begun = [], [[] for _ in lengths_of_envs]
+    plans = [list(lengths) for lengths in lengths_of_envs]
+    for step in range(max(sum(lengths) for lengths in lengths_of_envs)):
+        values = np.array([1000.0 * env + step + 1 for env in range(len(plans))])
+        ended = np.zeros(len(plans), dtype=bool)
+        for env, plan in enumerate(plans):
+            begun[env].append(values[env])
+            if plan and len(begun[env]) == plan[0]:
+                plan.pop(0)
+                ended[env] = True
+        store.append({"x": np.stack([values, -values], axis=1), "end": ended}, ended)
+        for env in np.flatnonzero(ended):
+            finished.append(begun[env])
+            begun[env] = []
+    return finished
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(1, 7), min_size=1, max_size=6), min_size=1, max_size=4),
+    st.integers(5, 40),
+    st.integers(0, 100),
+)
+def test_the_newest_whole_episodes_that_have_room(lengths, capacity, seed):
+    store = EpisodeStore(capacity)
+    fitting = [episode for episode in run(store, lengths) if len(episode) <= capacity]
+    kept = []
+    for episode in reversed(fitting):
+        if sum(map(len, kept)) + len(episode) > capacity:
+            break
+        kept.append(episode)
+    assert len(store) == len(kept)
+    assert store.n_steps == sum(map(len, kept)) <= capacity
+    if not kept:
+        return
+    drawn = store.sample(64, np.random.default_rng(seed))
+    x, ended = drawn.fields["x"], drawn.fields["end"]
+    assert x.shape == (*drawn.real.shape, 2)
+    assert drawn.real.any(axis=1).all()  # no longer than the longest drawn
+    for column in range(64):
+        real = drawn.real[:, column]
+        assert x[real, column, 0].tolist() in kept
+        assert np.array_equal(x[:, column, 0], -x[:, column, 1])
+        assert not x[~real, column].any()
+        assert ended[:, column].tolist() == [*[False] * (real.sum() - 1), True, *[False] * (~real).sum()]
+
+
+def test_all_are_drawn_alike():
+    store = EpisodeStore(100)
+    run(store, [[1, 3, 5, 2]])
+    drawn = store.sample(4000, np.random.default_rng(0))
+    counts = np.bincount(drawn.real.sum(axis=0))[[1, 3, 5, 2]]
+    assert (np.abs(counts - 1000) < 120).all()
+
+
+def test_a_step_is_copied():
+    store, values = EpisodeStore(10), np.ones(1)
+    store.append({"x": values}, np.array([False]))
+    values[:] = 7.0
+    store.append({"x": values}, np.array([True]))
+    assert store.sample(1, np.random.default_rng(0)).fields["x"][:, 0].tolist() == [1.0, 7.0]
+
+
+def test_what_had_begun_can_be_forgotten():
+    store = EpisodeStore(10)
+    store.append({"x": np.ones(2)}, np.array([False, False]))
+    store.forget_begun()
+    store.append({"x": np.ones(2)}, np.array([True, False]))
+    assert store.n_steps == 1
+
+
+def test_what_is_refused():
+    with pytest.raises(ValueError, match="capacity=0: expected at least 1"):
+        EpisodeStore(0)
+    store = EpisodeStore(10)
+    with pytest.raises(ValueError, match="no episode has ended yet"):
+        store.sample(1, np.random.default_rng(0))
+    store.append({"x": np.ones(2)}, np.zeros(2, dtype=bool))
+    with pytest.raises(
+        ValueError, match=r"a step of 2 environments with \['y'\], but the store holds \['x'\] of 2"
+    ):
+        store.append({"y": np.ones(2)}, np.zeros(2, dtype=bool))
+    with pytest.raises(ValueError, match="a step of 3 environments"):
+        store.append({"x": np.ones(3)}, np.zeros(3, dtype=bool))
