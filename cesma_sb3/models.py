@@ -12,7 +12,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from cesma_sb3.algorithms import activation_class, algorithm_class, policy_class
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts import Expert, SB3Expert, SilentExpert
+from cesma_sb3.experts import Expert, SilentExpert, sb3_expert
 from cesma_sb3.joint.silent import SilentVecEnv, has_messages
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import JointVecEnv
@@ -74,7 +74,7 @@ def as_expert(model: BaseAlgorithm, venv: JointVecEnv, team: TeamSpaces) -> Expe
         venv: What it is trained on.
         team: The team that it labels.
     """
-    expert = SB3Expert(model, venv.team, venv.view)
+    expert = sb3_expert(model, venv.team, venv.view)
     return expert if venv.team == team else SilentExpert(expert, team)
 
 

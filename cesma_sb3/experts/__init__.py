@@ -6,8 +6,9 @@ from cesma_sb3.experts.gumbel_softmax_ddpg import GumbelSoftmaxDDPG
 from cesma_sb3.experts.gumbel_softmax_policy import GumbelSoftmaxPolicy
 from cesma_sb3.experts.policy import ExpertPolicy
 from cesma_sb3.experts.protocol import Expert, RecurrentExpert, SoftExpert, labeller
+from cesma_sb3.experts.recurrent_factored_dqn import RecurrentFactoredDQN
 from cesma_sb3.experts.reference import reference_expert
-from cesma_sb3.experts.sb3 import SB3Expert
+from cesma_sb3.experts.sb3 import RecurrentSB3Expert, SB3Expert, sb3_expert
 from cesma_sb3.experts.scripted import ScriptedGoalExpert, ScriptedNavigationExpert
 from cesma_sb3.experts.silent import SilentExpert
 from cesma_sb3.experts.team_ppo import TeamPPO
@@ -20,6 +21,8 @@ __all__ = [
     "GumbelSoftmaxDDPG",
     "GumbelSoftmaxPolicy",
     "RecurrentExpert",
+    "RecurrentFactoredDQN",
+    "RecurrentSB3Expert",
     "SB3Expert",
     "ScriptedGoalExpert",
     "ScriptedNavigationExpert",
@@ -28,4 +31,5 @@ __all__ = [
     "TeamPPO",
     "labeller",
     "reference_expert",
+    "sb3_expert",
 ]

@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from torch import nn
 from torch.nn import functional as F
 
-from cesma_sb3.errors import UnknownNameError
+from cesma_sb3.errors import ExpertError, UnknownNameError
 from cesma_sb3.experts.factored_q_policy import FactoredQPolicy
 from cesma_sb3.experts.target_networks import follow
 from cesma_sb3.networks.head import UNAVAILABLE
@@ -72,6 +72,7 @@ class FactoredDQN(OffPolicyAlgorithm):
 
     Raises:
         UnknownNameError: There is no such exploration or loss.
+        ExpertError: The networks have a memory.
 
     Source: sections 4.2 and 6.5, appendices E.3 and E.4; van Hasselt et al. (2016) for Double Q-learning.
     """
@@ -231,15 +232,15 @@ class FactoredDQN(OffPolicyAlgorithm):
 
         Args:
             observation: [I] or [B, I] float32.
-            state: Unused.
-            episode_start: Unused.
+            state: What the call of the step before returned, if the networks have a memory.
+            episode_start: Where an episode begins with this observation, [B] bool.
             deterministic: The greedy action.
             action_masks: Available categories [M] or [B, M] bool, or None.
 
         Returns:
-            Actions [...] or [B, ...], and `state` as it came.
+            Actions [...] or [B, ...], and the state for the next step; without a memory, `state` as it came.
         """
-        values, vectorized = self.policy.read(observation, action_masks)
+        values, vectorized, state = self.policy.read(observation, action_masks, state, episode_start)
         if not deterministic:
             values = self._explored(values)
         return self.policy.write(values.argmax(dim=-1), vectorized), state
@@ -252,6 +253,13 @@ class FactoredDQN(OffPolicyAlgorithm):
             explores_BC1 = th.rand_like(values_BCK[..., :1]) < self.exploration_rate
             changed = th.where(explores_BC1, th.rand_like(values_BCK), values_BCK)
         return changed.masked_fill(values_BCK <= UNAVAILABLE, UNAVAILABLE)
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if self.policy.is_recurrent and not self._learns_from_episodes:
+            raise ExpertError("network recurrent: expected RecurrentFactoredDQN, which learns from episodes")
+
+    _learns_from_episodes: ClassVar[bool] = False
 
     def learn(  # noqa: PLR0917  # SB3's own order
         self: SelfFactoredDQN,

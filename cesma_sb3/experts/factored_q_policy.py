@@ -19,8 +19,11 @@ from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.components import NetworkKind, NetworkSpec, actor_net
 from cesma_sb3.networks.head import ActionHead
 from cesma_sb3.networks.mixers import MixerKind, make_mixer
+from cesma_sb3.networks.recurrent import RecurrentTeamNet
 from cesma_sb3.networks.team_policy import TeamPolicy
 from cesma_sb3.networks.visibility import Visibility
+
+State = tuple[npt.NDArray[Any], ...]
 
 
 class OneAtATimeNet(nn.Module):
@@ -75,6 +78,21 @@ class QNetwork(nn.Module):
         """Observations [B, I], masks [B, M] bool or None -> values [B, C, K]: see `ActionHead.logits`."""
         return self.head.logits(self.net(observations), masks)
 
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether the values depend on what was seen before."""
+        return isinstance(self.net, RecurrentTeamNet)
+
+    def unroll(self, observations: th.Tensor, masks: th.Tensor | None = None) -> th.Tensor:
+        """Whole episodes [T, B, I], masks [T, B, M] -> values [T, B, C, K]."""
+        n_steps, batch = observations.shape[:2]
+        if isinstance(self.net, RecurrentTeamNet):
+            outputs = self.net.unroll(observations)[0].flatten(0, 1)
+        else:
+            outputs = self.net(observations.flatten(0, 1))
+        values = self.head.logits(outputs, None if masks is None else masks.flatten(0, 1))
+        return values.view(n_steps, batch, *values.shape[1:])
+
     def mixed(self, values_BCK: th.Tensor, categories_BC: th.Tensor, observations: th.Tensor) -> th.Tensor:
         """The value of chosen categories [B, C] int64: [B, 1], or [B, N] of independent learners."""
         chosen = values_BCK.gather(2, categories_BC.unsqueeze(2)).squeeze(2)
@@ -100,10 +118,10 @@ class FactoredQPolicy(BasePolicy):
             `product` and `one-at-a-time`), the environment is one agent's that sees everything.
         visibility: What each agent's values see.
         mixer: How values become the team's.
-        network: `feed-forward`, or `entities` for teams whose layouts name them (`EntityNet`), also in the
-            `one-at-a-time` view (`OneAtATimeNet`).
+        network: `feed-forward`; `entities` for teams whose layouts name them (`EntityNet`), also in the
+            `one-at-a-time` view (`OneAtATimeNet`); or `recurrent`, with a memory, for `RecurrentFactoredDQN`.
         hidden_sizes: Hidden layers of each component (the paper's DQNs: 200 units, E.3); of `entities`, the
-            width of an entity and then the layers of the head.
+            width of an entity and then the layers of the head; of `recurrent`, the units of the memory.
         mixer_width: Units of the `monotonic` mixer.
         mixer_hidden: Hidden units of the networks that give its weights.
         activation_fn: Module class put after each hidden layer.
@@ -186,6 +204,11 @@ class FactoredQPolicy(BasePolicy):
             return OneAtATimeNet(whole, actor_net(whole, self.visibility, self.spec))
         return actor_net(self.team, self.visibility, self.spec)
 
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether it has a memory."""
+        return self.q_net.is_recurrent
+
     def values(self, observations: th.Tensor, masks: th.Tensor | None = None) -> th.Tensor:
         """Values [B, C, K] of the joint action's columns for joint observations [B, I]."""
         values: th.Tensor = self.q_net(observations, masks)
@@ -203,8 +226,20 @@ class FactoredQPolicy(BasePolicy):
         self,
         observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
         action_masks: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[th.Tensor, bool]:
-        """Values [B, C, K] for observations [I] or [B, I], and whether there was a batch of them."""
+        state: State | None = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[th.Tensor, bool, State | None]:
+        """Values for observations.
+
+        Args:
+            observation: [I] or [B, I] float32.
+            action_masks: Available categories [M] or [B, M] bool, or None.
+            state: What the call of the step before returned, ([B, S] float32,), if there is a memory.
+            episode_start: Where an episode begins with this observation, [B] bool.
+
+        Returns:
+            Values [B, C, K], whether there was a batch of observations, and the state for the next step.
+        """
         self.set_training_mode(False)
         tensor, vectorized = self.obs_to_tensor(observation)
         assert isinstance(tensor, th.Tensor)
@@ -212,7 +247,12 @@ class FactoredQPolicy(BasePolicy):
         if action_masks is not None:
             masks = th.as_tensor(action_masks, device=self.device).reshape(-1, self.head.mask_size)
         with th.no_grad():
-            return self.values(tensor.float(), masks), vectorized
+            net = self.q_net.net
+            if not isinstance(net, RecurrentTeamNet):
+                return self.values(tensor.float(), masks), vectorized, state
+            hidden = net.carried(state, episode_start, len(tensor))
+            outputs, hidden = net.step(tensor.float(), hidden)
+            return self.head.logits(outputs, masks), vectorized, (hidden.cpu().numpy(),)
 
     def write(self, categories_BC: th.Tensor, vectorized: bool) -> npt.NDArray[Any]:
         """Categories [B, C] as actions of the policy's own space, [B, ...] or a single one."""
@@ -233,15 +273,15 @@ class FactoredQPolicy(BasePolicy):
 
         Args:
             observation: [I] or [B, I] float32.
-            state: Unused.
-            episode_start: Unused.
+            state: See `read`.
+            episode_start: See `read`.
             deterministic: Unused.
             action_masks: Available categories [M] or [B, M] bool, or None.
 
         Returns:
-            Actions [...] or [B, ...], and `state` as it came.
+            Actions [...] or [B, ...], and the state for the next step; without a memory, `state` as it came.
         """
-        values, vectorized = self.read(observation, action_masks)
+        values, vectorized, state = self.read(observation, action_masks, state, episode_start)
         return self.write(values.argmax(dim=-1), vectorized), state
 
     def team_policy(self) -> TeamPolicy:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch as th
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.distributions import (
     CategoricalDistribution,
@@ -55,11 +56,14 @@ class SB3Expert:
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
         """See `Expert.labels`."""
-        extra: dict[str, Any] = {}
-        if masks is not None and _takes_masks(self.policy):
-            extra["action_masks"] = self.view.masks(masks)
-        actions, _ = self.model.predict(observations, deterministic=True, **extra)
+        actions, _ = self.model.predict(observations, deterministic=True, **self._masks(masks))
         return self.view.decode(actions)
+
+    def _masks(self, masks: Masks | None) -> dict[str, Any]:
+        """Joint masks as the argument that maskable policies take."""
+        if masks is None or not _takes_masks(self.policy):
+            return {}
+        return {"action_masks": self.view.masks(masks)}
 
     def probabilities(
         self, observations: Observations, masks: Masks | None = None, *, temperature: float = 1.0
@@ -93,6 +97,47 @@ class SB3Expert:
         if isinstance(policy, ActorCriticPolicy):
             return _distribution_probabilities(policy.get_distribution(observations), temperature)
         raise ExpertError(f"{type(policy).__name__}: has no distribution over categories: use hard labels")
+
+
+class RecurrentSB3Expert(SB3Expert):
+    """An SB3 (or sb3-contrib) model with a memory; `labels` takes each observation for an episode's first."""
+
+    def actor(self) -> SB3Actor:
+        """See `RecurrentExpert.actor`."""
+        return SB3Actor(self)
+
+
+class SB3Actor:
+    """A recurrent model that labels the steps of its own run."""
+
+    def __init__(self, expert: RecurrentSB3Expert) -> None:
+        self.expert = expert
+        self._state: tuple[npt.NDArray[Any], ...] | None = None
+        self._starts: npt.NDArray[np.bool_] | None = None
+
+    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
+        """See `Remembers.begin`."""
+        self._state = None if starts is None else self._state
+        self._starts = starts
+
+    def __call__(self, observations: Observations, masks: Masks | None = None) -> Actions:
+        """See `Expert.labels`."""
+        expert = self.expert
+        extra = expert._masks(masks)
+        # sb3-contrib's recurrent policies take no start for a start; ours reads no state so.
+        starts = np.ones(len(observations), dtype=bool) if self._state is None else self._starts
+        actions, self._state = expert.model.predict(
+            observations, self._state, starts, deterministic=True, **extra
+        )
+        self._starts = None
+        return expert.view.decode(actions)
+
+
+def sb3_expert(model: BaseAlgorithm | BasePolicy, team: TeamSpaces, view: ActionView) -> SB3Expert:
+    """The model as an expert, with its memory if it has one."""
+    policy = model.policy if isinstance(model, BaseAlgorithm) else model
+    remembers = isinstance(policy, RecurrentActorCriticPolicy) or getattr(policy, "is_recurrent", False)
+    return (RecurrentSB3Expert if remembers else SB3Expert)(model, team, view)
 
 
 def _distribution_probabilities(distribution: Distribution, temperature: float) -> th.Tensor:

@@ -58,12 +58,18 @@ class EpisodeStore:
         """Memory claimed by the arrays, in bytes."""
         return sum(array.nbytes for array in self._arrays.values())
 
-    def append(self, fields: Mapping[str, Array], ended: npt.NDArray[np.bool_]) -> None:
+    def append(
+        self,
+        fields: Mapping[str, Array],
+        ended: npt.NDArray[np.bool_],
+        last: Mapping[str, Array] | None = None,
+    ) -> None:
         """Adds a step of every environment; the arrays are copied.
 
         Args:
             fields: Arrays [B, ...] by name, the same names every time.
             ended: Whose episode ends with this step, [B].
+            last: What an episode that has ended is closed with, as one more step; the same names.
 
         Raises:
             ValueError: Other names than before, or another number of environments.
@@ -83,6 +89,8 @@ class EpisodeStore:
         for env, steps in enumerate(self._begun):
             steps.append({name: array[env] for name, array in copied.items()})
         for env in np.flatnonzero(ended).tolist():
+            if last is not None:
+                self._begun[env].append({name: np.array(last[name][env]) for name in fields})
             self._keep(self._begun[env])
             self._begun[env] = []
 

@@ -21,7 +21,7 @@ class SmaxVecEnv(JointVecEnv):
     """`n_envs` battles of a map of SMAX, stepped by one jitted call.
 
     The same battles as `joint_vec_env` of the `ParallelEnv` has with the same seeds. The last infos
-    of a battle hold `battle_won` besides what SB3 knows.
+    of a battle hold `battle_won` and the last `action_mask` [mask_size] besides what SB3 knows.
 
     Args:
         map_name: `3m`, `2s3z`, `3s5z`, ...
@@ -119,6 +119,7 @@ class SmaxVecEnv(JointVecEnv):
                     "terminal_observation": last[battle],
                     "TimeLimit.truncated": bool(outcome.cut_off[battle]),
                     "battle_won": bool(outcome.won[battle]),
+                    "action_mask": outcome.last.masks[battle].reshape(-1),
                     "episode": {"r": total, "l": int(self._lengths[battle]), "t": elapsed},
                     "agent_returns": dict.fromkeys(self.team.agents, total),
                 }
