@@ -297,13 +297,16 @@ def _overrides(settings: tuple[str, ...]) -> dict[str, Any]:
 
 def _print_result(name: str, report: Mapping[str, Any]) -> None:
     """Return and normalised score of each policy."""
-    returns, scores = report["return"], report["normalized"]
-    rows = [
-        [policy, _number(returns[policy]), _number(scores.get(policy))]
-        for policy in POLICIES
-        if policy in returns
-    ]
-    _print_table([name, "return", "normalized"], rows, numbers=True)
+    returns, scores, wins = report["return"], report["normalized"], report.get("win_rate")
+    header = [name, "return", "normalized", *([] if wins is None else ["win rate", "95%"])]
+    rows = []
+    for policy in (policy for policy in POLICIES if policy in returns):
+        row = [policy, _number(returns[policy]), _number(scores.get(policy))]
+        if wins is not None:
+            won = wins[policy]
+            row += [_number(won["rate"]), f"{_number(won['low'])} to {_number(won['high'])}"]
+        rows.append(row)
+    _print_table(header, rows, numbers=True)
     for policy, counts in report.get("parameters", {}).items():
         parts = ", ".join(f"{part} {count:,}" for part, count in counts.items())
         click.echo(f"parameters, {policy}: {parts}")

@@ -11,7 +11,7 @@ import torch as th
 
 from cesma_sb3.config import Experiment
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.evaluation import Act, Returns, evaluate, expert_act, random_act
+from cesma_sb3.evaluation import Act, Returns, Score, evaluate, expert_act, random_act
 from cesma_sb3.experts import reference_expert
 from cesma_sb3.joint.vec_env import JointVecEnv
 
@@ -54,11 +54,10 @@ class Evaluator:
         self.reference = reference_expert(self.venv)
         self._anchors: dict[str, Returns] = {}
 
-    def on_curve(self, act: Act) -> float:
+    def on_curve(self, act: Act) -> Score:
         """Mean return over few episodes, for a learning curve and for the choice of the best weights."""
-        return evaluate(
-            act, self.venv, n_episodes=self.experiment.evaluation.curve_episodes, seed=self.seeds.curve
-        ).mean
+        n_episodes = self.experiment.evaluation.curve_episodes
+        return Score.of(evaluate(act, self.venv, n_episodes=n_episodes, seed=self.seeds.curve))
 
     def final(self, act: Act) -> Returns:
         """Returns over many episodes that no choice was made on."""

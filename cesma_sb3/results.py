@@ -48,6 +48,8 @@ def make_report(
             for policy, found in returns.items()
         },
     }
+    if wins := {policy: _win_rate(found) for policy, found in returns.items() if found.wins is not None}:
+        report["win_rate"] = wins
     if students is not None:
         stages: dict[str, Trained] = (
             {"students": students} if trained is None else {"expert": trained, "decentralize": students}
@@ -57,6 +59,12 @@ def make_report(
         report["parameters"] = _parameters(trained, students)
         report["stopped_early"] = students.stopped_early
     return report
+
+
+def _win_rate(returns: Returns) -> dict[str, float | None]:
+    """The win rate with its 95% confidence interval."""
+    low, high = returns.win_interval or (None, None)
+    return {"rate": returns.win_rate, "low": low, "high": high}
 
 
 def _parameters(trained: TrainedExpert | None, students: TrainedStudents) -> dict[str, dict[str, int]]:
@@ -76,6 +84,12 @@ def _reward(experiment: Experiment) -> str:
         reward_definition(env.id, env.kwargs)
         or f"the agents' rewards of {env.id}, {env.team_reward or 'shared'}"
     )
+
+
+def _won(score: float) -> dict[str, float]:
+    """The win rate that a point of a learning curve may know."""
+    rate = getattr(score, "win_rate", None)
+    return {} if rate is None else {"win_rate": rate}
 
 
 def save_results(
@@ -101,7 +115,7 @@ def save_results(
     folder.write_csv(
         EVALUATIONS,
         [
-            {"stage": stage, "env_samples": samples, "return": score}
+            {"stage": stage, "env_samples": samples, "return": float(score), **_won(score)}
             for stage, curve in (("expert", expert_curve), ("students", students_curve))
             for samples, score in curve
         ],

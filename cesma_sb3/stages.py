@@ -88,7 +88,7 @@ def train_expert(
             raise ExpertError(
                 f"expert.algorithm: there is no scripted expert for env.id {experiment.env.id!r}"
             )
-        curve = [(0, evaluator.on_curve(evaluator.reference.labels))]
+        curve: Curve = [(0, evaluator.on_curve(evaluator.reference.labels))]
         return TrainedExpert(curve, 0, 0.0, expert=evaluator.reference, model=None)
     started = time.perf_counter()
     with (

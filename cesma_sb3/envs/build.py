@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, make_scenario
-from cesma_sb3.envs.starcraft import SMAX, SmaxVecEnv, is_battle
+from cesma_sb3.envs.starcraft import SMAX, BattleSigns, SmaxVecEnv, is_battle
 from cesma_sb3.errors import UnknownNameError
 from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.env import TeamReward
@@ -72,6 +72,15 @@ def scripted_bodies(venv: JointVecEnv) -> tuple[Body, ...] | None:
     while isinstance(venv, SilentVecEnv):
         venv = venv.venv
     return venv.scenario.agents if isinstance(venv, ParticleVecEnv) else None
+
+
+def battle_signs(venv: JointVecEnv) -> BattleSigns | None:
+    """How a scripted controller reads a battle; None of what is none, or does not say."""
+    try:
+        signs: BattleSigns | None = venv.get_attr("signs", 0)[0]
+    except AttributeError:
+        return None
+    return signs if isinstance(signs, BattleSigns) else None
 
 
 def reward_definition(target: str, kwargs: Mapping[str, Any] | None = None) -> str | None:

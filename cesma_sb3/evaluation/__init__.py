@@ -4,6 +4,7 @@ from cesma_sb3.evaluation.channel import Change, with_channel
 from cesma_sb3.evaluation.curve import Curve, Keep, LearningCurve, MatchingCurve
 from cesma_sb3.evaluation.returns import (
     Returns,
+    Score,
     evaluate,
     expert_act,
     greedy,
@@ -20,6 +21,7 @@ __all__ = [
     "LearningCurve",
     "MatchingCurve",
     "Returns",
+    "Score",
     "evaluate",
     "expert_act",
     "greedy",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
 
 from cesma_sb3.experts.protocol import Act, Actions, Expert, Masks, Observations, Remembers, labeller
 from cesma_sb3.joint.spaces import TeamSpaces
@@ -26,6 +27,21 @@ class Returns:
     """Timesteps of each episode, [n_episodes]."""
     agents: dict[str, npt.NDArray[np.float64]]
     """Undiscounted return of each agent, [n_episodes] each."""
+    wins: npt.NDArray[np.bool_] | None = None
+    """Which episodes were won, [n_episodes]; None where there is nothing to win."""
+
+    @property
+    def win_rate(self) -> float | None:
+        """Share of the episodes that were won."""
+        return None if self.wins is None else float(self.wins.mean())
+
+    @property
+    def win_interval(self) -> tuple[float, float] | None:
+        """The win rate's 95% confidence interval, by Wilson's score (1927)."""
+        if self.wins is None:
+            return None
+        interval = binomtest(int(self.wins.sum()), len(self.wins)).proportion_ci(method="wilson")
+        return float(interval.low), float(interval.high)
 
     @property
     def mean(self) -> float:
@@ -88,7 +104,28 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
             agent: np.array([info["agent_returns"][agent] for info in episodes], dtype=np.float64)
             for agent in venv.team.agents
         },
+        wins=_wins(episodes),
     )
+
+
+class Score(float):
+    """A mean return; where there is something to win it knows the win rate too."""
+
+    win_rate: float | None = None
+
+    @classmethod
+    def of(cls, returns: Returns) -> Score:
+        """The score of some episodes."""
+        score = cls(returns.mean)
+        score.win_rate = returns.win_rate
+        return score
+
+
+def _wins(episodes: list[dict[str, Any]]) -> npt.NDArray[np.bool_] | None:
+    """`battle_won` of each episode; None if no environment tells of it."""
+    if not any("battle_won" in info for info in episodes):
+        return None
+    return np.array([bool(info.get("battle_won", False)) for info in episodes])
 
 
 def normalized(score: float, *, random: float, reference: float) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cesma_sb3.envs.build import scripted_bodies
+from cesma_sb3.envs.build import battle_signs, scripted_bodies
 from cesma_sb3.errors import ExpertError
+from cesma_sb3.experts.focus_fire import FocusFireExpert
 from cesma_sb3.experts.protocol import Expert
 from cesma_sb3.experts.scripted import ScriptedGoalExpert, ScriptedNavigationExpert
 from cesma_sb3.joint.vec_env import JointVecEnv
@@ -12,9 +13,13 @@ from cesma_sb3.joint.vec_env import JointVecEnv
 def reference_expert(venv: JointVecEnv) -> Expert | None:
     """The scripted expert that fits an environment and its team; None where there is none.
 
-    Where agents have goals of their own they are followed; else landmarks are assigned. It labels what `venv`
-    shows: the full observations, or those of its silent view (`SilentVecEnv`).
+    In a battle all shoot at the weakest. Where agents have goals of their own they are followed; else
+    landmarks are assigned. It labels what `venv` shows: the full observations, or those of its silent view
+    (`SilentVecEnv`).
     """
+    signs = battle_signs(venv)
+    if signs is not None:
+        return FocusFireExpert(venv.team, signs)
     bodies = scripted_bodies(venv)
     if bodies is None:
         return None

@@ -2,7 +2,17 @@
 
 from cesma_sb3.envs.starcraft.battle import BattleEnv
 from cesma_sb3.envs.starcraft.catalog import SMAX, battle_env, is_battle
+from cesma_sb3.envs.starcraft.signs import BattleSigns
 from cesma_sb3.envs.starcraft.smax import SmaxBattle, SmaxBattles
 from cesma_sb3.envs.starcraft.smax_vec_env import SmaxVecEnv
 
-__all__ = ["SMAX", "BattleEnv", "SmaxBattle", "SmaxBattles", "SmaxVecEnv", "battle_env", "is_battle"]
+__all__ = [
+    "SMAX",
+    "BattleEnv",
+    "BattleSigns",
+    "SmaxBattle",
+    "SmaxBattles",
+    "SmaxVecEnv",
+    "battle_env",
+    "is_battle",
+]

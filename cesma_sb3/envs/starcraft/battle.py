@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from pettingzoo.utils.env import ParallelEnv
 
+from cesma_sb3.envs.starcraft.signs import SMAC_SIGNS, BattleSigns
 from cesma_sb3.errors import ConfigError, EnvironmentFault
 from cesma_sb3.joint.layout import AgentLayout, ObservationLayout, Part, flat_layout
 
@@ -87,6 +88,8 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         }
         self.action_spaces = {agent: spaces.Discrete(self.n_actions) for agent in self.possible_agents}
         self._layout = _layout(battle, size)
+        self.signs: BattleSigns | None = getattr(battle, "signs", None) or _smac_signs(battle)
+        """How a scripted controller reads it; None if the battle does not say."""
         self._takes_seed = "seed" in inspect.signature(battle.reset).parameters
         self._returned: Sequence[Any] = ()
         self._available = np.zeros((self.n_agents, self.n_actions), dtype=np.int8)
@@ -273,6 +276,12 @@ def _size(name: str, battle: Any, info: Mapping[str, Any], key: str, attribute: 
             f"{name}: neither get_env_info() has {key!r} nor the object an attribute {attribute!r}"
         )
     return int(np.prod(value))
+
+
+def _smac_signs(battle: Any) -> BattleSigns | None:
+    """SMAC's, of what shows the enemies as SMAC does."""
+    as_in_smac = getattr(battle, "obs_all_health", False) and hasattr(battle, "get_obs_enemy_feats_size")
+    return SMAC_SIGNS if as_in_smac else None
 
 
 def _layout(battle: Any, size: int) -> AgentLayout:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3.envs.starcraft.signs import SMAX_SIGNS
 from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError
 from cesma_sb3.joint.layout import AgentLayout, ObservationLayout, Part
 
@@ -74,6 +75,7 @@ class SmaxBattles:
         self.env, self._reset, self._step = _compiled(map_name, tuple(sorted(kwargs.items())))
         env = self.env
         self.name = f"smax-{map_name}"
+        self.signs = SMAX_SIGNS
         self.n_envs = n_envs
         self.n_agents: int = env.num_allies
         self.n_enemies: int = env.num_enemies
@@ -201,6 +203,7 @@ class SmaxBattle:
 
     def __init__(self, battles: SmaxBattles) -> None:
         self.battles = battles
+        self.signs = battles.signs
         self._shown: Snapshot | None = None
         self._next: Snapshot | None = None
 
