@@ -64,8 +64,10 @@ class Panel(_Data):
     """Above it."""
     x: Literal["episodes", "samples", "loss"] = "episodes"
     """`episodes`: environment samples divided by an episode's length."""
-    y: Literal["return", "loss"] = "return"
+    y: Literal["return", "loss", "win_rate"] = "return"
     """Losses are each agent's own, of imitation; an agent is a line."""
+    center: Literal["mean", "median"] = "mean"
+    """The line over seeds, between the lowest run and the highest."""
     episode_timesteps: PositiveFloat = 25
     """Length of an episode."""
     match: Text | None = None

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ _AXES = {
     "samples": "environment samples",
     "loss": "loss of imitation",
     "return": "mean return of an episode",
+    "win_rate": "share of battles won",
 }
 Row = dict[str, Any]
 
@@ -50,6 +51,16 @@ class RunData:
     """From 0 samples on; of a baseline, the team's."""
     losses: Mapping[str, Sequence[LossPoint]]
     """By agent; empty in a baseline."""
+    expert_wins: Curve
+    """As `expert`, of win rates; none of its points where there is nothing to win."""
+    students_wins: Curve
+    """As `students`, of win rates."""
+
+    def curve(self, policy: Literal["expert", "students"], y: str) -> Curve:
+        """Returns, or win rates."""
+        if y == "win_rate":
+            return self.expert_wins if policy == "expert" else self.students_wins
+        return self.expert if policy == "expert" else self.students
 
     @property
     def expert_samples(self) -> int:
@@ -72,15 +83,21 @@ def read_run(path: Path) -> RunData:
     folder = RunFolder.open(path)
     report = folder.report()
     rows = _read_csv(folder.file(EVALUATIONS))
-    expert, students = (
-        [(float(row["env_samples"]), float(row["return"])) for row in rows if row["stage"] == stage]
-        for stage in ("expert", "students")
-    )
     offset = report["env_samples"].get("expert", 0)
-    students = [(samples - offset, score) for samples, score in students]
+    expert, students = _curve(rows, "expert", "return"), _curve(rows, "students", "return", offset)
+    wins = _curve(rows, "expert", "win_rate"), _curve(rows, "students", "win_rate", offset)
     log = folder.file(LOSSES)
     losses = _losses(_read_csv(log), students) if log.is_file() else {}
-    return RunData(report, expert, students, losses)
+    return RunData(report, expert, students, losses, *wins)
+
+
+def _curve(rows: Sequence[Mapping[str, str]], stage: str, column: str, offset: float = 0) -> Curve:
+    """What a stage measured on the way, from `offset` samples on."""
+    return [
+        (float(row["env_samples"]) - offset, float(row[column]))
+        for row in rows
+        if row["stage"] == stage and row.get(column)
+    ]
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
@@ -125,23 +142,36 @@ def drawn_panel(panel: Panel, runs: Mapping[str, Sequence[RunData]]) -> DrawnPan
 
 def _line(panel: Panel, line: Line, runs: Sequence[RunData]) -> DrawnLine:
     if line.kind == "converged":
-        return DrawnLine(line.label, level=_mean([run.report["return"]["students"] for run in runs]))
+        return DrawnLine(line.label, level=_level(panel, runs))
     parts: list[list[Curve]] = []
     if line.kind.startswith("expert"):
-        parts.append([run.expert for run in runs])
+        parts.append([run.curve("expert", panel.y) for run in runs])
     if line.kind != "expert":
-        parts.append([_students_curve(line, run) for run in runs])
+        parts.append([_students_curve(line, run, panel.y) for run in runs])
     scale = _scale(panel)
     curves = tuple(
-        envelope([[(x / scale, y) for x, y in curve] for curve in part]) for part in parts if all(part)
+        envelope([[(x / scale, y) for x, y in curve] for curve in part], panel.center)
+        for part in parts
+        if all(part)
     )
     return DrawnLine(line.label, curves, extends=line.kind == "expert-then-students")
 
 
-def _students_curve(line: Line, run: RunData) -> Curve:
+def _level(panel: Panel, runs: Sequence[RunData]) -> float | None:
+    """What the students of several runs end with."""
+    if panel.y == "win_rate":
+        return _center(panel, [run.report["win_rate"]["students"]["rate"] for run in runs])
+    return _center(panel, [run.report["return"]["students"] for run in runs])
+
+
+def _center(panel: Panel, values: Sequence[float]) -> float:
+    return float(np.median(values) if panel.center == "median" else np.mean(values))
+
+
+def _students_curve(line: Line, run: RunData, y: str = "return") -> Curve:
     """The students' curve, going on from the expert's where both are drawn."""
     offset = run.expert_samples if line.kind == "expert-then-students" else 0
-    return [(offset + samples, score) for samples, score in run.students]
+    return [(offset + samples, score) for samples, score in run.curve("students", y)]
 
 
 def _agent_lines(panel: Panel, line: Line, runs: Sequence[RunData]) -> list[DrawnLine]:
@@ -158,7 +188,7 @@ def _agent_lines(panel: Panel, line: Line, runs: Sequence[RunData]) -> list[Draw
         else:
             score = envelope([[(p.samples / scale, p.score) for p in run] for run in points])
             each = tuple((p.loss, p.score) for run in points for p in run)
-            path = tuple(zip(loss.mean.tolist(), score.mean.tolist(), strict=True))
+            path = tuple(zip(loss.center.tolist(), score.center.tolist(), strict=True))
             drawn.append(DrawnLine(label, points=each, path=path))
     return drawn
 
@@ -185,8 +215,15 @@ def table_rows(panel: Panel, runs: Mapping[str, Sequence[RunData]]) -> list[Row]
     for line in panel.lines:
         policies = {"expert": ["expert"], "expert-then-students": ["expert", "students"]}
         for policy in policies.get(line.kind, ["students"]):
-            row = {"panel": panel.name, "line": line.label, "policy": policy, "experiment": line.experiment}
+            row: Row = {
+                "panel": panel.name,
+                "line": line.label,
+                "policy": policy,
+                "experiment": line.experiment,
+            }
             row |= _numbers(line, policy, runs[line.label], target)
+            if panel.y == "win_rate":
+                row |= _win_rates(panel, policy, runs[line.label])
             rows += _with_losses(row, line, runs[line.label]) if panel.has_losses else [row]
     return rows
 
@@ -210,6 +247,21 @@ def _numbers(line: Line, policy: str, runs: Sequence[RunData], target: float | N
         matched = [x for x in first if x is not None]
         row |= {"samples_to_match": _mean(matched), "seeds_matched": len(matched)}
     return row
+
+
+def _win_rates(panel: Panel, policy: str, runs: Sequence[RunData]) -> Row:
+    """The win rate over seeds, and the narrowest interval that holds each run's 95% interval."""
+    wins = [run.report["win_rate"][policy] for run in runs]
+    if not wins:
+        return {}
+    rates = [won["rate"] for won in wins]
+    return {
+        "win_rate": _center(panel, rates),
+        "win_rate_min": min(rates),
+        "win_rate_max": max(rates),
+        "win_rate_low": min(won["low"] for won in wins),
+        "win_rate_high": max(won["high"] for won in wins),
+    }
 
 
 def _with_losses(row: Row, line: Line, runs: Sequence[RunData]) -> list[Row]:

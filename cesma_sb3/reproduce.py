@@ -91,7 +91,8 @@ def _write(
         }
         panels.append(drawn_panel(panel, runs))
         rows += table_rows(panel, runs)
-    note = f"Lines: means over runs ({told}); areas: from the lowest run to the highest."
+    centers = " and ".join(dict.fromkeys(f"{panel.center}s" for panel in figure.panels))
+    note = f"Lines: {centers} over runs ({told}); areas: from the lowest run to the highest."
     files = tuple(stem.with_name(stem.name + suffix) for suffix in (".png", ".svg", ".csv", ".md"))
     for path in files[:2]:
         _atomic.write(path, lambda file: draw_comparison(file, panels=panels, title=figure.title, note=note))

@@ -1,4 +1,4 @@
-"""Lines in several panels as the paper draws them: the mean over seeds, between minimum and maximum."""
+"""Lines in several panels as the paper draws them: mean or median over seeds, between minimum and maximum."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from cesma_sb3.report.style import COLORS, GREY, INK, MARKERS, frame, new_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Center = Literal["mean", "median"]
 Values = npt.NDArray[np.float64]
 _COLUMNS = 4
 _TITLE_CHARACTERS = 9.0  # that fit into an inch
@@ -36,19 +37,19 @@ class _Style(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Envelope:
-    """Mean, minimum and maximum of several runs at common points.
+    """Centre, minimum and maximum of several runs at common points.
 
     Attributes:
-        x, mean, low, high: [P] float64, `x` rising.
+        x, center, low, high: [P] float64, `x` rising.
     """
 
     x: Values
-    mean: Values
+    center: Values
     low: Values
     high: Values
 
 
-def envelope(curves: Sequence[Curve]) -> Envelope:
+def envelope(curves: Sequence[Curve], center: Center = "mean") -> Envelope:
     """Curves of several seeds as one.
 
     Points are all those at which a curve was measured; between its own, a curve is interpolated. A run that
@@ -56,10 +57,12 @@ def envelope(curves: Sequence[Curve]) -> Envelope:
 
     Args:
         curves: At least one; each has at least one point, in order of x.
+        center: The line between minimum and maximum.
     """
     x = np.unique([at for curve in curves for at, _ in curve])
     values = np.stack([np.interp(x, *np.asarray(curve, dtype=np.float64).T) for curve in curves])
-    return Envelope(x, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+    middle = np.median(values, axis=0) if center == "median" else values.mean(axis=0)
+    return Envelope(x, middle, values.min(axis=0), values.max(axis=0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,12 +158,12 @@ def _draw_line(axes: Axes, line: DrawnLine, style: _Style, end: float) -> list[A
     color, marker = style.color, style.marker
     for curve in line.curves:
         drawn += axes.plot(
-            curve.x, curve.mean, color=color, linewidth=1.8, marker=marker, markersize=4, markevery=[-1]
+            curve.x, curve.center, color=color, linewidth=1.8, marker=marker, markersize=4, markevery=[-1]
         )
         axes.fill_between(curve.x, curve.low, curve.high, color=color, alpha=0.2, linewidth=0)
     if line.extends and line.curves and line.curves[-1].x[-1] < end:
         last = line.curves[-1]
-        axes.plot((last.x[-1], end), (last.mean[-1],) * 2, color=color, linewidth=1.2, linestyle=":")
+        axes.plot((last.x[-1], end), (last.center[-1],) * 2, color=color, linewidth=1.2, linestyle=":")
     if line.level is not None:
         drawn.append(axes.axhline(line.level, color=color, linewidth=1.5, linestyle=style.level))
     if line.points:

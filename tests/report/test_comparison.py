@@ -36,4 +36,4 @@ def test_a_panel_of_no_lines(tmp_path):
 def test_one_seed_is_its_own_envelope():
     found = envelope([[(0, 1.0), (5, 2.0)]])
     np.testing.assert_array_equal(found.low, found.high)
-    np.testing.assert_array_equal(found.mean, [1.0, 2.0])
+    np.testing.assert_array_equal(found.center, [1.0, 2.0])

@@ -20,7 +20,7 @@ def test_envelope_of_curves_at_different_points():
     found = envelope([[(0, 0.0), (10, 10.0)], [(0, 4.0), (5, 2.0), (20, 32.0)]])
     np.testing.assert_array_equal(found.x, [0, 5, 10, 20])
     first, second = np.array([0, 5, 10, 10]), np.array([4, 2, 12, 32])  # the first ends at 10
-    np.testing.assert_allclose(found.mean, (first + second) / 2)
+    np.testing.assert_allclose(found.center, (first + second) / 2)
     np.testing.assert_allclose(found.low, np.minimum(first, second))
     np.testing.assert_allclose(found.high, np.maximum(first, second))
 
@@ -28,9 +28,9 @@ def test_envelope_of_curves_at_different_points():
 @given(st.lists(st.lists(st.floats(-1e3, 1e3), min_size=5, max_size=5), min_size=1, max_size=4))
 def test_the_mean_lies_in_the_envelope(heights):
     found = envelope([list(enumerate(curve)) for curve in heights])
-    assert (found.low <= found.mean + 1e-9).all()
-    assert (found.mean <= found.high + 1e-9).all()
-    np.testing.assert_allclose(found.mean, np.mean(heights, axis=0), atol=1e-9)
+    assert (found.low <= found.center + 1e-9).all()
+    assert (found.center <= found.high + 1e-9).all()
+    np.testing.assert_allclose(found.center, np.mean(heights, axis=0), atol=1e-9)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_students_follow_their_expert(runs):
     (cesma, maddpg) = drawn_panel(Panel(**panel("p", CESMA, MADDPG, x="samples")), runs).lines
     assert [curve.x.tolist() for curve in cesma.curves] == [[0, 200], [200, 250, 300]]
     assert cesma.extends
-    assert cesma.curves[1].mean.tolist() == [-50.0, -30.5, -25.0]
+    assert cesma.curves[1].center.tolist() == [-50.0, -30.5, -25.0]
     assert cesma.curves[1].high.tolist() == [-50.0, -26.0, -25.0]
     assert [curve.x.tolist() for curve in maddpg.curves] == [[0, 500, 1000]]
 
@@ -108,7 +108,7 @@ def test_losses_of_each_agent(tmp_path):
     line = {"experiment": "a", "label": "L", "kind": "students", "agents": {"a": "slow"}}
     losses = drawn_panel(Panel(**panel("p", line, y="loss", x="samples")), {"L": [run]})
     assert [drawn.label for drawn in losses.lines] == ["slow", "b"]
-    assert losses.lines[1].curves[0].mean.tolist() == [4.0, 1.2]
+    assert losses.lines[1].curves[0].center.tolist() == [4.0, 1.2]
     against = Panel(**panel("p", line, x="loss"))
     assert drawn_panel(against, {"L": [run]}).lines[0].path == ((2.0, -30.0), (0.6, -20.0))
     rows = table_rows(against, {"L": [run]})

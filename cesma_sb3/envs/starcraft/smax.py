@@ -8,8 +8,8 @@ Source: Rutherford et al. (2023), JaxMARL.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -115,15 +115,13 @@ class SmaxBattles:
             seeds = np.arange(self.n_envs, dtype=np.uint32) + np.uint32(seed % 2**32)
             self._keys = jax.vmap(jax.random.PRNGKey)(seeds)
         self._keys, self.states, snapshot = self._reset(self._keys)
-        return Snapshot(*map(np.asarray, snapshot))
+        return Snapshot(*map(np.array, snapshot))  # copied: jax's own cannot be written to
 
     def step(self, actions: npt.NDArray[Any]) -> Outcome:
         """One timestep of every battle, for actions [B, A]."""
         chosen = self._to_smax[np.asarray(actions)]
         self._keys, self.states, last, now, *rest = self._step(self._keys, self.states, chosen)
-        return Outcome(
-            Snapshot(*map(np.asarray, last)), Snapshot(*map(np.asarray, now)), *map(np.asarray, rest)
-        )
+        return Outcome(Snapshot(*map(np.array, last)), Snapshot(*map(np.array, now)), *map(np.array, rest))
 
     def unit_types(self, battle: int = 0) -> list[str]:
         """The kinds of our units, in order."""
@@ -186,7 +184,7 @@ def _import() -> tuple[Any, Mapping[str, Any]]:
     """SMAX with its scripted enemy, and its maps."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # it tells of its other environments
+        with contextlib.redirect_stdout(io.StringIO()):  # it tells of its other environments
             from jaxmarl.environments.smax import HeuristicEnemySMAX
             from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
     except ImportError as error:
