@@ -158,9 +158,10 @@ def _line(panel: Panel, line: Line, runs: Sequence[RunData]) -> DrawnLine:
 
 
 def _level(panel: Panel, runs: Sequence[RunData]) -> float | None:
-    """What the students of several runs end with."""
+    """What the students of several runs end with; None where a win rate is asked for and nothing is won."""
     if panel.y == "win_rate":
-        return _center(panel, [run.report["win_rate"]["students"]["rate"] for run in runs])
+        found: float | None = _win_rates(panel, "students", runs).get("win_rate")
+        return found
     return _center(panel, [run.report["return"]["students"] for run in runs])
 
 
@@ -251,7 +252,7 @@ def _numbers(line: Line, policy: str, runs: Sequence[RunData], target: float | N
 
 def _win_rates(panel: Panel, policy: str, runs: Sequence[RunData]) -> Row:
     """The win rate over seeds, and the narrowest interval that holds each run's 95% interval."""
-    wins = [run.report["win_rate"][policy] for run in runs]
+    wins = [run.report["win_rate"][policy] for run in runs if "win_rate" in run.report]
     if not wins:
         return {}
     rates = [won["rate"] for won in wins]

@@ -86,6 +86,31 @@ def test_the_table(runs):
     assert team["normalized"] == pytest.approx(0.4)
 
 
+def test_win_rates_and_their_median(tmp_path):
+    def run(seed, wins):
+        path = tmp_path / f"{seed}"
+        write_run(path, expert=[(0, -50.0)], students=[(0, -50.0), (100, 100 * wins - 50)], wins=wins)
+        return read_run(path)
+
+    found = {"CESMA": [run(0, 0.5), run(1, 0.9), run(2, 0.6)], "MADDPG": []}
+    win_rates = Panel(**panel("p", {**CESMA, "kind": "students"}, y="win_rate", x="samples", center="median"))
+    drawn = drawn_panel(win_rates, found)
+    assert drawn.y == "share of battles won"
+    (curve,) = drawn.lines[0].curves
+    assert np.allclose([curve.low[-1], curve.center[-1], curve.high[-1]], [0.5, 0.6, 0.9])
+    (row,) = table_rows(win_rates, found)
+    assert (row["win_rate"], row["win_rate_min"], row["win_rate_max"]) == (0.6, 0.5, 0.9)
+    assert (row["win_rate_low"], row["win_rate_high"]) == (0.4, 1.0)
+    in_mean = win_rates.model_copy(update={"center": "mean"})
+    assert table_rows(in_mean, found)[0]["win_rate"] == pytest.approx(2 / 3)
+
+
+def test_where_nothing_is_won_no_win_rate_is_drawn(runs):
+    win_rates = Panel(**panel("p", {**CESMA, "kind": "students"}, y="win_rate"))
+    assert drawn_panel(win_rates, runs).lines[0].curves == ()
+    assert "win_rate" not in table_rows(win_rates, runs)[0]
+
+
 def test_lines_without_a_run(runs):
     missing = {**runs, "MADDPG": []}
     found = Panel(**panel("p", CESMA, MADDPG, match="MADDPG"))

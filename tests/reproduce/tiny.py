@@ -32,19 +32,39 @@ def write_figure(path, *panels, **more):
 
 
 def write_run(
-    path, *, seed=0, expert=(), students=(), final=-20.0, losses=None, experiment="spread-3-scripted"
+    path,
+    *,
+    seed=0,
+    expert=(),
+    students=(),
+    final=-20.0,
+    losses=None,
+    experiment="spread-3-scripted",
+    wins=None,
 ):
-    """A finished run's folder."""
+    """A finished run's folder.
+
+    `wins` is the students' final win rate; on the way it was the return plus 50, in hundredths.
+    """
     run = RunFolder.create(load_experiment(experiment, {"seed": seed}, check_names=False), path)
     offset = expert[-1][0] if expert else 0
     rows = [("expert", x, y) for x, y in expert] + [("students", x + offset, y) for x, y in students]
-    run.write_csv(EVALUATIONS, [{"stage": s, "env_samples": x, "return": y} for s, x, y in rows])
+    won = {} if wins is None else {"win_rate": lambda score: score / 100 + 0.5}
+    run.write_csv(
+        EVALUATIONS,
+        [
+            {"stage": s, "env_samples": x, "return": y, **{name: of(y) for name, of in won.items()}}
+            for s, x, y in rows
+        ],
+    )
     if losses is not None:
         run.write_csv("logs/students/progress.csv", losses)
     own = {"expert": offset, "decentralize": students[-1][0]} if expert else {"students": students[-1][0]}
     returns = {"students": final, "random": -50.0, **({"expert": final + 1} if expert else {})}
     scores = {policy: value / 50 + 1 for policy, value in returns.items()}
-    run.finish(
-        {"return": returns, "normalized": scores, "env_samples": own, "seconds": dict.fromkeys(own, 2.0)}
-    )
+    report = {"return": returns, "normalized": scores, "env_samples": own, "seconds": dict.fromkeys(own, 2.0)}
+    if wins is not None:
+        rate = {"rate": wins, "low": wins - 0.1, "high": wins + 0.1}
+        report["win_rate"] = dict.fromkeys(returns, rate)
+    run.finish(report)
     return json.loads((path / "report.json").read_text())
