@@ -3,7 +3,8 @@
     cesma run spread-3-scripted --out runs/watched
     python examples/watch.py runs/watched watched.gif
 
-For runs in a scenario of the particle world. Every agent acts alone, from its own observation.
+For runs in a scenario of the particle world or a battle of SMAX. Every agent acts alone, from its own
+observation and what it remembers.
 """
 
 from __future__ import annotations
@@ -15,21 +16,24 @@ import numpy as np
 from PIL import Image
 
 from cesma_sb3 import RunFolder, load_team
-from cesma_sb3.envs.particle import parallel_env
+from cesma_sb3.envs import make_parallel
 
 
 def watch(run_dir: Path, gif: Path, *, n_episodes: int = 3, seed: int = 0) -> list[np.ndarray]:
     """Writes the GIF and returns its frames, [height, width, 3] uint8 each."""
     run = RunFolder.open(run_dir)
-    env = parallel_env(run.experiment.env.id, render_mode="rgb_array", **run.experiment.env.kwargs)
+    env = make_parallel(run.experiment.env.id, kwargs=run.experiment.env.kwargs)
     students = load_team(run.file("students"))
     agents = {name: students.agent(name) for name in env.possible_agents}
     frames = []
     for episode in range(n_episodes):
         observations, _ = env.reset(seed=seed + episode)
+        memories = dict.fromkeys(agents)
         frames.append(env.render())
         while env.agents:
-            actions = {name: agents[name].predict(observations[name])[0] for name in env.agents}
+            actions = {}
+            for name in env.agents:
+                actions[name], memories[name] = agents[name].predict(observations[name], memories[name])
             observations, *_ = env.step(actions)
             frames.append(env.render())
     env.close()

@@ -11,7 +11,7 @@ from cesma_sb3.envs.starcraft import SMAX, BattleSigns, SmaxVecEnv, is_battle
 from cesma_sb3.errors import UnknownNameError
 from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.env import TeamReward
-from cesma_sb3.joint.parallel import make_parallel_env
+from cesma_sb3.joint.parallel import AnyParallelEnv, make_parallel_env
 from cesma_sb3.joint.silent import SilentVecEnv
 from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
 
@@ -50,18 +50,33 @@ def make_vec_env(
         return ParticleVecEnv(scenario, n_envs, seed=seed, view=view, team_reward=team_reward)
     if target.startswith(SMAX) and not wrappers and team_reward in {None, "shared"}:
         return SmaxVecEnv(target.removeprefix(SMAX), n_envs, seed=seed, view=view, **(kwargs or {}))
-    if target in SCENARIOS:
-        kwargs = {"scenario": target, **(kwargs or {})}
-        target = "cesma_sb3.envs.particle:parallel_env"
-    elif is_battle(target):
-        kwargs = {"target": target, **(kwargs or {})}
-        target = "cesma_sb3.envs.starcraft:battle_env"
-    elif "." not in target and ":" not in target:
-        raise UnknownNameError.of("environment", target, SCENARIOS)
-    make = partial(make_parallel_env, target, dict(kwargs or {}), list(wrappers))
+    make = partial(make_parallel, target, kwargs=dict(kwargs or {}), wrappers=list(wrappers))
     return joint_vec_env(
         make, n_envs, seed=seed, processes=processes, view=view, team_reward=team_reward or "shared"
     )
+
+
+def make_parallel(
+    target: str, *, kwargs: Mapping[str, Any] | None = None, wrappers: Sequence[Mapping[str, Any]] = ()
+) -> AnyParallelEnv:
+    """One environment as PettingZoo has it, as an experiment's `env` names it.
+
+    Args:
+        target: See `make_vec_env`.
+        kwargs: Likewise.
+        wrappers: Likewise.
+
+    Raises:
+        ConfigError: A name is unknown (the nearest is given) or an argument is wrong.
+    """
+    given = dict(kwargs or {})
+    if target in SCENARIOS:
+        given, target = {"scenario": target, **given}, "cesma_sb3.envs.particle:parallel_env"
+    elif is_battle(target):
+        given, target = {"target": target, **given}, "cesma_sb3.envs.starcraft:battle_env"
+    elif "." not in target and ":" not in target:
+        raise UnknownNameError.of("environment", target, SCENARIOS)
+    return make_parallel_env(target, given, wrappers)
 
 
 def scripted_bodies(venv: JointVecEnv) -> tuple[Body, ...] | None:

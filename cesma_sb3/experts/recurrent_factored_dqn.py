@@ -60,12 +60,23 @@ class RecurrentFactoredDQN(FactoredDQN):
             policy, env, batch_size=batch_size, replay_buffer_class=replay_buffer_class, **kwargs
         )
 
-    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, Any]:
-        result: tuple[int, Any] = super()._setup_learn(*args, **kwargs)
-        self._memory, self._starts = None, None
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        *args: Any,
+        **kwargs: Any,
+    ) -> tuple[int, Any]:
+        begins = reset_num_timesteps or self._last_obs is None
+        result: tuple[int, Any] = super()._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, *args, **kwargs
+        )
+        if begins:  # SB3 has reset the environments; else their episodes go on
+            self._memory, self._starts = None, None
+            if self.replay_buffer is not None:
+                self.replay_buffer.store.forget_begun()
         self._masks = self._available()
-        if self.replay_buffer is not None:
-            self.replay_buffer.store.forget_begun()
         return result
 
     def _available(self) -> npt.NDArray[np.bool_] | None:

@@ -56,11 +56,11 @@ class SB3Expert:
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
         """See `Expert.labels`."""
-        actions, _ = self.model.predict(observations, deterministic=True, **self._masks(masks))
+        actions, _ = self.model.predict(observations, deterministic=True, **self.mask_arguments(masks))
         return self.view.decode(actions)
 
-    def _masks(self, masks: Masks | None) -> dict[str, Any]:
-        """Joint masks as the argument that maskable policies take."""
+    def mask_arguments(self, masks: Masks | None) -> dict[str, Any]:
+        """Joint masks [B, mask_size] as the argument of `predict` that maskable policies take."""
         if masks is None or not _takes_masks(self.policy):
             return {}
         return {"action_masks": self.view.masks(masks)}
@@ -123,7 +123,7 @@ class SB3Actor:
     def __call__(self, observations: Observations, masks: Masks | None = None) -> Actions:
         """See `Expert.labels`."""
         expert = self.expert
-        extra = expert._masks(masks)
+        extra = expert.mask_arguments(masks)
         # sb3-contrib's recurrent policies take no start for a start; ours reads no state so.
         starts = np.ones(len(observations), dtype=bool) if self._state is None else self._starts
         actions, self._state = expert.model.predict(

@@ -1,5 +1,7 @@
 """SMAX: batched as it is alone, masks and death, seeds, how battles end. One map: it is compiled once."""
 
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -7,7 +9,9 @@ import pytest
 from pettingzoo.test import parallel_api_test
 
 from cesma_sb3.envs import make_vec_env
+from cesma_sb3.envs.canvas import SIZE
 from cesma_sb3.envs.starcraft import SmaxVecEnv, battle_env
+from cesma_sb3.envs.starcraft.rendering import ALLY, ENEMY
 from cesma_sb3.errors import ConfigError, SpaceError, UnknownNameError
 from cesma_sb3.joint.vec_env import joint_vec_env
 
@@ -100,6 +104,31 @@ def test_who_only_stands_there_is_cut_off_or_loses():
         assert dones.all() == (step == 8)
     assert all(info["TimeLimit.truncated"] and not info["battle_won"] for info in infos)
     assert [info["episode"]["l"] for info in infos] == [9, 9]
+
+
+def test_a_picture_of_a_battle():
+    venv = SmaxVecEnv("3m", 2, seed=0)
+    venv.reset()
+    before = venv.render("rgb_array")
+    assert before.shape == (SIZE, SIZE, 3)
+    assert before.dtype == np.uint8
+
+    def pixels(frame, color):
+        return (np.abs(frame.astype(int) - color).max(axis=2) < 30).sum()
+
+    assert pixels(before, ALLY) > 300
+    assert pixels(before, ENEMY) > 300
+    for _ in range(40):
+        if not venv.alive[0].all():
+            break
+        venv.step(np.zeros((2, 3), dtype=np.int64))
+    assert 0 < pixels(venv.render(), ALLY) < pixels(before, ALLY)  # the dead are not drawn
+
+
+def test_importing_it_prints_nothing():
+    code = "from cesma_sb3.envs.starcraft.smax import _import; _import()"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == ""
 
 
 def test_what_is_refused():

@@ -8,15 +8,17 @@ Source: Rutherford et al. (2023), JaxMARL.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3.envs.starcraft.rendering import battle_frame
 from cesma_sb3.envs.starcraft.signs import SMAX_SIGNS
 from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError
 from cesma_sb3.joint.layout import AgentLayout, ObservationLayout, Part
@@ -184,12 +186,29 @@ def _import() -> tuple[Any, Mapping[str, Any]]:
     """SMAX with its scripted enemy, and its maps."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it tells of its other environments
+        with _without_output():  # it tells of its other environments
             from jaxmarl.environments.smax import HeuristicEnemySMAX
             from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
     except ImportError as error:
         raise MissingExtraError(f"SMAX: {error}; try: pip install 'cesma-sb3[smax]'") from error
     return HeuristicEnemySMAX, MAP_NAME_TO_SCENARIO
+
+
+@contextlib.contextmanager
+def _without_output() -> Iterator[None]:
+    """Keeps what is printed from standard output, also from whoever holds on to the stream or its number."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            if sys.__stdout__ is not None:
+                sys.__stdout__.flush()
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 class SmaxBattle:
@@ -248,6 +267,10 @@ class SmaxBattle:
 
         state = jax.tree.map(lambda leaf: leaf[0], self.battles.states)
         return np.asarray(self.battles.env.get_world_state(state), dtype=np.float32)
+
+    def render(self) -> npt.NDArray[np.uint8]:
+        """See `battle_frame`. After a battle's end, the next one's beginning."""
+        return battle_frame(self.battles)
 
     def get_unit_types(self) -> list[str]:
         """The kinds of our units."""

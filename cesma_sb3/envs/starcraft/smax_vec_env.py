@@ -10,6 +10,7 @@ import numpy.typing as npt
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from cesma_sb3.envs.starcraft.battle import BattleEnv
+from cesma_sb3.envs.starcraft.rendering import battle_frame
 from cesma_sb3.envs.starcraft.smax import SmaxBattle, SmaxBattles, Snapshot
 from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.joint.actions import ActionView, make_view
@@ -131,12 +132,20 @@ class SmaxVecEnv(JointVecEnv):
     def _joint(self, snapshot: Snapshot) -> npt.NDArray[np.float32]:
         return snapshot.observations.reshape(self.num_envs, -1)
 
+    def get_images(self) -> list[npt.NDArray[np.uint8]]:
+        """The picture [height, width, 3] of the first battle alone."""
+        return [battle_frame(self.battles)]
+
+    def render(self, mode: str | None = None) -> npt.NDArray[np.uint8] | None:
+        """The picture of the first battle; there is no window."""
+        return self.get_images()[0] if (mode or "rgb_array") == "rgb_array" else None
+
     def close(self) -> None:
         """Nothing to end."""
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """An attribute of the battles, or what SB3 asks an environment for, once for each."""
-        own = {"render_mode": None, "action_masks": self.action_masks}
+        own = {"render_mode": "rgb_array", "action_masks": self.action_masks}
         value = own[attr_name] if attr_name in own else getattr(self.battles, attr_name)
         return [value for _ in self._get_indices(indices)]
 
