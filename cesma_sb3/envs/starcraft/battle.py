@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from pettingzoo.utils.env import ParallelEnv
 
+from cesma_sb3.envs.starcraft.availability import available_actions, checked
 from cesma_sb3.envs.starcraft.signs import SMAC_SIGNS, BattleSigns
 from cesma_sb3.errors import ConfigError, EnvironmentFault
 from cesma_sb3.joint.layout import AgentLayout, ObservationLayout, Part, flat_layout
@@ -50,15 +51,24 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         battle: An object with SMAC's interface.
         name: What messages call it.
         episode_limit: Most timesteps of a battle; None: the battle's own, which it must have.
+        unavailable: What becomes of an action that is not available: `refuse` or `replace` (`Unavailable`).
 
     Raises:
-        ConfigError: A method or a size is missing; or there is no time limit.
+        ConfigError: A method or a size is missing; or there is no time limit; or `unavailable` is neither.
     """
 
     metadata: dict[str, Any]
 
-    def __init__(self, battle: Any, *, name: str | None = None, episode_limit: int | None = None) -> None:
+    def __init__(
+        self,
+        battle: Any,
+        *,
+        name: str | None = None,
+        episode_limit: int | None = None,
+        unavailable: str = "refuse",
+    ) -> None:
         self.battle = battle
+        self.unavailable = checked(unavailable)
         name = name or type(battle).__name__
         self.metadata = {"name": name, "render_modes": ["rgb_array"], "is_parallelizable": True}
         missing = [
@@ -150,8 +160,8 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         """One timestep of the living; the dead do nothing.
 
         Raises:
-                EnvironmentFault: An action is not available; or `step` returned something else than SMAC's
-                three values or Gymnasium's.
+            EnvironmentFault: An action is not available, and refused; or `step` returned something else than
+                SMAC's three values or Gymnasium's.
         """
         acted = self.agents
         reward, terminated, truncated, info = self._step(self._chosen(actions))
@@ -173,14 +183,15 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
 
     def _chosen(self, actions: Mapping[str, int]) -> list[int]:
         """An action for everybody, the dead too, as the battle takes them: Python's own integers."""
-        chosen = [int(actions.get(agent, NO_OP)) for agent in self.possible_agents]
-        for agent, action, available in zip(self.possible_agents, chosen, self._available, strict=True):
-            if not (0 <= action < self.n_actions and available[action]):
-                raise EnvironmentFault(
-                    f"{self.metadata['name']}: {agent} cannot do {action}; available: "
-                    f"{', '.join(map(str, np.flatnonzero(available)))}"
-                )
-        return chosen
+        chosen = available_actions(
+            np.array([[int(actions.get(agent, NO_OP)) for agent in self.possible_agents]]),
+            self._available[None],
+            self.unavailable,
+            battle=self.metadata["name"],
+            agents=self.possible_agents,
+        )
+        taken: list[int] = chosen[0].tolist()
+        return taken
 
     def _step(self, actions: list[int]) -> tuple[float, bool, bool, Mapping[str, Any]]:
         """The reward, the flags of termination and truncation, and the battle's infos."""

@@ -19,12 +19,13 @@ def is_battle(target: str) -> bool:
     return target.startswith((SMAX, SMAC, LIKE))
 
 
-def battle_env(target: str, **kwargs: Any) -> BattleEnv:
+def battle_env(target: str, *, unavailable: str = "refuse", **kwargs: Any) -> BattleEnv:
     """A battle as a PettingZoo `ParallelEnv`.
 
     Args:
         target: `smax-3m`: SMAX, of JaxMARL. `smac-3s5z`: StarCraft II by SMAC. `smac-like:module:attribute`:
             what this function or class gives, an object with SMAC's interface.
+        unavailable: See `BattleEnv`.
         kwargs: Its arguments; `episode_limit` is `BattleEnv`'s if the object has none of its own.
 
     Raises:
@@ -32,14 +33,14 @@ def battle_env(target: str, **kwargs: Any) -> BattleEnv:
         ConfigError: An unknown map (the nearest is given), module, attribute or argument.
     """
     if target.startswith(LIKE):
-        return _like(target, kwargs)
+        return _like(target, unavailable, kwargs)
     if target.startswith(SMAX):
         battles = SmaxBattles(target.removeprefix(SMAX), **kwargs)
-        return BattleEnv(SmaxBattle(battles), name=battles.name)
-    return smac_env(target.removeprefix(SMAC), **kwargs)
+        return BattleEnv(SmaxBattle(battles), name=battles.name, unavailable=unavailable)
+    return smac_env(target.removeprefix(SMAC), unavailable=unavailable, **kwargs)
 
 
-def _like(target: str, kwargs: Mapping[str, Any]) -> BattleEnv:
+def _like(target: str, unavailable: str, kwargs: Mapping[str, Any]) -> BattleEnv:
     module_name, _, attribute = target.removeprefix(LIKE).partition(":")
     if not module_name or not attribute:
         raise ConfigError(f"{target!r}: expected smac-like:module:attribute")
@@ -53,4 +54,4 @@ def _like(target: str, kwargs: Mapping[str, Any]) -> BattleEnv:
         battle = make(**given)
     except TypeError as error:
         raise ConfigError(f"{target!r}: {error}") from error
-    return BattleEnv(battle, name=attribute, episode_limit=limit)
+    return BattleEnv(battle, name=attribute, episode_limit=limit, unavailable=unavailable)

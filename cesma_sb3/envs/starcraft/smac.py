@@ -30,11 +30,12 @@ class SmacEnv(BattleEnv):
         return self.battle.reset()
 
 
-def smac_env(map_name: str, **kwargs: Any) -> SmacEnv:
+def smac_env(map_name: str, *, unavailable: str = "refuse", **kwargs: Any) -> SmacEnv:
     """A map of SMAC.
 
     Args:
         map_name: `3s5z`, `8m`, ...
+        unavailable: See `BattleEnv`.
         kwargs: Arguments of `StarCraft2Env`: `difficulty`, `obs_last_action`, ...
 
     Raises:
@@ -46,7 +47,8 @@ def smac_env(map_name: str, **kwargs: Any) -> SmacEnv:
     maps = _import("smac.env.starcraft2.maps.smac_maps").map_param_registry
     if map_name not in maps:
         raise UnknownNameError.of("SMAC map", map_name, maps)
-    return SmacEnv(environments.StarCraft2Env(map_name=map_name, **kwargs), name=f"smac-{map_name}")
+    battle = environments.StarCraft2Env(map_name=map_name, **kwargs)
+    return SmacEnv(battle, name=f"smac-{map_name}", unavailable=unavailable)
 
 
 def _import(module: str) -> Any:

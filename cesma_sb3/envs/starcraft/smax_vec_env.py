@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
+from cesma_sb3.envs.starcraft.availability import available_actions, checked
 from cesma_sb3.envs.starcraft.battle import BattleEnv
 from cesma_sb3.envs.starcraft.rendering import battle_frame
 from cesma_sb3.envs.starcraft.smax import SmaxBattle, SmaxBattles, Snapshot
@@ -29,6 +30,7 @@ class SmaxVecEnv(JointVecEnv):
         n_envs: B, how many battles.
         seed: Battle i is seeded with seed + i.
         view: How joint actions look to SB3: a name of `make_view`, or a view of this team.
+        unavailable: What becomes of an action that is not available: see `BattleEnv`.
         kwargs: Arguments of SMAX: see `SmaxBattles`.
 
     Raises:
@@ -44,8 +46,10 @@ class SmaxVecEnv(JointVecEnv):
         *,
         seed: int | None = None,
         view: str | ActionView = "joint",
+        unavailable: str = "refuse",
         **kwargs: Any,
     ) -> None:
+        self.unavailable = checked(unavailable)
         if n_envs < 1:
             raise ConfigError(f"n_envs is {n_envs}, expected 1 or more")
         self.battles = SmaxBattles(map_name, n_envs, **kwargs)
@@ -101,12 +105,20 @@ class SmaxVecEnv(JointVecEnv):
 
         Raises:
             SpaceError: The actions do not fit.
+            EnvironmentFault: An action is not available, and refused.
         """
         if self._actions is None or len(self._actions) != self.num_envs:
             raise SpaceError(f"expected actions for {self.num_envs} battles, given to step_async")
         packed = self.view.decode(self._actions, self.agent_masks)
         self._actions = None
-        outcome = self.battles.step(packed.reshape(self.num_envs, self.team.n_agents))
+        chosen = available_actions(
+            packed.reshape(self.num_envs, self.team.n_agents),
+            self._snapshot.masks,
+            self.unavailable,
+            battle=self.battles.name,
+            agents=self.team.agents,
+        )
+        outcome = self.battles.step(chosen)
         self._returns += outcome.rewards
         self._lengths += 1
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]

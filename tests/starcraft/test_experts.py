@@ -1,0 +1,106 @@
+"""What trains and acts in battles: sb3-contrib's experts with masks or a memory, students from them, masks kept to."""
+
+import numpy as np
+import pytest
+import torch as th
+from imitation.util import logger as imitation_logger
+from sb3_contrib import MaskablePPO, RecurrentPPO
+
+from cesma_sb3.decentralize import MultiAgentDAggerTrainer
+from cesma_sb3.envs import make_vec_env
+from cesma_sb3.errors import EnvironmentFault, UnknownNameError
+from cesma_sb3.evaluation import evaluate, expert_act, greedy, random_act
+from cesma_sb3.experts import reference_expert, sb3_expert
+from cesma_sb3.networks import TeamPolicy
+
+TARGET = "smac-like:tests.starcraft.skirmish:Skirmish"
+
+
+def battles(n_envs=8, **kwargs):
+    return make_vec_env(TARGET, kwargs={"n_allies": 3, "n_enemies": 1, **kwargs}, n_envs=n_envs, seed=0)
+
+
+def students_of(expert, venv, network, timesteps=4000):
+    th.manual_seed(0)
+    team = venv.team
+    size = (32,) if network == "recurrent" else (32, 32)
+    policy = TeamPolicy(
+        team.observation_space,
+        team.action_space,
+        lambda _: 1e-3,
+        team=team,
+        network=network,
+        hidden_sizes=size,
+        share_parameters=True,
+    )
+    MultiAgentDAggerTrainer(
+        venv=venv,
+        expert=expert,
+        policy=policy,
+        rng=np.random.default_rng(0),
+        batch_size=16 if network == "recurrent" else 128,
+        samples_per_update=16,
+        learning_rate=5e-3,
+        custom_logger=imitation_logger.configure(None, []),
+    ).train(timesteps)
+    return policy
+
+
+def score(venv, act):
+    return evaluate(act, venv, n_episodes=64, seed=1)
+
+
+def at_random(venv):
+    return score(venv, random_act(venv.team, np.random.default_rng(0))).mean
+
+
+@pytest.mark.parametrize("network", ["feed-forward", "recurrent"])
+def test_students_of_the_scripted_expert_win_and_keep_to_the_masks(network):
+    """The battle refuses what is not available: thousands of steps, with deaths."""
+    venv, died = battles(n_enemies=2), 0
+    step = venv.step_wait
+
+    def watched():
+        nonlocal died
+        result = step()
+        died += int((~venv.alive).sum())
+        return result
+
+    venv.step_wait = watched
+    policy = students_of(reference_expert(venv), venv, network)
+    found = score(venv, greedy(policy))
+    assert died > 200
+    assert found.win_rate > 0.8 * score(venv, expert_act(reference_expert(venv))).win_rate
+    sampled, _ = policy.predict(venv.reset(), action_masks=venv.agent_masks)  # also where they are drawn
+    assert np.take_along_axis(venv.agent_masks.reshape(8, 3, -1), sampled[..., None], axis=2).all()
+
+
+def test_maskable_ppo_is_an_expert():
+    venv = battles()
+    model = MaskablePPO("MlpPolicy", venv, n_steps=64, batch_size=128, gamma=0.9, seed=0, learning_rate=1e-3)
+    model.learn(12_000)
+    expert = sb3_expert(model, venv.team, venv.view)
+    chance = at_random(venv)
+    assert score(venv, expert_act(expert)).mean > chance + 2
+    assert score(venv, greedy(students_of(expert, venv, "feed-forward"))).mean > chance + 1
+
+
+def test_recurrent_ppo_is_an_expert_where_unavailable_actions_are_replaced():
+    venv = battles(unavailable="replace")
+    model = RecurrentPPO("MlpLstmPolicy", venv, n_steps=32, batch_size=128, gamma=0.9, seed=0, n_epochs=4)
+    model.learn(4_000)
+    expert = sb3_expert(model, venv.team, venv.view)
+    assert score(venv, expert_act(expert)).lengths.min() > 0
+    assert score(venv, greedy(students_of(expert, venv, "recurrent", 1500))).lengths.min() > 0
+    with pytest.raises(EnvironmentFault, match=r"Skirmish: agent_\d cannot do \d; available: "):
+        RecurrentPPO("MlpLstmPolicy", battles(), n_steps=8, batch_size=64, seed=0).learn(64)
+
+
+def test_replaced_is_what_is_first_available():
+    venv = battles(1, unavailable="replace")
+    venv.reset()
+    venv.step(np.full((1, 3), 4))  # nobody is in reach
+    with pytest.raises(
+        UnknownNameError, match="no way with unavailable actions is called 'replce'; nearest: repl"
+    ):
+        battles(1, unavailable="replce")
