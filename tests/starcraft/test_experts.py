@@ -1,4 +1,4 @@
-"""What trains and acts in battles: sb3-contrib's experts with masks or a memory, students from them, masks kept to."""
+"""Experts and students in battles: scripted, sb3-contrib's with masks or a memory; masks are kept to."""
 
 import numpy as np
 import pytest
