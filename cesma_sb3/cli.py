@@ -188,6 +188,7 @@ def evaluate(run_dir: Path, settings: tuple[str, ...], as_json: bool, **options:
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Runs of each line; else as the figure says.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes at once; else one for each core.")
+@click.option("--draw-only", is_flag=True, help="Make no runs; draw what there is.")
 @click.option("--only", metavar="PANEL", multiple=True, help="This panel; may be given again for more.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Where to; else runs/reproduce/BUDGET, shared by figures."

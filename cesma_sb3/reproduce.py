@@ -39,6 +39,7 @@ def reproduce(
     workers: int | None = None,
     out: Path | str | None = None,
     only: Sequence[str] = (),
+    draw_only: bool = False,
     progress: bool = False,
 ) -> Reproduction:
     """Makes the runs of a figure that are not there yet, then draws it and writes its table.
@@ -54,6 +55,7 @@ def reproduce(
         workers: Processes at once; None: one for each core.
         out: Where to; None: `runs/reproduce/BUDGET`, so that figures share runs.
         only: Names of panels; none: all.
+        draw_only: Make no runs; draw what there is.
         progress: Tell of each run on standard error.
 
     Raises:
@@ -71,26 +73,27 @@ def reproduce(
     plan = plan_runs(figure, budget, count, folder)
     with alone(folder):
         needed = {run.path: run for runs in plan.values() for run in runs}
-        missing = [run for run in needed.values() if not is_finished(run)]
+        missing = [] if draw_only else [run for run in needed.values() if not is_finished(run)]
         failures = make_runs(missing, workers or _cores(), progress=progress)
     stem = "-".join([figure.name, *only])
-    told = f"{count} seed{'s' * (count > 1)}, budget {budget}"
-    rows, files = _write(figure.figure, plan, folder / stem, told)
+    rows, files = _write(figure.figure, plan, folder / stem, budget)
     return Reproduction(files, rows, len(missing), failures)
 
 
 def _write(
-    figure: Figure, plan: Mapping[tuple[str, str], Sequence[PlannedRun]], stem: Path, told: str
+    figure: Figure, plan: Mapping[tuple[str, str], Sequence[PlannedRun]], stem: Path, budget: Budget
 ) -> tuple[list[Row], tuple[Path, ...]]:
     """Draws the figure and writes its table, from the runs that finished."""
-    panels, rows = [], list[Row]()
+    panels, rows, seeds = [], list[Row](), set[int]()
     for panel in figure.panels:
         runs = {
             line.label: [read_run(run.path) for run in plan[panel.name, line.label] if is_finished(run)]
             for line in panel.lines
         }
+        seeds |= {len(found) for found in runs.values()}
         panels.append(drawn_panel(panel, runs))
         rows += table_rows(panel, runs)
+    told = f"{_count(seeds)}, budget {budget}"
     centers = " and ".join(dict.fromkeys(f"{panel.center}s" for panel in figure.panels))
     note = f"Lines: {centers} over runs ({told}); areas: from the lowest run to the highest."
     files = tuple(stem.with_name(stem.name + suffix) for suffix in (".png", ".svg", ".csv", ".md"))
@@ -100,6 +103,12 @@ def _write(
     _atomic.write(files[2], lambda file: file.write_text(csv_text(rows), encoding="utf-8"))
     _atomic.write(files[3], lambda file: file.write_text(page, encoding="utf-8"))
     return rows, files
+
+
+def _count(seeds: set[int]) -> str:
+    """How many runs the lines have: `3 seeds`, `1 to 3 seeds`."""
+    least, most = min(seeds), max(seeds)
+    return f"{f'{least} to ' * (least < most)}{most} seed{'s' * (most != 1)}"
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -18,12 +18,11 @@ from cesma_sb3.joint.actions import OneAtATimeActions
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.components import NetworkKind, NetworkSpec, actor_net
 from cesma_sb3.networks.head import ActionHead
+from cesma_sb3.networks.memory import State
 from cesma_sb3.networks.mixers import MixerKind, make_mixer
 from cesma_sb3.networks.recurrent import RecurrentTeamNet
 from cesma_sb3.networks.team_policy import TeamPolicy
 from cesma_sb3.networks.visibility import Visibility
-
-State = tuple[npt.NDArray[Any], ...]
 
 
 class OneAtATimeNet(nn.Module):

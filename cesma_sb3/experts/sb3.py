@@ -25,6 +25,7 @@ from cesma_sb3.experts.protocol import Actions, Masks, Observations
 from cesma_sb3.joint.actions import ActionView, OneAtATimeActions, ProductActions
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.head import TeamDistribution
+from cesma_sb3.networks.memory import MemoryActor, State
 
 
 class SB3Expert:
@@ -102,35 +103,17 @@ class SB3Expert:
 class RecurrentSB3Expert(SB3Expert):
     """An SB3 (or sb3-contrib) model with a memory; `labels` takes each observation for an episode's first."""
 
-    def actor(self) -> SB3Actor:
+    def actor(self) -> MemoryActor:
         """See `RecurrentExpert.actor`."""
-        return SB3Actor(self)
+        return MemoryActor(self._step)
 
-
-class SB3Actor:
-    """A recurrent model that labels the steps of its own run."""
-
-    def __init__(self, expert: RecurrentSB3Expert) -> None:
-        self.expert = expert
-        self._state: tuple[npt.NDArray[Any], ...] | None = None
-        self._starts: npt.NDArray[np.bool_] | None = None
-
-    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
-        """See `Remembers.begin`."""
-        self._state = None if starts is None else self._state
-        self._starts = starts
-
-    def __call__(self, observations: Observations, masks: Masks | None = None) -> Actions:
-        """See `Expert.labels`."""
-        expert = self.expert
-        extra = expert.mask_arguments(masks)
-        # sb3-contrib's recurrent policies take no start for a start; ours reads no state so.
-        starts = np.ones(len(observations), dtype=bool) if self._state is None else self._starts
-        actions, self._state = expert.model.predict(
-            observations, self._state, starts, deterministic=True, **extra
+    def _step(
+        self, observations: Observations, state: State | None, starts: Masks, masks: Masks | None
+    ) -> tuple[Actions, State | None]:
+        actions, state = self.model.predict(
+            observations, state, starts, deterministic=True, **self.mask_arguments(masks)
         )
-        self._starts = None
-        return expert.view.decode(actions)
+        return self.view.decode(actions), state
 
 
 def sb3_expert(model: BaseAlgorithm | BasePolicy, team: TeamSpaces, view: ActionView) -> SB3Expert:

@@ -7,13 +7,14 @@ Shape suffixes: T timesteps, B batch, I inputs (of the whole net), N components,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch as th
 from torch import nn
 from torch.nn import functional as F
+
+from cesma_sb3.networks.memory import State
 
 
 class RecurrentTeamNet(nn.Module):
@@ -84,7 +85,7 @@ class RecurrentTeamNet(nn.Module):
 
     def carried(
         self,
-        state: tuple[npt.NDArray[Any], ...] | None,
+        state: State | None,
         episode_start: npt.NDArray[np.bool_] | None,
         batch: int,
     ) -> th.Tensor:

@@ -19,38 +19,9 @@ from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.agent import AgentPolicy
 from cesma_sb3.networks.components import NetworkKind, NetworkSpec, TeamValue, actor_net
 from cesma_sb3.networks.head import ActionHead, TeamDistribution
+from cesma_sb3.networks.memory import MemoryActor
 from cesma_sb3.networks.recurrent import RecurrentTeamNet
 from cesma_sb3.networks.visibility import Visibility
-
-State = tuple[npt.NDArray[Any], ...]
-
-
-class TeamActor:
-    """A team that acts greedily and remembers what it must between steps; made by `TeamPolicy.actor`.
-
-    Args:
-        policy: Who acts, with its weights as they are at each call, so it may go on learning.
-    """
-
-    def __init__(self, policy: TeamPolicy) -> None:
-        self.policy = policy
-        self._state: State | None = None
-        self._starts: npt.NDArray[np.bool_] | None = None
-
-    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
-        """Says in which worlds the next observation is an episode's first, [B]; None: forget everything."""
-        self._state = None if starts is None else self._state
-        self._starts = starts
-
-    def __call__(
-        self, observations: npt.NDArray[np.float32], masks: npt.NDArray[np.bool_] | None
-    ) -> npt.NDArray[Any]:
-        """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""
-        actions, self._state = self.policy.predict(
-            observations, self._state, self._starts, deterministic=True, action_masks=masks
-        )
-        self._starts = None
-        return actions
 
 
 class _JointFeatures(nn.Module):
@@ -223,9 +194,13 @@ class TeamPolicy(ActorCriticPolicy):
         outputs, _ = self.action_net.unroll(observations)
         return outputs
 
-    def actor(self) -> TeamActor:
+    def actor(self) -> MemoryActor:
         """A greedy team with a memory of its own."""
-        return TeamActor(self)
+        return MemoryActor(
+            lambda observations, state, starts, masks: self.predict(
+                observations, state, starts, deterministic=True, action_masks=masks
+            )
+        )
 
     def distribution(self, observations: PyTorchObs, masks: th.Tensor | None = None) -> TeamDistribution:
         """The joint action distribution.

@@ -178,12 +178,12 @@ def test_sb3_contribs_recurrent_ppo_is_an_expert_with_a_memory():
     act, later = expert_act(expert), expert_act(expert)
     assert np.array_equal(act(observations, None), expert.labels(observations))
     later(observations, None)
-    state = later._state
+    state = later.state
     later.begin(np.array([True, False, False, False]))
     later(observations, None)
     first, _ = model.predict(observations, None, np.ones(4, dtype=bool), deterministic=True)
-    assert np.array_equal(later.expert.labels(observations), venv.view.decode(first))
-    assert np.allclose(later._state[0][:, 0], state[0][:, 0])  # begun anew
-    assert not np.allclose(later._state[0][:, 1], state[0][:, 1])
+    assert np.array_equal(expert.labels(observations), venv.view.decode(first))
+    assert np.allclose(later.state[0][:, 0], state[0][:, 0])  # begun anew
+    assert not np.allclose(later.state[0][:, 1], state[0][:, 1])
     plain = agent_of(battles(), policy_kwargs={"network": "feed-forward"})
     assert type(sb3_expert(plain, plain.env.team, plain.env.view)) is SB3Expert

@@ -65,6 +65,18 @@ def test_the_files(done):
     assert "2 seeds, budget quick" in page
 
 
+def test_what_there_is_can_be_drawn_without_a_run(done, figure, tmp_path):
+    out, _ = done
+    before = reports(out)
+    result = reproduce(figure, out=out, seeds=3, draw_only=True)  # two of three are there
+    assert result.ran == 0
+    assert reports(out) == before
+    assert {row["seeds"] for row in result.rows} == {2}
+    nothing = reproduce(figure, out=tmp_path / "nothing", draw_only=True)
+    assert (nothing.ran, {row["seeds"] for row in nothing.rows}) == (0, {0})
+    assert "0 seeds, budget quick" in nothing.files[3].read_text()
+
+
 def test_again_runs_only_what_is_missing(done, figure):
     out, first = done
     before = reports(out)

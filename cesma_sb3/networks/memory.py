@@ -1,0 +1,46 @@
+"""Acting with a memory: what SB3's `predict` hands back is kept between steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+State = tuple[npt.NDArray[Any], ...]
+Predict = Callable[
+    [npt.NDArray[np.float32], State | None, npt.NDArray[np.bool_], npt.NDArray[np.bool_] | None],
+    tuple[npt.NDArray[Any], State | None],
+]
+"""Observations [B, I], state, where episodes begin [B], masks [B, M] or None: actions, and the next state."""
+
+
+class MemoryActor:
+    """Who acts step after step, and is told where episodes begin.
+
+    Args:
+        predict: What acts. It need not be the same weights at each call, so a policy may go on learning.
+    """
+
+    def __init__(self, predict: Predict) -> None:
+        self._predict = predict
+        self._starts: npt.NDArray[np.bool_] | None = None
+        self.state: State | None = None
+        """What is remembered; None before the first step."""
+
+    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
+        """Says in which worlds the next observation is an episode's first, [B]; None: forget everything."""
+        if starts is None:
+            self.state = None
+        self._starts = starts
+
+    def __call__(
+        self, observations: npt.NDArray[np.float32], masks: npt.NDArray[np.bool_] | None = None
+    ) -> npt.NDArray[Any]:
+        """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""
+        begins = self.state is None
+        starts = np.full(len(observations), begins) if begins or self._starts is None else self._starts
+        self._starts = None
+        actions, self.state = self._predict(observations, self.state, starts, masks)
+        return actions
