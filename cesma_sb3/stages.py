@@ -168,28 +168,11 @@ def decentralize(
         policy = make_students(experiment, venv.team, config.learning_rate)
         start_students(policy, experiment.students.initial)
         trainer = ALGORITHMS[config.algorithm](
-            **_own_arguments(config, evaluator),
+            **_trainer_arguments(config, evaluator),
             venv=venv,
             expert=trained.expert,
             policy=policy,
             rng=np.random.default_rng(seeds.students),
-            round_timesteps=config.round_timesteps,
-            samples_per_update=config.samples_per_update,
-            batch_size=config.batch_size,
-            min_samples=config.min_samples,
-            capacity=config.capacity,
-            when_full=config.when_full,
-            learning_rate=partial(falling, config.learning_rate, config.learning_rate_final),
-            optimizer_kwargs={"weight_decay": config.weight_decay, "fused": True},
-            max_grad_norm=config.max_grad_norm,
-            loss=config.loss,
-            class_weights=config.class_weights,
-            shared_dataset=config.dataset == "shared",
-            messages=config.messages,
-            message_temperature=config.message_temperature,
-            message_entropy=config.message_entropy,
-            soft_labels=config.labels == "soft",
-            temperature=config.temperature,
             custom_logger=logger,
         )
         curve = MatchingCurve(
@@ -218,9 +201,23 @@ def decentralize(
     )
 
 
-def _own_arguments(config: DaggerConfig, evaluator: Evaluator) -> dict[str, Any]:
-    """What one imitation algorithm takes and the others do not."""
-    given = dict(config.algorithm_kwargs)
+_SAME = (
+    *("round_timesteps", "samples_per_update", "batch_size", "min_samples", "capacity", "when_full"),
+    *("max_grad_norm", "loss", "class_weights", "temperature"),
+    *("messages", "message_temperature", "message_entropy"),
+)
+"""Values of `dagger` that the trainers have under the same names."""
+
+
+def _trainer_arguments(config: DaggerConfig, evaluator: Evaluator) -> dict[str, Any]:
+    """What a trainer takes of the experiment's `dagger`, and what one algorithm takes alone."""
+    given = {name: getattr(config, name) for name in _SAME} | {
+        "learning_rate": partial(falling, config.learning_rate, config.learning_rate_final),
+        "optimizer_kwargs": {"weight_decay": config.weight_decay, "fused": True},
+        "shared_dataset": config.dataset == "shared",
+        "soft_labels": config.labels == "soft",
+        **config.algorithm_kwargs,
+    }
     if config.algorithm == "dagger":
         given |= {"beta_schedule": _beta_schedule(config.beta), "beta_per_agent": config.beta.per_agent}
     if config.algorithm == "forward-training":  # a team for each step of the longest episode

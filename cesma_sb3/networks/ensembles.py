@@ -17,9 +17,9 @@ from torch import nn
 
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.networks.ensemble_agents import EnsembleAgent, MixtureAgent, SequenceAgent, draw
+from cesma_sb3.networks.memory import State
 from cesma_sb3.networks.team_policy import TeamPolicy
 
-State = tuple[npt.NDArray[Any], ...]
 Actions = npt.NDArray[Any]
 Observations = npt.NDArray[np.float32]
 Masks = npt.NDArray[np.bool_]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.decentralize.algorithms.iterative import IterativeTrainer
 from cesma_sb3.decentralize.dataset import Samples
@@ -42,16 +41,12 @@ class ForwardTrainer(IterativeTrainer):
         super().__init__(**kwargs)
         self._sequence = SequencePolicy([self._policy])
         self._steps = np.zeros(self.venv.num_envs, dtype=np.int64)
-        self.collector.policy = cast(TeamPolicy, _AtStep(self))  # what it asks of it is `predict`
+        self.collector.policy = self.acting(lambda _: self._steps)
 
     @property
     def policy(self) -> SequencePolicy:  # type: ignore[override]  # see `IterativeTrainer`
         """The teams of the steps so far."""
         return self._sequence
-
-    def acting(self) -> npt.NDArray[np.int64]:
-        """The step that each environment is in, from 0, [B]."""
-        return self._steps
 
     def _plan(self, n_steps: int) -> Sequence[int]:
         costs = np.arange(1, self.horizon + 1)
@@ -81,22 +76,3 @@ class ForwardTrainer(IterativeTrainer):
 
     def _add_component(self, component: TeamPolicy) -> None:
         self._sequence.set(self.iteration, component)
-
-
-class _AtStep:
-    """The teams so far, as the collector asks them: each environment by the step it is in."""
-
-    def __init__(self, trainer: ForwardTrainer) -> None:
-        self._trainer = trainer
-
-    def predict(
-        self,
-        observation: npt.NDArray[np.float32],
-        deterministic: bool,
-        action_masks: npt.NDArray[np.bool_] | None,
-    ) -> tuple[npt.NDArray[Any], None]:
-        trainer = self._trainer
-        actions = trainer.policy.actions(
-            observation, action_masks, steps=trainer.acting(), rng=trainer.rng, deterministic=deterministic
-        )
-        return actions, None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from cesma_sb3.errors import ConfigError
 from cesma_sb3.joint.channel import MessageChannel
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.ensembles import TeamEnsemble
+from cesma_sb3.networks.memory import State
 from cesma_sb3.networks.team_policy import TeamPolicy
 
 
@@ -74,6 +75,14 @@ class IterativeTrainer(MultiAgentDAggerTrainer):
         raise ConfigError(
             f"{type(self).__name__}: takes no demonstrations; expected dagger or bc to learn from them"
         )
+
+    def acting(self, steps: Callable[[int], npt.NDArray[np.int64]]) -> TeamPolicy:
+        """What is trained, as the collector asks it to act.
+
+        Args:
+            steps: Of the number of environments: the step that each is in, from 0, [B].
+        """
+        return cast(TeamPolicy, _Acting(self, steps))  # what it is asked for is `predict`
 
     @property
     @abstractmethod
@@ -157,3 +166,26 @@ class IterativeTrainer(MultiAgentDAggerTrainer):
         component.set_training_mode(False)
         self._add_component(component)
         return th.stack(losses).mean(dim=0).double().cpu().numpy() if losses else before
+
+
+class _Acting:
+    """An ensemble as the collector asks a policy; it draws by the trainer's generator."""
+
+    def __init__(self, trainer: IterativeTrainer, steps: Callable[[int], npt.NDArray[np.int64]]) -> None:
+        self._trainer = trainer
+        self._steps = steps
+
+    def predict(
+        self,
+        observation: npt.NDArray[np.float32],
+        state: State | None,
+        episode_start: npt.NDArray[np.bool_],
+        deterministic: bool,
+        action_masks: npt.NDArray[np.bool_] | None,
+    ) -> tuple[npt.NDArray[Any], State | None]:
+        """See `TeamEnsemble.predict`; the steps come from the trainer."""
+        trainer, steps = self._trainer, self._steps(len(observation))
+        actions = trainer.policy.actions(
+            observation, action_masks, steps=steps, rng=trainer.rng, deterministic=deterministic
+        )
+        return actions, state

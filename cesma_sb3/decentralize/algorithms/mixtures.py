@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +69,7 @@ class MixtureTrainer(IterativeTrainer):
         )
         self._mixture = MixturePolicy([self._policy], per_agent=per_agent, seed=int(self.rng.integers(2**31)))
         self._teams: list[TeamPolicy] = []
-        self.collector.policy = cast(TeamPolicy, _Drawn(self))  # what it asks of it is `predict`
+        self.collector.policy = self.acting(lambda n_envs: np.zeros(n_envs, dtype=np.int64))
 
     @property
     def policy(self) -> MixturePolicy:  # type: ignore[override]  # see `IterativeTrainer`
@@ -130,26 +130,6 @@ class SearnTrainer(MixtureTrainer):
     def weights(self, n: int) -> list[float]:
         """See `searn_weights`."""
         return searn_weights(self.share, n)
-
-
-class _Drawn:
-    """The mixture as the collector asks it; it draws by the trainer's generator, not by an evaluation's."""
-
-    def __init__(self, trainer: MixtureTrainer) -> None:
-        self._trainer = trainer
-
-    def predict(
-        self,
-        observation: npt.NDArray[np.float32],
-        deterministic: bool,
-        action_masks: npt.NDArray[np.bool_] | None,
-    ) -> tuple[npt.NDArray[Any], None]:
-        steps = np.zeros(len(observation), dtype=np.int64)
-        trainer = self._trainer
-        actions = trainer.policy.actions(
-            observation, action_masks, steps=steps, rng=trainer.rng, deterministic=deterministic
-        )
-        return actions, None
 
 
 def _normalised(weights: npt.NDArray[np.floating[Any]]) -> list[float]:
