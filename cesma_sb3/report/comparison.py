@@ -148,8 +148,25 @@ def _draw_panel(axes: Axes, panel: DrawnPanel, styles: dict[str, _Style], handle
     axes.set_xlabel(panel.x, color=INK)
     axes.set_ylabel(panel.y, color=INK)
     axes.xaxis.set_major_formatter(FuncFormatter(thousands))
-    axes.margins(x=0.02, y=0.08)
+    axes.margins(x=0.02)
+    low, high = _heights(panel)
+    margin = 0.08 * (high - low) or 1.0
+    axes.set_ylim(low - margin, high + margin)
     frame(axes)
+
+
+def _heights(panel: DrawnPanel) -> tuple[float, float]:
+    """The least and the most that a panel shows: all but what untrained networks begin with.
+
+    They may be far below everything that is to be compared; such a curve comes in from outside.
+    """
+    shown: list[float] = []
+    for line in panel.lines:
+        for curve in line.curves:
+            shown += [*curve.low[min(1, len(curve.low) - 1) :], *curve.high[min(1, len(curve.high) - 1) :]]
+        shown += [y for _, y in (*line.points, *line.path)]
+        shown += [] if line.level is None else [line.level]
+    return (min(shown), max(shown)) if shown else (0.0, 1.0)
 
 
 def _draw_line(axes: Axes, line: DrawnLine, style: _Style, end: float) -> list[Any]:

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 # Distinct for colour-blind readers (Okabe and Ito), and by line style or marker in print.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
-COLORS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
+COLORS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, "#1f2937", "#A0522D", "#9ca3af")
 """Of lines in the order of their labels."""
-MARKERS = ("s", "o", "^", "D", "v", "P")
+MARKERS = ("s", "o", "^", "D", "v", "P", "X", "*", "h")
 INK, GREY, FRAME, FAINT = "#1f2937", "#6b7280", "#9ca3af", "#d1d5db"
 
 

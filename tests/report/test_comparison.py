@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cesma_sb3.report import DrawnLine, DrawnPanel, draw_comparison, envelope
+from cesma_sb3.report.comparison import _heights
 
 CURVE = envelope([[(0, -50.0), (100, -20.0)], [(0, -48.0), (80, -22.0)]])
 LINES = (
@@ -37,3 +38,14 @@ def test_one_seed_is_its_own_envelope():
     found = envelope([[(0, 1.0), (5, 2.0)]])
     np.testing.assert_array_equal(found.low, found.high)
     np.testing.assert_array_equal(found.center, [1.0, 2.0])
+
+
+def test_what_untrained_networks_begin_with_sets_no_scale():
+    far = envelope([[(0, -500.0), (10, -50.0), (20, -20.0)]])
+    assert _heights(DrawnPanel("", "x", "y", (DrawnLine("a", (far,)),))) == (-50.0, -20.0)
+    assert _heights(DrawnPanel("", "x", "y", (DrawnLine("a", (far,)), DrawnLine("b", level=-70.0)))) == (
+        -70.0,
+        -20.0,
+    )
+    once = envelope([[(0, -500.0)]])
+    assert _heights(DrawnPanel("", "x", "y", (DrawnLine("a", (once,)),))) == (-500.0, -500.0)
