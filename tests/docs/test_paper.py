@@ -77,7 +77,7 @@ def test_values(name, values):
 
 
 def test_every_experiment_named_is_registered():
-    tasks = r"spread-\d|speaker-listener|navigation-comm"
+    tasks = r"spread-\d|speaker-listener|navigation-comm|smax-|smac-"
     assert set(re.findall(rf"`((?:{tasks})[\w-]*)`", PAGE)) <= set(list_experiments())
 
 
