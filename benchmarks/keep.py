@@ -56,7 +56,9 @@ def keep(folder: Path, kept: Path = KEPT) -> list[Path]:
 def _told(run: RunFolder) -> dict[str, Any]:
     """What `run.json` says that matters elsewhere: where the run lay does not."""
     command = re.sub(r" --out \S+", "", run.info["command"])
-    versions = {name: run.info["versions"][name] for name in ("python", *PACKAGES)}
+    # Distributions spell their names with - or _, as they were built.
+    known = {name.lower().replace("_", "-"): number for name, number in run.info["versions"].items()}
+    versions = {name: known[name] for name in ("python", *PACKAGES)}
     return {**run.info, "command": command, "versions": versions}
 
 
