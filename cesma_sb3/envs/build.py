@@ -57,7 +57,11 @@ def make_vec_env(
 
 
 def make_parallel(
-    target: str, *, kwargs: Mapping[str, Any] | None = None, wrappers: Sequence[Mapping[str, Any]] = ()
+    target: str,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    wrappers: Sequence[Mapping[str, Any]] = (),
+    render_mode: str | None = None,
 ) -> AnyParallelEnv:
     """One environment as PettingZoo has it, as an experiment's `env` names it.
 
@@ -65,11 +69,14 @@ def make_parallel(
         target: See `make_vec_env`.
         kwargs: Likewise.
         wrappers: Likewise.
+        render_mode: Handed on; battles draw a picture whenever they are asked for one.
 
     Raises:
         ConfigError: A name is unknown (the nearest is given) or an argument is wrong.
     """
     given = dict(kwargs or {})
+    if render_mode is not None and not is_battle(target):
+        given["render_mode"] = render_mode
     if target in SCENARIOS:
         given, target = {"scenario": target, **given}, "cesma_sb3.envs.particle:parallel_env"
     elif is_battle(target):

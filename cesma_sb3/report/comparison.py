@@ -152,6 +152,10 @@ def _draw_panel(axes: Axes, panel: DrawnPanel, styles: dict[str, _Style], handle
     low, high = _heights(panel)
     margin = 0.08 * (high - low) or 1.0
     axes.set_ylim(low - margin, high + margin)
+    if not panel.lines:
+        axes.text(0.5, 0.5, "no run yet", transform=axes.transAxes, ha="center", color=GREY)
+        axes.set_xticks([])
+        axes.set_yticks([])
     frame(axes)
 
 

@@ -1,0 +1,48 @@
+"""Published figures: their tables are what the runs beside them say, of what is registered."""
+
+from pathlib import Path
+
+import pytest
+
+from cesma_sb3.figures import list_figures, load_figure
+from cesma_sb3.gathered import read_run, table_rows
+from cesma_sb3.planned import is_finished, plan_runs
+from cesma_sb3.runs import REPORT, csv_text
+
+REPRODUCED = Path(__file__).parents[2] / "docs" / "reproduced"
+NAMES = sorted(path.stem for path in REPRODUCED.glob("*.csv"))
+
+
+def planned(name):
+    figure = load_figure(name)
+    return figure, plan_runs(figure, "registered", figure.figure.seeds.registered, REPRODUCED)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_table_is_what_the_runs_say(name):
+    figure, plan = planned(name)
+    rows = []
+    for panel in figure.figure.panels:
+        runs = {
+            line.label: [read_run(run.path) for run in plan[panel.name, line.label] if is_finished(run)]
+            for line in panel.lines
+        }
+        rows += table_rows(panel, runs)
+    assert (REPRODUCED / f"{name}.csv").read_text() == csv_text(rows)
+
+
+def test_every_run_is_one_that_a_figure_asks_for():
+    assert NAMES
+    wanted = {
+        run.path
+        for figure in list_figures()
+        for runs in planned(figure.name)[1].values()
+        for run in runs
+        if is_finished(run)
+    }
+    assert {report.parent for report in REPRODUCED.glob(f"runs/*/*/{REPORT}")} == wanted
+
+
+def test_nothing_there_says_where_it_was_made():
+    for path in REPRODUCED.rglob("run.json"):
+        assert "/" not in path.read_text(encoding="utf-8")
