@@ -79,6 +79,7 @@ class FactoredDQN(OffPolicyAlgorithm):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": FactoredQPolicy}
     policy: FactoredQPolicy
+    _learns_from_episodes: ClassVar[bool] = False
 
     def __init__(  # noqa: PLR0917  # SB3's own order
         self,
@@ -156,14 +157,7 @@ class FactoredDQN(OffPolicyAlgorithm):
         losses = []
         for _ in range(gradient_steps):
             self._n_updates += 1
-            data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-            targets = self.targets(data)
-            observations = data.observations.float()
-            values_BCK = q_net(observations)
-            chosen = q_net.mixed(values_BCK, self._columns(data.actions), observations)
-            regress = F.smooth_l1_loss if self.loss == "huber" else F.mse_loss
-            # Independent learners each have a loss of their own; their sum leaves them independent.
-            loss = regress(chosen, targets) * chosen.shape[1]
+            loss, values_BCK = self._loss(self.replay_buffer.sample(batch_size, env=self._vec_normalize_env))
             self.policy.optimizer.zero_grad()
             loss.backward()
             if self.max_grad_norm is not None:
@@ -176,6 +170,19 @@ class FactoredDQN(OffPolicyAlgorithm):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/loss", float(th.stack(losses).mean()))
         self.logger.record("train/value_spread", self.value_spread)
+
+    def _loss(self, data: Any) -> tuple[th.Tensor, th.Tensor]:
+        """What is differentiated, [], and the values that it is about, [B, C, K]."""
+        targets = self.targets(data)
+        observations = data.observations.float()
+        values_BCK = self.policy.q_net(observations)
+        chosen = self.policy.q_net.mixed(values_BCK, self._columns(data.actions), observations)
+        # Independent learners each have a loss of their own; their sum leaves them independent.
+        return self._regress(chosen, targets) * chosen.shape[1], values_BCK
+
+    def _regress(self, values: th.Tensor, targets: th.Tensor, reduction: str = "mean") -> th.Tensor:
+        regress = F.smooth_l1_loss if self.loss == "huber" else F.mse_loss
+        return regress(values, targets, reduction=reduction)
 
     def targets(self, data: Any) -> th.Tensor:
         """Double Q-learning's targets of a batch of SB3's replay buffer.
@@ -216,9 +223,12 @@ class FactoredDQN(OffPolicyAlgorithm):
 
     def exploration_at(self, progress: float) -> float:
         """The rate at a fraction of the training, in [0, 1]: linear, then constant."""
-        done = min(progress / self.exploration_fraction, 1.0) if self.exploration_fraction > 0 else 1.0
+        return self._annealed(progress / self.exploration_fraction if self.exploration_fraction > 0 else 1.0)
+
+    def _annealed(self, done: float) -> float:
+        """The rate when a share of its fall is behind, 1 and above being the end."""
         start, end = self.exploration_initial_eps, self.exploration_final_eps
-        return start + done * (end - start)
+        return start + min(done, 1.0) * (end - start)
 
     def predict(  # one argument more than SB3's, as in sb3-contrib's maskable algorithms
         self,
@@ -258,8 +268,6 @@ class FactoredDQN(OffPolicyAlgorithm):
         super()._setup_model()
         if self.policy.is_recurrent and not self._learns_from_episodes:
             raise ExpertError("network recurrent: expected RecurrentFactoredDQN, which learns from episodes")
-
-    _learns_from_episodes: ClassVar[bool] = False
 
     def learn(  # noqa: PLR0917  # SB3's own order
         self: SelfFactoredDQN,

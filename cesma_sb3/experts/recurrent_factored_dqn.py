@@ -13,11 +13,9 @@ import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.type_aliases import MaybeCallback
-from torch import nn
 
 from cesma_sb3.experts.episode_buffer import EpisodeReplayBuffer, EpisodeSamples
 from cesma_sb3.experts.factored_dqn import FactoredDQN
-from cesma_sb3.experts.target_networks import follow
 from cesma_sb3.joint.vec_env import JointVecEnv
 
 
@@ -137,68 +135,28 @@ class RecurrentFactoredDQN(FactoredDQN):
     def _on_step(self) -> None:
         super()._on_step()
         if self.exploration_episodes is not None:
-            progress = self._episode_num / self.exploration_episodes * self.exploration_fraction
-            self.exploration_rate = self.exploration_at(progress)
+            self.exploration_rate = self._annealed(self._episode_num / self.exploration_episodes)
             self.logger.record("rollout/exploration_rate", self.exploration_rate)
 
     def train(self, gradient_steps: int, batch_size: int = 32) -> None:
         """SB3's hook: `gradient_steps` updates of the values, each on `batch_size` whole episodes."""
         assert self.replay_buffer is not None
-        if not len(self.replay_buffer.store):
-            return
-        self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
-        q_net, parameters = self.policy.q_net, list(self.policy.q_net.parameters())
-        losses = []
-        for _ in range(gradient_steps):
-            self._n_updates += 1
-            loss = self._loss(self.replay_buffer.sample(batch_size))
-            self.policy.optimizer.zero_grad()
-            loss.backward()
-            if self.max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-            self.policy.optimizer.step()
-            if self._n_updates % self.target_update_interval == 0:
-                follow(q_net, self.policy.q_net_target, self.tau)
-            losses.append(loss.detach())
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/loss", float(th.stack(losses).mean()))
-        self.logger.record("train/value_spread", self.value_spread)
+        if len(self.replay_buffer.store):
+            super().train(gradient_steps, batch_size)
 
-    def _loss(self, data: EpisodeSamples) -> th.Tensor:
-        """The mean squared (or Huber) error of the values of what was done; padding has no part in it."""
+    def _loss(self, data: EpisodeSamples) -> tuple[th.Tensor, th.Tensor]:
+        """See `FactoredDQN._loss`; padding has no part in either."""
         q_net, target = self.policy.q_net, self.policy.q_net_target
         values = q_net.unroll(data.observations, data.masks)
-        self._measure_spread(values[:-1][data.acted[..., 0] > 0].detach(), 1)
         with th.no_grad():
             best = values[1:].argmax(dim=-1)
             next_values = _mixed(target, target.unroll(data.observations)[1:], best, data.observations[1:])
             targets = data.rewards + (1 - data.terminated) * self.gamma * next_values
         actions = data.actions.reshape(*data.actions.shape[:2], self.policy.head.n_columns)
         chosen = _mixed(q_net, values[:-1], actions, data.observations[:-1])
-        regress = nn.functional.smooth_l1_loss if self.loss == "huber" else nn.functional.mse_loss
-        errors_TBV = regress(chosen, targets, reduction="none") * data.acted
-        # Independent learners each have a loss of their own; their sum leaves them independent.
-        return errors_TBV.sum() / data.acted.sum()
-
-    def learn(  # noqa: PLR0917  # SB3's own order
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 4,
-        tb_log_name: str = "RecurrentFactoredDQN",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> RecurrentFactoredDQN:
-        """SB3's `learn`: collects `total_timesteps` environment steps and trains on the way."""
-        return super().learn(
-            total_timesteps=total_timesteps,
-            callback=callback,
-            log_interval=log_interval,
-            tb_log_name=tb_log_name,
-            reset_num_timesteps=reset_num_timesteps,
-            progress_bar=progress_bar,
-        )
+        errors_TBV = self._regress(chosen, targets, reduction="none") * data.acted
+        # A sum over independent learners, too, leaves them independent.
+        return errors_TBV.sum() / data.acted.sum(), values[:-1][data.acted[..., 0] > 0]
 
 
 def _mixed(net: Any, values_TBCK: th.Tensor, chosen_TBC: th.Tensor, observations_TBI: th.Tensor) -> th.Tensor:
