@@ -110,11 +110,7 @@ class SilentVecEnv(JointVecEnv):
         """Sets an attribute of each environment."""
         self.venv.set_attr(attr_name, value, indices)
 
-    def env_method(
-        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    def _call_each(
+        self, indices: VecEnvIndices, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> list[Any]:
-        """Calls a method of each environment; `action_masks` is that of the silent team."""
-        if method_name == "action_masks":
-            masks = self.action_masks()
-            return [masks[index] for index in self._get_indices(indices)]
-        return self.venv.env_method(method_name, *method_args, indices=indices, **method_kwargs)
+        return self.venv.env_method(name, *args, indices=indices, **kwargs)

@@ -56,6 +56,59 @@ class JointVecEnv(VecEnv):
         """True for SB3's `Monitor`, whose statistics are kept here."""
         return [issubclass(wrapper_class, Monitor) for _ in self._get_indices(indices)]
 
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Calls a method of each environment; of `action_masks`, sb3-contrib's, each gets its own row."""
+        if method_name == "action_masks":
+            masks = self.action_masks()
+            return [masks[index] for index in self._get_indices(indices)]
+        return self._call_each(indices, method_name, method_args, method_kwargs)
+
+    @abstractmethod
+    def _call_each(
+        self, indices: VecEnvIndices, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[Any]:
+        """Calls a method of each environment."""
+
+
+class SharedVecEnv(JointVecEnv):
+    """Environments that are stepped together: what SB3 asks of each is asked of one object that all share."""
+
+    @property
+    @abstractmethod
+    def shared(self) -> Any:
+        """The object."""
+
+    @property
+    @abstractmethod
+    def picture_mode(self) -> str | None:
+        """The render mode that SB3 is told."""
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """An attribute of what is shared, or what SB3 asks an environment for, once for each."""
+        own = {"render_mode": self.picture_mode, "action_masks": self.action_masks}
+        value = own[attr_name] if attr_name in own else getattr(self.shared, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Sets an attribute of what is shared.
+
+        Raises:
+            AttributeError: There is no such attribute.
+            ConfigError: Not all environments are meant.
+        """
+        getattr(self.shared, attr_name)
+        if len(set(self._get_indices(indices))) != self.num_envs:
+            raise ConfigError(f"all worlds share {attr_name}, expected indices=None, not {indices}")
+        setattr(self.shared, attr_name, value)
+
+    def _call_each(
+        self, indices: VecEnvIndices, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[Any]:
+        method = getattr(self.shared, name)
+        return [method(*args, **kwargs) for _ in self._get_indices(indices)]
+
 
 class ProcessJointVecEnv(JointVecEnv):
     """Joint environments stepped one after the other, here or spread over processes. See `joint_vec_env`."""
@@ -187,14 +240,10 @@ class ProcessJointVecEnv(JointVecEnv):
         """Sets an attribute of each joint environment."""
         self._ask_some(indices, "set", attr_name, value)
 
-    def env_method(
-        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    def _call_each(
+        self, indices: VecEnvIndices, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> list[Any]:
-        """Calls a method of each environment."""
-        if method_name == "action_masks":
-            masks = self.action_masks()
-            return [masks[index] for index in self._get_indices(indices)]
-        return self._ask_some(indices, "call", method_name, method_args, method_kwargs)
+        return self._ask_some(indices, "call", name, args, kwargs)
 
     def _parts(self) -> list[tuple[GroupHandle, slice]]:
         return [(group, slice(group.indices[0], group.indices[-1] + 1)) for group in self._groups]

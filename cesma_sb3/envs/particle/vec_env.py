@@ -11,7 +11,6 @@ from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from cesma_sb3.envs.particle.randomness import generator_from_state, generator_state
 from cesma_sb3.envs.particle.rendering import Renderer
@@ -20,12 +19,12 @@ from cesma_sb3.envs.particle.world import Array, Index, worlds_first
 from cesma_sb3.errors import ConfigError, RewardError, SpaceError, UnknownNameError
 from cesma_sb3.joint.actions import ActionView, make_view
 from cesma_sb3.joint.env import TeamReward
-from cesma_sb3.joint.vec_env import JointVecEnv
+from cesma_sb3.joint.vec_env import SharedVecEnv
 
 Observations = npt.NDArray[np.float32]
 
 
-class ParticleVecEnv(JointVecEnv):
+class ParticleVecEnv(SharedVecEnv):
     """`n_envs` worlds of a scenario, stepped together.
 
     Episodes are truncated after the scenario's `max_cycles` steps, never terminated; a world whose episode
@@ -80,6 +79,16 @@ class ParticleVecEnv(JointVecEnv):
         self._alive.flags.writeable = False
         self._start = time.perf_counter()
         self._renderer = Renderer(scenario)
+
+    @property
+    def shared(self) -> Scenario:
+        """See `SharedVecEnv`."""
+        return self.scenario
+
+    @property
+    def picture_mode(self) -> str | None:
+        """See `SharedVecEnv`."""
+        return self._render_mode
 
     @property
     def alive(self) -> npt.NDArray[np.bool_]:
@@ -212,34 +221,6 @@ class ParticleVecEnv(JointVecEnv):
     def close(self) -> None:
         """Closes the window, if there is one."""
         self._renderer.close()
-
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of the scenario, or what SB3 asks an environment for, once for each world."""
-        own = {"render_mode": self._render_mode, "action_masks": self.action_masks}
-        value = own[attr_name] if attr_name in own else getattr(self.scenario, attr_name)
-        return [value for _ in self._get_indices(indices)]
-
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Sets an attribute of the scenario, which all worlds share.
-
-        Raises:
-            AttributeError: The scenario has no such attribute.
-            ConfigError: Not all worlds are meant.
-        """
-        getattr(self.scenario, attr_name)
-        if len(set(self._get_indices(indices))) != self.num_envs:
-            raise ConfigError(f"all worlds share {attr_name}, expected indices=None, not {indices}")
-        setattr(self.scenario, attr_name, value)
-
-    def env_method(
-        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
-    ) -> list[Any]:
-        """Calls a method of the scenario, once for each world; of `action_masks` each gets its own."""
-        if method_name == "action_masks":
-            masks = self.action_masks()
-            return [masks[index] for index in self._get_indices(indices)]
-        method = getattr(self.scenario, method_name)
-        return [method(*method_args, **method_kwargs) for _ in self._get_indices(indices)]
 
 
 def _checked_team_reward(scenario: Scenario, team_reward: TeamReward | None) -> TeamReward:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from cesma_sb3.envs.starcraft.availability import available_actions, checked
 from cesma_sb3.envs.starcraft.battle import BattleEnv
@@ -16,10 +15,10 @@ from cesma_sb3.envs.starcraft.smax import SmaxBattle, SmaxBattles, Snapshot
 from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.joint.actions import ActionView, make_view
 from cesma_sb3.joint.spaces import Masks, TeamSpaces
-from cesma_sb3.joint.vec_env import JointVecEnv
+from cesma_sb3.joint.vec_env import SharedVecEnv
 
 
-class SmaxVecEnv(JointVecEnv):
+class SmaxVecEnv(SharedVecEnv):
     """`n_envs` battles of a map of SMAX, stepped by one jitted call.
 
     The same battles as `joint_vec_env` of the `ParallelEnv` has with the same seeds. The last infos
@@ -65,6 +64,16 @@ class SmaxVecEnv(JointVecEnv):
         self.reset_infos: list[dict[str, Any]] = [{} for _ in range(n_envs)]
         self._now: Snapshot | None = None
         self.seed(seed)
+
+    @property
+    def shared(self) -> SmaxBattles:
+        """See `SharedVecEnv`."""
+        return self.battles
+
+    @property
+    def picture_mode(self) -> str | None:
+        """See `SharedVecEnv`."""
+        return "rgb_array"
 
     @property
     def alive(self) -> npt.NDArray[np.bool_]:
@@ -154,32 +163,6 @@ class SmaxVecEnv(JointVecEnv):
 
     def close(self) -> None:
         """Nothing to end."""
-
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of the battles, or what SB3 asks an environment for, once for each."""
-        own = {"render_mode": "rgb_array", "action_masks": self.action_masks}
-        value = own[attr_name] if attr_name in own else getattr(self.battles, attr_name)
-        return [value for _ in self._get_indices(indices)]
-
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Sets an attribute of the battles, which all share.
-
-        Raises:
-            ConfigError: Not all battles are meant.
-        """
-        if len(set(self._get_indices(indices))) != self.num_envs:
-            raise ConfigError(f"all battles share {attr_name}, expected indices=None, not {indices}")
-        setattr(self.battles, attr_name, value)
-
-    def env_method(
-        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
-    ) -> list[Any]:
-        """Calls a method of the battles, once for each; of `action_masks` each gets its own."""
-        if method_name == "action_masks":
-            masks = self.action_masks()
-            return [masks[index] for index in self._get_indices(indices)]
-        method = getattr(self.battles, method_name)
-        return [method(*method_args, **method_kwargs) for _ in self._get_indices(indices)]
 
 
 def smax_team(battles: SmaxBattles) -> TeamSpaces:
