@@ -57,7 +57,7 @@ def make_parallel_env(
         UnknownNameError: No such module, function or wrapper; the message gives the nearest.
         ConfigError: Arguments that the function or the wrapper does not take.
     """
-    build = _find(target)
+    build = find_builder(target)
     try:
         env = build(**dict(kwargs or {}))
     except TypeError as error:
@@ -69,7 +69,13 @@ def make_parallel_env(
     return as_parallel(env)
 
 
-def _find(target: str) -> Callable[..., Any]:
+def find_builder(target: str) -> Callable[..., Any]:
+    """What makes the environment of that name, as `make_parallel_env` takes it.
+
+    Raises:
+        MissingExtraError: Its package is not installed; the message says what to install.
+        UnknownNameError: No such module or attribute; the message gives the nearest.
+    """
     module_name, _, attribute = target.partition(":")
     if not attribute and not _exists(module_name) and "." in module_name:
         module_name, _, attribute = module_name.rpartition(".")

@@ -124,6 +124,19 @@ class Skirmish:
         return np.concatenate([self.place / LENGTH, self.health / HEALTH]).astype(np.float32)
 
 
+def deaths(venv):
+    """A list that grows by the number of dead agents at each step of a batched environment."""
+    counts, step = [], venv.step_wait
+
+    def watched():
+        result = step()
+        counts.append(int((~venv.alive).sum()))
+        return result
+
+    venv.step_wait = watched
+    return counts
+
+
 class GymnasiumSkirmish:
     """Gymnasium's forms: `reset(seed=...)`, `step` with five values; nobody says who won."""
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from importlib import import_module
+from collections.abc import Mapping
 from typing import Any
 
 from cesma_sb3.envs.starcraft.battle import BattleEnv
 from cesma_sb3.envs.starcraft.smac import smac_env
 from cesma_sb3.envs.starcraft.smax import SmaxBattle, SmaxBattles
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.joint.parallel import find_builder
 
-SMAX, SMAC, LIKE = "smax-", "smac-", "smac-like:"
+SMAX, SMAC = "smax-", "smac-"
+LIKE = SMAC + "like:"
 
 
 def is_battle(target: str) -> bool:
     """Whether this is the name of a battle."""
-    return target.startswith((SMAX, SMAC, LIKE))
+    return target.startswith((SMAX, SMAC))
 
 
 def battle_env(target: str, *, unavailable: str = "refuse", **kwargs: Any) -> BattleEnv:
@@ -41,13 +42,11 @@ def battle_env(target: str, *, unavailable: str = "refuse", **kwargs: Any) -> Ba
 
 
 def _like(target: str, unavailable: str, kwargs: Mapping[str, Any]) -> BattleEnv:
-    module_name, _, attribute = target.removeprefix(LIKE).partition(":")
-    if not module_name or not attribute:
+    path = target.removeprefix(LIKE)
+    module, _, attribute = path.partition(":")
+    if not module or not attribute:
         raise ConfigError(f"{target!r}: expected smac-like:module:attribute")
-    try:
-        make: Callable[..., Any] = getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{target!r}: {error}") from error
+    make = find_builder(path)
     given = dict(kwargs)
     limit = given.pop("episode_limit", None)
     try:
