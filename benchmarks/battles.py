@@ -1,4 +1,4 @@
-"""What a step and an update cost in battles of 3, 8 and 27 units, and where the time goes.
+"""What a step and an update cost in battles of 3, 8 and 27 units.
 
 Each battle is measured in a process of its own, with one thread for PyTorch: SMAX's compiled step with all
 that the joint environment adds, and updates of the recurrent learner on whole episodes, as
@@ -47,7 +47,6 @@ agent = RecurrentFactoredDQN(
     "MlpPolicy", venv, policy_kwargs=policy_kwargs, buffer_size=20_000, learning_starts=10**9, seed=0
 )
 agent.learn({N_ENVS} * 120)
-agent.set_logger(agent.logger)
 updates, acts, observations = [], [], venv.reset()
 for _ in range({UPDATES}):
     before = time.perf_counter()
