@@ -100,7 +100,9 @@ class EpisodeReplayBuffer(ReplayBuffer):
             fields["masks"], last["masks"] = masks
         self.store.append(fields, ended, last)
 
-    def sample(self, batch_size: int, env: Any = None) -> EpisodeSamples:  # type: ignore[override]  # episodes
+    def sample(  # type: ignore[override]  # SB3's has single transitions, ours whole episodes
+        self, batch_size: int, env: Any = None
+    ) -> EpisodeSamples:
         """Episodes drawn uniformly with replacement.
 
         Args:
