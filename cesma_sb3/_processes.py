@@ -95,16 +95,24 @@ def _start(job: Job) -> _Running:
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ends processes as Ctrl-C does, so that they clean up; those that don't end soon, at once."""
+    """Ends processes as Ctrl-C does, so that they clean up; those that don't end soon, at once.
+
+    Who goes on is told once more, as a person would: Python drops an interrupt that comes while it runs a
+    finalizer or a callback of C code.
+    """
+    for _ in range(2):
+        for process in processes:
+            if process.poll() is not None:
+                continue
+            if os.name == "nt":
+                process.terminate()
+            else:
+                process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + _GRACE_SECONDS / 2
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=max(0.0, deadline - time.monotonic()))
     for process in processes:
-        if os.name == "nt":
-            process.terminate()
-        else:
-            process.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + _GRACE_SECONDS
-    for process in processes:
-        try:
-            process.wait(timeout=max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        if process.poll() is None:
             process.kill()
             process.wait()
