@@ -19,10 +19,10 @@ from imitation.algorithms import bc
 from imitation.algorithms.dagger import SimpleDAggerTrainer
 from imitation.util import logger as imitation_logger
 
-from cesma_sb3.decentralize import DAggerProgress, MultiAgentDAggerTrainer
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.evaluation import evaluate, expert_act, greedy
 from cesma_sb3.experts import ExpertPolicy, ScriptedNavigationExpert
+from cesma_sb3.imitation import DAggerProgress, MultiAgentDAggerTrainer
 from cesma_sb3.networks import TeamPolicy
 
 STOCK_TIMESTEPS = 20_000

@@ -8,12 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cesma_sb3.bring import decentralize
     from cesma_sb3.config import Experiment
-    from cesma_sb3.decentralize import MultiAgentDAggerTrainer
     from cesma_sb3.envs.particle import ParticleVecEnv
     from cesma_sb3.errors import CesmaError
     from cesma_sb3.evaluation import evaluate
     from cesma_sb3.experts import GumbelSoftmaxDDPG, SB3Expert, ScriptedNavigationExpert
+    from cesma_sb3.imitation import MultiAgentDAggerTrainer
     from cesma_sb3.joint.env import JointEnv
     from cesma_sb3.joint.spaces import TeamSpaces
     from cesma_sb3.networks import AgentPolicy, TeamPolicy, load_team, save_team
@@ -35,6 +36,7 @@ __all__ = [
     "ScriptedNavigationExpert",
     "TeamPolicy",
     "TeamSpaces",
+    "decentralize",
     "evaluate",
     "list_experiments",
     "load_experiment",
@@ -44,8 +46,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "bring": ["decentralize"],
     "config": ["Experiment"],
-    "decentralize": ["MultiAgentDAggerTrainer"],
+    "imitation": ["MultiAgentDAggerTrainer"],
     "envs.particle": ["ParticleVecEnv"],
     "errors": ["CesmaError"],
     "evaluation": ["evaluate"],

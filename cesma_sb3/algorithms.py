@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -12,12 +12,21 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
-from cesma_sb3.config import SCRIPTED, DaggerConfig, EnvConfig, Experiment
-from cesma_sb3.decentralize import MultiAgentDAggerTrainer
-from cesma_sb3.decentralize.algorithms import ALGORITHMS
+from cesma_sb3.config import (
+    GIVEN,
+    ONNX,
+    SCRIPTED,
+    TORCHSCRIPT,
+    DaggerConfig,
+    EnvConfig,
+    Experiment,
+    ExpertConfig,
+)
 from cesma_sb3.envs.particle import make_scenario
 from cesma_sb3.envs.starcraft import is_battle
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.imitation import MultiAgentDAggerTrainer
+from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.networks.activations import activations
 from cesma_sb3.validation import shown, unknown
 
@@ -25,6 +34,8 @@ _ALGORITHM_MODULES = ("cesma_sb3.experts", "stable_baselines3", "sb3_contrib")
 _POLICY_MODULES = ("cesma_sb3.networks",)
 _OURS = frozenset({"policy", "env", "policy_kwargs", "seed", "_init_setup_model"})
 """Arguments of an algorithm that the pipeline sets."""
+_NO_CLASS = frozenset({SCRIPTED, TORCHSCRIPT, ONNX, GIVEN})
+"""Experts that no class is named for."""
 _POLICY_OURS = frozenset({"observation_space", "action_space", "lr_schedule", "team"})
 """Arguments of a policy that the algorithm or the pipeline sets."""
 
@@ -42,8 +53,37 @@ def algorithm_class(name: str) -> type[BaseAlgorithm]:
         return _imported(name, BaseAlgorithm)
     found = _classes(_ALGORITHM_MODULES, BaseAlgorithm)
     if name not in found:
-        raise ConfigError(f"{unknown('algorithm', name, [*found, SCRIPTED])}, or module:Class")
+        names = [*found, *(_NO_CLASS - {GIVEN})]
+        raise ConfigError(f"{unknown('algorithm', name, names)}, or module:Class")
     return found[name]
+
+
+def algorithm_name(algorithm: type[BaseAlgorithm]) -> str:
+    """What `algorithm_class` finds the class by: its name alone if that is enough, else `module:Class`."""
+    name = algorithm.__name__
+    known = _classes(_ALGORITHM_MODULES, BaseAlgorithm).get(name) is algorithm
+    return name if known else f"{algorithm.__module__}:{name}"
+
+
+def controller(config: ExpertConfig) -> Any:
+    """The controller that `module:name` names, if it is no SB3 algorithm; a class is not yet made. Else None.
+
+    Raises:
+        ConfigError: There is no such module or name in it; the nearest name is given.
+    """
+    if ":" not in config.algorithm:
+        return None
+    module, attribute = _module(config.algorithm)
+    if not hasattr(module, attribute):
+        raise ConfigError(f"{unknown(f'name in {module.__name__}', attribute, vars(module))}")
+    found = getattr(module, attribute)
+    if isinstance(found, type) and issubclass(found, BaseAlgorithm):
+        return None
+    if not (callable(found) or isinstance(found, Mapping) or hasattr(found, "labels")):
+        raise ConfigError(
+            f"{shown(config.algorithm)}: {type(found).__name__}, expected an SB3 algorithm or a controller"
+        )
+    return found
 
 
 def policy_class(algorithm: type[BaseAlgorithm], name: str) -> type[BasePolicy]:
@@ -86,13 +126,22 @@ def find_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None:
 
 def _class_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None:
     """What is wrong with the names of classes, and of the arguments given to them."""
-    expert, path = experiment.expert, ("students", "activation")
     try:
         activation_class(experiment.students.activation)
-        if expert.algorithm == SCRIPTED:
-            return None
-        path = ("expert", "algorithm")
+    except ConfigError as error:
+        return ("students", "activation"), str(error)
+    return None if experiment.expert.algorithm in _NO_CLASS else _expert_problem(experiment.expert)
+
+
+def _expert_problem(expert: ExpertConfig) -> tuple[tuple[str, ...], str] | None:
+    path = ("expert", "algorithm")
+    try:
+        found = controller(expert)
+        if found is not None:
+            return _controller_problem(expert, found)
         algorithm = algorithm_class(expert.algorithm)
+        if expert.path is not None:  # it is finished, with the policy that it has
+            return None
         path = ("expert", "policy")
         policy = policy_class(algorithm, expert.policy)
     except ConfigError as error:
@@ -104,6 +153,20 @@ def _class_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None
                 return ("expert", key, name), f"{cls.__name__} gets it from the experiment's other keys"
             if name not in allowed:
                 return ("expert", key, name), unknown(f"argument of {cls.__name__}", name, allowed)
+    return None
+
+
+def _controller_problem(expert: ExpertConfig, found: Any) -> tuple[tuple[str, ...], str] | None:
+    """What is wrong with the values for a controller that `module:name` names."""
+    unused = ("path", "total_timesteps", "policy_kwargs", *(() if isinstance(found, type) else ("kwargs",)))
+    for key in unused:
+        if getattr(expert, key):
+            what = "SB3 algorithm" if key != "kwargs" else "class"
+            return ("expert", key), f"expected none, for {expert.algorithm} is no {what}"
+    allowed = set(_arguments(found)) - {"team"} if isinstance(found, type) else set()
+    for name in expert.kwargs:
+        if name not in allowed:
+            return ("expert", "kwargs", name), unknown(f"argument of {found.__name__}", name, allowed)
     return None
 
 
@@ -158,15 +221,20 @@ def _classes(modules: Iterable[str], base: type[Any]) -> dict[str, type[Any]]:
 
 
 def _imported(name: str, base: type[Any]) -> type[Any]:
-    module_name, _, attribute = name.partition(":")
-    try:
-        module: ModuleType = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"{shown(name)}: cannot import {module_name!r}: {error}") from None
+    module, attribute = _module(name)
     found = getattr(module, attribute, None)
     if not (isinstance(found, type) and issubclass(found, base)):
         classes = sorted(n for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, base))
         raise ConfigError(
-            f"{shown(name)}: not a {base.__name__}; {module_name!r} has {', '.join(classes) or 'none'}"
+            f"{shown(name)}: not a {base.__name__}; {module.__name__!r} has {', '.join(classes) or 'none'}"
         )
     return found
+
+
+def _module(name: str) -> tuple[ModuleType, str]:
+    """The module of `module:name`, and the name in it."""
+    module_name, _, attribute = name.partition(":")
+    try:
+        return importlib.import_module(module_name), attribute
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"{shown(name)}: cannot import {module_name!r}: {error}") from None

@@ -106,6 +106,48 @@ def run(name: str, seed: int | None, settings: tuple[str, ...], out: Path | None
 
 
 @cesma.command()
+@click.argument("expert")
+@click.argument("env")
+@click.option("--algorithm", metavar="CLASS", help="What an SB3 file was saved by: PPO, or module:Class.")
+@click.option("--normalization", metavar="FILE", help="The file of the model's VecNormalize.")
+@click.option(
+    "--trust",
+    is_flag=True,
+    help="The files may run code when they are loaded: SB3's, TorchScript's, pickles.",
+)
+@click.option(
+    "--timesteps",
+    "total_timesteps",
+    type=click.IntRange(min=1),
+    default=100_000,
+    show_default=True,
+    help="Environment timesteps of the decentralization, at most.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="All randomness comes from it.")
+@click.option(
+    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="A further value: env.team_reward=mean."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder; else one under runs/.")
+@_JSON
+def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Turn a finished controller into one policy for each agent, and measure both.
+
+    EXPERT is a file (SB3's .zip, TorchScript, ONNX) or module:name; ENV a registered environment or
+    package.module:function of a PettingZoo environment.
+    """
+    overrides = _overrides(settings)
+
+    from cesma_sb3 import bring
+
+    result = bring.decentralize(expert, env, **options, progress=True, **overrides)
+    if as_json:
+        _print_json({"run_dir": str(result.run_dir), **result.report})
+    else:
+        _print_result(result.report["name"], result.report)
+        click.echo(f"run folder: {result.run_dir}")
+
+
+@cesma.command()
 @click.argument("name")
 @click.option("--space", required=True, metavar="NAME|FILE", help="What to tune: a search space.")
 @click.option(

@@ -22,6 +22,10 @@ else:
 
 SCRIPTED = "scripted"
 """The expert that is derived, not trained."""
+TORCHSCRIPT, ONNX = "torchscript", "onnx"
+"""Experts that are exported networks, read from `expert.path`."""
+GIVEN = "given"
+"""An expert that `decentralize` was handed and that no file holds."""
 
 
 class _Config(BaseModel):
@@ -66,13 +70,24 @@ class ExpertConfig(_Config):
     """The centralized controller."""
 
     algorithm: Text
-    """`scripted`, an algorithm of `cesma_sb3.experts`, stable_baselines3, sb3_contrib, or `module:Class`."""
+    """`scripted`; an algorithm of `cesma_sb3.experts`, stable_baselines3 or sb3_contrib; `torchscript` or
+    `onnx`; or `module:name` of an SB3 algorithm, or of a controller as `cesma_sb3.decentralize` takes it: a
+    class is made with `kwargs`, and with the team if it has an argument `team`."""
+    path: Text | None = None
+    """The file of a finished controller, which is not trained: SB3's `.zip`, TorchScript, ONNX."""
+    trust: bool = False
+    """That files named here may run code when they are loaded: SB3's, TorchScript's and pickles may."""
+    normalization: Text | None = None
+    """The file of a finished SB3 model's `VecNormalize`."""
+    outputs: Literal["actions", "logits"] = "actions"
+    """What a controller that is a function or an exported network returns: actions of the action view, or a
+    number for each action, of which the largest is done."""
     action_view: Literal["joint", "product", "one-at-a-time", "relaxed"] = "joint"
     """How the joint action is put to the algorithm."""
     n_envs: PositiveInt = 32
     """Environments stepped together."""
-    total_timesteps: NonNegativeInt
-    """Environment timesteps of training; 0 for the scripted expert."""
+    total_timesteps: NonNegativeInt = 0
+    """Environment timesteps of training; 0 for what is finished already."""
     keep: Literal["best", "last"] = "best"
     """The weights that are decentralized: those measured best on the way, or the last."""
     policy: Text = "MlpPolicy"
@@ -91,19 +106,30 @@ class ExpertConfig(_Config):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> ExpertConfig:
-        if self.algorithm == SCRIPTED:
+        if self.algorithm in {TORCHSCRIPT, ONNX} and self.path is None:
+            raise ValueError(f"path: expected a file, for algorithm is {self.algorithm}")
+        if self.path is None and self.normalization is not None:
+            raise ValueError("normalization: expected null, for there is no path to a finished model")
+        if self.is_finished:
+            who = "the scripted expert" if self.algorithm == SCRIPTED else "a finished controller"
             if self.total_timesteps:
-                given = self.total_timesteps
-                raise ValueError(f"total_timesteps: expected 0 for the scripted expert, got {given}")
+                raise ValueError(f"total_timesteps: expected 0 for {who}, got {self.total_timesteps}")
             for key in ("kwargs", "policy_kwargs"):
                 if names := ", ".join(getattr(self, key)):
-                    raise ValueError(f"{key}: the scripted expert takes none, got {names}")
+                    raise ValueError(f"{key}: {who} takes none, got {names}")
+        elif ":" not in self.algorithm and "total_timesteps" not in self.model_fields_set:
+            raise ValueError("total_timesteps: expected how long it is trained, but the key is missing")
         if self.learning_rate_final < 1 and not isinstance(self.kwargs.get("learning_rate"), float):
             given = self.kwargs.get("learning_rate", "none")
             raise ValueError(
                 f"learning_rate_final: expected a number for kwargs.learning_rate to fall from, got {given}"
             )
         return self
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is there already, by what is said here; of `module:name`, only the class knows."""
+        return self.path is not None or self.algorithm in {SCRIPTED, TORCHSCRIPT, ONNX, GIVEN}
 
 
 class StudentsConfig(_Config):
@@ -151,7 +177,7 @@ class DaggerConfig(_Config):
     algorithm: Literal["dagger", "bc", "forward-training", "smile", "searn"] = "dagger"
     """The imitation algorithm (4.3): DAgger, behavioural cloning, Forward Training, SMILe, or SEARN."""
     algorithm_kwargs: Arguments = {}
-    """Further arguments of its trainer (`cesma_sb3.decentralize.algorithms`), such as `n_iterations`."""
+    """Further arguments of its trainer (`cesma_sb3.imitation.algorithms`), such as `n_iterations`."""
     total_timesteps: PositiveInt
     """Environment timesteps, at most."""
     n_envs: PositiveInt = 64

@@ -12,6 +12,7 @@
     │   └── MissingExtraError   an optional package is not installed; what to install is given
     ├── ExpertError             an expert does not fit the team, or cannot give what is asked of it
     └── StorageError            a file of a team or a run is missing, torn, or of another kind
+        └── UntrustedError      a file that may run code when it is loaded, and nobody said that it may
 
 Each message is one line: what was wrong, where, and what was expected.
 """
@@ -87,6 +88,10 @@ class ExpertError(CesmaError):
 
 class StorageError(CesmaError):
     """A file of a team or a run is missing, torn, or of another kind."""
+
+
+class UntrustedError(StorageError):
+    """A file that may run code when it is loaded, and nobody said that it may."""
 
 
 def nearest(name: str, choices: Iterable[str], n: int = 3) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 from cesma_sb3.config import Experiment
 from cesma_sb3.evaluation import Act, Change, Returns, expert_act, greedy, with_channel
 from cesma_sb3.experts import Expert
+from cesma_sb3.given import Handed
 from cesma_sb3.measure import Evaluator, threads
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy
 from cesma_sb3.progress import StageProgress
@@ -69,12 +70,30 @@ def run(
         >>> action, _ = result.students.agent(0).predict(own_observation)
     """
     experiment = load_experiment(name, overrides if seed is None else {**overrides, "seed": seed})
+    return run_experiment(experiment, out=out, progress=progress)
+
+
+def run_experiment(
+    experiment: Experiment,
+    *,
+    out: Path | str | None = None,
+    progress: bool = False,
+    handed: Handed | None = None,
+) -> RunResult:
+    """`run`, of an experiment as resolved.
+
+    Args:
+        experiment: Its values.
+        out: See `run`.
+        progress: Likewise.
+        handed: The expert itself, if `decentralize` was given it.
+    """
     with (
         threads(experiment.threads),
         _recorded(RunFolder.create(experiment, out)) as folder,
         closing(Evaluator(experiment)) as evaluator,
     ):
-        trained, students = _train(experiment, evaluator, folder.path / "logs", progress)
+        trained, students = _train(experiment, evaluator, folder.path / "logs", progress, handed)
         expert = None if trained is None else trained.expert
         returns = _final_returns(evaluator, expert, greedy(students.policy))
         report = make_report(experiment, returns, trained, students)
@@ -125,7 +144,7 @@ def evaluate_run(
 
 
 def _train(
-    experiment: Experiment, evaluator: Evaluator, logs: Path, progress: bool
+    experiment: Experiment, evaluator: Evaluator, logs: Path, progress: bool, handed: Handed | None
 ) -> tuple[TrainedExpert | None, TrainedStudents]:
     """An expert and what is learned from it; of a baseline, a team that learned by itself."""
     bar = partial(StageProgress, enabled=progress)
@@ -133,7 +152,7 @@ def _train(
         with bar("students", experiment.expert.total_timesteps) as shown:
             return None, train_own(experiment, evaluator, logs / "students", shown.update)
     with bar("expert", experiment.expert.total_timesteps) as shown:
-        trained = train_expert(experiment, evaluator, logs / "expert", shown.update)
+        trained = train_expert(experiment, evaluator, logs / "expert", shown.update, handed=handed)
     with bar("students", experiment.dagger.total_timesteps) as shown:
         return trained, decentralize(experiment, trained, evaluator, logs / "students", shown.update)
 

@@ -33,7 +33,10 @@ _SUFFIXES = (".yaml", ".yml")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Arguments belong to what they are given to: whatever names another one starts without them.
 _ARGUMENTS_OF = {
-    ("expert", "algorithm"): ("policy", "kwargs", "policy_kwargs", "learning_rate_final"),
+    ("expert", "algorithm"): (
+        *("policy", "kwargs", "policy_kwargs", "learning_rate_final"),
+        *("path", "trust", "normalization", "outputs"),
+    ),
     ("env", "id"): ("kwargs", "wrappers"),
 }
 _NOT_INHERITED = ("name", "description", "extends")
@@ -108,7 +111,31 @@ def load_experiment(
     if overrides is not None and "name" in overrides:
         raise ConfigError(f"{overridden_by}: name: an experiment keeps the name of its file")
     document = find_document(name_or_path, _folders(), "experiment")
-    data = _resolve(document, ())
+    return _experiment(_resolve(document, ()), document.label, overrides, check_names, overridden_by)
+
+
+def make_experiment(values: Mapping[str, Any], overrides: Mapping[str, Any], *, called: str) -> Experiment:
+    """An experiment that stands in no file, validated: see `load_experiment`.
+
+    Args:
+        values: As a file would hold them.
+        overrides: What the user said, on top of them.
+        called: What errors call both.
+
+    Raises:
+        ConfigError: A key or value is wrong.
+    """
+    return _experiment(values, called, overrides, True, called)
+
+
+def _experiment(
+    data: Mapping[str, Any],
+    label: str,
+    overrides: Mapping[str, Any] | None,
+    check_names: bool,
+    overridden_by: str,
+) -> Experiment:
+    """Values with others on top of them, validated."""
     overrides = _written_out(overrides or {})
     overridden = [path for path, _ in flatten(overrides)]
     change = nested(overrides)
@@ -116,7 +143,7 @@ def load_experiment(
     data = _merge(data, change)
 
     def source(path: tuple[str, ...]) -> str:
-        return overridden_by if any(_overlap(path, changed) for changed in overridden) else document.label
+        return overridden_by if any(_overlap(path, changed) for changed in overridden) else label
 
     experiment = validate(Experiment, data, source)
     if not is_name(experiment.name):

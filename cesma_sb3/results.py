@@ -8,6 +8,7 @@ from typing import Any
 from cesma_sb3.config import Experiment
 from cesma_sb3.envs import reward_definition
 from cesma_sb3.evaluation import Returns, normalized
+from cesma_sb3.given import MODEL
 from cesma_sb3.networks import TeamEnsemble, parameter_counts, policy_files
 from cesma_sb3.networks.storage import weights
 from cesma_sb3.report.figure import draw_learning_curves
@@ -106,9 +107,11 @@ def save_results(
     if trained is not None and trained.model is not None:
         # Twice: for whoever loads a run (weights alone: no code), and for whoever uses SB3.
         folder.write_folder(EXPERT, {EXPERT_WEIGHTS: weights(trained.model.policy)})
-        folder.write_with(f"{EXPERT}/model.zip", trained.model.save)
+        folder.write_with(f"{EXPERT}/{MODEL}", trained.model.save)
+    if trained is not None and trained.finished is not None:
+        trained.finished.save(folder)
     if students.model is not None:
-        folder.write_with(f"{STUDENTS}/model.zip", students.model.save)
+        folder.write_with(f"{STUDENTS}/{MODEL}", students.model.save)
     expert_curve = [] if trained is None else trained.curve
     offset = 0 if trained is None else trained.env_samples
     students_curve = [(offset + samples, score) for samples, score in students.curve]

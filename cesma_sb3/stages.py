@@ -18,12 +18,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import set_random_seed
 
-from cesma_sb3.config import SCRIPTED, BetaConfig, DaggerConfig, Experiment
-from cesma_sb3.decentralize import DAggerProgress
-from cesma_sb3.decentralize.algorithms import ALGORITHMS
+from cesma_sb3.config import BetaConfig, DaggerConfig, Experiment
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.evaluation import Curve, Keep, LearningCurve, MatchingCurve, greedy
 from cesma_sb3.experts import Expert, labeller
+from cesma_sb3.given import Finished, Handed, finished_expert, is_trained
+from cesma_sb3.imitation import DAggerProgress
+from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.measure import Evaluator, joint_env
 from cesma_sb3.models import as_expert, expert_env, falling, make_model, make_students, own_team
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy
@@ -49,7 +50,9 @@ class TrainedExpert(Trained):
 
     expert: Expert
     model: BaseAlgorithm | None
-    """The SB3 algorithm; None for the scripted expert."""
+    """The SB3 algorithm, if it is one."""
+    finished: Finished | None = None
+    """What it came from, if it was not trained here."""
 
 
 @dataclasses.dataclass
@@ -68,9 +71,11 @@ def train_expert(
     evaluator: Evaluator,
     logs: Path,
     tick: Tick,
+    *,
     check: Callable[[BaseAlgorithm], object] = lambda _: None,
+    handed: Handed | None = None,
 ) -> TrainedExpert:
-    """Trains the centralized expert, and keeps the weights that were measured best.
+    """Trains the centralized expert, and keeps the weights that were measured best; or finds it finished.
 
     Args:
         experiment: Its values.
@@ -78,18 +83,17 @@ def train_expert(
         logs: Folder of SB3's logger.
         tick: Told of progress.
         check: Raises if the untrained model will not do.
+        handed: The expert itself, if `decentralize` was given it.
 
     Raises:
-        ExpertError: The scripted expert is asked for in an environment that has none.
+        ExpertError: See `finished_expert`.
+        StorageError: Likewise.
     """
     config = experiment.expert
-    if config.algorithm == SCRIPTED:
-        if evaluator.reference is None:
-            raise ExpertError(
-                f"expert.algorithm: there is no scripted expert for env.id {experiment.env.id!r}"
-            )
-        curve: Curve = [(0, evaluator.on_curve(evaluator.reference.labels))]
-        return TrainedExpert(curve, 0, 0.0, expert=evaluator.reference, model=None)
+    if handed is not None or not is_trained(config):
+        finished = finished_expert(config, evaluator, handed)
+        curve: Curve = [(0, evaluator.on_curve(labeller(finished.expert)))]
+        return TrainedExpert(curve, 0, 0.0, finished.expert, finished.model, finished)
     started = time.perf_counter()
     with (
         closing(configure(str(logs), LOG_FORMATS)) as logger,
@@ -115,6 +119,10 @@ def train_own(experiment: Experiment, evaluator: Evaluator, logs: Path, tick: Ti
     Raises:
         ExpertError: The actors see more, or the algorithm has no actors that can be taken apart.
     """
+    if not is_trained(experiment.expert):
+        raise ExpertError(
+            "dagger: null: expected an algorithm to train, for nobody imitates a finished expert"
+        )
     trained = train_expert(experiment, evaluator, logs, tick, check=own_team)  # before the training
     assert trained.model is not None
     return TrainedStudents(

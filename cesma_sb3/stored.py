@@ -1,4 +1,7 @@
-"""Reading back what a run trained, without running code from its files."""
+"""Reading back what a run trained, without running code from its files.
+
+An expert that was finished before the run is the exception: its own files are read as `given` reads them.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,8 @@ from contextlib import closing
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from cesma_sb3.config import SCRIPTED
-from cesma_sb3.errors import StorageError
 from cesma_sb3.experts import Expert
+from cesma_sb3.given import is_trained, stored_expert
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.models import as_expert, expert_env, make_model
@@ -34,13 +36,11 @@ def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
     """The expert of a run: built anew from the experiment, then given the weights that were kept.
 
     Raises:
-        StorageError: The run did not get that far, or a file is torn.
+        StorageError: The run did not get that far, a file is torn, or the expert was never in one.
     """
     experiment = evaluator.experiment
-    if experiment.expert.algorithm == SCRIPTED:
-        if evaluator.reference is None:
-            raise StorageError(f"{folder.path}: there is no scripted expert for env.id {experiment.env.id!r}")
-        return evaluator.reference
+    if not is_trained(experiment.expert):
+        return stored_expert(experiment.expert, evaluator, folder).expert
     # As many environments as in training: some algorithms' arguments count on it.
     with closing(expert_env(experiment, evaluator.venv.team, experiment.seed)) as venv:
         model = make_model(experiment, venv, experiment.seed)

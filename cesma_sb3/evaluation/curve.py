@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from cesma_sb3.decentralize import DAggerProgress
+from cesma_sb3.imitation import DAggerProgress
 
 Curve = list[tuple[int, float]]
 """Environment samples and the mean return measured there."""

@@ -1,7 +1,9 @@
 """Experts: the protocol, adapters, and the algorithms that SB3 lacks."""
 
+from cesma_sb3.experts.adapt import adapt_expert
 from cesma_sb3.experts.factored_dqn import FactoredDQN
 from cesma_sb3.experts.factored_q_policy import FactoredQPolicy
+from cesma_sb3.experts.functions import FunctionExpert
 from cesma_sb3.experts.gumbel_softmax_ddpg import GumbelSoftmaxDDPG
 from cesma_sb3.experts.gumbel_softmax_policy import GumbelSoftmaxPolicy
 from cesma_sb3.experts.policy import ExpertPolicy
@@ -18,6 +20,7 @@ __all__ = [
     "ExpertPolicy",
     "FactoredDQN",
     "FactoredQPolicy",
+    "FunctionExpert",
     "GumbelSoftmaxDDPG",
     "GumbelSoftmaxPolicy",
     "RecurrentExpert",
@@ -29,6 +32,7 @@ __all__ = [
     "SilentExpert",
     "SoftExpert",
     "TeamPPO",
+    "adapt_expert",
     "labeller",
     "reference_expert",
     "sb3_expert",

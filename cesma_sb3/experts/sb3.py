@@ -7,24 +7,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch as th
+from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.distributions import (
-    CategoricalDistribution,
-    Distribution,
-    MultiCategoricalDistribution,
-)
-from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.dqn.policies import DQNPolicy
-from torch.nn import functional as F
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.factored_q_policy import FactoredQPolicy
-from cesma_sb3.experts.gumbel_softmax_policy import GumbelSoftmaxPolicy
 from cesma_sb3.experts.protocol import Actions, Masks, Observations
-from cesma_sb3.joint.actions import ActionView, OneAtATimeActions, ProductActions
+from cesma_sb3.experts.soft import among_available, by_column, model_probabilities
+from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.spaces import TeamSpaces
-from cesma_sb3.networks.head import TeamDistribution
 from cesma_sb3.networks.memory import MemoryActor, State
 
 
@@ -35,30 +28,45 @@ class SB3Expert:
         model: A trained algorithm, or its policy alone.
         team: The team that it controls.
         view: The action view in which it acts (`joint`, `product`, `relaxed`, ...).
+        normalization: Statistics that its observations are normalized by. None: those of the algorithm's own
+            `VecNormalize`, if it has one.
 
     Raises:
-        ExpertError: The model's spaces are not those of the team in this view; both are named.
+        ExpertError: The model's spaces are not those of the team in this view; both are named. Of a Box of
+            observations the bounds may differ.
     """
 
-    def __init__(self, model: BaseAlgorithm | BasePolicy, team: TeamSpaces, view: ActionView) -> None:
+    def __init__(
+        self,
+        model: BaseAlgorithm | BasePolicy,
+        team: TeamSpaces,
+        view: ActionView,
+        *,
+        normalization: VecNormalize | None = None,
+    ) -> None:
         self.model = model
         self.policy: BasePolicy = model.policy if isinstance(model, BaseAlgorithm) else model
         self.team = team
         self.view = view
-        for kind, has, wanted in (
-            ("observation", model.observation_space, team.observation_space),
-            ("action", model.action_space, view.space),
-        ):
-            if has != wanted:
-                raise ExpertError(
-                    f"{type(model).__name__}: its {kind} space is {has}, the team's in the action view "
-                    f"{view.name!r} is {wanted}"
-                )
+        if normalization is None and isinstance(model, BaseAlgorithm):
+            normalization = model.get_vec_normalize_env()
+        self.normalization = normalization
+        problem = space_problem(model, team, view)
+        if problem is not None:
+            raise ExpertError(problem)
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
         """See `Expert.labels`."""
-        actions, _ = self.model.predict(observations, deterministic=True, **self.mask_arguments(masks))
+        seen = self.seen(observations)
+        actions, _ = self.model.predict(seen, deterministic=True, **self.mask_arguments(masks))
         return self.view.decode(actions)
+
+    def seen(self, observations: Observations) -> Observations:
+        """Joint observations [B, I] as the model was trained on them: normalized, if it was so."""
+        if self.normalization is None:
+            return observations
+        normalized: Any = self.normalization.normalize_obs(observations)
+        return np.asarray(normalized, dtype=np.float32)
 
     def mask_arguments(self, masks: Masks | None) -> dict[str, Any]:
         """Joint masks [B, mask_size] as the argument of `predict` that maskable policies take."""
@@ -69,35 +77,17 @@ class SB3Expert:
     def probabilities(
         self, observations: Observations, masks: Masks | None = None, *, temperature: float = 1.0
     ) -> npt.NDArray[np.float32]:
-        """See `SoftExpert.probabilities`. Values (DQN's) are read as logits divided by the temperature.
+        """See `SoftExpert.probabilities`, and `model_probabilities` for what they are made of.
 
         Raises:
             ExpertError: This kind of model has neither a distribution over categories nor values.
         """
         self.policy.set_training_mode(False)
         with th.no_grad():
-            tensor, _ = self.policy.obs_to_tensor(observations)
-            flat = self._probabilities(tensor, temperature).cpu().numpy().astype(np.float32)
-        if isinstance(self.view, ProductActions):
-            flat = self.view.marginals(flat)
-        elif isinstance(self.view, OneAtATimeActions):
-            flat = _marginals(flat, self.view)
-        if masks is None:
-            return flat
-        return _renormalized(np.where(masks, flat, 0.0), self.team)
-
-    def _probabilities(self, observations: Any, temperature: float) -> th.Tensor:
-        policy = self.policy
-        if isinstance(policy, GumbelSoftmaxPolicy):
-            logits = policy.logits(observations.float()) / temperature
-            return policy.head.flatten(F.softmax(logits, dim=-1))
-        if isinstance(policy, FactoredQPolicy):
-            return policy.head.flatten(F.softmax(policy.values(observations.float()) / temperature, dim=-1))
-        if isinstance(policy, DQNPolicy):
-            return F.softmax(policy.q_net(observations) / temperature, dim=-1)
-        if isinstance(policy, ActorCriticPolicy):
-            return _distribution_probabilities(policy.get_distribution(observations), temperature)
-        raise ExpertError(f"{type(policy).__name__}: has no distribution over categories: use hard labels")
+            tensor, _ = self.policy.obs_to_tensor(self.seen(observations))
+            flat = model_probabilities(self.policy, tensor, self.view, temperature)
+        probabilities = by_column(flat.cpu().numpy().astype(np.float32), self.view)
+        return among_available(probabilities, masks, self.team)
 
 
 class RecurrentSB3Expert(SB3Expert):
@@ -111,47 +101,44 @@ class RecurrentSB3Expert(SB3Expert):
         self, observations: Observations, state: State | None, starts: Masks, masks: Masks | None
     ) -> tuple[Actions, State | None]:
         actions, state = self.model.predict(
-            observations, state, starts, deterministic=True, **self.mask_arguments(masks)
+            self.seen(observations), state, starts, deterministic=True, **self.mask_arguments(masks)
         )
         return self.view.decode(actions), state
 
 
-def sb3_expert(model: BaseAlgorithm | BasePolicy, team: TeamSpaces, view: ActionView) -> SB3Expert:
-    """The model as an expert, with its memory if it has one."""
+def sb3_expert(
+    model: BaseAlgorithm | BasePolicy,
+    team: TeamSpaces,
+    view: ActionView,
+    *,
+    normalization: VecNormalize | None = None,
+) -> SB3Expert:
+    """The model as an expert, with its memory if it has one: see `SB3Expert`."""
     policy = model.policy if isinstance(model, BaseAlgorithm) else model
     remembers = isinstance(policy, RecurrentActorCriticPolicy) or getattr(policy, "is_recurrent", False)
-    return (RecurrentSB3Expert if remembers else SB3Expert)(model, team, view)
+    kind = RecurrentSB3Expert if remembers else SB3Expert
+    return kind(model, team, view, normalization=normalization)
 
 
-def _distribution_probabilities(distribution: Distribution, temperature: float) -> th.Tensor:
-    if isinstance(distribution, TeamDistribution):
-        return distribution.probabilities(temperature)
-    if isinstance(distribution, MultiCategoricalDistribution):
-        # Newer SB3 releases declare the attribute as the list that it is; older ones do not declare it.
-        columns: Any = distribution.distribution
-        return th.cat([F.softmax(column.logits / temperature, dim=-1) for column in columns], dim=-1)
-    if isinstance(distribution, CategoricalDistribution):
-        categorical: Any = distribution.distribution
-        return F.softmax(categorical.logits / temperature, dim=-1)
-    raise ExpertError(f"{type(distribution).__name__}: not a distribution over categories: use hard labels")
+def space_problem(model: BaseAlgorithm | BasePolicy, team: TeamSpaces, view: ActionView | None) -> str | None:
+    """How the model's spaces differ from those of the team in a view, naming both; None where they do not.
 
-
-def _marginals(probabilities: npt.NDArray[np.float32], view: ActionView) -> npt.NDArray[np.float32]:
-    """The distribution of each column [B, M] from one over the actions of a Discrete view [B, n]."""
-    packed = view.decode(np.arange(probabilities.shape[1]))
-    categories = zip(packed.T.astype(np.int64), view.team.column_categories, strict=True)
-    chosen = np.concatenate([np.eye(n, dtype=np.float32)[column] for column, n in categories], axis=1)
-    return np.asarray(probabilities @ chosen, dtype=np.float32)
+    Args:
+        model: Any of SB3's.
+        team: The team.
+        view: None: only observations are compared.
+    """
+    has, wanted = model.observation_space, team.observation_space
+    both_boxes = isinstance(has, spaces.Box) and isinstance(wanted, spaces.Box)
+    if not (both_boxes and has.shape == wanted.shape):
+        return f"{type(model).__name__}: its observation space is {has}, the team's is {wanted}"
+    if view is not None and model.action_space != view.space:
+        return (
+            f"{type(model).__name__}: its action space is {model.action_space}, the team's in the action "
+            f"view {view.name!r} is {view.space}"
+        )
+    return None
 
 
 def _takes_masks(policy: BasePolicy) -> bool:
     return "action_masks" in policy.predict.__code__.co_varnames
-
-
-def _renormalized(probabilities: npt.NDArray[np.float32], team: TeamSpaces) -> npt.NDArray[np.float32]:
-    """Makes the categories of each column sum to 1 again."""
-    starts = np.cumsum([0, *[k for k in team.column_categories if k > 0]])[:-1]
-    sums = np.add.reduceat(probabilities, starts, axis=1)
-    sizes = [k for k in team.column_categories if k > 0]
-    shares: npt.NDArray[np.float32] = probabilities / np.repeat(np.maximum(sums, 1e-12), sizes, axis=1)
-    return shares.astype(np.float32)

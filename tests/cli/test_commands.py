@@ -169,7 +169,10 @@ def test_evaluate(call, pipeline, tmp_path):
         (["run"], "Missing argument 'NAME'"),
         (["evaluate", "no-such-run"], "no-such-run: no such folder"),
         (["evaluate", ".", "--episodes", "0"], "Invalid value for '--episodes'"),
-        (["lst"], "unknown command 'lst'; did you mean 'list'? allowed: evaluate, list, reproduce"),
+        (
+            ["lst"],
+            "unknown command 'lst'; did you mean 'list'? allowed: decentralize, evaluate, list, reproduce",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(call, pipeline, arguments, problem):

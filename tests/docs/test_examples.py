@@ -51,7 +51,7 @@ def test_the_environment_of_the_example_is_a_parallel_env():
 def test_decentralize_an_sb3_model(tmp_path, capsys):
     example("decentralize_an_sb3_model")["main"](tmp_path / "out", 1_000, 1_000)
     assert "expert" in capsys.readouterr().out
-    assert cesma_sb3.load_team(tmp_path / "out" / "students").team.n_agents == 2
+    assert cesma_sb3.load_team(tmp_path / "out" / "run" / "students").team.n_agents == 2
 
 
 def test_train_a_team_with_imitation():

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from imitation.util import logger
+from stable_baselines3 import PPO
 
 import cesma_sb3
 from cesma_sb3.cli import cesma
+from cesma_sb3.envs import make_vec_env
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -23,9 +25,18 @@ SUBSTITUTIONS = {
     ".learn(100_000)": (2, ".learn(64)"),
     'PPO("MlpPolicy", env': (1, 'PPO("MlpPolicy", env, n_steps=64'),
     "PPO(TeamPolicy, venv": (1, "PPO(TeamPolicy, venv, n_steps=64"),
-    "trainer.train(50_000)": (1, "trainer.train(1_024)"),
-    "n_episodes=100": (1, "n_episodes=8"),
+    '"PPO", trust=True)': (1, '"PPO", trust=True, total_timesteps=512, **SHORT)'),
+    "total_timesteps=50_000": (1, "total_timesteps=512, **SHORT"),
 }
+
+
+SHORT = {"dagger.n_envs": 8, "evaluation": {"episodes": 8, "curve_episodes": 8, "n_envs": 8}}
+
+
+def save_a_controller(path):
+    """The file that the first block has."""
+    venv = make_vec_env("mpe2.simple_spread_v3", n_envs=4, team_reward="mean")
+    PPO("MlpPolicy", venv, n_steps=16).learn(64).save(path)
 
 
 def code():
@@ -40,10 +51,12 @@ def test_every_python_block_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     quiet = logger.configure(tmp_path / "log", [])  # else imitation logs to files in /tmp that nobody closes
     monkeypatch.setattr(logger, "configure", lambda *args, **kwargs: quiet)
-    session = {}
+    save_a_controller(tmp_path / "ppo.zip")
+    session = {"SHORT": SHORT}
     exec(compile(code(), "README.md", "exec"), session)
     assert (session["result"].run_dir / "report.json").exists()
-    assert session["students"].team == session["result"].students.team
+    assert session["students"].team.n_agents == 3
+    assert session["result"].students.team.n_agents == 2  # of the last block
     assert (tmp_path / "my-team").is_dir()
 
 

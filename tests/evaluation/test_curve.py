@@ -5,8 +5,8 @@ import pytest
 import torch as th
 from torch import nn
 
-from cesma_sb3.decentralize import DAggerProgress
 from cesma_sb3.evaluation import LearningCurve, MatchingCurve
+from cesma_sb3.imitation import DAggerProgress
 
 
 def progress(timesteps):

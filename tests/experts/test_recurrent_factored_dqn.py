@@ -11,7 +11,7 @@ from cesma_sb3.errors import ExpertError
 from cesma_sb3.evaluation import evaluate, expert_act, greedy
 from cesma_sb3.experts import FactoredDQN, RecurrentFactoredDQN, RecurrentSB3Expert, SB3Expert, sb3_expert
 from cesma_sb3.joint.vec_env import joint_vec_env
-from tests.decentralize.test_recurrent import Recall, share_right
+from tests.imitation.test_recurrent import Recall, share_right
 from tests.starcraft.skirmish import Skirmish, deaths
 
 

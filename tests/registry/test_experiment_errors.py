@@ -104,7 +104,11 @@ def test_schema(key, value, problem):
             "ppo",
             "expert.algorithm: unknown algorithm 'ppo'; did you mean 'PPO'? allowed: A2C, ",
         ),
-        ("expert.algorithm", "os:path", "expert.algorithm: 'os:path': not a BaseAlgorithm; 'os' has none"),
+        (
+            "expert.algorithm",
+            "os:path",
+            "expert.algorithm: 'os:path': module, expected an SB3 algorithm or a controller",
+        ),
         ("expert.algorithm", "no_such:A", "expert.algorithm: 'no_such:A': cannot import 'no_such'"),
         ("expert.policy", "MlpPolcy", "expert.policy: unknown policy 'MlpPolcy'; did you mean 'MlpPolicy'?"),
         (

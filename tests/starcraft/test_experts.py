@@ -6,11 +6,11 @@ import torch as th
 from imitation.util import logger as imitation_logger
 from sb3_contrib import MaskablePPO, RecurrentPPO
 
-from cesma_sb3.decentralize import MultiAgentDAggerTrainer
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import EnvironmentFault, UnknownNameError
 from cesma_sb3.evaluation import evaluate, expert_act, greedy, random_act
 from cesma_sb3.experts import reference_expert, sb3_expert
+from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.networks import TeamPolicy
 from tests.starcraft.skirmish import deaths
 

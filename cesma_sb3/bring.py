@@ -1,0 +1,132 @@
+"""`decentralize`: a controller and an environment that somebody has already, in a few lines."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
+
+from cesma_sb3.algorithms import algorithm_name
+from cesma_sb3.config import GIVEN, ONNX, TORCHSCRIPT
+from cesma_sb3.errors import ConfigError
+from cesma_sb3.given import MODEL, Handed
+from cesma_sb3.pipeline import RunResult, run_experiment
+from cesma_sb3.registry import make_experiment
+
+_BY_SUFFIX = {".onnx": ONNX, ".pt": TORCHSCRIPT, ".pth": TORCHSCRIPT, ".ts": TORCHSCRIPT}
+
+
+def decentralize(
+    expert: Any,
+    env: str | Callable[..., Any] | Mapping[str, Any],
+    *,
+    total_timesteps: int = 100_000,
+    algorithm: str | type[BaseAlgorithm] | None = None,
+    normalization: VecNormalize | Path | str | None = None,
+    trust: bool = False,
+    name: str = "decentralized",
+    seed: int = 0,
+    out: Path | str | None = None,
+    progress: bool = False,
+    **overrides: Any,
+) -> RunResult:
+    """Turns a controller of a whole team into one policy for each agent, and measures both.
+
+    It is a run like those of `run`, with a run folder, whose expert is finished already.
+
+    Args:
+        expert: An algorithm or a policy of SB3 or sb3-contrib; a file: SB3's `.zip`, TorchScript (`.pt`) or
+            ONNX; a function of joint observations [B, I] float32 (and masks [B, M] bool) to actions; one
+            function for each agent, by name, of its own flat observation (and mask) to an action of its
+            space; an object with `labels` (`Expert`); or `module:name` of a class or object of these kinds.
+        env: A registered environment, `package.module:function` of a PettingZoo environment, or that
+            function itself, its arguments by `functools.partial`; or the `env` of an experiment
+            (`EnvConfig`): `{"id": ..., "team_reward": "mean"}`.
+        total_timesteps: Environment timesteps of the decentralization, at most.
+        algorithm: The class that an SB3 file was saved by, or its name (`"PPO"`).
+        normalization: The model's `VecNormalize`, or its file; None: that of an algorithm in memory is found.
+        trust: That files may run code when they are loaded: SB3's, TorchScript's and pickles may.
+        name: Of the experiment, after which the run folder is called.
+        seed: All randomness comes from it.
+        out: The run folder, new or empty; None: under `runs/NAME`.
+        progress: Show a progress bar on standard error.
+        **overrides: Further values of the experiment, nested or with dotted keys: `students={"network":
+            "entities"}`, `**{"dagger.n_envs": 8}`, `**{"expert.outputs": "logits"}`.
+
+    Raises:
+        CesmaError: Bad input: one line. A controller that does not fit the team names both.
+
+    Example:
+        >>> result = cesma_sb3.decentralize("ppo.zip", "mpe2.simple_spread_v3", algorithm="PPO", trust=True)
+        >>> action, _ = result.students.agent(0).predict(own_observation)
+
+    Source: section 4.1 ("any expert architecture ... may be used").
+    """
+    described, handed = _expert(expert, algorithm)
+    given = None
+    if handed is not None:
+        if not isinstance(normalization, VecNormalize | None):
+            raise ConfigError("normalization: expected VecNormalize itself, beside a controller in memory")
+        given = Handed(handed, normalization)
+    elif normalization is not None:
+        if isinstance(normalization, VecNormalize):
+            raise ConfigError("normalization: expected the file of it, beside the file of a model")
+        described["normalization"] = str(normalization)
+    values = {
+        "name": name,
+        "seed": seed,
+        "env": _env(env),
+        "expert": {"trust": trust, **described},
+        "dagger": {"total_timesteps": total_timesteps},
+    }
+    experiment = make_experiment(values, overrides, called="decentralize")
+    return run_experiment(experiment, out=out, progress=progress, handed=given)
+
+
+def _expert(expert: Any, algorithm: str | type[BaseAlgorithm] | None) -> tuple[dict[str, Any], Any]:
+    """What the experiment says of it, and the object itself if it is no file and no name."""
+    named = algorithm if isinstance(algorithm, str | None) else algorithm_name(algorithm)
+    if isinstance(expert, str) and ":" in expert and not Path(expert).exists():
+        return {"algorithm": expert}, None
+    if isinstance(expert, str | Path):
+        found = named or _BY_SUFFIX.get(Path(expert).suffix)
+        if found is None:
+            raise ConfigError(
+                f'{expert}: expected algorithm=, the name of the class that saved it ("PPO"), or a file that '
+                f"ends with {', '.join(_BY_SUFFIX)}"
+            )
+        return {"algorithm": found, "path": str(expert)}, None
+    if isinstance(expert, BaseAlgorithm):
+        # As it will stand in the run folder, which keeps the model.
+        return {"algorithm": algorithm_name(type(expert)), "path": MODEL}, expert
+    return {"algorithm": GIVEN}, expert
+
+
+def _env(env: str | Callable[..., Any] | Mapping[str, Any]) -> dict[str, Any]:
+    """The environment as an experiment names it: what makes it must be found again by its name."""
+    if isinstance(env, str):
+        return {"id": env}
+    if isinstance(env, Mapping):
+        return {**env, **_env(env["id"])} if "id" in env else dict(env)
+    function, kwargs = env, {}
+    if isinstance(env, functools.partial):
+        if env.args:
+            raise ConfigError("env: positional arguments in a partial; expected them by keyword")
+        function, kwargs = env.func, dict(env.keywords)
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if not callable(function) or module is None or name is None:
+        raise ConfigError(
+            f"env: {type(env).__name__}; expected a name, or the function that makes an environment: a run "
+            "needs several"
+        )
+    if getattr(importlib.import_module(module), name, None) is not function:
+        raise ConfigError(
+            f"env: {name} is not found in {module!r} by its name; expected a function or class at the top of "
+            "a module, for a run writes down what it ran"
+        )
+    return {"id": f"{module}:{name}", "kwargs": kwargs}

@@ -1,0 +1,105 @@
+"""Whatever somebody has for a controller, as an `Expert`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecNormalize
+
+from cesma_sb3.errors import ActionViewError, ExpertError
+from cesma_sb3.experts.functions import FunctionExpert, Outputs, one_for_each
+from cesma_sb3.experts.protocol import Expert
+from cesma_sb3.experts.sb3 import sb3_expert, space_problem
+from cesma_sb3.experts.silent import SilentExpert
+from cesma_sb3.joint.actions import VIEW_NAMES, ActionView, make_view
+from cesma_sb3.joint.silent import SilentTeam, has_messages
+from cesma_sb3.joint.spaces import TeamSpaces
+
+
+def adapt_expert(
+    controller: Any,
+    team: TeamSpaces,
+    *,
+    view: str = "joint",
+    outputs: Outputs = "actions",
+    communicates: bool = False,
+    normalization: VecNormalize | None = None,
+) -> Expert:
+    """A controller as an expert of a team.
+
+    A model of SB3 or sb3-contrib says by its spaces in which action view it acts, and in a team that talks,
+    whether it does so too; of a function both are said here.
+
+    Args:
+        controller: An `Expert`; an algorithm or a policy of SB3 or sb3-contrib; a function of joint
+            observations (and masks), see `FunctionExpert`; or one controller for each agent, by name, see
+            `one_for_each`.
+        team: The team that it controls.
+        view: The action view of what a function returns.
+        outputs: What a function returns.
+        communicates: Whether a function hears and says messages, in a team that has them.
+        normalization: Statistics that a model's observations are normalized by; None: those of the
+            algorithm's own `VecNormalize`, if it has one.
+
+    Raises:
+        ExpertError: It is none of these, or does not fit the team; what was expected is named.
+        ActionViewError: The view cannot hold the team's actions.
+    """
+    if isinstance(controller, Expert):
+        return controller
+    if isinstance(controller, BaseAlgorithm | BasePolicy):
+        return _of_model(controller, team, normalization)
+    silent = has_messages(team) and not communicates
+    acts_for = SilentTeam(team).team if silent else team
+    if isinstance(controller, Mapping):
+        # Single agents' actions are those of their spaces: packed, and nothing is ranked.
+        function = one_for_each(controller, acts_for)
+        expert = FunctionExpert(
+            function, acts_for, make_view("joint", acts_for), name="the agents' controllers"
+        )
+    elif callable(controller):
+        expert = FunctionExpert(controller, acts_for, make_view(view, acts_for), outputs=outputs)
+    else:
+        raise ExpertError(
+            f"{type(controller).__name__}: expected an SB3 model or policy, a function of joint "
+            "observations, a controller for each agent by name, or an object with `labels`"
+        )
+    return SilentExpert(expert, team) if silent else expert
+
+
+def _of_model(
+    model: BaseAlgorithm | BasePolicy, team: TeamSpaces, normalization: VecNormalize | None
+) -> Expert:
+    """With the team, or its silent view, and the action view that its spaces are those of."""
+    teams = [team, SilentTeam(team).team] if has_messages(team) else [team]
+    for candidate in teams:
+        if space_problem(model, candidate, view=None) is None:
+            view = find_view(model, candidate)
+            expert = sb3_expert(model, candidate, view, normalization=normalization)
+            return expert if candidate is team else SilentExpert(expert, team)
+    raise ExpertError(str(space_problem(model, team, view=None)))
+
+
+def find_view(model: BaseAlgorithm | BasePolicy, team: TeamSpaces) -> ActionView:
+    """The action view of the team that is the model's action space.
+
+    Raises:
+        ExpertError: There is none; the model's space and those of all views are named.
+    """
+    tried = {}
+    for name in VIEW_NAMES:
+        try:
+            view = make_view(name, team)
+        except ActionViewError:
+            continue
+        if view.space == model.action_space:
+            return view
+        tried[name] = view.space
+    views = "; ".join(f"{name}: {space}" for name, space in tried.items())
+    raise ExpertError(
+        f"{type(model).__name__}: its action space is {model.action_space}, that of no action view of the "
+        f"team ({views})"
+    )

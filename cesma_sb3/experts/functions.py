@@ -1,0 +1,177 @@
+"""Controllers that are functions: of joint observations, or one for each agent, or an exported network."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+
+from cesma_sb3.errors import ExpertError, nearest
+from cesma_sb3.experts.protocol import Actions, Masks, Observations
+from cesma_sb3.experts.soft import among_available, by_column, column_probabilities
+from cesma_sb3.joint.actions import ActionView, JointActions, RelaxedActions
+from cesma_sb3.joint.spaces import TeamSpaces
+
+Function = Callable[..., Any]
+Outputs = Literal["actions", "logits"]
+
+
+class FunctionExpert:
+    """Labels joint observations by a function.
+
+    With `outputs="logits"` it is a `SoftExpert` wherever the view's actions are categories.
+
+    Args:
+        function: Joint observations [B, I] float32, and joint masks [B, M] bool or None if it takes two
+            arguments, to what `outputs` says. Of several results in a tuple or list the first counts.
+        team: The team that it controls.
+        view: The action view of what it returns.
+        outputs: `actions`: actions of the view [B, ...]. `logits`: a number for each action of a `product` or
+            `one-at-a-time` view [B, n], else for each category (and each continuous action) of the team
+            [B, output_size]; the largest is done. DQN's values are such numbers.
+        name: What errors call it; None: the function's name.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        team: TeamSpaces,
+        view: ActionView,
+        *,
+        outputs: Outputs = "actions",
+        name: str | None = None,
+    ) -> None:
+        self.function = function
+        self.team = team
+        self.view = view
+        self.outputs = outputs
+        self.name = name or getattr(function, "__qualname__", type(function).__name__)
+        self._takes_masks = _n_arguments(function) > 1
+        self._ranks_columns = isinstance(view, JointActions | RelaxedActions)
+        # Only on the object, so that `isinstance(..., SoftExpert)` is true of what the expert can do.
+        if outputs == "logits" and not team.is_continuous:
+            self.probabilities = self._probabilities
+
+    def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
+        """See `Expert.labels`.
+
+        Raises:
+            ExpertError: The function returned something that is no such output, or no action of the team.
+        """
+        found = self._call(observations, masks)
+        if self.outputs == "logits":
+            return self._greedy(found, masks)
+        actions = self._checked(found, self.view.space.shape)
+        packed = self.view.decode(actions)
+        self._check_categories(packed)
+        return packed
+
+    def _greedy(self, logits: npt.NDArray[Any], masks: Masks | None) -> Actions:
+        logits = self._checked(logits, (self._n_logits,))
+        if self._ranks_columns:
+            return self._relaxed.decode(logits, masks)
+        if masks is not None:
+            logits = np.where(self.view.masks(masks), logits, -np.inf)
+        return self.view.decode(logits.argmax(axis=1))
+
+    @property
+    def _relaxed(self) -> RelaxedActions:
+        return self.view if isinstance(self.view, RelaxedActions) else RelaxedActions(self.team)
+
+    @property
+    def _n_logits(self) -> int:
+        return self.team.output_size if self._ranks_columns else int(getattr(self.view.space, "n", 0))
+
+    def _probabilities(
+        self, observations: Observations, masks: Masks | None = None, *, temperature: float = 1.0
+    ) -> npt.NDArray[np.float32]:
+        """See `SoftExpert.probabilities`."""
+        logits = self._checked(self._call(observations, masks), (self._n_logits,))
+        tensor = th.as_tensor(logits, dtype=th.float32)
+        if self._ranks_columns:
+            found = column_probabilities(tensor, self.team, temperature).numpy()
+        else:
+            found = by_column(th.softmax(tensor / temperature, dim=-1).numpy(), self.view)
+        return among_available(found, masks, self.team)
+
+    def _call(self, observations: Observations, masks: Masks | None) -> npt.NDArray[Any]:
+        found = self.function(observations, masks) if self._takes_masks else self.function(observations)
+        if isinstance(found, tuple | list) and len(found) and not np.isscalar(found[0]):
+            first = found[0]
+            found = first if len(first) == len(observations) else found
+        result = np.asarray(found.detach().cpu() if isinstance(found, th.Tensor) else found)
+        if not (np.issubdtype(result.dtype, np.number) or result.dtype == bool):
+            raise ExpertError(f"{self.name}: returned {type(found).__name__}, expected an array of numbers")
+        return result
+
+    def _checked(self, found: npt.NDArray[Any], shape: tuple[int, ...] | None) -> npt.NDArray[Any]:
+        """An action or row of logits for each observation, whichever of the usual shapes it came in."""
+        assert shape is not None
+        if found.shape[1:] == (1,) and shape == ():  # what a Discrete action is in some exports
+            found = found[:, 0]
+        if found.ndim == 0 or found.shape[1:] != shape:
+            raise ExpertError(
+                f"{self.name}: returned {self.outputs} of shape {found.shape}, expected (B, "
+                f"{', '.join(map(str, shape))}) in the action view {self.view.name!r}".replace(", )", ")")
+            )
+        if not np.isfinite(found).all():
+            raise ExpertError(f"{self.name}: returned {found[~np.isfinite(found)][0]}")
+        return found
+
+    def _check_categories(self, packed: Actions) -> None:
+        for agent, columns in zip(self.team.agents, self.team.action_columns, strict=True):
+            for column in range(columns.start, columns.stop):
+                n = self.team.column_categories[column]
+                wrong = (packed[:, column] < 0) | (packed[:, column] >= n)
+                if n and wrong.any():
+                    value = packed[wrong, column][0]
+                    raise ExpertError(f"{self.name}: action {value:g} for {agent}, expected 0 to {n - 1}")
+
+
+def one_for_each(controllers: Mapping[str, Function], team: TeamSpaces) -> Function:
+    """Controllers of single agents as one function of joint observations (and masks) to packed actions.
+
+    Args:
+        controllers: By agent: its own observation, and its own mask [M] or None if it takes two arguments, to
+            an action of its own action space.
+        team: The team.
+
+    Raises:
+        ExpertError: An agent has none, or a controller has no agent.
+    """
+    if controllers.keys() != set(team.agents):
+        wrong = sorted(set(map(str, controllers)) ^ set(team.agents))[0]
+        near = nearest(wrong, team.agents)
+        what = "has no controller" if wrong in team.agents else "is no agent of the team"
+        hint = f"; nearest: {near[0]}" if near and wrong not in team.agents else ""
+        raise ExpertError(f"{wrong} {what}: the agents are {', '.join(team.agents)}{hint}")
+    takes_masks = {agent: _n_arguments(function) > 1 for agent, function in controllers.items()}
+
+    def act(observations: Observations, masks: Masks | None) -> Actions:
+        rows = []
+        for row, joint in enumerate(observations):
+            actions = {}
+            for index, (agent, own) in enumerate(team.split_observations(joint).items()):
+                flags = None if masks is None else masks[row, team.mask_slices[index]]
+                controller = controllers[agent]
+                actions[agent] = controller(own, flags) if takes_masks[agent] else controller(own)
+            rows.append(team.join_actions(actions))
+        return np.stack(rows)
+
+    return act
+
+
+def _n_arguments(function: Function) -> int:
+    """How many positional arguments it takes; 1 if it does not say."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return 1
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in kinds and p.default is p.empty for p in parameters)

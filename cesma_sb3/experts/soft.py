@@ -1,0 +1,111 @@
+"""Soft labels: what a model thinks of each category, from whatever it has: a distribution, values, logits.
+
+Shape suffixes: B batch, n actions of the view, M categories of all columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from sb3_contrib.qrdqn.policies import QRDQNPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.dqn.policies import DQNPolicy
+from torch.distributions import Categorical
+from torch.nn import functional as F
+
+from cesma_sb3.errors import ExpertError
+from cesma_sb3.experts.factored_q_policy import FactoredQPolicy
+from cesma_sb3.experts.gumbel_softmax_policy import GumbelSoftmaxPolicy
+from cesma_sb3.experts.protocol import Masks
+from cesma_sb3.joint.actions import ActionView, OneAtATimeActions, ProductActions, RelaxedActions
+from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.networks.head import TeamDistribution
+
+Probabilities = npt.NDArray[np.float32]
+
+
+def model_probabilities(
+    policy: BasePolicy, observations: Any, view: ActionView, temperature: float
+) -> th.Tensor:
+    """The distribution over the view's actions [B, n], or over the categories of its columns [B, M].
+
+    Values (DQN's; of QR-DQN, the mean of the quantiles) are read as logits, and so are the numbers of an
+    actor in the `relaxed` view.
+
+    Args:
+        policy: Of an SB3 model.
+        observations: As its `obs_to_tensor` gives them.
+        view: The action view that it acts in.
+        temperature: Divides the logits.
+
+    Raises:
+        ExpertError: This kind of policy has neither a distribution over categories nor values.
+    """
+    if isinstance(policy, GumbelSoftmaxPolicy):
+        logits = policy.logits(observations.float()) / temperature
+        return policy.head.flatten(F.softmax(logits, dim=-1))
+    if isinstance(policy, FactoredQPolicy):
+        return policy.head.flatten(F.softmax(policy.values(observations.float()) / temperature, dim=-1))
+    if isinstance(policy, DQNPolicy):
+        return F.softmax(policy.q_net(observations) / temperature, dim=-1)
+    if isinstance(policy, QRDQNPolicy):
+        return F.softmax(policy.quantile_net(observations).mean(dim=1) / temperature, dim=-1)
+    if isinstance(policy, ActorCriticPolicy | MaskableActorCriticPolicy) and not isinstance(
+        view, RelaxedActions
+    ):
+        return _of_distribution(policy.get_distribution(observations), temperature)
+    if isinstance(view, RelaxedActions):
+        logits = policy._predict(observations, deterministic=True)
+        return column_probabilities(logits, view.team, temperature)
+    raise ExpertError(f"{type(policy).__name__}: has no distribution over categories: use hard labels")
+
+
+def column_probabilities(outputs: th.Tensor, team: TeamSpaces, temperature: float) -> th.Tensor:
+    """Softmax of each categorical column's outputs: [B, output_size] -> [B, M]."""
+    columns = zip(team.column_outputs, team.column_categories, strict=True)
+    shares = [F.softmax(outputs[:, where] / temperature, dim=-1) for where, n in columns if n]
+    return th.cat(shares, dim=-1)
+
+
+def by_column(flat: Probabilities, view: ActionView) -> Probabilities:
+    """What `model_probabilities` gives as the distribution of each column [B, M]."""
+    if isinstance(view, ProductActions):
+        return view.marginals(flat)
+    if isinstance(view, OneAtATimeActions):
+        return _marginals(flat, view)
+    return flat
+
+
+def among_available(probabilities: Probabilities, masks: Masks | None, team: TeamSpaces) -> Probabilities:
+    """Leaves out what is not available [B, M], and makes the categories of each column sum to 1 again."""
+    if masks is None:
+        return probabilities
+    kept = np.where(masks, probabilities, 0.0)
+    sizes = [k for k in team.column_categories if k > 0]
+    sums = np.add.reduceat(kept, np.cumsum([0, *sizes])[:-1], axis=1)
+    shares: Probabilities = kept / np.repeat(np.maximum(sums, 1e-12), sizes, axis=1)
+    return shares.astype(np.float32)
+
+
+def _of_distribution(distribution: Any, temperature: float) -> th.Tensor:
+    """Of one categorical, or of one for each column, which sb3-contrib's maskable distributions call so."""
+    if isinstance(distribution, TeamDistribution):
+        return distribution.probabilities(temperature)
+    found = getattr(distribution, "distributions", None) or distribution.distribution
+    columns = found if isinstance(found, list) else [found]
+    if not all(isinstance(column, Categorical) for column in columns):
+        kind = type(distribution).__name__
+        raise ExpertError(f"{kind}: not a distribution over categories: use hard labels")
+    return th.cat([F.softmax(column.logits / temperature, dim=-1) for column in columns], dim=-1)
+
+
+def _marginals(probabilities: Probabilities, view: ActionView) -> Probabilities:
+    """The distribution of each column [B, M] from one over the actions of a Discrete view [B, n]."""
+    packed = view.decode(np.arange(probabilities.shape[1]))
+    categories = zip(packed.T.astype(np.int64), view.team.column_categories, strict=True)
+    chosen = np.concatenate([np.eye(n, dtype=np.float32)[column] for column, n in categories], axis=1)
+    return np.asarray(probabilities @ chosen, dtype=np.float32)

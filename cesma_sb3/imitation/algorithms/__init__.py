@@ -1,0 +1,45 @@
+"""Other imitation algorithms than DAgger, on the same collector, dataset and losses.
+
+| name | who acts while data is collected | what is learned from | what comes out |
+|---|---|---|---|
+| `dagger` | the students (with beta: the expert at times) | all data so far | one team |
+| `bc` | the expert | all data so far | one team |
+| `forward-training` | the team of each earlier step | states of one step of an episode | a team a step |
+| `smile` | a mixture of expert and students | states of the last mixture | a mixture of teams |
+| `searn` | a mixture, the newest first | states of the last mixture | a mixture of teams |
+
+Source: section 4.3, which names them as alternatives to DAgger.
+"""
+
+from cesma_sb3.imitation.algorithms.bc import BehaviouralCloningTrainer
+from cesma_sb3.imitation.algorithms.forward_training import ForwardTrainer
+from cesma_sb3.imitation.algorithms.iterative import IterativeTrainer
+from cesma_sb3.imitation.algorithms.mixtures import (
+    MixtureTrainer,
+    SearnTrainer,
+    SmileTrainer,
+    searn_weights,
+    smile_weights,
+)
+from cesma_sb3.imitation.trainer import MultiAgentDAggerTrainer
+
+ALGORITHMS: dict[str, type[MultiAgentDAggerTrainer]] = {
+    "dagger": MultiAgentDAggerTrainer,
+    "bc": BehaviouralCloningTrainer,
+    "forward-training": ForwardTrainer,
+    "smile": SmileTrainer,
+    "searn": SearnTrainer,
+}
+"""The trainers by the names above."""
+
+__all__ = [
+    "ALGORITHMS",
+    "BehaviouralCloningTrainer",
+    "ForwardTrainer",
+    "IterativeTrainer",
+    "MixtureTrainer",
+    "SearnTrainer",
+    "SmileTrainer",
+    "searn_weights",
+    "smile_weights",
+]

@@ -1,0 +1,78 @@
+"""Forward Training: a team for each step of an episode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cesma_sb3.errors import ConfigError
+from cesma_sb3.imitation.algorithms.iterative import IterativeTrainer
+from cesma_sb3.imitation.dataset import Samples
+from cesma_sb3.networks.ensembles import SequencePolicy
+from cesma_sb3.networks.team_policy import TeamPolicy
+
+
+class ForwardTrainer(IterativeTrainer):
+    """Multi-agent Forward Training: team t learns step t, in the states that teams 0 to t - 1 lead to.
+
+    Iteration t runs new episodes up to step t, by the teams before, and learns from step t alone; so each
+    team is trained on the very states that it will meet. A state of step t costs t + 1 timesteps. All
+    environments start together; one whose episode ended before step t is left out. Timesteps that are left
+    over go to the first steps, which all later ones depend on.
+
+    Args:
+        horizon: Teams, one for each step from 0 (T); the last one acts in whatever comes after.
+        **kwargs: Of `IterativeTrainer`, without `beta_schedule` and `beta_per_agent`.
+
+    Raises:
+        ConfigError: The team communicates.
+        ValueError: A number is out of its range.
+
+    Source: section 4.3; Ross & Bagnell (2010), "Efficient reductions for imitation learning", Algorithm 3.1.
+    A team that begins as the one before (`warm_start`) is ours.
+    """
+
+    def __init__(self, *, horizon: int, **kwargs: Any) -> None:
+        if horizon < 1:
+            raise ValueError(f"horizon={horizon}: expected at least 1")
+        self.horizon = horizon
+        super().__init__(**kwargs)
+        self._sequence = SequencePolicy([self._policy])
+        self._steps = np.zeros(self.venv.num_envs, dtype=np.int64)
+        self.collector.policy = self.acting(lambda _: self._steps)
+
+    @property
+    def policy(self) -> SequencePolicy:  # type: ignore[override]  # see `IterativeTrainer`
+        """The teams of the steps so far."""
+        return self._sequence
+
+    def _plan(self, n_steps: int) -> Sequence[int]:
+        costs = np.arange(1, self.horizon + 1)
+        passes = np.full(self.horizon, n_steps // costs.sum())
+        if not passes[0]:
+            raise ConfigError(
+                f"forward-training: {n_steps} steps of {self.venv.num_envs} environments for {self.horizon} "
+                f"teams; expected at least {costs.sum()} steps: more timesteps, or fewer environments"
+            )
+        left = n_steps - int((passes * costs).sum())
+        passes[np.cumsum(costs) <= left] += 1
+        return [int(n) for n in passes * costs]
+
+    def _collect(self, step: int) -> Samples | None:
+        if step % (self.iteration + 1) == 0:
+            self.collector.restart()
+            self._steps[:] = 0
+        samples, infos = self.collector.step(self.iteration)
+        there = self._steps == self.iteration
+        # An environment that begins a new episode stays behind the others until all restart.
+        ended = np.array(["episode" in info for info in infos])
+        self._steps = np.where(ended, 0, self._steps + 1)
+        if (step + 1) % (self.iteration + 1):
+            return None
+        # The fields that may be None stay so: which ones do, mypy cannot see in a loop.
+        return Samples(*(None if field is None else field[there] for field in samples))  # type: ignore[arg-type]
+
+    def _add_component(self, component: TeamPolicy) -> None:
+        self._sequence.set(self.iteration, component)

@@ -1,0 +1,105 @@
+"""What imitating the expert costs each agent."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import numpy as np
+import torch as th
+from torch.nn import functional as F
+
+from cesma_sb3.imitation.class_weights import ClassWeighting, LabelCounts
+from cesma_sb3.imitation.dataset import Batch, Samples
+from cesma_sb3.joint.channel import message_columns
+from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.networks.head import ActionHead
+
+LossName = Literal["auto", "cross-entropy", "mse"]
+
+
+class ImitationLoss(Protocol):
+    """A loss for each agent.
+
+    Call: network outputs [B, O], batch -> [n_agents] float32, the mean over samples with the agent alive.
+    """
+
+    def __call__(self, outputs: th.Tensor, batch: Batch) -> th.Tensor:
+        """The loss of each agent."""
+
+
+class ColumnwiseLoss:
+    """Cross-entropy on categorical columns, squared error on continuous ones, summed over an agent's columns.
+
+    Columns that the team's layouts declare to be messages have no loss: the expert does not talk, and what
+    they should say is learned from those who listen (`Communication`).
+
+    Args:
+        team: The team's spaces.
+        head: Reads the networks' outputs.
+        kind: `auto` as above. `mse` takes the squared error everywhere: of a categorical column, between the
+            student's probabilities and the label's (the Brier score). `cross-entropy` is refused where a team
+            has continuous columns.
+        class_weights: `inverse-frequency`: of a categorical column, a sample weighs as its label is rare
+            among those seen by `see` (`LabelCounts`). `none`: all weigh the same.
+
+    Raises:
+        ValueError: `cross-entropy` on continuous columns.
+
+    Source: section 6.5 and E.2 (cross-entropy), A.2 (mean-squared error), E.4 (weights), section 4.4 and
+    Algorithm 2 (the loss is of the physical action alone).
+    """
+
+    def __init__(
+        self,
+        team: TeamSpaces,
+        head: ActionHead,
+        kind: LossName = "auto",
+        *,
+        class_weights: ClassWeighting = "none",
+    ) -> None:
+        if kind == "cross-entropy" and head.n_continuous:
+            raise ValueError("loss 'cross-entropy': the team has continuous actions; use 'mse' or 'auto'")
+        self.head = head
+        self.kind = kind
+        self.counts = LabelCounts(team) if class_weights == "inverse-frequency" else None
+        sizes = [columns.stop - columns.start for columns in team.action_columns]
+        owner = np.repeat(np.eye(team.n_agents, dtype=np.float32), sizes, axis=0)
+        owner[message_columns(team)] = 0.0
+        is_categorical = np.array(team.column_categories) > 0
+        # Which agent each column's loss goes to: [C or D, n_agents].
+        self._categorical_owner = th.from_numpy(owner[is_categorical])
+        self._continuous_owner = th.from_numpy(owner[~is_categorical])
+
+    def see(self, samples: Samples) -> None:
+        """Counts the labels of samples that are added to the dataset, if they are to be weighed."""
+        if self.counts is not None:
+            self.counts.add(samples)
+
+    def __call__(self, outputs: th.Tensor, batch: Batch) -> th.Tensor:
+        """See `ImitationLoss`."""
+        categories_BC, values_BD = self.head.unpack(batch.labels)
+        per_agent_BN = outputs.new_zeros(batch.alive.shape)
+        if self.head.n_categorical:
+            losses_BC = self._categorical(outputs, batch, categories_BC)
+            if self.counts is not None:
+                losses_BC = losses_BC * self.counts.of(categories_BC)
+            per_agent_BN = per_agent_BN + losses_BC @ self._categorical_owner.to(outputs.device)
+        if self.head.n_continuous:
+            losses_BD = (self.head.means(outputs) - values_BD).square()
+            per_agent_BN = per_agent_BN + losses_BD @ self._continuous_owner.to(outputs.device)
+        alive_BN = batch.alive.to(outputs.dtype)
+        return (per_agent_BN * alive_BN).sum(dim=0) / alive_BN.sum(dim=0).clamp(min=1.0)
+
+    def _categorical(self, outputs: th.Tensor, batch: Batch, categories_BC: th.Tensor) -> th.Tensor:
+        logits_BCK = self.head.logits(outputs, batch.masks)
+        log_probs_BCK = F.log_softmax(logits_BCK, dim=-1)
+        soft = batch.probabilities
+        if self.kind != "mse" and soft is None:
+            return -log_probs_BCK.gather(2, categories_BC.unsqueeze(2)).squeeze(2)
+        if soft is None:
+            target_BCK = F.one_hot(categories_BC, self.head.n_categories).to(outputs.dtype)
+        else:
+            target_BCK = self.head.probabilities_block(soft)
+        if self.kind == "mse":
+            return (log_probs_BCK.exp() - target_BCK).square().sum(dim=2)
+        return -(target_BCK * log_probs_BCK).sum(dim=2)

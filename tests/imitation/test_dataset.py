@@ -1,0 +1,94 @@
+"""The dataset keeps what it says it keeps, in the memory that it claimed at first."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cesma_sb3.imitation import AggregatedDataset, Samples
+
+
+def numbered(start, count):
+    """Samples whose every field tells their number."""
+    numbers = np.arange(start, start + count)
+    observations = np.repeat(numbers[:, None], 3, axis=1).astype(np.float32)
+    return Samples(observations, numbers[:, None].astype(np.int64), np.ones((count, 2), dtype=bool))
+
+
+def stored_numbers(dataset):
+    rows = dataset._arrays["observations"][: len(dataset), 0].astype(int)
+    assert np.array_equal(rows, dataset._arrays["labels"][: len(dataset), 0]), (
+        "fields of one sample came apart"
+    )
+    return rows
+
+
+@given(st.integers(1, 20), st.lists(st.integers(1, 30), min_size=1, max_size=8))
+@settings(max_examples=100)
+def test_drop_oldest_keeps_the_newest(capacity, counts):
+    dataset = AggregatedDataset(capacity)
+    total = 0
+    for count in counts:
+        dataset.add(numbered(total, count))
+        total += count
+    assert sorted(stored_numbers(dataset)) == list(range(max(0, total - capacity), total))
+
+
+@given(st.integers(1, 20), st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(0, 10))
+@settings(max_examples=100)
+def test_reservoir_keeps_distinct_samples_that_were_added(capacity, counts, seed):
+    dataset = AggregatedDataset(capacity, when_full="reservoir", rng=np.random.default_rng(seed))
+    total = 0
+    for count in counts:
+        dataset.add(numbered(total, count))
+        total += count
+    kept = stored_numbers(dataset)
+    assert len(kept) == len(set(kept)) == min(total, capacity)
+    assert set(kept) <= set(range(total))
+
+
+def test_reservoir_is_uniform_over_everything_seen():
+    hits = np.zeros(200)
+    for seed in range(400):
+        dataset = AggregatedDataset(20, when_full="reservoir", rng=np.random.default_rng(seed))
+        for start in range(0, 200, 25):
+            dataset.add(numbered(start, 25))
+        hits[stored_numbers(dataset)] += 1
+    # Each sample is kept with probability 0.1: 40 of 400 expected. Eighths of the stream, 1000 expected each.
+    eighths = hits.reshape(8, 25).sum(axis=1)
+    assert np.abs(eighths - 1000).max() < 5 * np.sqrt(1000), eighths
+
+
+def test_memory_is_claimed_once():
+    dataset = AggregatedDataset(1000)
+    dataset.add(numbered(0, 10))
+    claimed, arrays = dataset.n_bytes, {name: id(array) for name, array in dataset._arrays.items()}
+    for start in range(10, 20_000, 500):
+        dataset.add(numbered(start, 500))
+    assert dataset.n_bytes == claimed
+    assert {name: id(array) for name, array in dataset._arrays.items()} == arrays
+
+
+def test_batches_are_uniform_and_same_seed_same_batches():
+    def batches(seed):
+        dataset = AggregatedDataset(50, rng=np.random.default_rng(seed))
+        dataset.add(numbered(0, 50))
+        return np.concatenate([dataset.sample(100).labels.numpy()[:, 0] for _ in range(100)])
+
+    drawn = batches(0)
+    assert np.array_equal(drawn, batches(0))
+    assert not np.array_equal(drawn, batches(1))
+    assert np.abs(np.bincount(drawn, minlength=50) - 200).max() < 6 * np.sqrt(200)
+
+
+def test_refuses_what_does_not_fit():
+    dataset = AggregatedDataset(10)
+    with pytest.raises(ValueError, match="empty"):
+        dataset.sample(1)
+    with pytest.raises(ValueError, match="different lengths"):
+        dataset.add(numbered(0, 3)._replace(labels=np.zeros((2, 1), dtype=np.int64)))
+    dataset.add(numbered(0, 3))
+    with pytest.raises(ValueError, match="masks"):
+        dataset.add(numbered(3, 2)._replace(masks=np.ones((2, 4), dtype=bool)))
+    with pytest.raises(ValueError, match="at least 1"):
+        AggregatedDataset(0)

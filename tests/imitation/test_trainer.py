@@ -1,0 +1,296 @@
+"""`MultiAgentDAggerTrainer`: Algorithm 1, imitation's interfaces, and what it learns."""
+
+import os
+
+import numpy as np
+import pytest
+import torch as th
+from hypothesis import given
+from hypothesis import strategies as st
+from imitation.algorithms.base import DemonstrationAlgorithm
+from imitation.algorithms.dagger import ExponentialBetaSchedule, LinearBetaSchedule
+from imitation.data import rollout
+from imitation.util import logger as imitation_logger
+
+from cesma_sb3.envs.particle import ParticleVecEnv, Spread
+from cesma_sb3.errors import ExpertError, SpaceError
+from cesma_sb3.evaluation import evaluate, greedy
+from cesma_sb3.experts import ExpertPolicy, ScriptedNavigationExpert
+from cesma_sb3.imitation import MultiAgentDAggerTrainer
+from cesma_sb3.joint.vec_env import joint_vec_env
+from cesma_sb3.networks import TeamPolicy
+from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
+
+
+class CueExpert:
+    """Solves the matching game: plays what each agent sees."""
+
+    def labels(self, observations, masks=None):
+        return observations.reshape(len(observations), -1, 3).argmax(axis=2).astype(np.int64)
+
+    def probabilities(self, observations, masks=None, *, temperature=1.0):
+        weights = np.exp(4 * observations.reshape(len(observations), -1, 3) / temperature)
+        return (
+            (weights / weights.sum(axis=2, keepdims=True)).reshape(len(observations), -1).astype(np.float32)
+        )
+
+
+class FirstAvailable:
+    """Any expert that respects masks."""
+
+    def __init__(self, team):
+        self.team = team
+
+    def labels(self, observations, masks=None):
+        return np.stack([masks[:, where].argmax(axis=1) for where in self.team.column_masks], axis=1)
+
+
+def quiet(tmp_path):
+    return imitation_logger.configure(tmp_path / "log", [])
+
+
+def matching_trainer(tmp_path, n_envs=8, expert=None, seed=0, **kwargs):
+    venv = joint_vec_env(MatchingGame, n_envs, seed=seed)
+    th.manual_seed(seed)
+    policy = TeamPolicy(
+        venv.team.observation_space,
+        venv.team.action_space,
+        lambda _: 1e-3,
+        team=venv.team,
+        hidden_sizes=(32,),
+    )
+    arguments = {"samples_per_update": 8, "batch_size": 64, "learning_rate": 1e-2, **kwargs}
+    return MultiAgentDAggerTrainer(
+        venv=venv,
+        expert=expert or CueExpert(),
+        policy=policy,
+        rng=np.random.default_rng(seed),
+        custom_logger=quiet(tmp_path),
+        **arguments,
+    )
+
+
+def score(trainer):
+    return evaluate(greedy(trainer.policy), trainer.venv, n_episodes=40, seed=1).mean
+
+
+CHOICES = {
+    "defaults": {},
+    "soft labels": {"soft_labels": True},
+    "squared error": {"loss": "mse"},
+    "sampling students": {"deterministic": False},
+    "linear beta by agent": {"beta_schedule": LinearBetaSchedule(20), "beta_per_agent": True},
+    "exponential beta": {"beta_schedule": ExponentialBetaSchedule(0.8)},
+    "reservoir": {"when_full": "reservoir", "capacity": 200},
+    "drop oldest": {"capacity": 100},
+    "clipped": {"max_grad_norm": 0.5},
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_solves_a_matching_game(tmp_path, choice):
+    trainer = matching_trainer(tmp_path, **CHOICES[choice])
+    assert score(trainer) < 7
+    trainer.train(2_000)
+    assert score(trainer) == 8.0
+    assert isinstance(trainer, DemonstrationAlgorithm)
+
+
+def test_algorithm_1_as_written(tmp_path):
+    trainer = matching_trainer(tmp_path, n_envs=1, samples_per_update=1, batch_size=32)
+    updates = []
+    trainer.train(100, callback=lambda progress: updates.append(progress.n_updates))
+    # Nothing is learned until the dataset is large enough; then one batch at every timestep (k = 1).
+    assert updates == [0] * 31 + list(range(1, 70))
+    assert len(trainer.dataset) == trainer.timesteps == 100
+
+
+@given(st.integers(1, 16), st.integers(1, 50), st.integers(20, 300))
+def test_one_update_for_every_k_samples(n_envs, k, total):
+    trainer = object.__new__(MultiAgentDAggerTrainer)
+    trainer.dataset, trainer.min_samples, trainer.samples_per_update, trainer._owed = [0], 1, k, 0.0
+    steps = -(-total // n_envs)
+    assert sum(trainer._updates_due(n_envs) for _ in range(steps)) == steps * n_envs // k
+
+
+def test_the_students_act_unless_a_schedule_says_otherwise(tmp_path):
+    def played_right(**kwargs):
+        trainer = matching_trainer(tmp_path, n_envs=500, min_samples=10**9, **kwargs)
+        observations = trainer.venv.reset()
+        trainer.collector._observations = observations
+        played = {}
+        trainer.venv.step = lambda actions: played.update(actions=actions) or (observations, 0, 0, [])
+        trainer.collector.step(0)
+        right = played["actions"] == CueExpert().labels(observations)
+        students = trainer.policy.predict(observations, deterministic=True)[0]
+        assert np.array_equal(np.where(right, students, students), students)
+        return right, students == CueExpert().labels(observations)
+
+    right, by_itself = played_right()
+    assert np.array_equal(right, by_itself), "the expert never acts"
+    right, _ = played_right(beta_schedule=lambda _: 1.0)
+    assert right.all(), "the expert always acts"
+    right, by_itself = played_right(beta_schedule=lambda _: 0.5)
+    both_wrong_alone = ~by_itself.any(axis=1)
+    assert set(right[both_wrong_alone].sum(axis=1)) == {0, 2}, "the whole team or nobody"
+    right, by_itself = played_right(beta_schedule=lambda _: 0.5, beta_per_agent=True)
+    assert set(right[~by_itself.any(axis=1)].sum(axis=1)) == {0, 1, 2}, "each agent by itself"
+
+
+def test_an_evaluation_between_two_trainings_leaves_no_trace(tmp_path):
+    trainer = matching_trainer(tmp_path)
+    trainer.train(80)
+    score(trainer)  # in the trainer's own environments
+    seen = []
+    labels = trainer.expert.labels
+    trainer.expert.labels = lambda observations, masks=None: seen.append(observations) or labels(observations)
+    first = {}
+    real = trainer.venv.reset
+    trainer.venv.reset = lambda: first.setdefault("observations", real())
+    trainer.train(8)
+    assert np.array_equal(seen[0], first["observations"]), "labels what the environments show now"
+
+
+def test_rounds_advance_the_beta_schedule(tmp_path):
+    rounds = []
+    trainer = matching_trainer(tmp_path, round_timesteps=40, beta_schedule=lambda n: rounds.append(n) or 0.0)
+    trainer.train(160, log_interval=1000)
+    assert rounds[:20] == [n // 5 for n in range(20)]
+
+
+def test_same_seed_same_students(tmp_path):
+    def weights():
+        trainer = matching_trainer(
+            tmp_path, beta_schedule=LinearBetaSchedule(10), when_full="reservoir", capacity=100
+        )
+        trainer.train(800)
+        return trainer.policy.state_dict()
+
+    first, second = weights(), weights()
+    assert all(th.equal(first[name], second[name]) for name in first)
+
+
+def test_demonstrations_of_imitations_types_teach_without_the_expert(tmp_path):
+    venv = joint_vec_env(MatchingGame, 8, seed=0)
+    expert = ExpertPolicy(CueExpert(), venv.team)
+    trajectories = rollout.rollout(
+        expert, venv, rollout.make_min_episodes(60), rng=np.random.default_rng(0), unwrap=False
+    )
+    flat = rollout.flatten_trajectories(trajectories)
+    batches = [{"obs": flat.obs[i : i + 32], "acts": flat.acts[i : i + 32]} for i in range(0, len(flat), 32)]
+    for demonstrations in (trajectories, flat, batches):
+        trainer = matching_trainer(
+            tmp_path, demonstrations=demonstrations, soft_labels=demonstrations is flat
+        )
+        assert len(trainer.dataset) == len(flat)
+        for _ in range(200):
+            trainer.update()
+        assert score(trainer) == 8.0
+    with pytest.raises(SpaceError, match=r"expected \[n, 6\] and \[n, 2\]"):
+        trainer.set_demonstrations([{"obs": np.zeros((3, 4)), "acts": np.zeros((3, 2))}])
+
+
+def test_nothing_touches_the_disk(tmp_path, monkeypatch):
+    trainer = matching_trainer(tmp_path)
+    opened = []
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda *args, **kwargs: opened.append(args) or real(*args, **kwargs))
+    monkeypatch.setattr(
+        "builtins.open", lambda *args, **kwargs: opened.append(args) or pytest.fail(str(args))
+    )
+    trainer.train(400, log_interval=10_000)
+    assert not opened
+
+
+def test_dead_agents_and_masks_are_respected(tmp_path):
+    venv = joint_vec_env(MortalEnv, 6, seed=0, team_reward="sum")  # raises on an unavailable action
+    trainer = MultiAgentDAggerTrainer(
+        venv=venv,
+        expert=FirstAvailable(venv.team),
+        rng=np.random.default_rng(0),
+        samples_per_update=6,
+        batch_size=64,
+        deterministic=False,
+        custom_logger=quiet(tmp_path),
+    )
+    trainer.train(1_200)
+    stored = trainer.dataset._arrays
+    assert not stored["alive"][: len(trainer.dataset)].all(), "some agents died"
+    labels, masks = stored["labels"], stored["masks"]
+    starts = np.array([where.start for where in venv.team.column_masks])
+    rows = np.arange(len(trainer.dataset))[:, None]
+    assert masks[rows, starts + labels[: len(trainer.dataset)]].all()
+
+
+class DimMixedEnv(MixedEnv):
+    """With pictures that are nearly black: networks are given pixels as they are."""
+
+    def observe(self, agent):
+        seen = super().observe(agent)
+        return {**seen, "b": seen["b"] // 128} if isinstance(seen, dict) else seen
+
+
+def test_teams_that_mix_categories_and_numbers_learn(tmp_path):
+    venv = joint_vec_env(DimMixedEnv, 8, seed=0)
+    target = venv.team.action_space.high * 0.5
+    target[[c for c, k in enumerate(venv.team.column_categories) if k]] = 1
+
+    class Constant:
+        def labels(self, observations, masks=None):
+            return np.tile(target, (len(observations), 1)).astype(np.float32)
+
+    trainer = MultiAgentDAggerTrainer(
+        venv=venv,
+        expert=Constant(),
+        rng=np.random.default_rng(0),
+        samples_per_update=4,
+        batch_size=64,
+        learning_rate=lambda remaining: 1e-2 * remaining,
+        custom_logger=quiet(tmp_path),
+    )
+    trainer.train(2_000)
+    actions = trainer.policy.predict(venv.reset(), deterministic=True)[0]
+    categorical = np.array([k > 0 for k in venv.team.column_categories])
+    assert np.array_equal(actions[:, categorical], np.ones_like(actions[:, categorical]))
+    np.testing.assert_allclose(actions[:, ~categorical], np.tile(target[~categorical], (8, 1)), atol=0.1)
+
+
+def test_students_of_the_scripted_expert_approach_it(tmp_path):
+    venv = ParticleVecEnv(Spread(2), 32, seed=0)
+    expert = ScriptedNavigationExpert(venv.team, venv.scenario.agents)
+    th.manual_seed(0)
+    trainer = MultiAgentDAggerTrainer(
+        venv=venv,
+        expert=expert,
+        rng=np.random.default_rng(0),
+        samples_per_update=16,
+        batch_size=256,
+        learning_rate=2e-3,
+        custom_logger=quiet(tmp_path),
+    )
+    before = evaluate(greedy(trainer.policy), venv, n_episodes=200, seed=1).mean
+    trainer.train(12_000)
+    after = evaluate(greedy(trainer.policy), venv, n_episodes=200, seed=1).mean
+    best = evaluate(expert.labels, venv, n_episodes=200, seed=1).mean
+    assert (after - before) / (best - before) > 0.75
+
+
+def test_faults_of_the_expert_are_named(tmp_path):
+    class Broken(CueExpert):
+        def labels(self, observations, masks=None):
+            labels = super().labels(observations).astype(np.float32)
+            labels[1, 1] = np.nan
+            return labels
+
+    class Hard:
+        def labels(self, observations, masks=None):
+            return np.zeros((len(observations), 3), dtype=np.int64)
+
+    with pytest.raises(ExpertError, match=r"Broken\.labels: nan for player_1 in environment 1"):
+        matching_trainer(tmp_path, expert=Broken()).train(10)
+    with pytest.raises(ExpertError, match=r"shape \(8, 3\), expected \(8, 2\)"):
+        matching_trainer(tmp_path, expert=Hard()).train(10)
+    with pytest.raises(ExpertError, match="no `probabilities`"):
+        matching_trainer(tmp_path, expert=Hard(), soft_labels=True)
+    with pytest.raises(ValueError, match="batch_size=0"):
+        matching_trainer(tmp_path, batch_size=0)
