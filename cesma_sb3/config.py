@@ -50,14 +50,25 @@ class WrapperConfig(_Config):
         return dict(self.model_extra or {})
 
 
+class ShareConfig(_Config):
+    """One agent of a team that is declared: see `cesma_sb3.joint.split.Share`."""
+
+    observation: Text
+    """Entries of the joint observation, as in Python: `0:6`, `3`, or several: `0:3, 12`."""
+    action: Text
+    """Places of the joint action, likewise."""
+
+
 class EnvConfig(_Config):
     """The environment."""
 
     id: Text
     """A scenario of `cesma_sb3.envs.particle` such as `spread`, or `package.module:function` that makes a
-    PettingZoo environment."""
+    PettingZoo environment, or with `team` a Gymnasium one."""
     kwargs: Arguments = {}
     """Arguments of the scenario or function."""
+    team: dict[str, ShareConfig] | None = None
+    """By agent, its part of a Gymnasium environment whose observation and action are joint already."""
     wrappers: Annotated[tuple[WrapperConfig, ...], Field(strict=False)] = ()
     """SuperSuit wrappers, the innermost first."""
     team_reward: Literal["shared", "sum", "mean"] | None = None

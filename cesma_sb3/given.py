@@ -13,10 +13,12 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.algorithms import algorithm_class, controller
 from cesma_sb3.config import GIVEN, ONNX, SCRIPTED, TORCHSCRIPT, ExpertConfig
+from cesma_sb3.envs import declared_split
 from cesma_sb3.errors import ExpertError, StorageError
 from cesma_sb3.experts import Expert, adapt_expert
 from cesma_sb3.experts.files import load_normalization, load_onnx, load_sb3, load_torchscript
 from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.runs import EXPERT, RunFolder
 
@@ -74,9 +76,9 @@ def finished_expert(config: ExpertConfig, evaluator: Evaluator, handed: Handed |
         ExpertError: There is no such expert for this environment, or it does not fit the team.
         StorageError: A file is missing or torn, or may not be loaded without trust.
     """
-    team = evaluator.venv.team
+    venv = evaluator.venv
     if handed is not None:
-        return _handed(config, team, handed)
+        return _handed(config, venv, handed)
     if config.algorithm == SCRIPTED:
         if evaluator.reference is None:
             where = evaluator.experiment.env.id
@@ -87,29 +89,29 @@ def finished_expert(config: ExpertConfig, evaluator: Evaluator, handed: Handed |
             "expert.algorithm: the expert was handed to decentralize() in memory, and no file holds it"
         )
     if config.path is None:
-        return Finished(_adapted(config, team, _made(config, team)))
-    return _read(config, team, Path(config.path))
+        return Finished(_adapted(config, venv, _made(config, venv.team)))
+    return _read(config, venv, Path(config.path))
 
 
-def _handed(config: ExpertConfig, team: TeamSpaces, handed: Handed) -> Finished:
+def _handed(config: ExpertConfig, venv: JointVecEnv, handed: Handed) -> Finished:
     model = handed.controller if isinstance(handed.controller, BaseAlgorithm) else None
     statistics = handed.normalization
     if statistics is None and model is not None:
         statistics = model.get_vec_normalize_env()
-    expert = _adapted(config, team, handed.controller, statistics)
+    expert = _adapted(config, venv, handed.controller, statistics)
     return Finished(expert, model, {} if statistics is None else {NORMALIZATION: statistics})
 
 
-def _read(config: ExpertConfig, team: TeamSpaces, path: Path) -> Finished:
+def _read(config: ExpertConfig, venv: JointVecEnv, path: Path) -> Finished:
     if config.algorithm in {ONNX, TORCHSCRIPT}:
         found = load_onnx(path) if config.algorithm == ONNX else load_torchscript(path, trust=config.trust)
-        return Finished(_adapted(config, team, found), files={f"{NETWORK}{path.suffix}": path})
+        return Finished(_adapted(config, venv, found), files={f"{NETWORK}{path.suffix}": path})
     model = load_sb3(path, algorithm_class(config.algorithm), trust=config.trust)
     if config.normalization is None:
-        return Finished(_adapted(config, team, model), model)
+        return Finished(_adapted(config, venv, model), model)
     file = Path(config.normalization)
     statistics = load_normalization(file, trust=config.trust)
-    return Finished(_adapted(config, team, model, statistics), model, {NORMALIZATION: file})
+    return Finished(_adapted(config, venv, model, statistics), model, {NORMALIZATION: file})
 
 
 def stored_expert(config: ExpertConfig, evaluator: Evaluator, folder: RunFolder) -> Finished:
@@ -146,13 +148,14 @@ def _made(config: ExpertConfig, team: TeamSpaces) -> Any:
 
 
 def _adapted(
-    config: ExpertConfig, team: TeamSpaces, found: Any, normalization: VecNormalize | None = None
+    config: ExpertConfig, venv: JointVecEnv, found: Any, normalization: VecNormalize | None = None
 ) -> Expert:
     return adapt_expert(
         found,
-        team,
+        venv.team,
         view=config.action_view,
         outputs=config.outputs,
         communicates=config.communicates,
         normalization=normalization,
+        split=declared_split(venv),
     )

@@ -13,6 +13,7 @@ from cesma_sb3.config import Experiment
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.evaluation import Act, Returns, Score, evaluate, expert_act, random_act
 from cesma_sb3.experts import reference_expert
+from cesma_sb3.joint.split import Share
 from cesma_sb3.joint.vec_env import JointVecEnv
 
 
@@ -88,6 +89,7 @@ def joint_env(experiment: Experiment, n_envs: int, seed: int, view: str = "joint
     return make_vec_env(
         env.id,
         kwargs=env.kwargs,
+        team=None if env.team is None else {a: Share(s.observation, s.action) for a, s in env.team.items()},
         wrappers=[{"name": wrapper.name, **wrapper.kwargs} for wrapper in env.wrappers],
         team_reward=env.team_reward,
         processes=env.processes,

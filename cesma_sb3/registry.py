@@ -37,7 +37,7 @@ _ARGUMENTS_OF = {
         *("policy", "kwargs", "policy_kwargs", "learning_rate_final"),
         *("path", "trust", "normalization", "outputs"),
     ),
-    ("env", "id"): ("kwargs", "wrappers"),
+    ("env", "id"): ("kwargs", "team", "wrappers"),
 }
 _NOT_INHERITED = ("name", "description", "extends")
 

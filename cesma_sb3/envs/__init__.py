@@ -1,5 +1,11 @@
 """Environments that come with the package, and the way from a name to a batched joint environment."""
 
-from cesma_sb3.envs.build import make_parallel, make_vec_env, reward_definition, scripted_bodies
+from cesma_sb3.envs.build import (
+    declared_split,
+    make_parallel,
+    make_vec_env,
+    reward_definition,
+    scripted_bodies,
+)
 
-__all__ = ["make_parallel", "make_vec_env", "reward_definition", "scripted_bodies"]
+__all__ = ["declared_split", "make_parallel", "make_vec_env", "reward_definition", "scripted_bodies"]

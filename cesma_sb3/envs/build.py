@@ -13,6 +13,7 @@ from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.env import TeamReward
 from cesma_sb3.joint.parallel import AnyParallelEnv, make_parallel_env
 from cesma_sb3.joint.silent import SilentVecEnv
+from cesma_sb3.joint.split import Share, Split
 from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
 
 
@@ -20,6 +21,7 @@ def make_vec_env(
     target: str,
     *,
     kwargs: Mapping[str, Any] | None = None,
+    team: Mapping[str, Share] | None = None,
     wrappers: Sequence[Mapping[str, Any]] = (),
     team_reward: TeamReward | None = None,
     processes: int = 0,
@@ -33,6 +35,7 @@ def make_vec_env(
         target: A scenario of `cesma_sb3.envs.particle` (batched), a battle (`smax-MAP`, batched; `smac-MAP`;
             `smac-like:module:attribute`), or `package.module:function` of a PettingZoo environment.
         kwargs: Arguments of the scenario or function.
+        team: What of a Gymnasium environment, which the function then makes, is whose: see `SplitEnv`.
         wrappers: SuperSuit wrappers, the innermost first: {"name": "black_death_v3", ...arguments}. A
             scenario with wrappers is stepped as the PettingZoo environment that it is as well.
         team_reward: How rewards become one; None is `shared`.
@@ -50,7 +53,7 @@ def make_vec_env(
         return ParticleVecEnv(scenario, n_envs, seed=seed, view=view, team_reward=team_reward)
     if target.startswith(SMAX) and not wrappers and team_reward in {None, "shared"}:
         return SmaxVecEnv(target.removeprefix(SMAX), n_envs, seed=seed, view=view, **(kwargs or {}))
-    make = partial(make_parallel, target, kwargs=dict(kwargs or {}), wrappers=list(wrappers))
+    make = partial(make_parallel, target, kwargs=dict(kwargs or {}), team=team, wrappers=list(wrappers))
     return joint_vec_env(
         make, n_envs, seed=seed, processes=processes, view=view, team_reward=team_reward or "shared"
     )
@@ -60,6 +63,7 @@ def make_parallel(
     target: str,
     *,
     kwargs: Mapping[str, Any] | None = None,
+    team: Mapping[str, Share] | None = None,
     wrappers: Sequence[Mapping[str, Any]] = (),
     render_mode: str | None = None,
 ) -> AnyParallelEnv:
@@ -68,6 +72,7 @@ def make_parallel(
     Args:
         target: See `make_vec_env`.
         kwargs: Likewise.
+        team: Likewise.
         wrappers: Likewise.
         render_mode: Handed on; battles draw a picture whenever they are asked for one.
 
@@ -83,7 +88,7 @@ def make_parallel(
         given, target = {"target": target, **given}, "cesma_sb3.envs.starcraft:battle_env"
     elif "." not in target and ":" not in target:
         raise UnknownNameError.of("environment", target, SCENARIOS)
-    return make_parallel_env(target, given, wrappers)
+    return make_parallel_env(target, given, wrappers, team=team)
 
 
 def scripted_bodies(venv: JointVecEnv) -> tuple[Body, ...] | None:
@@ -103,6 +108,15 @@ def battle_signs(venv: JointVecEnv) -> BattleSigns | None:
     except AttributeError:
         return None
     return signs if isinstance(signs, BattleSigns) else None
+
+
+def declared_split(venv: JointVecEnv) -> Split | None:
+    """How an environment that was joint already is divided; None of any other."""
+    try:
+        split: Split | None = venv.get_attr("split", 0)[0]
+    except AttributeError:
+        return None
+    return split if isinstance(split, Split) else None
 
 
 def reward_definition(target: str, kwargs: Mapping[str, Any] | None = None) -> str | None:

@@ -12,8 +12,8 @@ from cesma_sb3.experts.recurrent_factored_dqn import RecurrentFactoredDQN
 from cesma_sb3.experts.reference import reference_expert
 from cesma_sb3.experts.sb3 import RecurrentSB3Expert, SB3Expert, sb3_expert
 from cesma_sb3.experts.scripted import ScriptedGoalExpert, ScriptedNavigationExpert
-from cesma_sb3.experts.silent import SilentExpert
 from cesma_sb3.experts.team_ppo import TeamPPO
+from cesma_sb3.experts.translated import SilentExpert
 
 __all__ = [
     "Expert",

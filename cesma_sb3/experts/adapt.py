@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -13,10 +13,11 @@ from cesma_sb3.errors import ActionViewError, ExpertError
 from cesma_sb3.experts.functions import FunctionExpert, Outputs, one_for_each
 from cesma_sb3.experts.protocol import Expert
 from cesma_sb3.experts.sb3 import sb3_expert, space_problem
-from cesma_sb3.experts.silent import SilentExpert
+from cesma_sb3.experts.translated import TranslatedExpert, Translation
 from cesma_sb3.joint.actions import VIEW_NAMES, ActionView, make_view
-from cesma_sb3.joint.silent import SilentTeam, has_messages
+from cesma_sb3.joint.silent import SilentTeam
 from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.joint.split import Split
 
 
 def adapt_expert(
@@ -27,6 +28,7 @@ def adapt_expert(
     outputs: Outputs = "actions",
     communicates: bool = False,
     normalization: VecNormalize | None = None,
+    split: Split | None = None,
 ) -> Expert:
     """A controller as an expert of a team.
 
@@ -43,6 +45,7 @@ def adapt_expert(
         communicates: Whether a function hears and says messages, in a team that has them.
         normalization: Statistics that a model's observations are normalized by; None: those of the
             algorithm's own `VecNormalize`, if it has one.
+        split: Of a team that was declared to be one: models and functions are of the undivided environment.
 
     Raises:
         ExpertError: It is none of these, or does not fit the team; what was expected is named.
@@ -50,36 +53,45 @@ def adapt_expert(
     """
     if isinstance(controller, Expert):
         return controller
+    silent = SilentTeam(team)
     if isinstance(controller, BaseAlgorithm | BasePolicy):
-        return _of_model(controller, team, normalization)
-    silent = has_messages(team) and not communicates
-    acts_for = SilentTeam(team).team if silent else team
+        ways = [split, None, silent] if split is not None else [None, silent]
+        return _of_model(controller, team, ways, normalization)
+    way: Translation | None = None if communicates or silent.is_identity else silent
     if isinstance(controller, Mapping):
+        controlled = team if way is None else way.team
         # Single agents' actions are those of their spaces: packed, and nothing is ranked.
-        function = one_for_each(controller, acts_for)
         expert = FunctionExpert(
-            function, acts_for, make_view("joint", acts_for), name="the agents' controllers"
+            one_for_each(controller, controlled),
+            controlled,
+            make_view("joint", controlled),
+            name="the agents' controllers",
         )
     elif callable(controller):
-        expert = FunctionExpert(controller, acts_for, make_view(view, acts_for), outputs=outputs)
+        way = way if split is None else split
+        controlled = team if way is None else way.team
+        expert = FunctionExpert(controller, controlled, make_view(view, controlled), outputs=outputs)
     else:
         raise ExpertError(
             f"{type(controller).__name__}: expected an SB3 model or policy, a function of joint "
             "observations, a controller for each agent by name, or an object with `labels`"
         )
-    return SilentExpert(expert, team) if silent else expert
+    return expert if way is None else TranslatedExpert(expert, way)
 
 
 def _of_model(
-    model: BaseAlgorithm | BasePolicy, team: TeamSpaces, normalization: VecNormalize | None
+    model: BaseAlgorithm | BasePolicy,
+    team: TeamSpaces,
+    ways: Sequence[Translation | None],
+    normalization: VecNormalize | None,
 ) -> Expert:
-    """With the team, or its silent view, and the action view that its spaces are those of."""
-    teams = [team, SilentTeam(team).team] if has_messages(team) else [team]
-    for candidate in teams:
-        if space_problem(model, candidate, view=None) is None:
-            view = find_view(model, candidate)
-            expert = sb3_expert(model, candidate, view, normalization=normalization)
-            return expert if candidate is team else SilentExpert(expert, team)
+    """With the first view of the team that its observations are of, and the action view that it acts in."""
+    for way in ways:
+        controlled = team if way is None else way.team
+        if space_problem(model, controlled, view=None) is None:
+            view = find_view(model, controlled)
+            expert = sb3_expert(model, controlled, view, normalization=normalization)
+            return expert if way is None else TranslatedExpert(expert, way)
     raise ExpertError(str(space_problem(model, team, view=None)))
 
 

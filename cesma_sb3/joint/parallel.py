@@ -15,6 +15,7 @@ from pettingzoo.utils.conversions import aec_to_parallel, turn_based_aec_to_para
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
 from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError
+from cesma_sb3.joint.split import Share, SplitEnv
 
 AnyParallelEnv: TypeAlias = ParallelEnv[Any, Any, Any]
 
@@ -34,7 +35,8 @@ def as_parallel(env: Any) -> AnyParallelEnv:
         return parallel
     names = ("reset", "step", "observation_space", "possible_agents")
     if isinstance(env, gymnasium.Env) or not all(hasattr(env, name) for name in names):
-        raise ConfigError(f"{type(env).__name__}: expected a PettingZoo ParallelEnv or AECEnv")
+        hint = "; env.team says how a Gymnasium environment is divided" * isinstance(env, gymnasium.Env)
+        raise ConfigError(f"{type(env).__name__}: expected a PettingZoo ParallelEnv or AECEnv{hint}")
     checked: AnyParallelEnv = env
     return checked
 
@@ -43,6 +45,8 @@ def make_parallel_env(
     target: str,
     kwargs: Mapping[str, Any] | None = None,
     wrappers: Sequence[Mapping[str, Any]] = (),
+    *,
+    team: Mapping[str, Share] | None = None,
 ) -> AnyParallelEnv:
     """Builds an environment from its name.
 
@@ -51,6 +55,7 @@ def make_parallel_env(
             `env`, such as "pettingzoo.sisl.multiwalker_v9".
         kwargs: The function's arguments.
         wrappers: SuperSuit wrappers, applied in this order: {"name": "black_death_v3", ...arguments}.
+        team: What of a Gymnasium environment is whose (`SplitEnv`).
 
     Raises:
         MissingExtraError: A package is not installed; the message says what to install.
@@ -64,6 +69,12 @@ def make_parallel_env(
         raise ConfigError(f"environment {target!r}: {error}") from error
     except ImportError as error:  # some packages import what they need only when an environment is made
         raise _missing(target, target.split(":")[0], error) from error
+    if team is not None:
+        if not isinstance(env, gymnasium.Env):
+            raise ConfigError(
+                f"{type(env).__name__}: a declared team, but no Gymnasium environment to divide"
+            )
+        env = SplitEnv(env, team)
     for wrapper in wrappers:
         env = _wrap(env, wrapper)
     return as_parallel(env)

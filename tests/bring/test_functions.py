@@ -12,7 +12,7 @@ from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts import Expert, FunctionExpert, SoftExpert, adapt_expert
 from cesma_sb3.experts.functions import one_for_each
-from cesma_sb3.experts.silent import SilentExpert
+from cesma_sb3.experts.translated import TranslatedExpert
 from cesma_sb3.joint.actions import make_view
 from cesma_sb3.joint.silent import SilentVecEnv
 from cesma_sb3.joint.spaces import TeamSpaces
@@ -176,7 +176,7 @@ def test_a_team_that_talks():
     silent = SilentVecEnv(venv)
     model = PPO("MlpPolicy", silent)
     expert = adapt_expert(model, venv.team)
-    assert isinstance(expert, SilentExpert)
+    assert isinstance(expert, TranslatedExpert)
     assert expert.labels(venv.reset()).shape == (2, venv.team.n_columns)
     sizes = []
 

@@ -11,7 +11,7 @@ from stable_baselines3 import PPO
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.experts import SB3Expert, SoftExpert
 from cesma_sb3.experts.reference import reference_expert
-from cesma_sb3.experts.silent import SilentExpert
+from cesma_sb3.experts.translated import SilentExpert
 from cesma_sb3.joint.silent import SilentVecEnv
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [

@@ -1,0 +1,109 @@
+"""An expert of one view of a team as an expert of the team itself."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cesma_sb3.experts.protocol import Actions, Expert, Masks, Observations, RecurrentExpert, SoftExpert
+from cesma_sb3.joint.silent import SilentTeam
+from cesma_sb3.joint.spaces import TeamSpaces
+
+
+class Translation(Protocol):
+    """The way from a team's joint arrays to those of another view of it, and back."""
+
+    team: TeamSpaces
+    """The view."""
+
+    def observations(self, joint: Observations) -> Observations:
+        """Joint observations of the team as those of the view."""
+
+    def masks(self, joint: Masks) -> Masks:
+        """Joint masks of the team as those of the view."""
+
+    def actions(self, packed: Any) -> Any:
+        """Packed actions of the view as those of the team."""
+
+    def probabilities(self, flat: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Probabilities of the view's categories as those of the team's."""
+
+
+class TranslatedExpert:
+    """Labels a team by an expert of another view of it.
+
+    It is a `SoftExpert` where the expert is one, and a `RecurrentExpert` where the expert is one.
+
+    Args:
+        expert: Labels observations of `translation.team`.
+        translation: Between the team and that view.
+    """
+
+    def __init__(self, expert: Expert, translation: Translation) -> None:
+        self.expert = expert
+        self.translation = translation
+        # Only on the object, so that `isinstance(..., SoftExpert)` is true of what the expert can do.
+        if isinstance(expert, SoftExpert):
+            self.probabilities = self._probabilities
+        if isinstance(expert, RecurrentExpert):
+            self.actor = self._actor
+
+    def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
+        """See `Expert.labels`, of the team."""
+        return self._translated(self.expert.labels, observations, masks)
+
+    def _translated(self, act: Any, observations: Observations, masks: Masks | None) -> Actions:
+        seen = self.translation.observations(observations)
+        packed: Actions = self.translation.actions(act(seen, self._masks(masks)))
+        return packed
+
+    def _probabilities(
+        self, observations: Observations, masks: Masks | None = None, *, temperature: float = 1.0
+    ) -> npt.NDArray[np.float32]:
+        """See `SoftExpert.probabilities`, of the team."""
+        assert isinstance(self.expert, SoftExpert)
+        seen = self.translation.observations(observations)
+        found = self.expert.probabilities(seen, self._masks(masks), temperature=temperature)
+        return self.translation.probabilities(found)
+
+    def _actor(self) -> _Actor:
+        """See `RecurrentExpert.actor`, of the team."""
+        return _Actor(self)
+
+    def _masks(self, masks: Masks | None) -> Masks | None:
+        return None if masks is None else self.translation.masks(masks)
+
+
+class _Actor:
+    """The expert's own actor, which keeps the memory, behind the translation."""
+
+    def __init__(self, translated: TranslatedExpert) -> None:
+        assert isinstance(translated.expert, RecurrentExpert)
+        self._expert = translated
+        self._act: Any = translated.expert.actor()
+
+    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
+        """See `Remembers.begin`."""
+        self._act.begin(starts)
+
+    def __call__(self, observations: Observations, masks: Masks | None = None) -> Actions:
+        """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""
+        return self._expert._translated(self._act, observations, masks)
+
+
+class SilentExpert(TranslatedExpert):
+    """Labels a team that talks by an expert that neither hears nor talks.
+
+    Message columns of its labels are category 0, or the number nearest to 0: they are no example to follow.
+
+    Args:
+        expert: Labels observations of `silent_team(full_team)`.
+        full_team: The team that is labelled.
+
+    Source: section 4.4: the labels are the expert's actions on physical observations.
+    """
+
+    def __init__(self, expert: Expert, full_team: TeamSpaces) -> None:
+        super().__init__(expert, SilentTeam(full_team))

@@ -1,0 +1,238 @@
+"""A Gymnasium environment that is joint already, as the team that somebody declares it to be.
+
+Its observation is one vector and its action several choices or numbers; who sees and who moves which of them
+is said by agent. Entries of the observation may be seen by several agents; each must be seen by somebody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from pettingzoo.utils.env import ParallelEnv
+
+from cesma_sb3.errors import ConfigError, SpaceError
+from cesma_sb3.joint.spaces import TeamSpaces
+
+Index = npt.NDArray[np.int64]
+
+WHOLE = "team"
+"""The one agent of the team that stands for the undivided environment."""
+
+
+class Share(NamedTuple):
+    """What of a joint environment is one agent's: entries of the flat observation, and of the action.
+
+    Each is written as in Python, ends excluded: `0:6`, `3`, or several: `0:3, 12, 15:18`.
+    """
+
+    observation: str
+    action: str
+
+
+class Split:
+    """How a joint observation and action are divided among agents.
+
+    Args:
+        shares: By agent, in the order that the team keeps.
+        observation_space: Of the environment: Box, read row by row.
+        action_space: Of the environment: MultiDiscrete, MultiBinary or Box, of one axis.
+
+    Attributes:
+        team: Of one agent, which sees and does everything: what a controller of the undivided environment
+            controls. The way between its arrays and those of the declared team is that of a `Translation`.
+        observation_spaces: By agent, Box.
+        action_spaces: By agent.
+
+    Raises:
+        SpaceError: A space of another kind.
+        ConfigError: A share is no such text or leads out of the space, an action has two agents or none, or
+            an entry of the observation is seen by nobody.
+    """
+
+    def __init__(self, shares: Mapping[str, Share], observation_space: Any, action_space: Any) -> None:
+        if not isinstance(observation_space, spaces.Box):
+            raise SpaceError(f"a declared team: the observation space is {observation_space}, expected Box")
+        kinds = (spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
+        if not (isinstance(action_space, kinds) and len(action_space.shape) == 1):
+            raise SpaceError(
+                f"a declared team: the action space is {action_space}, expected MultiDiscrete, MultiBinary "
+                "or Box, of one axis"
+            )
+        n_entries, n_columns = int(np.prod(observation_space.shape)), int(np.prod(action_space.shape))
+        seen = {a: _indices(share.observation, n_entries, f"{a}.observation") for a, share in shares.items()}
+        done = {a: _indices(share.action, n_columns, f"{a}.action") for a, share in shares.items()}
+        self._seen, self._done = seen, done
+        self._check(n_entries, n_columns)
+        low, high = observation_space.low.ravel(), observation_space.high.ravel()
+        self.observation_spaces = {
+            agent: spaces.Box(low[own], high[own], dtype=observation_space.dtype.type)
+            for agent, own in seen.items()
+        }
+        self.action_spaces = {agent: _part(action_space, own) for agent, own in done.items()}
+        self._action_space = action_space
+        self.team = TeamSpaces([WHOLE], {WHOLE: observation_space}, {WHOLE: action_space})
+        # Of each entry of the whole observation, one place in the team's joint one, which has some twice.
+        order = np.concatenate(list(seen.values()))
+        self._from_joint = np.array([np.flatnonzero(order == entry)[0] for entry in range(n_entries)])
+        self._to_packed = np.concatenate(list(done.values()))
+        flags = [np.arange(where.start, where.stop) for where in self.team.column_masks]
+        self._to_flags = np.concatenate([flags[column] for column in self._to_packed])
+
+    def _check(self, n_entries: int, n_columns: int) -> None:
+        moved = np.bincount(
+            np.concatenate([*self._done.values(), np.zeros(0, np.int64)]), minlength=n_columns
+        )
+        if (moved != 1).any():
+            column = int((moved != 1).argmax())
+            raise ConfigError(
+                f"a declared team: action {column} belongs to {moved[column]} agents, expected one"
+            )
+        looked = np.bincount(np.concatenate(list(self._seen.values())), minlength=n_entries)
+        if (looked == 0).any():
+            entries = np.flatnonzero(looked == 0).tolist()
+            raise ConfigError(f"a declared team: entries {entries} of the observation are seen by nobody")
+
+    def for_each(self, whole: Any) -> dict[str, npt.NDArray[Any]]:
+        """An observation of the environment as one for each agent."""
+        flat = np.asarray(whole).ravel()
+        return {agent: flat[own] for agent, own in self._seen.items()}
+
+    def together(self, actions: Mapping[str, Any]) -> npt.NDArray[Any]:
+        """The agents' actions as one of the environment; those of agents that are left out are 0."""
+        space = self._action_space
+        whole = np.zeros(space.shape, dtype=space.dtype)
+        for agent, action in actions.items():
+            whole[self._done[agent]] = action
+        return whole
+
+    def masks_for_each(self, whole: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.bool_]]:
+        """Available categories of the environment, one after the other, as those of each agent."""
+        sizes = np.full(self._action_space.shape, 2)
+        if isinstance(self._action_space, spaces.MultiDiscrete):
+            sizes = self._action_space.nvec
+        parts = np.split(np.asarray(whole, dtype=bool), np.cumsum(sizes)[:-1])
+        return {agent: np.concatenate([parts[i] for i in own]) for agent, own in self._done.items()}
+
+    def observations(self, joint: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Joint observations of the declared team [B, I] as flat ones of the environment [B, entries]."""
+        return joint[:, self._from_joint]
+
+    def masks(self, joint: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Joint masks of the declared team [B, M] in the environment's order [B, M]."""
+        whole = np.empty_like(joint)
+        whole[:, self._to_flags] = joint
+        return whole
+
+    def actions(self, packed: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Packed actions of the environment [B, C] in the declared team's order [B, C]."""
+        return packed[:, self._to_packed]
+
+    def probabilities(self, flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Probabilities of the environment's categories [B, M] in the declared team's order [B, M]."""
+        return flat[:, self._to_flags]
+
+
+class SplitEnv(ParallelEnv):
+    """A joint Gymnasium environment as a PettingZoo `ParallelEnv`: everybody gets its reward and its flags.
+
+    A method `action_masks()` of the environment, as sb3-contrib reads it, becomes the agents' masks.
+
+    Args:
+        env: The environment.
+        shares: See `Split`.
+
+    Raises:
+        SpaceError: See `Split`.
+        ConfigError: Likewise.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], shares: Mapping[str, Share]) -> None:
+        self.env = env
+        self.split = Split(shares, env.observation_space, env.action_space)
+        self.possible_agents = list(shares)
+        self.agents: list[str] = []
+        self.metadata = {"name": type(env.unwrapped).__name__, **(env.metadata or {})}
+        self.render_mode = env.render_mode
+        self._masks = getattr(env.unwrapped, "action_masks", None)
+
+    def observation_space(self, agent: str) -> spaces.Space[Any]:
+        """The agent's entries of the observation."""
+        return self.split.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> spaces.Space[Any]:
+        """The agent's entries of the action."""
+        return self.split.action_spaces[agent]
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Starts an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self.agents = list(self.possible_agents)
+        return self.split.for_each(observation), self._infos(info)
+
+    def step(self, actions: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+        """One step of the environment."""
+        observation, reward, terminated, truncated, info = self.env.step(self.split.together(actions))
+        agents = self.agents
+        if terminated or truncated:
+            self.agents = []
+        return (
+            self.split.for_each(observation),
+            dict.fromkeys(agents, float(reward)),
+            dict.fromkeys(agents, bool(terminated)),
+            dict.fromkeys(agents, bool(truncated)),
+            self._infos(info),
+        )
+
+    def _infos(self, info: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        infos = {agent: dict(info) for agent in self.possible_agents}
+        if self._masks is not None:
+            for agent, mask in self.split.masks_for_each(self._masks()).items():
+                infos[agent]["action_mask"] = mask
+        return infos
+
+    def render(self) -> Any:
+        """A picture, as the environment draws it."""
+        return self.env.render()
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self.env.close()
+
+
+def _part(space: spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box, own: Index) -> spaces.Space[Any]:
+    """The space of some entries of an action."""
+    if isinstance(space, spaces.Box):
+        return spaces.Box(space.low[own], space.high[own], dtype=space.dtype.type)
+    if isinstance(space, spaces.MultiBinary):
+        return spaces.MultiBinary(len(own))
+    first = np.asarray(getattr(space, "start", np.zeros_like(space.nvec)))  # only newer releases have it
+    if len(own) == 1:
+        return spaces.Discrete(int(space.nvec[own[0]]), start=int(first[own[0]]))
+    if first[own].any():
+        return spaces.MultiDiscrete(space.nvec[own], start=first[own])
+    return spaces.MultiDiscrete(space.nvec[own])
+
+
+def _indices(text: str, size: int, where: str) -> Index:
+    """`0:3, 5` as [0, 1, 2, 5]."""
+    found: list[int] = []
+    for word in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*:\s*(\d+))?\s*", word)
+        if match is None:
+            raise ConfigError(f"a declared team: {where}: {text!r}, expected such as '0:3, 5'")
+        first = int(match[1])
+        last = first + 1 if match[2] is None else int(match[2])
+        if not first < last <= size:
+            raise ConfigError(f"a declared team: {where}: {word.strip()!r}, expected places below {size}")
+        found += range(first, last)
+    if len(set(found)) < len(found):
+        raise ConfigError(f"a declared team: {where}: {text!r} names a place twice")
+    return np.array(found, dtype=np.int64)
