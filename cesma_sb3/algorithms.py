@@ -12,6 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
+from cesma_sb3 import plugins
 from cesma_sb3.config import (
     GIVEN,
     ONNX,
@@ -22,6 +23,7 @@ from cesma_sb3.config import (
     Experiment,
     ExpertConfig,
 )
+from cesma_sb3.envs.build import environment_name
 from cesma_sb3.envs.particle import make_scenario
 from cesma_sb3.envs.starcraft import is_battle
 from cesma_sb3.errors import ConfigError
@@ -49,11 +51,12 @@ def algorithm_class(name: str) -> type[BaseAlgorithm]:
     Raises:
         ConfigError: There is none; the nearest name is given.
     """
+    found = _classes(_ALGORITHM_MODULES, BaseAlgorithm)
+    name = _expert_name(name)
     if ":" in name:
         return _imported(name, BaseAlgorithm)
-    found = _classes(_ALGORITHM_MODULES, BaseAlgorithm)
     if name not in found:
-        names = [*found, *(_NO_CLASS - {GIVEN})]
+        names = [*found, *(_NO_CLASS - {GIVEN}), *plugins.registered(plugins.EXPERTS)]
         raise ConfigError(f"{unknown('algorithm', name, names)}, or module:Class")
     return found[name]
 
@@ -71,9 +74,10 @@ def controller(config: ExpertConfig) -> Any:
     Raises:
         ConfigError: There is no such module or name in it; the nearest name is given.
     """
-    if ":" not in config.algorithm:
+    name = _expert_name(config.algorithm)
+    if ":" not in name:
         return None
-    module, attribute = _module(config.algorithm)
+    module, attribute = _module(name)
     if not hasattr(module, attribute):
         raise ConfigError(f"{unknown(f'name in {module.__name__}', attribute, vars(module))}")
     found = getattr(module, attribute)
@@ -84,6 +88,11 @@ def controller(config: ExpertConfig) -> Any:
             f"{shown(config.algorithm)}: {type(found).__name__}, expected an SB3 algorithm or a controller"
         )
     return found
+
+
+def _expert_name(name: str) -> str:
+    """The name of an expert's class or controller: of one that a package registers, its `module:name`."""
+    return plugins.resolved(plugins.EXPERTS, name, {*_NO_CLASS, *_classes(_ALGORITHM_MODULES, BaseAlgorithm)})
 
 
 def policy_class(algorithm: type[BaseAlgorithm], name: str) -> type[BasePolicy]:
@@ -146,6 +155,15 @@ def _expert_problem(expert: ExpertConfig) -> tuple[tuple[str, ...], str] | None:
         policy = policy_class(algorithm, expert.policy)
     except ConfigError as error:
         return path, str(error)
+    return _argument_problem(expert, algorithm, policy)
+
+
+def _argument_problem(
+    expert: ExpertConfig, algorithm: type[BaseAlgorithm], policy: type[BasePolicy]
+) -> tuple[tuple[str, ...], str] | None:
+    """What is wrong with the values for an algorithm that is trained."""
+    if "total_timesteps" not in expert.model_fields_set:
+        return ("expert", "total_timesteps"), "expected how long it is trained, but the key is missing"
     for key, cls, ours in (("kwargs", algorithm, _OURS), ("policy_kwargs", policy, _POLICY_OURS)):
         allowed = {name for name in _arguments(cls) if name not in ours}
         for name in getattr(expert, key):
@@ -184,10 +202,11 @@ def _trainer_problem(config: DaggerConfig) -> tuple[tuple[str, ...], str] | None
 
 def _environment_problem(env: EnvConfig) -> str | None:
     """What is wrong with a scenario's name or arguments; foreign environments are not loaded for a check."""
-    if ":" in env.id or "." in env.id or is_battle(env.id):
-        return None
     try:
-        make_scenario(env.id, **env.kwargs)
+        name = environment_name(env.id)
+        if ":" in name or "." in name or is_battle(name):
+            return None
+        make_scenario(name, **env.kwargs)
     except ConfigError as error:
         return str(error)
     return None

@@ -128,8 +128,6 @@ class ExpertConfig(_Config):
             for key in ("kwargs", "policy_kwargs"):
                 if names := ", ".join(getattr(self, key)):
                     raise ValueError(f"{key}: {who} takes none, got {names}")
-        elif ":" not in self.algorithm and "total_timesteps" not in self.model_fields_set:
-            raise ValueError("total_timesteps: expected how long it is trained, but the key is missing")
         if self.learning_rate_final < 1 and not isinstance(self.kwargs.get("learning_rate"), float):
             given = self.kwargs.get("learning_rate", "none")
             raise ValueError(

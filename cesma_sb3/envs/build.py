@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, make_scenario
+from cesma_sb3 import plugins
+from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, find_scenario, make_scenario
 from cesma_sb3.envs.starcraft import SMAX, BattleSigns, SmaxVecEnv, is_battle
 from cesma_sb3.errors import UnknownNameError
 from cesma_sb3.joint.actions import ActionView
@@ -32,8 +33,9 @@ def make_vec_env(
     """Many environments in one joint space: batched where the environment can be, else stepped one by one.
 
     Args:
-        target: A scenario of `cesma_sb3.envs.particle` (batched), a battle (`smax-MAP`, batched; `smac-MAP`;
-            `smac-like:module:attribute`), or `package.module:function` of a PettingZoo environment.
+        target: A scenario of `cesma_sb3.envs.particle` or `module:Class` of one (batched), a battle
+            (`smax-MAP`, batched; `smac-MAP`; `smac-like:module:attribute`), `package.module:function` of a
+            PettingZoo environment, or a name that another package registers for one of these (`plugins`).
         kwargs: Arguments of the scenario or function.
         team: What of a Gymnasium environment, which the function then makes, is whose: see `SplitEnv`.
         wrappers: SuperSuit wrappers, the innermost first: {"name": "black_death_v3", ...arguments}. A
@@ -48,7 +50,8 @@ def make_vec_env(
         ConfigError: A name is unknown (the nearest is given) or an argument is wrong.
         SpaceError: The environment's spaces have no joint view, or not this action view.
     """
-    if target in SCENARIOS and not wrappers:
+    target = environment_name(target)
+    if not wrappers and team is None and find_scenario(target) is not None:
         scenario = make_scenario(target, **dict(kwargs or {}))
         return ParticleVecEnv(scenario, n_envs, seed=seed, view=view, team_reward=team_reward)
     if target.startswith(SMAX) and not wrappers and team_reward in {None, "shared"}:
@@ -79,15 +82,17 @@ def make_parallel(
     Raises:
         ConfigError: A name is unknown (the nearest is given) or an argument is wrong.
     """
+    target = environment_name(target)
     given = dict(kwargs or {})
     if render_mode is not None and not is_battle(target):
         given["render_mode"] = render_mode
-    if target in SCENARIOS:
+    if team is None and find_scenario(target) is not None:
         given, target = {"scenario": target, **given}, "cesma_sb3.envs.particle:parallel_env"
     elif is_battle(target):
         given, target = {"target": target, **given}, "cesma_sb3.envs.starcraft:battle_env"
     elif "." not in target and ":" not in target:
-        raise UnknownNameError.of("environment", target, SCENARIOS)
+        names = (*SCENARIOS, *plugins.registered(plugins.ENVIRONMENTS))
+        raise UnknownNameError.of("environment", target, names)
     return make_parallel_env(target, given, wrappers, team=team)
 
 
@@ -129,4 +134,16 @@ def reward_definition(target: str, kwargs: Mapping[str, Any] | None = None) -> s
     Raises:
         ConfigError: An argument is wrong.
     """
-    return make_scenario(target, **dict(kwargs or {})).reward_definition if target in SCENARIOS else None
+    target = environment_name(target)
+    if find_scenario(target) is None:
+        return None
+    return make_scenario(target, **dict(kwargs or {})).reward_definition
+
+
+def environment_name(name: str) -> str:
+    """The name that an environment is made by: of one that another package registers, its `module:name`.
+
+    Raises:
+        DuplicateNameError: Two packages have one name.
+    """
+    return plugins.resolved(plugins.ENVIRONMENTS, name, SCENARIOS)

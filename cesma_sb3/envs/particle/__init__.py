@@ -1,6 +1,6 @@
 """Batched particle worlds: one definition of a scenario, an SB3 `VecEnv` and a PettingZoo `ParallelEnv`."""
 
-from cesma_sb3.envs.particle.catalog import SCENARIOS, make_scenario
+from cesma_sb3.envs.particle.catalog import SCENARIOS, find_scenario, make_scenario
 from cesma_sb3.envs.particle.navigation_comm import NavigationComm
 from cesma_sb3.envs.particle.parallel_env import ParticleParallelEnv, parallel_env
 from cesma_sb3.envs.particle.scenario import Scenario
@@ -19,6 +19,7 @@ __all__ = [
     "SpeakerListener",
     "Spread",
     "World",
+    "find_scenario",
     "make_scenario",
     "parallel_env",
 ]

@@ -11,6 +11,7 @@ from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.envs.particle.speaker_listener import SpeakerListener
 from cesma_sb3.envs.particle.spread import Spread
 from cesma_sb3.errors import UnknownNameError
+from cesma_sb3.joint.parallel import find_builder
 
 SCENARIOS: dict[str, Callable[..., Scenario]] = {
     "spread": Spread,
@@ -19,21 +20,37 @@ SCENARIOS: dict[str, Callable[..., Scenario]] = {
 }
 
 
+def find_scenario(name: str) -> Callable[..., Scenario] | None:
+    """What makes the scenario of that name; None if the name is of some other environment.
+
+    Args:
+        name: A key of `SCENARIOS`, or `module:Class` of a `Scenario`.
+
+    Raises:
+        ConfigError: There is no such module or class.
+    """
+    if name in SCENARIOS:
+        return SCENARIOS[name]
+    found = find_builder(name) if ":" in name else None
+    return found if isinstance(found, type) and issubclass(found, Scenario) else None
+
+
 def make_scenario(name: str, **kwargs: Any) -> Scenario:
     """The scenario of that name.
 
     Args:
-        name: A key of `SCENARIOS`.
+        name: See `find_scenario`.
         **kwargs: Arguments of the scenario's constructor.
 
     Raises:
         UnknownNameError: No such scenario, or no such argument; the nearest names are given.
         ConfigError: An argument has a value that the scenario refuses.
     """
-    if name not in SCENARIOS:
+    make = find_scenario(name)
+    if make is None:
         raise UnknownNameError.of("particle scenario", name, SCENARIOS)
-    accepted = inspect.signature(SCENARIOS[name]).parameters
+    accepted = inspect.signature(make).parameters
     for key in kwargs:
         if key not in accepted:
             raise UnknownNameError.of(f"argument of {name}", key, accepted)
-    return SCENARIOS[name](**kwargs)
+    return make(**kwargs)
