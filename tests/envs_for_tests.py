@@ -53,12 +53,13 @@ class MatchingGame(SmallEnv):
     ) -> None:
         super().__init__([f"player_{i}" for i in range(n_agents)], render_mode)
         self.n_cues, self.length = n_cues, length
+        self.seen, self.played = spaces.Box(0.0, 1.0, (n_cues,), np.float32), spaces.Discrete(n_cues)
 
     def observation_space(self, agent: str) -> spaces.Space:
-        return spaces.Box(0.0, 1.0, (self.n_cues,), np.float32)
+        return self.seen
 
     def action_space(self, agent: str) -> spaces.Space:
-        return spaces.Discrete(self.n_cues)
+        return self.played
 
     def begin(self) -> None:
         self.cues = {agent: int(self.rng.integers(self.n_cues)) for agent in self.possible_agents}
@@ -201,12 +202,14 @@ class ReachEnv(SmallEnv):
     def __init__(self, n_agents: int = 2, length: int = 5) -> None:
         super().__init__([f"arm_{i}" for i in range(n_agents)])
         self.length = length
+        self.seen = spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.done = spaces.Box(-2.0, 2.0, (1,), np.float32)
 
     def observation_space(self, agent: str) -> spaces.Space:
-        return spaces.Box(-1.0, 1.0, (1,), np.float32)
+        return self.seen
 
     def action_space(self, agent: str) -> spaces.Space:
-        return spaces.Box(-2.0, 2.0, (1,), np.float32)
+        return self.done
 
     def begin(self) -> None:
         self.goals = {a: self.rng.uniform(-1, 1, size=1).astype(np.float32) for a in self.possible_agents}

@@ -51,7 +51,7 @@ def make_vec_env(
         SpaceError: The environment's spaces have no joint view, or not this action view.
     """
     target = environment_name(target)
-    if not wrappers and team is None and find_scenario(target) is not None:
+    if not wrappers and team is None and _is_scenario(target):
         scenario = make_scenario(target, **dict(kwargs or {}))
         return ParticleVecEnv(scenario, n_envs, seed=seed, view=view, team_reward=team_reward)
     if target.startswith(SMAX) and not wrappers and team_reward in {None, "shared"}:
@@ -86,7 +86,7 @@ def make_parallel(
     given = dict(kwargs or {})
     if render_mode is not None and not is_battle(target):
         given["render_mode"] = render_mode
-    if team is None and find_scenario(target) is not None:
+    if team is None and _is_scenario(target):
         given, target = {"scenario": target, **given}, "cesma_sb3.envs.particle:parallel_env"
     elif is_battle(target):
         given, target = {"target": target, **given}, "cesma_sb3.envs.starcraft:battle_env"
@@ -135,9 +135,11 @@ def reward_definition(target: str, kwargs: Mapping[str, Any] | None = None) -> s
         ConfigError: An argument is wrong.
     """
     target = environment_name(target)
-    if find_scenario(target) is None:
-        return None
-    return make_scenario(target, **dict(kwargs or {})).reward_definition
+    return make_scenario(target, **dict(kwargs or {})).reward_definition if _is_scenario(target) else None
+
+
+def _is_scenario(target: str) -> bool:
+    return not is_battle(target) and find_scenario(target) is not None
 
 
 def environment_name(name: str) -> str:
