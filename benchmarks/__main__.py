@@ -35,6 +35,7 @@ BENCHMARKS = {
     "navigation-comm-3": "benchmarks.main_job:run_navigation_comm_3",
     "growing-teams": "benchmarks.growing_teams:run_growing_teams",
     "memory": "benchmarks.memory:run_memory",
+    "deployment": "benchmarks.deployment:run_deployment",
     "battles": "benchmarks.battles:run_battles",
 }
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"

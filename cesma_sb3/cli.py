@@ -148,6 +148,26 @@ def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool
 
 
 @cesma.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    type=click.Choice(["onnx", "torchscript", "sb3"]),
+    default="onnx",
+    show_default=True,
+    help="Of the files; sb3 is of plain networks alone.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The folder, new or empty; else in the run folder."
+)
+def export(run_dir: Path, **options: Any) -> None:
+    """Write one file for each agent, which runs without this package, and a JSON beside it that says how."""
+    from cesma_sb3 import export as exporting
+
+    for path in sorted(exporting.export(run_dir, **options).iterdir()):
+        click.echo(path)
+
+
+@cesma.command()
 @click.argument("name")
 @click.option("--space", required=True, metavar="NAME|FILE", help="What to tune: a search space.")
 @click.option(

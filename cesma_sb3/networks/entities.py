@@ -157,14 +157,14 @@ class EntityNet(nn.Module):
             seen_BNF = own_BNF if others_BI is x_BI else self._own(others_BI)
             entities[self.mates] = th.cat([entities[self.mates], seen_BNF[:, self._others]], dim=-1)
         elif self.mates is not None and self.tell_apart:
-            ids = self._mate_ids.expand(len(x_BI), -1, -1, -1)
+            ids = self._mate_ids.expand(x_BI.shape[0], -1, -1, -1)
             entities[self.mates] = th.cat([entities[self.mates], ids], dim=-1)
         return own_BNF, entities
 
     def _own(self, x_BI: th.Tensor) -> th.Tensor:
         own_BNF = x_BI[:, self._columns_own]
         if self.tell_apart:
-            own_BNF = th.cat([own_BNF, self._ids.expand(len(x_BI), -1, -1)], dim=-1)
+            own_BNF = th.cat([own_BNF, self._ids.expand(x_BI.shape[0], -1, -1)], dim=-1)
         return own_BNF
 
     def _relation(self, name: str, other: str, entities: dict[str, th.Tensor]) -> th.Tensor:
