@@ -22,6 +22,7 @@ from cesma_sb3.config import (
     EnvConfig,
     Experiment,
     ExpertConfig,
+    StudentsConfig,
 )
 from cesma_sb3.envs.build import environment_name
 from cesma_sb3.envs.particle import make_scenario
@@ -121,6 +122,24 @@ def activation_class(name: str) -> type[nn.Module]:
     return found[name]
 
 
+def student_module(config: StudentsConfig) -> type[nn.Module] | None:
+    """What a custom network of each agent is made by; None of the networks of this package.
+
+    Raises:
+        ConfigError: There is no such class, or it is no `nn.Module`.
+    """
+    return None if config.module is None else _imported(config.module, nn.Module)
+
+
+def loss_class(name: str) -> type[Any]:
+    """The loss of that name.
+
+    Raises:
+        ConfigError: There is no such class.
+    """
+    return _imported(name, object)
+
+
 def find_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None:
     """Checks the scenario, every name of a class, and the names of the arguments given to them.
 
@@ -135,10 +154,23 @@ def find_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None:
 
 def _class_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None:
     """What is wrong with the names of classes, and of the arguments given to them."""
+    students, dagger = experiment.students, experiment.dagger
+    path, found = ("students", "activation"), []
     try:
-        activation_class(experiment.students.activation)
+        activation_class(students.activation)
+        path = ("students", "module")
+        if (module := student_module(students)) is not None:
+            found.append((("students", "kwargs"), module, 2))
+        path = ("dagger", "loss_class")
+        if dagger is not None and dagger.loss_class is not None:
+            found.append((("dagger", "loss_kwargs"), loss_class(dagger.loss_class), 2))
     except ConfigError as error:
-        return ("students", "activation"), str(error)
+        return path, str(error)
+    for (section, key), cls, n_ours in found:
+        allowed = list(_arguments(cls))[n_ours:]  # the first of them are given by this package
+        for name in getattr(getattr(experiment, section), key):
+            if name not in allowed:
+                return (section, key, name), unknown(f"argument of {cls.__name__}", name, allowed)
     return None if experiment.expert.algorithm in _NO_CLASS else _expert_problem(experiment.expert)
 
 

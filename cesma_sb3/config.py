@@ -144,9 +144,13 @@ class ExpertConfig(_Config):
 class StudentsConfig(_Config):
     """The decentralized policies."""
 
-    network: Literal["feed-forward", "entities", "recurrent"] = "feed-forward"
+    network: Literal["feed-forward", "entities", "recurrent", "custom"] = "feed-forward"
     """`entities`: blind to the order of landmarks and other agents, for environments that declare them.
-    `recurrent`: with a memory (linear, GRU, linear)."""
+    `recurrent`: with a memory (linear, GRU, linear). `custom`: of `module`."""
+    module: Text | None = None
+    """Of `custom`: `module:Class` of an agent's network, made with the numbers of its inputs and outputs."""
+    kwargs: Arguments = {}
+    """Of `custom`: further arguments of `module`."""
     hidden_sizes: Sizes = (128, 128)
     """Hidden layers of each agent's network; of `entities`, the width of an entity and then the layers of the
     head; of `recurrent`, one number, the units of the memory."""
@@ -164,6 +168,9 @@ class StudentsConfig(_Config):
         if self.network == "recurrent" and len(self.hidden_sizes) != 1:
             given = list(self.hidden_sizes)
             raise ValueError(f"hidden_sizes: expected one number, the units of the memory, got {given}")
+        if (self.network == "custom") != (self.module is not None):
+            expected = "module:Class" if self.network == "custom" else "null"
+            raise ValueError(f"module: expected {expected} for network {self.network}, got {self.module}")
         return self
 
 
@@ -211,6 +218,10 @@ class DaggerConfig(_Config):
     """Which samples go when more come."""
     loss: Literal["auto", "cross-entropy", "mse"] = "auto"
     """`auto` looks at each action's space."""
+    loss_class: Text | None = None
+    """`module:Class` of a loss in its place, made with the team and `ActionHead` (`ImitationLoss`)."""
+    loss_kwargs: Arguments = {}
+    """Further arguments of `loss_class`."""
     class_weights: Literal["none", "inverse-frequency"] = "none"
     """`inverse-frequency`: rare labels weigh more in the cross-entropy, as for experts that move one agent at
     a time (E.4)."""

@@ -9,7 +9,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import NormalActionNoise
 
-from cesma_sb3.algorithms import activation_class, algorithm_class, policy_class
+from cesma_sb3.algorithms import activation_class, algorithm_class, policy_class, student_module
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts import Expert, SilentExpert, sb3_expert
@@ -114,4 +114,6 @@ def make_students(experiment: Experiment, team: TeamSpaces, learning_rate: float
         activation_fn=activation_class(config.activation),
         share_parameters=config.share_parameters,
         tell_apart=config.tell_apart,
+        module=student_module(config),
+        module_kwargs=config.kwargs,
     )

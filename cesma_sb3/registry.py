@@ -37,6 +37,8 @@ _ARGUMENTS_OF = {
         *("policy", "kwargs", "policy_kwargs", "learning_rate_final"),
         *("path", "trust", "normalization", "outputs"),
     ),
+    ("students", "module"): ("kwargs",),
+    ("dagger", "loss_class"): ("loss_kwargs",),
     ("env", "id"): ("kwargs", "team", "wrappers"),
 }
 _NOT_INHERITED = ("name", "description", "extends")

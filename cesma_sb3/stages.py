@@ -18,6 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import set_random_seed
 
+from cesma_sb3.algorithms import loss_class
 from cesma_sb3.config import BetaConfig, DaggerConfig, Experiment
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.evaluation import Curve, Keep, LearningCurve, MatchingCurve, greedy
@@ -176,7 +177,7 @@ def decentralize(
         policy = make_students(experiment, venv.team, config.learning_rate)
         start_students(policy, experiment.students.initial)
         trainer = ALGORITHMS[config.algorithm](
-            **_trainer_arguments(config, evaluator),
+            **_trainer_arguments(config, evaluator, policy),
             venv=venv,
             expert=trained.expert,
             policy=policy,
@@ -217,7 +218,7 @@ _SAME = (
 """Values of `dagger` that the trainers have under the same names."""
 
 
-def _trainer_arguments(config: DaggerConfig, evaluator: Evaluator) -> dict[str, Any]:
+def _trainer_arguments(config: DaggerConfig, evaluator: Evaluator, policy: TeamPolicy) -> dict[str, Any]:
     """What a trainer takes of the experiment's `dagger`, and what one algorithm takes alone."""
     given = {name: getattr(config, name) for name in _SAME} | {
         "learning_rate": partial(falling, config.learning_rate, config.learning_rate_final),
@@ -226,6 +227,8 @@ def _trainer_arguments(config: DaggerConfig, evaluator: Evaluator) -> dict[str, 
         "soft_labels": config.labels == "soft",
         **config.algorithm_kwargs,
     }
+    if config.loss_class is not None:
+        given |= {"loss": loss_class(config.loss_class)(policy.team, policy.head, **config.loss_kwargs)}
     if config.algorithm == "dagger":
         given |= {"beta_schedule": _beta_schedule(config.beta), "beta_per_agent": config.beta.per_agent}
     if config.algorithm == "forward-training":  # a team for each step of the longest episode

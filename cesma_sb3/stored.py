@@ -9,6 +9,7 @@ from contextlib import closing
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from cesma_sb3.algorithms import student_module
 from cesma_sb3.experts import Expert
 from cesma_sb3.given import is_trained, stored_expert
 from cesma_sb3.joint.spaces import TeamSpaces
@@ -28,8 +29,9 @@ def load_students(folder: RunFolder, team: TeamSpaces | None = None) -> TeamPoli
 
     Raises:
         StorageError: The run did not get that far, a file is torn, or the networks are made for their team.
+        ConfigError: Custom networks are of a class that there is not.
     """
-    return load_policy(folder.path / STUDENTS, team=team)
+    return load_policy(folder.path / STUDENTS, team=team, module=student_module(folder.experiment.students))
 
 
 def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:

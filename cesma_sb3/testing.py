@@ -25,6 +25,7 @@ from cesma_sb3.joint.env import JointEnv, TeamReward
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
 from cesma_sb3.networks import TeamPolicy, load_team, save_team
+from cesma_sb3.networks.separate import MakeModule
 
 __all__ = ["check_environment", "check_expert", "check_team"]
 
@@ -175,11 +176,14 @@ def _check_memory(expert: RecurrentExpert, venv: JointVecEnv, name: str) -> None
     _expect(same, f"{name}: remembers across the beginning of an episode")
 
 
-def check_team(policy: TeamPolicy, *, n_samples: int = 64, seed: int = 0) -> None:
+def check_team(
+    policy: TeamPolicy, *, module: MakeModule | None = None, n_samples: int = 64, seed: int = 0
+) -> None:
     """Checks that students are decentralized, and that each alone acts as it does in the team.
 
     Args:
-        policy: The students; `network` may be of your own making.
+        policy: The students.
+        module: Of custom networks, what they are made by.
         n_samples: Observations that are tried.
         seed: They are drawn from.
 
@@ -203,7 +207,7 @@ def check_team(policy: TeamPolicy, *, n_samples: int = 64, seed: int = 0) -> Non
         _expect(columns.stop > columns.start, f"{agent}: has no action")
     with tempfile.TemporaryDirectory() as folder:
         save_team(policy, Path(folder))
-        again, _ = load_team(folder).predict(observations, deterministic=True)
+        again, _ = load_team(folder, module=module).predict(observations, deterministic=True)
     _expect(np.array_equal(actions, again), "the team: acts otherwise once it was saved and read back")
     if team.is_discrete:
         _check_available(policy, observations, rng)

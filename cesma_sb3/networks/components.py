@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch as th
 from torch import nn
@@ -14,9 +14,10 @@ from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.entities import EntityNet
 from cesma_sb3.networks.feed_forward import TeamNet
 from cesma_sb3.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.networks.separate import MakeModule, SeparateNet
 from cesma_sb3.networks.visibility import Visibility, are_alike, from_each_agent
 
-NetworkKind = Literal["feed-forward", "entities", "recurrent"]
+NetworkKind = Literal["feed-forward", "entities", "recurrent", "custom"]
 CriticForm = Literal["joint", "additive"]
 CriticValues = Literal["summed", "each"]
 """`summed`: the components' values add up to the team's. `each`: every agent has a value of its own."""
@@ -28,7 +29,7 @@ class NetworkSpec:
 
     kind: NetworkKind = "feed-forward"
     """`feed-forward`: layers on the flat observation. `entities`: `EntityNet`, which needs layouts.
-    `recurrent`: `RecurrentTeamNet`, which has a memory."""
+    `recurrent`: `RecurrentTeamNet`, which has a memory. `custom`: `SeparateNet`, of `module`."""
     hidden_sizes: tuple[int, ...] = (128, 128)
     """Hidden layers of each component; of `entities`, the width of an entity and then the layers of the
     head; of `recurrent`, the units of the memory alone."""
@@ -40,6 +41,10 @@ class NetworkSpec:
     with their own agent first (`from_each_agent`)."""
     tell_apart: bool = False
     """`entities` only: each agent's features carry its number, for agents that are not alike."""
+    module: MakeModule | None = None
+    """`custom` only: makes an agent's network, `module(n_inputs, n_outputs, **module_kwargs)`."""
+    module_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """`custom` only: further arguments of `module`."""
 
 
 def make_net(
@@ -50,7 +55,7 @@ def make_net(
     *,
     with_actions: bool = False,
     for_each_agent: bool = False,
-) -> TeamNet | EntityNet | RecurrentTeamNet:
+) -> TeamNet | EntityNet | RecurrentTeamNet | SeparateNet:
     """The network of an actor or a critic.
 
     Args:
@@ -68,7 +73,15 @@ def make_net(
 
     Raises:
         LayoutError: Entities of a team without any; or a memory of several sizes.
+        ExpertError: A custom network that is no actor of each agent's own.
     """
+    if spec.kind == "custom":
+        if spec.module is None:
+            raise ExpertError("network custom: expected a module, which makes each agent's network")
+        if visibility != "own" or with_actions:
+            raise ExpertError("network custom: is of each agent's own observation; expected another network")
+        visible = _visible(team, visibility, with_actions)
+        return SeparateNet(visible, output_sizes, spec.module, spec.module_kwargs)
     if spec.kind == "entities":
         return EntityNet(
             team,
@@ -107,7 +120,7 @@ def make_net(
 
 def actor_net(
     team: TeamSpaces, visibility: Visibility, spec: NetworkSpec
-) -> TeamNet | EntityNet | RecurrentTeamNet:
+) -> TeamNet | EntityNet | RecurrentTeamNet | SeparateNet:
     """The actor of a team: [B, observation_size] to the outputs of its actions [B, output_size]."""
     return make_net(team, visibility, team.output_sizes, spec)
 

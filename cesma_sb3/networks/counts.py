@@ -8,6 +8,7 @@ from torch import nn
 
 from cesma_sb3.networks.entities import EntityNet
 from cesma_sb3.networks.feed_forward import BatchedLinear, TeamNet
+from cesma_sb3.networks.separate import SeparateNet
 
 
 def parameter_counts(model_or_policy: BaseAlgorithm | BasePolicy) -> dict[str, int]:
@@ -34,6 +35,8 @@ def parameter_counts(model_or_policy: BaseAlgorithm | BasePolicy) -> dict[str, i
         net = getattr(part, "net", part)
         if isinstance(net, TeamNet) and net.n_components > 1:
             counts["agent"] = max(_count(net.component(index)) for index in range(net.n_components))
+        elif isinstance(net, SeparateNet):
+            counts["agent"] = max(map(_count, net.agents))
         elif isinstance(net, EntityNet) and not net.joins_mates:
             counts["agent"] = _count(net)
     return counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch as th
 from cesma_sb3.errors import SpaceError, StorageError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.ensembles import MixturePolicy, SequencePolicy, TeamEnsemble
+from cesma_sb3.networks.separate import MakeModule
 from cesma_sb3.networks.storage import load_team, team_files
 from cesma_sb3.networks.team_policy import TeamPolicy
 
@@ -47,13 +49,18 @@ def save_policy(policy: TeamPolicy | TeamEnsemble, folder: Path | str) -> None:
 
 
 def load_policy(
-    folder: Path | str, *, team: TeamSpaces | None = None, device: th.device | str = "cpu"
+    folder: Path | str,
+    *,
+    team: TeamSpaces | None = None,
+    module: MakeModule | None = None,
+    device: th.device | str = "cpu",
 ) -> TeamPolicy | TeamEnsemble:
     """Reads what `save_policy` or `save_team` wrote, whichever it is.
 
     Args:
         folder: Where it is.
         team: Another team that is to act so (`load_team`); None: the one that was saved.
+        module: Of custom networks, what they are made by (`load_team`).
         device: Where the weights go.
 
     Raises:
@@ -61,11 +68,12 @@ def load_policy(
     """
     folder = Path(folder)
     if not (folder / ENSEMBLE).exists():
-        return load_team(folder, team=team, device=device)
+        return load_team(folder, team=team, module=module, device=device)
     path = folder / ENSEMBLE
     description = _read(path)
     count = description["n_components"]
-    components = [load_team(folder / _folder(index), team=team, device=device) for index in range(count)]
+    load = partial(load_team, team=team, module=module, device=device)
+    components = [load(folder / _folder(index)) for index in range(count)]
     try:
         if description["kind"] == "sequence":
             return SequencePolicy(components, seed=description["seed"])

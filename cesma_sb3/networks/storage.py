@@ -14,6 +14,7 @@ from torch import nn
 from cesma_sb3.errors import StorageError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.activations import activations
+from cesma_sb3.networks.separate import MakeModule
 from cesma_sb3.networks.team_policy import TeamPolicy
 
 WEIGHTS, DESCRIPTION = "team.safetensors", "team.json"
@@ -34,6 +35,8 @@ def team_files(policy: TeamPolicy) -> dict[str, bytes]:
         "share_parameters": policy.spec.share_parameters,
         "tell_apart": policy.spec.tell_apart,
     }
+    if policy.spec.module is not None:
+        description |= {"module": _name(policy.spec.module), "module_kwargs": dict(policy.spec.module_kwargs)}
     return {DESCRIPTION: json.dumps(description, indent=2).encode(), WEIGHTS: weights(policy)}
 
 
@@ -66,18 +69,25 @@ def save_team(policy: TeamPolicy, folder: Path | str) -> None:
 
 
 def load_team(
-    folder: Path | str, *, team: TeamSpaces | None = None, device: th.device | str = "cpu"
+    folder: Path | str,
+    *,
+    team: TeamSpaces | None = None,
+    module: MakeModule | None = None,
+    device: th.device | str = "cpu",
 ) -> TeamPolicy:
-    """Reads what `save_team` wrote.
+    """Reads what `save_team` wrote. No code is run but what this package and `module` are.
 
     Args:
         folder: Where it is.
         team: Another team that is to act so: networks over entities fit teams of any size. None: the one that
             was saved.
+        module: Of a team with custom networks, what they are made by: a file names code, and does not bring
+            it.
         device: Where the weights go.
 
     Raises:
-        StorageError: A file is missing, torn, of another version, or its weights do not fit `team`.
+        StorageError: A file is missing, torn, of another version, its weights do not fit `team`, or `module`
+            is missing or is not what the team was saved with.
     """
     folder = Path(folder)
     description = _read_description(folder / DESCRIPTION)
@@ -96,6 +106,8 @@ def load_team(
             activation_fn=_activation(description["activation"]),
             share_parameters=description["share_parameters"],
             tell_apart=description["tell_apart"],
+            module=_checked_module(module, description.get("module"), folder),
+            module_kwargs=description.get("module_kwargs"),
         )
     except KeyError as error:
         raise StorageError(f"{folder / DESCRIPTION}: the key {error} is missing") from None
@@ -104,6 +116,18 @@ def load_team(
     load_weights(policy, folder / WEIGHTS)
     policy.set_training_mode(False)
     return policy.to(device)
+
+
+def _name(module: MakeModule) -> str:
+    return f"{module.__module__}:{module.__qualname__}"
+
+
+def _checked_module(module: MakeModule | None, saved: str | None, folder: Path) -> MakeModule | None:
+    """What the user gave, if it is what the team was saved with."""
+    if saved is not None and (module is None or _name(module) != saved):
+        given = "none" if module is None else _name(module)
+        raise StorageError(f"{folder}: its networks are made by {saved}, expected module= that, got {given}")
+    return module if saved is not None else None
 
 
 def _activation(name: str) -> type[nn.Module]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from cesma_sb3.networks.components import NetworkKind, NetworkSpec, TeamValue, a
 from cesma_sb3.networks.head import ActionHead, TeamDistribution
 from cesma_sb3.networks.memory import MemoryActor
 from cesma_sb3.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.networks.separate import MakeModule
 from cesma_sb3.networks.visibility import Visibility
 
 
@@ -56,8 +57,9 @@ class TeamPolicy(ActorCriticPolicy):
         team: The team's spaces.
         actor_visibility: What each actor component sees.
         critic_visibility: What each critic component sees.
-        network: `feed-forward`; `entities` for teams whose layouts name them (`EntityNet`); or `recurrent`,
-            with a memory (`RecurrentTeamNet`), whose critic is feed-forward.
+        network: `feed-forward`; `entities` for teams whose layouts name them (`EntityNet`); `recurrent`, with
+            a memory (`RecurrentTeamNet`); or `custom`, of `module` (`SeparateNet`). The critic of the last
+            two is feed-forward.
         hidden_sizes: Hidden layers of each actor component (the paper's students: 128 and 128, E.2); of
             `entities`, the width of an entity and then the layers of the head; of `recurrent`, the units of
             the memory.
@@ -66,6 +68,8 @@ class TeamPolicy(ActorCriticPolicy):
         share_parameters: One set of weights for all agents, with a one-hot agent number as further input
             (`feed-forward`; `entities` always share). See `NetworkSpec` for those that see everything.
         tell_apart: A one-hot agent number as further input of `entities`, for agents that are not alike.
+        module: Of `custom`: makes an agent's network, `module(n_inputs, n_outputs, **module_kwargs)`.
+        module_kwargs: Of `custom`.
         log_std_init: Initial log standard deviation of continuous columns.
         **kwargs: Passed to `ActorCriticPolicy` (`optimizer_class`, `optimizer_kwargs`).
 
@@ -91,6 +95,8 @@ class TeamPolicy(ActorCriticPolicy):
         activation_fn: type[nn.Module] = nn.ReLU,
         share_parameters: bool = False,
         tell_apart: bool = False,
+        module: MakeModule | None = None,
+        module_kwargs: Mapping[str, Any] | None = None,
         log_std_init: float = 0.0,
         **kwargs: Any,
     ) -> None:
@@ -104,7 +110,11 @@ class TeamPolicy(ActorCriticPolicy):
         self.team = team
         self.actor_visibility: Visibility = actor_visibility
         self.critic_visibility: Visibility = critic_visibility
-        self.spec = NetworkSpec(network, tuple(hidden_sizes), activation_fn, share_parameters, tell_apart)
+        self.spec = NetworkSpec(
+            *(network, tuple(hidden_sizes), activation_fn, share_parameters, tell_apart),
+            module=module,
+            module_kwargs=dict(module_kwargs or {}),
+        )
         self.critic_hidden_sizes = tuple(critic_hidden_sizes or hidden_sizes)
         # SB3 makes a distribution of its own from the action space in its constructor; `_build` replaces it.
         super().__init__(
@@ -142,6 +152,8 @@ class TeamPolicy(ActorCriticPolicy):
                 activation_fn=spec.activation,
                 share_parameters=spec.share_parameters,
                 tell_apart=spec.tell_apart,
+                module=spec.module,
+                module_kwargs=spec.module_kwargs,
             )
         policy.action_net.load_state_dict(actors.state_dict())
         policy.set_training_mode(False)
@@ -156,7 +168,7 @@ class TeamPolicy(ActorCriticPolicy):
         self.register_buffer("_owners_A", th.tensor(owners, dtype=th.long), persistent=False)
         self.action_net = actor_net(self.team, self.actor_visibility, self.spec)
         self.log_std = nn.Parameter(th.full((self.head.n_continuous,), float(self.log_std_init)))
-        kind: NetworkKind = "feed-forward" if self.is_recurrent else self.spec.kind
+        kind: NetworkKind = self.spec.kind if self.spec.kind == "entities" else "feed-forward"
         critic_spec = dataclasses.replace(self.spec, kind=kind, hidden_sizes=self.critic_hidden_sizes)
         self.value_net = TeamValue(self.team, self.critic_visibility, critic_spec)  # type: ignore[assignment]  # SB3: Linear
         self.optimizer = self.optimizer_class(
@@ -331,5 +343,7 @@ class TeamPolicy(ActorCriticPolicy):
             critic_hidden_sizes=self.critic_hidden_sizes,
             share_parameters=self.spec.share_parameters,
             tell_apart=self.spec.tell_apart,
+            module=self.spec.module,
+            module_kwargs=self.spec.module_kwargs,
         )
         return data
