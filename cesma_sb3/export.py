@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import gymnasium
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3 import PPO
 from torch import nn
 
 from cesma_sb3 import _atomic
@@ -97,7 +98,7 @@ def export(run_dir: Path | str, *, format: Format = "onnx", out: Path | str | No
 
     Args:
         run_dir: A finished run's folder.
-        format: `onnx`, `torchscript`, or `sb3`: SB3's `ActorCriticPolicy`, of plain networks alone.
+        format: `onnx`, `torchscript`, or `sb3`: what `PPO.load` of SB3 reads, of plain networks alone.
         out: The folder, new or empty; None: `export/FORMAT` in the run folder, which is written anew.
 
     Returns:
@@ -225,7 +226,7 @@ def _example(program: AgentProgram, own: TeamSpaces) -> tuple[th.Tensor, ...]:
 
 
 def _sb3(agent: AgentPolicy) -> bytes:
-    """The agent as SB3's own policy: `ActorCriticPolicy.load(file).predict(observation)`."""
+    """The agent as SB3's own: `PPO.load(file).predict(observation, deterministic=True)`."""
     space = agent.spaces.observation_spaces[agent.name]
     layers = list(agent.network) if isinstance(agent.network, nn.Sequential) else []
     if not layers or not isinstance(space, spaces.Box):
@@ -236,21 +237,33 @@ def _sb3(agent: AgentPolicy) -> bytes:
         )
     *hidden, last = [layer for layer in layers if isinstance(layer, nn.Linear)]
     activations = [type(layer) for layer in layers if not isinstance(layer, nn.Linear)]
-    policy = ActorCriticPolicy(
-        space,
-        agent.spaces.action_spaces[agent.name],
-        lambda _: 0.0,
-        net_arch={"pi": [layer.out_features for layer in hidden], "vf": []},
-        activation_fn=activations[0] if activations else nn.ReLU,
+    model = PPO(  # the algorithm alone has a file format that every release of SB3 reads
+        "MlpPolicy",
+        _Nowhere(space, agent.spaces.action_spaces[agent.name]),
+        n_steps=2,
+        batch_size=2,
+        device="cpu",
+        policy_kwargs={
+            "net_arch": {"pi": [layer.out_features for layer in hidden], "vf": []},
+            "activation_fn": activations[0] if activations else nn.ReLU,
+        },
     )
+    policy = model.policy
     theirs = [layer for layer in policy.mlp_extractor.policy_net if isinstance(layer, nn.Linear)]
     for ours, their in zip((*hidden, last), (*theirs, policy.action_net), strict=True):
         their.load_state_dict(ours.state_dict())
     if agent.head.n_continuous:
         policy.log_std.data.copy_(agent.log_std)
     written = io.BytesIO()
-    policy.save(written)  # type: ignore[arg-type]  # torch.save takes what is open, too
+    model.save(written)
     return written.getvalue()
+
+
+class _Nowhere(gymnasium.Env[Any, Any]):
+    """Spaces, for an algorithm that is never trained."""
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
 
 
 _WRITERS: dict[str, Callable[[AgentPolicy], bytes]] = {

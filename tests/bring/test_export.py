@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch as th
 from click.testing import CliRunner
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3 import PPO
 
 import cesma_sb3
 from cesma_sb3.cli import cesma
@@ -151,7 +151,7 @@ def test_sb3_does_the_same(kind, tmp_path):
     folder = export(run_dir, format="sb3")
     observations, _ = inputs_of(policy, np.random.default_rng(0), steps=1)
     for agent, own in policy.team.split_observations(observations[0]).items():
-        theirs = ActorCriticPolicy.load(folder / f"{agent}.zip")
+        theirs = PPO.load(folder / f"{agent}.zip")
         actions, _ = theirs.predict(own, deterministic=True)
         for row, action in zip(own, actions, strict=True):
             np.testing.assert_allclose(policy.agent(agent).predict(row)[0], action, atol=1e-5)
