@@ -1,0 +1,64 @@
+"""Each page of docs/tasks runs, block after block, with budgets that teach nothing."""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from imitation.util import logger
+
+import cesma_sb3
+from cesma_sb3 import bring, pipeline, registry
+from cesma_sb3._yaml import read_mapping
+from cesma_sb3.config import Experiment
+from cesma_sb3.validation import validate
+
+FOLDER = Path(__file__).parents[2] / "docs" / "tasks"
+PAGES = sorted(path.stem for path in FOLDER.glob("*.md"))
+SMALL = {
+    "dagger.n_envs": 8,
+    "evaluation": {"episodes": 8, "curve_episodes": 8, "n_envs": 8, "every": 500},
+}
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", (FOLDER / f"{page}.md").read_text(), flags=re.M | re.S)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_python_block_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    quiet = logger.configure(tmp_path / "log", [])  # else imitation logs to files in /tmp that nobody closes
+    monkeypatch.setattr(logger, "configure", lambda *args, **kwargs: quiet)
+    small_run = {**SMALL, "expert.total_timesteps": 640, "expert.kwargs.gradient_steps": 1}
+    small_run["dagger.total_timesteps"] = 512
+    decentralize, run = bring.decentralize, pipeline.run
+    monkeypatch.setattr(
+        cesma_sb3,
+        "decentralize",
+        lambda *args, **kwargs: decentralize(*args, **{**kwargs, "total_timesteps": 256, **SMALL}),
+        raising=False,
+    )
+    monkeypatch.setattr(cesma_sb3, "run", lambda name: run(name, **small_run), raising=False)
+    code = "\n".join(blocks(page, "python"))
+    code = re.sub(r"\.(learn|train)\(\d+_000\)", r".\1(512)", code)
+    module = types.ModuleType("typed")  # what it defines is found by its name, as what somebody types is
+    monkeypatch.setitem(sys.modules, "typed", module)
+    exec(compile(code, f"{page}.md", "exec"), vars(module))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_yaml_block_is_valid(page):
+    spread = cesma_sb3.load_experiment("spread-3-scripted").to_mapping()
+    for text in blocks(page, "yaml"):
+        data = read_mapping(text, page)
+        validate(Experiment, registry._merge(spread, data), lambda _: page)
+
+
+def test_every_link_leads_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", (FOLDER / f"{page}.md").read_text()):
+            assert (FOLDER / target).resolve().exists(), target
