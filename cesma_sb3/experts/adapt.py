@@ -8,9 +8,10 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
+from torch import nn
 
 from cesma_sb3.errors import ActionViewError, ExpertError
-from cesma_sb3.experts.functions import FunctionExpert, Outputs, one_for_each
+from cesma_sb3.experts.functions import FunctionExpert, Outputs, of_tensors, one_for_each
 from cesma_sb3.experts.protocol import Expert
 from cesma_sb3.experts.sb3 import sb3_expert, space_problem
 from cesma_sb3.experts.translated import TranslatedExpert, Translation
@@ -37,8 +38,8 @@ def adapt_expert(
 
     Args:
         controller: An `Expert`; an algorithm or a policy of SB3 or sb3-contrib; a function of joint
-            observations (and masks), see `FunctionExpert`; or one controller for each agent, by name, see
-            `one_for_each`.
+            observations (and masks), see `FunctionExpert`, or a PyTorch module of them; or one controller for
+            each agent, by name, see `one_for_each`.
         team: The team that it controls.
         view: The action view of what a function returns.
         outputs: What a function returns.
@@ -69,6 +70,7 @@ def adapt_expert(
         )
     elif callable(controller):
         way = way if split is None else split
+        controller = of_tensors(controller) if isinstance(controller, nn.Module) else controller
         controlled = team if way is None else way.team
         expert = FunctionExpert(controller, controlled, make_view(view, controlled), outputs=outputs)
     else:

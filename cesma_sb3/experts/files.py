@@ -19,7 +19,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.errors import MissingExtraError, StorageError, UntrustedError
-from cesma_sb3.experts.functions import Function
+from cesma_sb3.experts.functions import Function, of_tensors
 from cesma_sb3.experts.protocol import Observations
 
 
@@ -89,10 +89,7 @@ def load_torchscript(path: Path, *, trust: bool = False) -> Function:
         raise StorageError(f"{path}: no TorchScript: {_line(error)}") from None
     module.eval()
 
-    def call(observations: Observations) -> Any:
-        with th.no_grad():
-            return module(th.as_tensor(observations))
-
+    call = of_tensors(module)
     call.__qualname__ = path.name
     return call
 
@@ -121,7 +118,7 @@ def load_onnx(path: Path) -> Function:
 
     def call(observations: Observations) -> Any:
         found = session.run(None, {inputs[0]: np.ascontiguousarray(observations, dtype=np.float32)})
-        return found if len(found) > 1 else found[0]
+        return found[0]
 
     call.__qualname__ = path.name
     return call

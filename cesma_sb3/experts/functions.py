@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch as th
+from torch import nn
 
 from cesma_sb3.errors import ExpertError, nearest
 from cesma_sb3.experts.protocol import Actions, Masks, Observations
@@ -27,7 +28,7 @@ class FunctionExpert:
 
     Args:
         function: Joint observations [B, I] float32, and joint masks [B, M] bool or None if it takes two
-            arguments, to what `outputs` says. Of several results in a tuple or list the first counts.
+            arguments, to what `outputs` says. Of a tuple of results the first counts.
         team: The team that it controls.
         view: The action view of what it returns.
         outputs: `actions`: actions of the view [B, ...]. `logits`: a number for each action of a `product` or
@@ -100,9 +101,7 @@ class FunctionExpert:
 
     def _call(self, observations: Observations, masks: Masks | None) -> npt.NDArray[Any]:
         found = self.function(observations, masks) if self._takes_masks else self.function(observations)
-        if isinstance(found, tuple | list) and len(found) and not np.isscalar(found[0]):
-            first = found[0]
-            found = first if len(first) == len(observations) else found
+        found = found[0] if isinstance(found, tuple) and found else found
         result = np.asarray(found.detach().cpu() if isinstance(found, th.Tensor) else found)
         if not (np.issubdtype(result.dtype, np.number) or result.dtype == bool):
             raise ExpertError(f"{self.name}: returned {type(found).__name__}, expected an array of numbers")
@@ -163,6 +162,17 @@ def one_for_each(controllers: Mapping[str, Function], team: TeamSpaces) -> Funct
         return np.stack(rows)
 
     return act
+
+
+def of_tensors(module: nn.Module) -> Function:
+    """A PyTorch module of joint observations as a function of arrays; gradients are left out."""
+
+    def call(observations: Observations) -> Any:
+        with th.no_grad():
+            return module(th.as_tensor(observations))
+
+    call.__qualname__ = type(module).__name__
+    return call
 
 
 def _n_arguments(function: Function) -> int:

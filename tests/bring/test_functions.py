@@ -41,6 +41,9 @@ def test_a_function_labels():
         ("relaxed", lambda seen: seen * 2 - 1),
         ("relaxed", th.as_tensor),
         ("joint", lambda seen: (controllers.joint(seen), "and more")),
+        ("joint", lambda seen: controllers.joint(seen).tolist()),
+        ("product", lambda seen: (controllers.joint(seen) @ [3, 1]).tolist()),
+        ("relaxed", th.nn.Identity()),
     ],
 )
 def test_views(view, function):
