@@ -13,7 +13,7 @@ import click
 
 from cesma_sb3.errors import CesmaError, ConfigError, nearest
 
-POLICIES = ("expert", "students", "reference", "random")
+POLICIES = ("expert", "imitators", "students", "reference", "random")
 """Rows of a result, in the order in which they are shown."""
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")

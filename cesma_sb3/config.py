@@ -261,6 +261,28 @@ class DaggerConfig(_Config):
         return self
 
 
+class FineTuningConfig(_Config):
+    """After imitation: PPO from the students' weights, on the team's reward (`FineTuningPPO`)."""
+
+    total_timesteps: PositiveInt
+    """Environment timesteps."""
+    n_envs: PositiveInt = 32
+    """Environments stepped together."""
+    critic_visibility: Literal["own", "joint"] = "joint"
+    """What the critic sees: `joint` is MAPPO, `own` IPPO."""
+    imitation: NonNegativeFloat = 0.1
+    """Weight of the expert's likelihood at the start."""
+    imitation_final: NonNegativeFloat = 0.0
+    """At the end; linear between."""
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Fraction of the timesteps in which the critic alone learns."""
+    keep: Literal["best", "last"] = "best"
+    """The students that a run ends with: those measured best, the ones before fine-tuning included, or the
+    last."""
+    kwargs: Arguments = {}
+    """Further arguments of PPO."""
+
+
 class EvaluationConfig(_Config):
     """How policies are measured."""
 
@@ -292,7 +314,15 @@ class Experiment(_Config):
     dagger: DaggerConfig | None
     """null: nothing is imitated. The expert's actors see no more than their own agent's observation, and are
     themselves the team that acts: a baseline such as MADDPG."""
+    fine_tuning: FineTuningConfig | None = None
+    """What comes after imitation; null: nothing does."""
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _has_what_to_tune(self) -> Experiment:
+        if self.fine_tuning is not None and self.dagger is None:
+            raise ValueError("fine_tuning: expected null, for dagger is null: there are no students")
+        return self
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as the YAML file of the resolved experiment holds them."""

@@ -37,6 +37,7 @@ class Seeds:
     curve: int
     final: int
     random: int
+    fine_tuning: int
 
     @classmethod
     def of(cls, seed: int) -> Seeds:

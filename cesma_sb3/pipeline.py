@@ -22,9 +22,9 @@ from cesma_sb3.measure import Evaluator, threads
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy
 from cesma_sb3.progress import StageProgress
 from cesma_sb3.registry import load_experiment
-from cesma_sb3.results import make_report, save_results
+from cesma_sb3.results import Outcome, make_report, save_results
 from cesma_sb3.runs import RunFolder
-from cesma_sb3.stages import TrainedExpert, TrainedStudents, decentralize, train_expert, train_own
+from cesma_sb3.stages import decentralize, fine_tune, train_expert, train_own
 from cesma_sb3.stored import load_expert, load_students
 
 
@@ -93,12 +93,14 @@ def run_experiment(
         _recorded(RunFolder.create(experiment, out)) as folder,
         closing(Evaluator(experiment)) as evaluator,
     ):
-        trained, students = _train(experiment, evaluator, folder.path / "logs", progress, handed)
-        expert = None if trained is None else trained.expert
-        returns = _final_returns(evaluator, expert, greedy(students.policy))
-        report = make_report(experiment, returns, trained, students)
-        save_results(folder, experiment, returns=returns, trained=trained, students=students, report=report)
-    return RunResult(expert, students.policy, report, folder.path)
+        outcome = _train(experiment, evaluator, folder.path / "logs", progress, handed)
+        expert = None if outcome.trained is None else outcome.trained.expert
+        returns = _final_returns(evaluator, expert, greedy(outcome.students.policy))
+        if outcome.imitators is not None:
+            returns["imitators"] = evaluator.final(greedy(outcome.imitators.policy))
+        report = make_report(experiment, returns, outcome)
+        save_results(folder, experiment, returns=returns, outcome=outcome, report=report)
+    return RunResult(expert, outcome.students.policy, report, folder.path)
 
 
 def evaluate_run(
@@ -145,16 +147,22 @@ def evaluate_run(
 
 def _train(
     experiment: Experiment, evaluator: Evaluator, logs: Path, progress: bool, handed: Handed | None
-) -> tuple[TrainedExpert | None, TrainedStudents]:
-    """An expert and what is learned from it; of a baseline, a team that learned by itself."""
+) -> Outcome:
+    """An expert, what is learned from it, and what comes of that; of a baseline, a team by itself."""
     bar = partial(StageProgress, enabled=progress)
     if experiment.dagger is None:
         with bar("students", experiment.expert.total_timesteps) as shown:
-            return None, train_own(experiment, evaluator, logs / "students", shown.update)
+            return Outcome(None, train_own(experiment, evaluator, logs / "students", shown.update))
     with bar("expert", experiment.expert.total_timesteps) as shown:
         trained = train_expert(experiment, evaluator, logs / "expert", shown.update, handed=handed)
     with bar("students", experiment.dagger.total_timesteps) as shown:
-        return trained, decentralize(experiment, trained, evaluator, logs / "students", shown.update)
+        students = decentralize(experiment, trained, evaluator, logs / "students", shown.update)
+    if experiment.fine_tuning is None:
+        return Outcome(trained, students)
+    with bar("fine-tuning", experiment.fine_tuning.total_timesteps) as shown:
+        own, tick = logs / "fine-tuning", shown.update
+        tuned = fine_tune(experiment, students, trained.expert, evaluator, logs=own, tick=tick)
+    return Outcome(trained, tuned, imitators=students)
 
 
 def _final_returns(evaluator: Evaluator, expert: Expert | None, students: Act) -> dict[str, Returns]:

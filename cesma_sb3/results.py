@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from cesma_sb3.config import Experiment
 from cesma_sb3.envs import reward_definition
-from cesma_sb3.evaluation import Returns, normalized
+from cesma_sb3.evaluation import Curve, Returns, normalized
 from cesma_sb3.given import MODEL
 from cesma_sb3.networks import TeamEnsemble, parameter_counts, policy_files
 from cesma_sb3.networks.storage import weights
@@ -16,19 +17,37 @@ from cesma_sb3.runs import EVALUATIONS, EXPERT, EXPERT_WEIGHTS, FIGURE, STUDENTS
 from cesma_sb3.stages import Trained, TrainedExpert, TrainedStudents
 
 
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a run trained."""
+
+    trained: TrainedExpert | None
+    """The expert; None of a baseline."""
+    students: TrainedStudents
+    """The team that acts in the end."""
+    imitators: TrainedStudents | None = None
+    """The students before fine-tuning, if there was any."""
+
+    @property
+    def stages(self) -> dict[str, Trained]:
+        """What was done, in order."""
+        if self.trained is None:
+            return {"students": self.students}
+        if self.imitators is None:
+            return {"expert": self.trained, "decentralize": self.students}
+        return {"expert": self.trained, "decentralize": self.imitators, "fine-tune": self.students}
+
+
 def make_report(
-    experiment: Experiment,
-    returns: Mapping[str, Returns],
-    trained: TrainedExpert | None = None,
-    students: TrainedStudents | None = None,
+    experiment: Experiment, returns: Mapping[str, Returns], outcome: Outcome | None = None
 ) -> dict[str, Any]:
     """What `report.json` holds.
 
     Args:
         experiment: As resolved.
-        returns: `expert`, `students`, `random`, and `reference` where the environment has one.
-        trained: The expert, with what it cost; None of a baseline, and where policies are measured again.
-        students: The students, likewise; None where policies are only measured again.
+        returns: `expert`, `students`, `random`, `reference` where the environment has one, and `imitators`
+            where these were fine-tuned.
+        outcome: What was trained, with what it cost; None where policies are only measured again.
     """
     random = returns["random"].mean
     reference = returns["reference"].mean if "reference" in returns else float("nan")
@@ -51,14 +70,12 @@ def make_report(
     }
     if wins := {policy: _win_rate(found) for policy, found in returns.items() if found.wins is not None}:
         report["win_rate"] = wins
-    if students is not None:
-        stages: dict[str, Trained] = (
-            {"students": students} if trained is None else {"expert": trained, "decentralize": students}
-        )
+    if outcome is not None:
+        stages = outcome.stages
         report["env_samples"] = {name: stage.env_samples for name, stage in stages.items()}
         report["seconds"] = {name: round(stage.seconds, 2) for name, stage in stages.items()}
-        report["parameters"] = _parameters(trained, students)
-        report["stopped_early"] = students.stopped_early
+        report["parameters"] = _parameters(outcome.trained, outcome.students)
+        report["stopped_early"] = (outcome.imitators or outcome.students).stopped_early
     return report
 
 
@@ -93,16 +110,27 @@ def _won(score: float) -> dict[str, float]:
     return {} if rate is None else {"win_rate": rate}
 
 
+def _curves(outcome: Outcome) -> dict[str, Curve]:
+    """The return against environment samples of all stages, each going on from the one before."""
+    names = {"decentralize": "students", "fine-tune": "fine-tuned"}
+    curves: dict[str, Curve] = {"expert": []}
+    offset = 0
+    for stage, found in outcome.stages.items():
+        curves[names.get(stage, stage)] = [(offset + samples, score) for samples, score in found.curve]
+        offset += found.env_samples
+    return curves
+
+
 def save_results(
     folder: RunFolder,
     experiment: Experiment,
     *,
     returns: Mapping[str, Returns],
-    trained: TrainedExpert | None,
-    students: TrainedStudents,
+    outcome: Outcome,
     report: Mapping[str, Any],
 ) -> None:
     """Writes everything into the run folder, the report last: a folder that has one is complete."""
+    trained, students = outcome.trained, outcome.students
     folder.write_folder(STUDENTS, policy_files(students.policy))
     if trained is not None and trained.model is not None:
         # Twice: for whoever loads a run (weights alone: no code), and for whoever uses SB3.
@@ -112,14 +140,12 @@ def save_results(
         trained.finished.save(folder)
     if students.model is not None:
         folder.write_with(f"{STUDENTS}/{MODEL}", students.model.save)
-    expert_curve = [] if trained is None else trained.curve
-    offset = 0 if trained is None else trained.env_samples
-    students_curve = [(offset + samples, score) for samples, score in students.curve]
+    curves = _curves(outcome)
     folder.write_csv(
         EVALUATIONS,
         [
             {"stage": stage, "env_samples": samples, "return": float(score), **_won(score)}
-            for stage, curve in (("expert", expert_curve), ("students", students_curve))
+            for stage, curve in curves.items()
             for samples, score in curve
         ],
     )
@@ -128,8 +154,8 @@ def save_results(
         FIGURE,
         lambda path: draw_learning_curves(
             path,
-            expert=expert_curve,
-            students=students_curve,
+            expert=curves["expert"],
+            students=[*curves["students"], *curves.get("fine-tuned", [])],
             anchors={policy: returns[policy].mean for policy in ("reference", "random") if policy in returns},
             title=f"{experiment.name}, seed {experiment.seed}",
             reward=str(report["reward"]),

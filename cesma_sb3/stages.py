@@ -20,12 +20,13 @@ from stable_baselines3.common.utils import set_random_seed
 
 from cesma_sb3.algorithms import loss_class
 from cesma_sb3.config import BetaConfig, DaggerConfig, Experiment
-from cesma_sb3.errors import ExpertError
+from cesma_sb3.errors import ConfigError, ExpertError
 from cesma_sb3.evaluation import Curve, Keep, LearningCurve, MatchingCurve, greedy
 from cesma_sb3.experts import Expert, labeller
 from cesma_sb3.given import Finished, Handed, finished_expert, is_trained
 from cesma_sb3.imitation import DAggerProgress
 from cesma_sb3.imitation.algorithms import ALGORITHMS
+from cesma_sb3.imitation.fine_tuning import FineTuningPPO
 from cesma_sb3.measure import Evaluator, joint_env
 from cesma_sb3.models import as_expert, expert_env, falling, make_model, make_students, own_team
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy
@@ -207,6 +208,76 @@ def decentralize(
         time.perf_counter() - started,
         policy=trainer.policy,
         stopped_early=curve.matched,
+    )
+
+
+def fine_tune(
+    experiment: Experiment,
+    before: TrainedStudents,
+    expert: Expert,
+    evaluator: Evaluator,
+    *,
+    logs: Path,
+    tick: Tick,
+) -> TrainedStudents:
+    """Lets the students go on learning from the team's reward.
+
+    Args:
+        experiment: Its values.
+        before: The students that imitation gave.
+        expert: What they imitated.
+        evaluator: Measures them on the way.
+        logs: Folder of SB3's logger.
+        tick: Told of progress.
+
+    Raises:
+        ConfigError: The students are an ensemble, have a memory or masks.
+        ExpertError: The expert has a memory, and is to be imitated further.
+    """
+    config, seed = experiment.fine_tuning, evaluator.seeds.fine_tuning
+    assert config is not None
+    if not isinstance(before.policy, TeamPolicy):
+        raise ConfigError("fine_tuning: these students are an ensemble of teams, expected one (dagger or bc)")
+    spec = before.policy.spec
+    started = time.perf_counter()
+    with (
+        closing(configure(str(logs), LOG_FORMATS)) as logger,
+        closing(joint_env(experiment, config.n_envs, seed)) as venv,
+    ):
+        model = FineTuningPPO(
+            TeamPolicy,
+            venv,
+            students=before.policy,
+            expert=expert,
+            imitation=config.imitation,
+            imitation_final=config.imitation_final,
+            warm_up=config.warm_up,
+            seed=seed,
+            policy_kwargs={
+                "team": venv.team,
+                "critic_visibility": config.critic_visibility,
+                "network": spec.kind,
+                "hidden_sizes": spec.hidden_sizes,
+                "activation_fn": spec.activation,
+                "share_parameters": spec.share_parameters,
+                "tell_apart": spec.tell_apart,
+                "module": spec.module,
+                "module_kwargs": spec.module_kwargs,
+            },
+            **config.kwargs,
+        )
+        model.set_logger(logger)
+        watched = LearningCurve(
+            model.policy, lambda: evaluator.on_curve(greedy(model.policy)), experiment.evaluation.every
+        )
+        model.learn(config.total_timesteps, callback=_ExpertWatch(watched, config.keep, tick))
+    return TrainedStudents(
+        watched.points,
+        model.num_timesteps,
+        time.perf_counter() - started,
+        policy=model.policy,
+        stopped_early=False,
+        model=model,
     )
 
 

@@ -101,7 +101,7 @@ def test_same_seed_same_report(result, tmp_path):
 
 def test_seeds_differ_from_each_other_and_by_seed():
     first, second = Seeds.of(0), Seeds.of(1)
-    assert len({*vars(first).values(), *vars(second).values()}) == 10
+    assert len({*vars(first).values(), *vars(second).values()}) == 12
     assert first == Seeds.of(0)
 
 

@@ -1,0 +1,103 @@
+"""After imitation: students go on learning from the team's reward, at first still held to their expert."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch as th
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
+
+from cesma_sb3.errors import ConfigError, ExpertError
+from cesma_sb3.experts import Expert, RecurrentExpert, TeamPPO
+from cesma_sb3.joint.channel import message_columns
+from cesma_sb3.networks.team_policy import TeamPolicy
+
+
+class FineTuningPPO(TeamPPO):
+    """`TeamPPO` from the weights of students, with a term of imitation that fades.
+
+    The critic is new: at first it learns alone, so that its noise does not undo what the students know. The
+    loss of the actors is PPO's and `imitation` times the negative log-likelihood of what the expert would do
+    (a mean over agents; messages have none), which falls linearly to `imitation_final`.
+
+    Args:
+        students: Where the actors begin; their weights are copied.
+        *args: As in `TeamPPO`: the policy, which has the students' networks, and the environment.
+        expert: What the term of imitation holds them to; None: there is none.
+        imitation: Its weight at the start, in [0, inf).
+        imitation_final: Its weight at the end, in [0, inf).
+        warm_up: The fraction of the training in which the critic alone learns, in [0, 1).
+        **kwargs: As in `TeamPPO`.
+
+    Raises:
+        ConfigError: The students have a memory, a number is out of its range, or actions can be unavailable,
+            which PPO's rollouts here do not know.
+        ExpertError: An expert with a memory: its labels are of whole episodes, not of single observations.
+
+    Source: Yu et al. (2021) for PPO with `own` actors and a `joint` critic; the fading term as in Rajeswaran
+        et al. (2018), section IV.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        students: TeamPolicy | None = None,
+        expert: Expert | None = None,
+        imitation: float = 0.0,
+        imitation_final: float = 0.0,
+        warm_up: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        if min(imitation, imitation_final) < 0 or not 0 <= warm_up < 1:
+            raise ConfigError(
+                f"imitation {imitation}, imitation_final {imitation_final}, warm_up {warm_up}: expected at "
+                "least 0, and below 1 for warm_up"
+            )
+        if isinstance(expert, RecurrentExpert) and max(imitation, imitation_final) > 0:
+            raise ExpertError(f"{type(expert).__name__}: has a memory: expected imitation 0 in fine-tuning")
+        if students is not None and (students.is_recurrent or students.team.has_masks):
+            what = "have a memory" if students.is_recurrent else "have masks"
+            raise ConfigError(f"fine_tuning: these students {what}, which PPO's rollouts here do not know")
+        self.expert = expert
+        self.imitation = imitation
+        self.imitation_final = imitation_final
+        self.warm_up = warm_up
+        super().__init__(*args, **kwargs)
+        if students is None:  # made by SB3, to be given weights from a file
+            return
+        self.policy.action_net.load_state_dict(students.action_net.state_dict())
+        self.policy.log_std.data.copy_(students.log_std.detach())
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "expert"]
+
+    @property
+    def imitation_weight(self) -> float:
+        """The weight of the term of imitation now."""
+        span = self.imitation - self.imitation_final
+        return self.imitation_final + span * self._current_progress_remaining
+
+    def train(self) -> None:
+        """SB3's hook: see `TeamPPO.train`; in the beginning of the critic alone."""
+        learns = 1.0 - self._current_progress_remaining >= self.warm_up
+        actors = [*self.policy.action_net.parameters(), self.policy.log_std]
+        for weight in actors:
+            weight.requires_grad_(learns)
+        super().train()
+        for weight in actors:
+            weight.requires_grad_(True)
+        self.logger.record("train/imitation_weight", self.imitation_weight)
+
+    def _loss(self, batch: RolloutBufferSamples) -> tuple[th.Tensor, dict[str, float]]:
+        loss, log = super()._loss(batch)
+        weight = self.imitation_weight
+        if self.expert is None or weight == 0:
+            return loss, log
+        assert isinstance(batch.observations, th.Tensor)
+        labels = self.expert.labels(batch.observations.cpu().numpy())
+        log_probs = self.policy.distribution(batch.observations).column_log_probs(
+            th.as_tensor(labels, device=self.device)
+        )
+        moves = th.as_tensor(~message_columns(self.policy.team), device=self.device)
+        unlike = -(log_probs * moves).sum(dim=1).mean() / self.policy.team.n_agents
+        return loss + weight * unlike, {**log, "imitation_loss": unlike.item()}

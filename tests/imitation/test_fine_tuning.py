@@ -1,0 +1,136 @@
+"""Students that go on learning from the team's reward: better than their expert, or held to it."""
+
+from __future__ import annotations
+
+import csv
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+
+import cesma_sb3
+from cesma_sb3.errors import ConfigError, ExpertError
+from cesma_sb3.evaluation import evaluate, greedy
+from cesma_sb3.experts import adapt_expert
+from cesma_sb3.imitation.fine_tuning import FineTuningPPO
+from cesma_sb3.joint.vec_env import joint_vec_env
+from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.pipeline import evaluate_run
+from tests.bring import controllers
+from tests.envs_for_tests import MatchingGame, MortalEnv
+
+ENV = "tests.envs_for_tests:MatchingGame"
+SMALL: dict[str, Any] = {
+    "total_timesteps": 2000,
+    "students": {"hidden_sizes": [32]},
+    "dagger": {"n_envs": 8, "batch_size": 64, "samples_per_update": 8, "learning_rate": 1e-2},
+    "evaluation": {"episodes": 64, "curve_episodes": 16, "every": 2000, "n_envs": 8},
+}
+PPO = {"n_steps": 32, "batch_size": 128, "gamma": 0.0, "learning_rate": 5e-3, "n_epochs": 8}
+
+
+def half_right(observations: np.ndarray) -> np.ndarray:
+    """The first player plays its cue, the second one more than that: 4 of 8."""
+    return (controllers.joint(observations) + np.array([0, 1])) % 3
+
+
+def students_for(venv, **kwargs) -> TeamPolicy:
+    th.manual_seed(0)
+    team = venv.team
+    return TeamPolicy(
+        team.observation_space,
+        team.action_space,
+        lambda _: 1e-3,
+        team=team,
+        **{"hidden_sizes": (16,), **kwargs},
+    )
+
+
+def tuner(venv, students, **kwargs) -> FineTuningPPO:
+    policy_kwargs = {"team": venv.team, "hidden_sizes": (16,)}
+    return FineTuningPPO(
+        TeamPolicy, venv, students=students, policy_kwargs=policy_kwargs, seed=0, **PPO, **kwargs
+    )
+
+
+def test_students_of_a_mediocre_expert_get_better_than_it(tmp_path):
+    tuning = {"total_timesteps": 20_000, "n_envs": 8, "kwargs": {**PPO, "ent_coef": 0.02}}
+    result = cesma_sb3.decentralize(half_right, ENV, out=tmp_path / "run", fine_tuning=tuning, **SMALL)
+    found = result.report["return"]
+    assert found["expert"] == 4
+    assert found["imitators"] == pytest.approx(4, abs=0.5)
+    assert found["students"] > 7
+    assert list(result.report["env_samples"]) == ["expert", "decentralize", "fine-tune"]
+    with (tmp_path / "run" / "evaluations.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    samples = [int(row["env_samples"]) for row in rows]
+    assert samples == sorted(samples)
+    assert [row["stage"] for row in rows][-1] == "fine-tuned"
+    with pytest.raises(cesma_sb3.CesmaError, match="in memory"):
+        evaluate_run(tmp_path / "run")
+    team = cesma_sb3.load_team(tmp_path / "run" / "students")
+    th.testing.assert_close(team.state_dict(), result.students.state_dict())
+
+
+def test_what_gets_worse_is_not_kept(tmp_path):
+    """Without reward to gain, noise alone: the students before are the best."""
+    tuning = {"total_timesteps": 2000, "n_envs": 8, "kwargs": {**PPO, "learning_rate": 0.5}, "warm_up": 0.0}
+    expert = "tests.bring.controllers:joint"
+    result = cesma_sb3.decentralize(expert, ENV, out=tmp_path / "run", fine_tuning=tuning, **SMALL)
+    found = result.report["return"]
+    assert found["students"] == found["imitators"] == 8
+    assert evaluate_run(tmp_path / "run")["return"]["students"] == 8
+
+
+def test_it_begins_where_the_students_are_and_the_critic_learns_first():
+    venv = joint_vec_env(MatchingGame, 8, seed=0)
+    students = students_for(venv)
+    model = tuner(venv, students, warm_up=0.5)
+    seen = th.as_tensor(venv.reset())
+    th.testing.assert_close(model.policy.outputs(seen), students.outputs(seen))
+    critic = [weight.clone() for weight in model.policy.value_net.parameters()]
+    model.learn(32 * 8 * 4, callback=lambda found, _: found["self"].num_timesteps <= 32 * 8)
+    th.testing.assert_close(model.policy.outputs(seen), students.outputs(seen))
+    assert any(not th.equal(a, b) for a, b in zip(critic, model.policy.value_net.parameters(), strict=True))
+    model.learn(32 * 8 * 4)
+    assert not th.equal(model.policy.outputs(seen), students.outputs(seen))
+
+
+def test_the_term_of_imitation_teaches_and_fades():
+    """With a reward that says nothing, the expert alone is there to be learned from."""
+    venv = joint_vec_env(MatchingGame, 8, seed=0)
+    expert = adapt_expert(controllers.joint, venv.team)
+    model = tuner(venv, students_for(venv), expert=expert, imitation=1.0, warm_up=0.0, vf_coef=0.0)
+    model.normalize_advantage = False
+    model.clip_range = lambda _: 0.0  # PPO itself changes nothing
+    weights = []
+    model.learn(6000, callback=lambda found, _: weights.append(found["self"].imitation_weight) or True)
+    assert weights[0] == 1.0
+    assert weights == sorted(weights, reverse=True)
+    assert model.imitation_weight == pytest.approx(0.0, abs=0.05)
+    assert evaluate(greedy(model.policy), venv, n_episodes=32, seed=1).mean > 7.5
+
+
+def test_what_it_cannot_do_is_told():
+    venv = joint_vec_env(MatchingGame, 4, seed=0)
+    students = students_for(venv)
+    with pytest.raises(ConfigError, match=r"imitation -1, imitation_final 0\.0, warm_up 0\.1: expected"):
+        tuner(venv, students, imitation=-1)
+    with pytest.raises(ConfigError, match="these students have a memory"):
+        tuner(venv, students_for(venv, network="recurrent"))
+    masked = joint_vec_env(MortalEnv, 2, seed=0, team_reward="sum")
+    with pytest.raises(ConfigError, match="these students have masks"):
+        tuner(masked, students_for(masked))
+
+    class Remembers(controllers.Shifted):
+        def actor(self):
+            return self.labels
+
+    with pytest.raises(ExpertError, match="Remembers: has a memory: expected imitation 0"):
+        tuner(venv, students, expert=Remembers(venv.team), imitation=0.1)
+
+
+def test_a_baseline_has_nobody_to_tune():
+    with pytest.raises(ConfigError, match="fine_tuning: expected null, for dagger is null"):
+        cesma_sb3.load_experiment("spread-3-ddpg", {"fine_tuning.total_timesteps": 100})
