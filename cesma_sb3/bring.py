@@ -112,8 +112,11 @@ def _env(env: str | Callable[..., Any] | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(env, str):
         return {"id": env}
     if isinstance(env, Mapping):
-        return {**env, **_env(env["id"])} if "id" in env else dict(env)
-    function, kwargs = env, {}
+        named = _env(env["id"]) if "id" in env else {}
+        kwargs = {**named.get("kwargs", {}), **env.get("kwargs", {})}
+        return {**env, **named, "kwargs": kwargs}
+    function: Any = env
+    kwargs = {}
     if isinstance(env, functools.partial):
         if env.args:
             raise ConfigError("env: positional arguments in a partial; expected them by keyword")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, StorageError,
 from cesma_sb3.experts.files import load_normalization, load_onnx, load_sb3, load_torchscript
 from cesma_sb3.pipeline import evaluate_run
 from tests.bring.test_functions import CUES, SEEN
+from tests.envs_for_tests import MatchingGame
 
 ENV = "tests.envs_for_tests:MatchingGame"
 TINY: dict[str, Any] = {
@@ -213,6 +215,34 @@ def test_bad_input_is_one_line_that_names_it(expert, more, problem, here):
     with pytest.raises(CesmaError, match=problem) as error:
         cesma_sb3.decentralize(expert, **given)
     assert "\n" not in str(error.value)
+
+
+def three_players(**kwargs: Any) -> MatchingGame:
+    return MatchingGame(n_agents=3, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("env", "n_agents"),
+    [
+        (MatchingGame, 2),
+        (three_players, 3),
+        (partial(MatchingGame, n_agents=4), 4),
+        ({"id": MatchingGame, "kwargs": {"n_agents": 5}}, 5),
+        ({"id": partial(MatchingGame, length=2), "kwargs": {"n_agents": 5}}, 5),
+        ({"id": ENV, "kwargs": {"n_agents": 3}}, 3),
+    ],
+)
+def test_environments_in_memory(env, n_agents, here):
+    each = {f"player_{i}": lambda own: 0 for i in range(n_agents)}
+    result = cesma_sb3.decentralize(each, env, out=here / "run", **TINY)
+    assert result.students.team.n_agents == n_agents
+    written = cesma_sb3.load_experiment(here / "run" / "config.yaml")
+    assert written.env.id.startswith("tests.")
+
+
+def test_positional_arguments_of_an_environment_have_no_names():
+    with pytest.raises(ConfigError, match="positional arguments in a partial; expected them by keyword"):
+        cesma_sb3.decentralize(lambda seen: seen, partial(MatchingGame, 3))
 
 
 def test_a_model_of_another_team(zipped, here):
