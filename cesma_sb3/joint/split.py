@@ -70,9 +70,9 @@ class Split:
         self._seen, self._done = seen, done
         self._check(n_entries, n_columns)
         low, high = observation_space.low.ravel(), observation_space.high.ravel()
+        kind: Any = observation_space.dtype
         self.observation_spaces = {
-            agent: spaces.Box(low[own], high[own], dtype=observation_space.dtype.type)
-            for agent, own in seen.items()
+            agent: spaces.Box(low[own], high[own], dtype=kind) for agent, own in seen.items()
         }
         self.action_spaces = {agent: _part(action_space, own) for agent, own in done.items()}
         self._action_space = action_space
@@ -153,7 +153,7 @@ class SplitEnv(ParallelEnv):
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], shares: Mapping[str, Share]) -> None:
-        self.env = env
+        self.env: Any = env
         self.split = Split(shares, env.observation_space, env.action_space)
         self.possible_agents = list(shares)
         self.agents: list[str] = []
@@ -210,7 +210,8 @@ class SplitEnv(ParallelEnv):
 def _part(space: spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box, own: Index) -> spaces.Space[Any]:
     """The space of some entries of an action."""
     if isinstance(space, spaces.Box):
-        return spaces.Box(space.low[own], space.high[own], dtype=space.dtype.type)
+        kind: Any = space.dtype
+        return spaces.Box(space.low[own], space.high[own], dtype=kind)
     if isinstance(space, spaces.MultiBinary):
         return spaces.MultiBinary(len(own))
     first = np.asarray(getattr(space, "start", np.zeros_like(space.nvec)))  # only newer releases have it
