@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from cesma_sb3 import plugins
 from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, find_scenario, make_scenario
@@ -16,6 +16,8 @@ from cesma_sb3.joint.parallel import AnyParallelEnv, make_parallel_env
 from cesma_sb3.joint.silent import SilentVecEnv
 from cesma_sb3.joint.split import Share, Split
 from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
+
+Told = TypeVar("Told")
 
 
 def make_vec_env(
@@ -108,20 +110,21 @@ def scripted_bodies(venv: JointVecEnv) -> tuple[Body, ...] | None:
 
 def battle_signs(venv: JointVecEnv) -> BattleSigns | None:
     """How a scripted controller reads a battle; None of what is none, or does not say."""
-    try:
-        signs: BattleSigns | None = venv.get_attr("signs", 0)[0]
-    except AttributeError:
-        return None
-    return signs if isinstance(signs, BattleSigns) else None
+    return _told(venv, "signs", BattleSigns)
 
 
 def declared_split(venv: JointVecEnv) -> Split | None:
     """How an environment that was joint already is divided; None of any other."""
+    return _told(venv, "split", Split)
+
+
+def _told(venv: JointVecEnv, name: str, kind: type[Told]) -> Told | None:
+    """An attribute of the environments, if they have one of that kind."""
     try:
-        split: Split | None = venv.get_attr("split", 0)[0]
+        found = venv.get_attr(name, 0)[0]
     except AttributeError:
         return None
-    return split if isinstance(split, Split) else None
+    return found if isinstance(found, kind) else None
 
 
 def reward_definition(target: str, kwargs: Mapping[str, Any] | None = None) -> str | None:
