@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from cesma_sb3 import plugins
 from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, find_scenario, make_scenario
 from cesma_sb3.envs.starcraft import SMAX, BattleSigns, SmaxVecEnv, is_battle
-from cesma_sb3.errors import UnknownNameError
+from cesma_sb3.errors import ConfigError, UnknownNameError
 from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.env import TeamReward
 from cesma_sb3.joint.parallel import AnyParallelEnv, make_parallel_env
@@ -138,7 +138,11 @@ def reward_definition(target: str, kwargs: Mapping[str, Any] | None = None) -> s
         ConfigError: An argument is wrong.
     """
     target = environment_name(target)
-    return make_scenario(target, **dict(kwargs or {})).reward_definition if _is_scenario(target) else None
+    try:
+        says = _is_scenario(target)
+    except ConfigError:  # what cannot be imported here does not say either
+        says = False
+    return make_scenario(target, **dict(kwargs or {})).reward_definition if says else None
 
 
 def _is_scenario(target: str) -> bool:
