@@ -28,6 +28,7 @@ from cesma_sb3.envs.build import environment_name
 from cesma_sb3.envs.particle import make_scenario
 from cesma_sb3.envs.starcraft import is_battle
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.experts import TeamPPO
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.networks.activations import activations
@@ -166,11 +167,16 @@ def _class_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None
             found.append((("dagger", "loss_kwargs"), loss_class(dagger.loss_class), 2))
     except ConfigError as error:
         return path, str(error)
-    for (section, key), cls, n_ours in found:
-        allowed = list(_arguments(cls))[n_ours:]  # the first of them are given by this package
-        for name in getattr(getattr(experiment, section), key):
+    if experiment.fine_tuning is not None:
+        allowed = set(_arguments(TeamPPO)) - _OURS
+        for name in experiment.fine_tuning.kwargs:
             if name not in allowed:
-                return (section, key, name), unknown(f"argument of {cls.__name__}", name, allowed)
+                return ("fine_tuning", "kwargs", name), unknown("argument of TeamPPO", name, allowed)
+    for (section, key), cls, n_ours in found:
+        others = list(_arguments(cls))[n_ours:]  # the first of them are given by this package
+        for name in getattr(getattr(experiment, section), key):
+            if name not in others:
+                return (section, key, name), unknown(f"argument of {cls.__name__}", name, others)
     return None if experiment.expert.algorithm in _NO_CLASS else _expert_problem(experiment.expert)
 
 

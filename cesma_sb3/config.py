@@ -322,6 +322,8 @@ class Experiment(_Config):
     def _has_what_to_tune(self) -> Experiment:
         if self.fine_tuning is not None and self.dagger is None:
             raise ValueError("fine_tuning: expected null, for dagger is null: there are no students")
+        if self.fine_tuning is not None and self.students.network == "recurrent":
+            raise ValueError("fine_tuning: expected null, for students.network is recurrent")
         return self
 
     def to_mapping(self) -> dict[str, Any]:

@@ -41,8 +41,8 @@ class Finished:
         for name, source in self.files.items():
             if isinstance(source, Path):
                 folder.write_bytes(f"{EXPERT}/{name}", source.read_bytes())
-            else:  # which opens any kind of path, whatever its annotation says
-                folder.write_with(f"{EXPERT}/{name}", source.save)  # type: ignore[arg-type]
+            else:
+                folder.write_with(f"{EXPERT}/{name}", source.save)  # type: ignore[arg-type]  # it opens any path
 
 
 @dataclasses.dataclass(frozen=True)

@@ -98,7 +98,7 @@ class Collector:
             The labelled observations of this step, and the infos of the step.
 
         Raises:
-            ExpertError: A label is not a number, or not an available action.
+            ExpertError: Labels are of another shape, or one is not a number.
         """
         if self._observations is None:
             self._observations = np.asarray(self.venv.reset(), dtype=np.float32)

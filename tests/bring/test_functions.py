@@ -67,7 +67,9 @@ def test_logits_of_columns(view):
 
 
 def test_logits_of_combinations():
-    table = lambda seen: np.log(np.arange(1, 10, dtype=np.float64))[None].repeat(len(seen), 0)  # noqa: E731
+    def table(seen):
+        return np.log(np.arange(1, 10, dtype=np.float64))[None].repeat(len(seen), 0)
+
     expert = adapt_expert(table, TEAM, view="product", outputs="logits")
     np.testing.assert_array_equal(expert.labels(SEEN), np.full((3, 2), 2))
     shares = np.arange(1, 10).reshape(3, 3) / 45

@@ -134,3 +134,12 @@ def test_what_it_cannot_do_is_told():
 def test_a_baseline_has_nobody_to_tune():
     with pytest.raises(ConfigError, match="fine_tuning: expected null, for dagger is null"):
         cesma_sb3.load_experiment("spread-3-ddpg", {"fine_tuning.total_timesteps": 100})
+
+
+def test_bad_values_are_told_before_anything_is_trained():
+    tuning = {"fine_tuning": {"total_timesteps": 100, "kwargs": {"gama": 0.9}}}
+    with pytest.raises(ConfigError, match=r"fine_tuning\.kwargs\.gama: .* 'gama'; did you mean 'gamma'"):
+        cesma_sb3.load_experiment("spread-3", tuning)
+    remembers = {"students": {"network": "recurrent", "hidden_sizes": [8]}}
+    with pytest.raises(ConfigError, match=r"expected null, for students\.network is recurrent"):
+        cesma_sb3.load_experiment("spread-3", {**remembers, "fine_tuning.total_timesteps": 100})
