@@ -77,6 +77,21 @@ class EnvConfig(_Config):
     """Worker processes of environments that aren't batched; 0: in this process."""
 
 
+class FollowableConfig(_Config):
+    """An expert that students can follow: see `cesma_sb3.imitation.followable`."""
+
+    weight: PositiveFloat
+    """Reward that it gives for each nat of its actions that own observations do not explain."""
+    learning_rate: PositiveFloat = 1e-3
+    """Of the predictors that measure it."""
+    samples_per_update: PositiveInt = 32
+    """Environment timesteps for each of their gradient steps."""
+    batch_size: PositiveInt = 256
+    """Samples of each gradient step."""
+    capacity: PositiveInt = 20_000
+    """Newest samples that they learn from."""
+
+
 class ExpertConfig(_Config):
     """The centralized controller."""
 
@@ -114,6 +129,9 @@ class ExpertConfig(_Config):
     sees everything. Agents that learn by themselves (`dagger: null`) have nothing else."""
     initial: Text | None = None
     """A run folder whose expert's weights it starts from; networks over entities may grow with the team."""
+    followable: FollowableConfig | None = None
+    """A cost in training for deciding by what the students will not see; null: there is none. With `keep:
+    last`, for the best returns are of experts that cannot be followed."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> ExpertConfig:
@@ -128,6 +146,9 @@ class ExpertConfig(_Config):
             for key in ("kwargs", "policy_kwargs"):
                 if names := ", ".join(getattr(self, key)):
                     raise ValueError(f"{key}: {who} takes none, got {names}")
+        if self.followable is not None and (self.is_finished or self.keep != "last"):
+            expected = "null, for it is not trained" if self.is_finished else "keep: last beside it"
+            raise ValueError(f"followable: expected {expected}")
         if self.learning_rate_final < 1 and not isinstance(self.kwargs.get("learning_rate"), float):
             given = self.kwargs.get("learning_rate", "none")
             raise ValueError(

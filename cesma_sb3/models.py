@@ -10,14 +10,16 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import NormalActionNoise
 
 from cesma_sb3.algorithms import activation_class, algorithm_class, policy_class, student_module
-from cesma_sb3.config import Experiment
-from cesma_sb3.errors import ExpertError
+from cesma_sb3.config import Experiment, StudentsConfig
+from cesma_sb3.errors import ConfigError, ExpertError
 from cesma_sb3.experts import Expert, SilentExpert, sb3_expert
+from cesma_sb3.imitation.followable import FollowableVecEnv
 from cesma_sb3.joint.silent import SilentVecEnv, has_messages
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.measure import joint_env
 from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.networks.components import NetworkSpec
 
 
 def expert_env(experiment: Experiment, team: TeamSpaces, seed: int) -> JointVecEnv:
@@ -31,12 +33,31 @@ def expert_env(experiment: Experiment, team: TeamSpaces, seed: int) -> JointVecE
         team: The environment's.
         seed: Of the environments.
 
+    Raises:
+        ConfigError: The expert is to be followable, and these students cannot be predicted.
+
     Source: section 4.4 (the labels are of physical observations, for physical actions).
     """
     config = experiment.expert
     if config.communicates or experiment.dagger is None or not has_messages(team):
-        return joint_env(experiment, config.n_envs, seed, config.action_view)
+        venv = joint_env(experiment, config.n_envs, seed, config.action_view)
+        return venv if config.followable is None else _followable(experiment, venv, seed)
+    if config.followable is not None:
+        raise ConfigError(
+            "followable: expected agents that do not communicate: others tell what one sees not"
+        )
     return SilentVecEnv(joint_env(experiment, config.n_envs, seed), config.action_view)
+
+
+def _followable(experiment: Experiment, venv: JointVecEnv, seed: int) -> FollowableVecEnv:
+    config = experiment.expert.followable
+    assert config is not None
+    spec = students_spec(experiment.students)
+    try:
+        return FollowableVecEnv(venv, spec=spec, seed=seed, **config.model_dump())
+    except ConfigError:
+        venv.close()
+        raise
 
 
 def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgorithm:
@@ -103,15 +124,22 @@ def own_team(model: BaseAlgorithm) -> TeamPolicy:
 
 def make_students(experiment: Experiment, team: TeamSpaces, learning_rate: float) -> TeamPolicy:
     """The untrained students."""
-    config = experiment.students
+    spec = students_spec(experiment.students)
     return TeamPolicy(
         team.observation_space,
         team.action_space,
         lambda _: learning_rate,
         team=team,
-        network=config.network,
+        **spec.arguments(),
+    )
+
+
+def students_spec(config: StudentsConfig) -> NetworkSpec:
+    """How the students' networks are built."""
+    return NetworkSpec(
+        kind=config.network,
         hidden_sizes=config.hidden_sizes,
-        activation_fn=activation_class(config.activation),
+        activation=activation_class(config.activation),
         share_parameters=config.share_parameters,
         tell_apart=config.tell_apart,
         module=student_module(config),

@@ -238,7 +238,6 @@ def fine_tune(
     assert config is not None
     if not isinstance(before.policy, TeamPolicy):
         raise ConfigError("fine_tuning: these students are an ensemble of teams, expected one (dagger or bc)")
-    spec = before.policy.spec
     started = time.perf_counter()
     with (
         closing(configure(str(logs), LOG_FORMATS)) as logger,
@@ -256,13 +255,7 @@ def fine_tune(
             policy_kwargs={
                 "team": venv.team,
                 "critic_visibility": config.critic_visibility,
-                "network": spec.kind,
-                "hidden_sizes": spec.hidden_sizes,
-                "activation_fn": spec.activation,
-                "share_parameters": spec.share_parameters,
-                "tell_apart": spec.tell_apart,
-                "module": spec.module,
-                "module_kwargs": spec.module_kwargs,
+                **before.policy.spec.arguments(),
             },
             **config.kwargs,
         )

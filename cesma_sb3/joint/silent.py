@@ -5,23 +5,22 @@ What that is, team by team, is in `silent_team.py`; its names are here as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from cesma_sb3.joint.actions import ActionView, make_view
 from cesma_sb3.joint.silent_team import SilentTeam, has_messages, silent_team
 from cesma_sb3.joint.spaces import Masks
 from cesma_sb3.joint.vec_env import Floats, JointVecEnv
 from cesma_sb3.joint.workers import Info
+from cesma_sb3.joint.wrapper import JointVecEnvWrapper
 
 __all__ = ["SilentTeam", "SilentVecEnv", "has_messages", "silent_team"]
 
 
-class SilentVecEnv(JointVecEnv):
+class SilentVecEnv(JointVecEnvWrapper):
     """A joint environment in the silent view of its team: what it hands out and takes has no messages.
 
     Nothing is said: every message is category 0, or the number nearest to 0.
@@ -36,16 +35,9 @@ class SilentVecEnv(JointVecEnv):
     """
 
     def __init__(self, venv: JointVecEnv, view: str | ActionView = "joint") -> None:
-        self.venv = venv
         self.silent = SilentTeam(venv.team)
-        self.team = self.silent.team
-        self.view = make_view(view, self.team) if isinstance(view, str) else view
-        super().__init__(venv.num_envs, self.team.observation_space, self.view.space)
-
-    @property
-    def alive(self) -> npt.NDArray[np.bool_]:
-        """See `JointVecEnv.alive`."""
-        return self.venv.alive
+        team = self.silent.team
+        super().__init__(venv, team=team, view=make_view(view, team) if isinstance(view, str) else view)
 
     @property
     def agent_masks(self) -> Masks | None:
@@ -55,7 +47,7 @@ class SilentVecEnv(JointVecEnv):
 
     def reset(self) -> Floats:
         """Starts an episode everywhere: observations [n_envs, I'] float32."""
-        observations: Any = self.venv.reset()
+        observations = super().reset()
         self.reset_infos = [self._info(info) for info in self.venv.reset_infos]
         return self.silent.observations(observations)
 
@@ -66,8 +58,7 @@ class SilentVecEnv(JointVecEnv):
 
     def step_wait(self) -> tuple[Floats, Floats, npt.NDArray[np.bool_], list[Info]]:
         """See `JointVecEnv`; observations [n_envs, I'], in the infos too."""
-        step: Any = self.venv.step_wait()
-        observations, rewards, dones, infos = step
+        observations, rewards, dones, infos = super().step_wait()
         self.reset_infos = [self._info(info) for info in self.venv.reset_infos]
         return self.silent.observations(observations), rewards, dones, [self._info(info) for info in infos]
 
@@ -79,38 +70,3 @@ class SilentVecEnv(JointVecEnv):
         if "action_mask" in info:
             changed["action_mask"] = self.silent.masks(info["action_mask"][None])[0]
         return {**info, **changed} if changed else info
-
-    def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Seeds the environment, for its next reset."""
-        return self.venv.seed(seed)
-
-    def set_options(self, options: list[dict[str, Any]] | dict[str, Any] | None = None) -> None:
-        """Hands options on, for the next reset."""
-        self.venv.set_options(options)
-
-    def close(self) -> None:
-        """Closes the environment."""
-        self.venv.close()
-
-    def get_images(self) -> Sequence[Any]:
-        """The environment's pictures."""
-        return self.venv.get_images()
-
-    def render(self, mode: str | None = None) -> Any:
-        """The environment's picture, or its window."""
-        return self.venv.render(mode)
-
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of each environment; `action_masks` is that of the silent team."""
-        if attr_name == "action_masks":
-            return [self.action_masks for _ in self._get_indices(indices)]
-        return self.venv.get_attr(attr_name, indices)
-
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Sets an attribute of each environment."""
-        self.venv.set_attr(attr_name, value, indices)
-
-    def _call_each(
-        self, indices: VecEnvIndices, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> list[Any]:
-        return self.venv.env_method(name, *args, indices=indices, **kwargs)

@@ -46,6 +46,18 @@ class NetworkSpec:
     module_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """`custom` only: further arguments of `module`."""
 
+    def arguments(self) -> dict[str, Any]:
+        """The same as arguments of `TeamPolicy`."""
+        return {
+            "network": self.kind,
+            "hidden_sizes": self.hidden_sizes,
+            "activation_fn": self.activation,
+            "share_parameters": self.share_parameters,
+            "tell_apart": self.tell_apart,
+            "module": self.module,
+            "module_kwargs": dict(self.module_kwargs),
+        }
+
 
 def make_net(
     team: TeamSpaces,

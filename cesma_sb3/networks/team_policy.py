@@ -147,13 +147,7 @@ class TeamPolicy(ActorCriticPolicy):
                 lambda _: 0.0,
                 team=team,
                 critic_visibility="own",  # can be built of whatever the actors can
-                network=spec.kind,
-                hidden_sizes=spec.hidden_sizes,
-                activation_fn=spec.activation,
-                share_parameters=spec.share_parameters,
-                tell_apart=spec.tell_apart,
-                module=spec.module,
-                module_kwargs=spec.module_kwargs,
+                **spec.arguments(),
             )
         policy.action_net.load_state_dict(actors.state_dict())
         policy.set_training_mode(False)
@@ -238,8 +232,8 @@ class TeamPolicy(ActorCriticPolicy):
             Values [B, V] (`agent_values`), log probabilities [B, N] and entropies [B, N], all float32.
         """
         distribution = self.distribution(observations)
-        log_probs = self._by_agent(distribution.column_log_probs(actions))
-        return self.agent_values(observations), log_probs, self._by_agent(distribution.column_entropies())
+        log_probs = self.by_agent(distribution.column_log_probs(actions))
+        return self.agent_values(observations), log_probs, self.by_agent(distribution.column_entropies())
 
     def agent_values(self, observations: th.Tensor) -> th.Tensor:
         """Each agent's value [B, N] where critics see their `own`; the team's [B, 1] where they see all."""
@@ -249,8 +243,8 @@ class TeamPolicy(ActorCriticPolicy):
             return team
         return self.value_net.each(observations)
 
-    def _by_agent(self, columns_BA: th.Tensor) -> th.Tensor:
-        """Sums over each agent's columns: [B, A] -> [B, N]."""
+    def by_agent(self, columns_BA: th.Tensor) -> th.Tensor:
+        """Numbers of action columns, summed over those of each agent: [B, A] -> [B, N]."""
         sums = columns_BA.new_zeros(len(columns_BA), self.team.n_agents)
         return sums.index_add(1, self._owners_A, columns_BA)
 

@@ -59,6 +59,13 @@ def test_train_a_team_with_imitation():
     assert by_expert > by_students
 
 
+def test_followable_expert(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))  # as where a script is run: the experiment names its module
+    small = {"expert.total_timesteps": 1024, "dagger.total_timesteps": 512, "evaluation.episodes": 16}
+    found = example("followable_expert")["main"](tmp_path, **small)
+    assert set(found) == {"plain", "followable"}
+
+
 def test_watch(tmp_path):
     budget = {"dagger.total_timesteps": 512, "evaluation.episodes": 8, "evaluation.curve_episodes": 8}
     run = cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **budget)

@@ -1,0 +1,174 @@
+"""An expert that students can follow: it pays for deciding by what they do not see.
+
+Shape suffixes: B environments (or samples), N agents, C action columns, M mask flags, I joint observation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+
+from cesma_sb3.errors import ConfigError
+from cesma_sb3.imitation.dataset import AggregatedDataset, Samples
+from cesma_sb3.joint.channel import MessageChannel
+from cesma_sb3.joint.spaces import Masks, TeamSpaces
+from cesma_sb3.joint.vec_env import Floats, JointVecEnv
+from cesma_sb3.joint.workers import Info
+from cesma_sb3.joint.wrapper import JointVecEnvWrapper
+from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.networks.components import NetworkSpec
+from cesma_sb3.networks.visibility import Visibility
+
+LIMIT = 5.0
+"""Nats that an agent's action costs at most, either way: what is hardly ever done is hard to predict."""
+
+
+class FollowableVecEnv(JointVecEnvWrapper):
+    """A joint environment that takes reward for actions which own observations do not explain.
+
+    While somebody trains on it, two teams of predictors learn what is done: one with `own` actors, as the
+    students will be, and one with `joint` ones. The reward of a step is less by `weight` times
+
+        sum over agents i of  log p(a_i | all observations) - log q(a_i | own observation of i)
+
+    whose mean is the information that the actions have of what their agents do not see, in nats; of an expert
+    that students can follow it is 0. An expert then prefers states in which the agents know what they need,
+    and pays in reward for getting there (it looks before it acts). What is predicted by both costs nothing,
+    however rare it is: exploration is free. The episodes' statistics are of the unchanged reward.
+
+    Every algorithm of SB3 can train on it. Those with a replay buffer remember rewards with the cost of their
+    time; PPO and its kin have none, and fit best.
+
+    Args:
+        venv: Batched joint environment, in any action view.
+        weight: Reward for each nat, in (0, inf).
+        spec: The predictors' networks; those of the students, so that what these cannot express is paid for.
+        learning_rate: Of Adam.
+        samples_per_update: Environment timesteps for each gradient step of the predictors.
+        batch_size: Samples of each.
+        capacity: Newest samples that they learn from.
+        seed: Of initial weights and batches.
+
+    Raises:
+        ConfigError: A number is out of its range; the networks have a memory; the agents communicate, and
+            may tell each other what they do not see.
+
+    Source: Warrington et al. (2021), whose expert is trained for the reward of the student that it induces;
+        here by a cost, and for any algorithm. Its mean is a conditional mutual information (Cover and Thomas,
+        2006, section 2.5).
+    """
+
+    def __init__(
+        self,
+        venv: JointVecEnv,
+        *,
+        weight: float,
+        spec: NetworkSpec,
+        learning_rate: float = 1e-3,
+        samples_per_update: int = 32,
+        batch_size: int = 256,
+        capacity: int = 20_000,
+        seed: int = 0,
+    ) -> None:
+        numbers = {"weight": weight, "samples_per_update": samples_per_update, "batch_size": batch_size}
+        for name, number in numbers.items():
+            if number <= 0:
+                raise ConfigError(f"followable: {name} is {number}, expected more than 0")
+        if spec.kind == "recurrent":
+            raise ConfigError("followable: expected students without a memory")
+        if MessageChannel.of(venv.team) is not None:
+            raise ConfigError("followable: expected agents that do not communicate")
+        super().__init__(venv)
+        self.weight, self.batch_size, self.samples_per_update = weight, batch_size, samples_per_update
+        with th.random.fork_rng(devices=[]):
+            th.manual_seed(seed)
+            self.own, self.joint = (_predictors(venv.team, spec, sees) for sees in ("own", "joint"))
+        self.optimizer = th.optim.Adam([*self.own.parameters(), *self.joint.parameters()], lr=learning_rate)
+        self.dataset = AggregatedDataset(capacity, rng=np.random.default_rng(seed))
+        self.cost = np.zeros(self.num_envs, dtype=np.float32)
+        """Nats that the last step cost in each environment, [B]."""
+        self._owed = 0.0
+        self._now: Floats | None = None
+        self._taken: Samples | None = None
+
+    def reset(self) -> Floats:
+        """See `JointVecEnv`."""
+        self._now = super().reset()
+        return self._now
+
+    def step_async(self, actions: npt.NDArray[Any]) -> None:
+        """See `JointVecEnv`."""
+        assert self._now is not None, "expected reset before step"
+        masks = self.agent_masks
+        self._taken = Samples(
+            self._now.copy(),
+            self.view.decode(np.asarray(actions), masks),
+            self.alive.copy(),
+            None if masks is None else masks.copy(),
+        )
+        super().step_async(actions)
+
+    def step_wait(self) -> tuple[Floats, Floats, npt.NDArray[np.bool_], list[Info]]:
+        """See `JointVecEnv`; rewards [B] are less by what the actions cost."""
+        observations, rewards, dones, infos = super().step_wait()
+        assert self._taken is not None
+        self._now = observations
+        self.dataset.add(self._taken)
+        self.cost = self.costs(self._taken)
+        self._owed += self.num_envs / self.samples_per_update
+        while self._owed >= 1:
+            self._owed -= 1
+            if len(self.dataset) >= self.batch_size:
+                self._update()
+        return observations, (rewards - self.weight * self.cost).astype(np.float32), dones, infos
+
+    def costs(self, samples: Samples) -> Floats:
+        """Nats that actions cost, summed over the agents alive, [B] float32."""
+        with th.no_grad():
+            seen, done = th.as_tensor(samples.observations), th.as_tensor(samples.labels)
+            masks = None if samples.masks is None else th.as_tensor(samples.masks)
+            by_agent = _log_likelihoods(self.joint, seen, done, masks) - _log_likelihoods(
+                self.own, seen, done, masks
+            )
+        cost_BN: npt.NDArray[np.float32] = by_agent.clamp(-LIMIT, LIMIT).numpy() * samples.alive
+        costs: Floats = cost_BN.sum(axis=1, dtype=np.float32)
+        return costs
+
+    def _update(self) -> None:
+        """One gradient step of both teams of predictors, by maximum likelihood."""
+        batch = self.dataset.sample(self.batch_size, "cpu")
+        alive = batch.alive.float()
+        loss = th.zeros(())
+        for team in (self.own, self.joint):
+            likelihoods = _log_likelihoods(team, batch.observations, batch.labels, batch.masks)
+            loss = loss - (likelihoods * alive).sum(dim=1).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+def _predictors(team: TeamSpaces, spec: NetworkSpec, sees: Visibility) -> TeamPolicy:
+    """A team that is asked how likely actions are, and never acts."""
+    if sees == "joint" and spec.kind == "custom":  # which is made for one agent's observation
+        spec = NetworkSpec()
+    return TeamPolicy(
+        team.observation_space,
+        team.action_space,
+        lambda _: 0.0,
+        team=team,
+        actor_visibility=sees,
+        critic_visibility="own",
+        **spec.arguments(),
+    )
+
+
+def _log_likelihoods(
+    policy: TeamPolicy, observations_BI: th.Tensor, actions_BC: th.Tensor, masks_BM: th.Tensor | Masks | None
+) -> th.Tensor:
+    """How likely each agent's action is, [B, N]."""
+    masks = None if masks_BM is None else th.as_tensor(masks_BM)
+    columns = policy.distribution(observations_BI, masks).column_log_probs(actions_BC)
+    return policy.by_agent(columns)

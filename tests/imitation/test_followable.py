@@ -1,0 +1,172 @@
+"""An expert that pays for what students do not see, and what it then does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_checker import check_env
+
+import cesma_sb3
+from cesma_sb3 import JointEnv
+from cesma_sb3.errors import ConfigError
+from cesma_sb3.imitation.followable import LIMIT, FollowableVecEnv
+from cesma_sb3.joint.vec_env import joint_vec_env
+from cesma_sb3.networks.components import NetworkSpec
+from tests.envs_for_tests import MortalEnv
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SPEC = NetworkSpec(hidden_sizes=(32,))
+
+
+@pytest.fixture
+def doors(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import followable_expert
+
+    return followable_expert.Doors
+
+
+def followable(make_env, n_envs: int = 8, **kwargs: Any) -> FollowableVecEnv:
+    venv = joint_vec_env(make_env, n_envs, seed=0, team_reward="mean")
+    return FollowableVecEnv(venv, **{"weight": 0.5, "spec": SPEC, **kwargs})
+
+
+def costs_of(venv: FollowableVecEnv, act, n_steps: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What is paid in the end, the rewards, and what they would be, of the last steps."""
+    observations = venv.reset()
+    paid, got, infos_of = [], [], []
+    for _ in range(n_steps):
+        observations, rewards, _, infos = venv.step(act(observations))
+        paid.append(venv.cost)
+        got.append(rewards)
+        infos_of.append([info.get("episode", {}).get("r") for info in infos])
+    return np.array(paid[-100:]), np.array(got[-100:]), np.array(infos_of[-100:], dtype=object)
+
+
+def knows(observations: np.ndarray) -> np.ndarray:
+    """Opens the right doors at once, by what the other agent sees."""
+    return np.where(observations[:, [3, 0]] < 0, 1, 2)
+
+
+def looks(observations: np.ndarray) -> np.ndarray:
+    """Looks, then opens the right door."""
+    own = observations[:, [1, 4]]
+    return np.where(own == 0, 0, np.where(own < 0, 1, 2))
+
+
+def test_the_doors_are_an_environment(doors):
+    from pettingzoo.test import parallel_api_test
+
+    parallel_api_test(doors(), num_cycles=50)
+    check_env(JointEnv(doors()))
+
+
+def test_the_cost_is_the_information_that_own_observations_lack(doors):
+    """Of a fair coin that the agent does not see: log 2 nats, for each of two agents."""
+    venv = followable(doors, samples_per_update=8)
+    paid, got, returns = costs_of(venv, knows)
+    assert paid.mean() == pytest.approx(2 * np.log(2), abs=0.1)
+    np.testing.assert_allclose(got, 2.0 - 0.5 * paid, atol=1e-5)
+    assert {r for r in returns.flatten() if r is not None} == {2.0}  # statistics are of the unchanged reward
+
+
+def test_what_agents_see_themselves_is_free(doors):
+    paid, *_ = costs_of(followable(doors, samples_per_update=8), looks)
+    assert abs(paid.mean()) < 0.05
+
+
+def test_acting_at_random_is_free(doors):
+    rng = np.random.default_rng(0)
+    paid, *_ = costs_of(
+        followable(doors, samples_per_update=8), lambda seen: rng.integers(3, size=(len(seen), 2))
+    )
+    assert abs(paid.mean()) < 0.1
+
+
+@pytest.mark.slow
+def test_students_follow_an_expert_that_pays(doors, tmp_path):
+    import followable_expert
+
+    found = followable_expert.main(tmp_path)
+    assert found["plain"]["expert"] > 1.9
+    assert found["plain"]["students"] < 1.0
+    assert found["followable"]["students"] > 1.6
+    assert found["followable"]["expert"] < found["plain"]["expert"]
+
+
+def test_an_expert_learns_to_look(doors):
+    venv = followable(doors, n_envs=16, weight=1.0, samples_per_update=16)
+    model = PPO(
+        "MlpPolicy",
+        venv,
+        n_steps=32,
+        batch_size=128,
+        learning_rate=3e-3,
+        ent_coef=0.02,
+        gamma=0.95,
+        policy_kwargs={"net_arch": [32, 32]},
+        seed=0,
+    ).learn(40_000)
+    actions, _ = model.predict(venv.reset(), deterministic=True)
+    assert (actions == 0).mean() > 0.9
+
+
+def test_the_dead_and_masks_have_their_place():
+    venv = followable(MortalEnv, n_envs=4, batch_size=16)
+    rng = np.random.default_rng(0)
+    venv.reset()
+    for _ in range(60):
+        masks = venv.action_masks()
+        columns = [masks[:, where] for where in venv.team.column_masks]
+        actions = np.stack([(rng.random(c.shape) * c).argmax(axis=1) for c in columns], axis=1)
+        assert venv.agent_masks is None or venv.agent_masks.shape == (4, venv.team.mask_size)
+        _, rewards, _, _ = venv.step(actions)
+        assert np.isfinite(rewards).all()
+        assert (np.abs(venv.cost) <= LIMIT * venv.team.n_agents).all()
+
+
+def test_the_same_seed_has_the_same_costs_and_leaves_torch_alone(doors):
+    found = []
+    for _ in range(2):
+        th.manual_seed(1)
+        before = th.random.get_rng_state()
+        venv = followable(doors, samples_per_update=8, seed=3)
+        assert th.equal(before, th.random.get_rng_state())
+        found.append(costs_of(venv, knows, 120)[0])
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "text"),
+    [
+        ({"weight": 0.0}, "followable: weight is 0.0, expected more than 0"),
+        ({"batch_size": 0}, "followable: batch_size is 0"),
+        ({"spec": NetworkSpec("recurrent", (8,))}, "expected students without a memory"),
+    ],
+)
+def test_bad_values_are_refused(doors, kwargs, text):
+    with pytest.raises(ConfigError, match=text):
+        followable(doors, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        ({"expert.keep": "best"}, "followable: expected keep: last beside it"),
+        ({"expert.followable.weight": 0}, "expert.followable.weight"),
+        (
+            {"env": {"id": "spread"}, "expert.algorithm": "scripted", "expert.total_timesteps": 0},
+            "followable",
+        ),
+        ({"env": {"id": "speaker-listener"}}, "followable: expected agents that do not communicate"),
+        ({"students": {"network": "recurrent", "hidden_sizes": [8]}}, "expected students without a memory"),
+    ],
+)
+def test_experiments_that_make_no_sense_are_refused(doors, tmp_path, overrides, text):
+    with pytest.raises(ConfigError, match=text):
+        cesma_sb3.run(EXAMPLES / "followable_expert.yaml", out=tmp_path / "run", **overrides)
