@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cesma_sb3.errors import CesmaError
     from cesma_sb3.evaluation import evaluate
     from cesma_sb3.experts import GumbelSoftmaxDDPG, SB3Expert, ScriptedNavigationExpert
+    from cesma_sb3.hub import load_from_hub, push_to_hub
     from cesma_sb3.imitation import MultiAgentDAggerTrainer
     from cesma_sb3.joint.env import JointEnv
     from cesma_sb3.joint.spaces import TeamSpaces
@@ -40,7 +41,9 @@ __all__ = [
     "evaluate",
     "list_experiments",
     "load_experiment",
+    "load_from_hub",
     "load_team",
+    "push_to_hub",
     "run",
     "save_team",
 ]
@@ -48,6 +51,7 @@ __all__ = [
 _HOMES = {
     "bring": ["decentralize"],
     "config": ["Experiment"],
+    "hub": ["load_from_hub", "push_to_hub"],
     "imitation": ["MultiAgentDAggerTrainer"],
     "envs.particle": ["ParticleVecEnv"],
     "errors": ["CesmaError"],

@@ -168,6 +168,24 @@ def export(run_dir: Path, **options: Any) -> None:
 
 
 @cesma.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("repo_id", metavar="USER/NAME|FOLDER")
+@click.option("--private", is_flag=True, help="If the repository is made.")
+@click.option("--message", help="Of the commit.")
+def push(run_dir: Path, repo_id: str, **options: Any) -> None:
+    """Publish the students of a run on the Hugging Face Hub, with a card that holds its report.
+
+    With a path such as ./FOLDER in place of USER/NAME, what would be uploaded is written there.
+    """
+    from cesma_sb3 import hub
+
+    if repo_id.startswith((".", "/", "~")):
+        click.echo(hub.write_published(run_dir, Path(repo_id).expanduser()))
+    else:
+        click.echo(hub.push_to_hub(run_dir, repo_id, **options))
+
+
+@cesma.command()
 @click.argument("name")
 @click.option("--space", required=True, metavar="NAME|FILE", help="What to tune: a search space.")
 @click.option(

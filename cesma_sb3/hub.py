@@ -1,0 +1,280 @@
+"""A team on the Hugging Face Hub, or in a folder of the same form: its weights and a card that tells of it.
+
+What is published: `students/` (weights and JSON; loading runs no code), `config.yaml`, `report.json`,
+`figure.png`, and the card, `README.md`. The expert stays behind: its file may run code when it is loaded.
+
+Another server with the Hub's interface is named as huggingface_hub has it, by `HF_ENDPOINT`.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cesma_sb3 import _atomic
+from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError
+from cesma_sb3.joint.agent_spaces import ActionColumns
+from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.networks import TeamEnsemble, TeamPolicy, load_policy
+from cesma_sb3.networks.separate import MakeModule
+from cesma_sb3.runs import CONFIG, FIGURE, REPORT, STUDENTS, RunFolder
+from cesma_sb3.stored import load_students
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+CARD = "README.md"
+_TAGS = ["cesma", "multi-agent", "reinforcement-learning", "imitation-learning", "stable-baselines3"]
+_VERSIONS = (
+    *("python", "cesma-sb3", "torch", "stable-baselines3"),
+    *("sb3-contrib", "imitation", "gymnasium", "numpy"),
+)
+"""What the card names of the run's packages."""
+
+
+def write_published(run_dir: Path | str, out: Path | str, *, repo_id: str | None = None) -> Path:
+    """Writes what `push_to_hub` uploads.
+
+    Args:
+        run_dir: A finished run's folder.
+        out: The folder, new or empty.
+        repo_id: Where it will be, for the card; None: the card names the folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        StorageError: The run did not finish, or a file of it is torn.
+        ConfigError: `out` holds something.
+        MissingExtraError: huggingface_hub is not installed.
+    """
+    hub = _huggingface_hub()
+    run = RunFolder.open(run_dir)
+    report, students = run.report(), load_students(run)
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out}: expected a new or empty folder")
+    files = [run.path / name for name in (CONFIG, REPORT, FIGURE) if (run.path / name).is_file()]
+    files += sorted(path for path in (run.path / STUDENTS).rglob("*") if path.is_file())
+    contents = {str(path.relative_to(run.path)): path.read_bytes() for path in files}
+    contents[CARD] = _card(hub, run, report, students, repo_id or str(out)).encode()
+    _atomic.write_folder(out, contents)
+    return out
+
+
+def push_to_hub(
+    run_dir: Path | str,
+    repo_id: str,
+    *,
+    private: bool = False,
+    message: str | None = None,
+    token: str | None = None,
+) -> str:
+    """Publishes the students of a run, with a card that holds its report.
+
+    Args:
+        run_dir: A finished run's folder.
+        repo_id: `user/name`; made if there is none.
+        private: Of a repository that is made.
+        message: Of the commit.
+        token: Of the Hub; None: the one that `hf auth login` left.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        StorageError: See `write_published`; or the server refused, or was not reached.
+        ConfigError: This is no name of a repository.
+        MissingExtraError: huggingface_hub is not installed.
+    """
+    hub = _huggingface_hub()
+    api = hub.HfApi(token=token)
+    with tempfile.TemporaryDirectory() as folder, _told(repo_id):
+        source = write_published(run_dir, Path(folder) / "published", repo_id=repo_id)
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id, folder_path=source, commit_message=message or "A team, by cesma_sb3"
+        )
+    return str(commit.commit_url)
+
+
+def load_from_hub(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    module: MakeModule | None = None,
+    token: str | None = None,
+) -> TeamPolicy | TeamEnsemble:
+    """A team that was published. No code of its files is run.
+
+    Args:
+        source: `user/name`, or a folder that `write_published` wrote.
+        revision: A branch, tag or commit; None: the newest.
+        module: See `load_team`: of custom networks, what they are made by.
+        token: See `push_to_hub`.
+
+    Raises:
+        StorageError: There is no team, a file is torn, or the server refused or was not reached.
+        ConfigError: This is neither a folder nor a name of a repository.
+        MissingExtraError: huggingface_hub is not installed, and `source` is no folder.
+    """
+    if isinstance(source, Path) or Path(source).is_dir():
+        return load_policy(Path(source) / STUDENTS, module=module)
+    hub = _huggingface_hub()
+    with _told(source):
+        folder = hub.snapshot_download(
+            source, revision=revision, allow_patterns=[f"{STUDENTS}/*"], token=token
+        )
+    return load_policy(Path(folder) / STUDENTS, module=module)
+
+
+def _huggingface_hub() -> ModuleType:
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise MissingExtraError("huggingface_hub is not installed: pip install 'cesma-sb3[hub]'") from None
+    return huggingface_hub
+
+
+@contextmanager
+def _told(repo_id: str) -> Iterator[None]:
+    """What goes wrong between here and the server, as one line."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.HFValidationError as error:
+        raise ConfigError(f"{repo_id!r}: no name of a repository: {_line(error)}") from None
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        raise StorageError(f"{repo_id}: the server was not reached: {_line(error)}") from None
+    except errors.HfHubHTTPError as error:
+        raise StorageError(f"{repo_id}: {_line(error)}") from None
+    except OSError as error:  # connections, of requests and of httpx
+        raise StorageError(f"{repo_id}: the server was not reached: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _card(
+    hub: ModuleType,
+    run: RunFolder,
+    report: Mapping[str, Any],
+    students: TeamPolicy | TeamEnsemble,
+    where: str,
+) -> str:
+    """The model card, with the Hub's metadata at its head."""
+    experiment = run.experiment
+    data = hub.ModelCardData(
+        library_name="cesma-sb3",
+        pipeline_tag="reinforcement-learning",
+        tags=_TAGS,
+        model_name=experiment.name,
+        eval_results=_results(hub, experiment.env.id, report),
+    )
+    team = students.team
+    first = team.agents[0]
+    versions = {name.replace("_", "-"): number for name, number in run.info["versions"].items()}
+    extra = "\n".join(f"| {name} | {versions.get(name, '-')} |" for name in _VERSIONS)
+    picture = f"![Return against environment samples]({FIGURE})\n\n" if (run.path / FIGURE).is_file() else ""
+    text = f"""# {experiment.name}: one policy for each agent
+
+{experiment.description or "A team whose agents act on their own observations"}. Made with cesma_sb3, after
+*Decentralized Multi-Agents by Imitation of a Centralized Controller*:
+{_how(experiment)}
+
+## Results
+
+{report["episodes"]} episodes of `{experiment.env.id}`, seed {experiment.seed}. Reward: {report["reward"]}.
+Normalised: 0 is a random team, 1 the reference controller that sees everything.
+
+{_results_table(report)}
+{picture}## Use
+
+```python
+import cesma_sb3
+
+students = cesma_sb3.load_from_hub({json.dumps(where)})
+agent = students.agent({json.dumps(first)})  # its weights, and nothing of the others'
+action, state = agent.predict(own_observation)
+```
+
+Loading runs no code from the files: weights are safetensors, all else is JSON.
+
+## Agents
+
+{_agents_table(team)}
+## How it was made
+
+`{CONFIG}` is the experiment with every value: `cesma run {CONFIG} --seed {experiment.seed}` makes it again.
+
+| package | version |
+| --- | --- |
+{extra}
+"""
+    return f"---\n{data.to_yaml()}\n---\n\n{text}"
+
+
+def _how(experiment: Any) -> str:
+    if experiment.dagger is None:
+        return f"a baseline, trained by {experiment.expert.algorithm}; nobody was imitated."
+    controller = f"a controller that sees the whole team ({experiment.expert.algorithm})"
+    return f"{controller} was imitated by {experiment.dagger.algorithm}."
+
+
+def _results(hub: ModuleType, env: str, report: Mapping[str, Any]) -> list[Any]:
+    """What the students reached, as the Hub shows it."""
+    common = {
+        "task_type": "reinforcement-learning",
+        "task_name": "multi-agent reinforcement learning",
+        "dataset_type": env,
+        "dataset_name": env,
+    }
+    spread = report["std"]["students"]
+    value = f"{report['return']['students']:.2f} +/- {spread:.2f}"
+    found = [hub.EvalResult(**common, metric_type="mean_reward", metric_value=value)]
+    if "win_rate" in report:
+        rate = report["win_rate"]["students"]["rate"]
+        found.append(hub.EvalResult(**common, metric_type="win_rate", metric_value=round(rate, 4)))
+    return found
+
+
+def _results_table(report: Mapping[str, Any]) -> str:
+    wins = report.get("win_rate")
+    titles = ["policy", "return", "standard error", "normalised"]
+    titles += [] if wins is None else ["win rate (95%)"]
+    rows = [titles, ["---"] * len(titles)]
+    for policy, value in report["return"].items():
+        score = report["normalized"].get(policy)
+        row = [
+            policy,
+            f"{value:.2f}",
+            f"{report['standard_error'][policy]:.2f}",
+            "-" if score is None else f"{score:.3f}",
+        ]
+        if wins is not None:
+            won = wins[policy]
+            row.append(f"{won['rate']:.2f} ({won['low']:.2f} to {won['high']:.2f})")
+        rows.append(row)
+    return _table(rows)
+
+
+def _agents_table(team: TeamSpaces) -> str:
+    rows = [["agent", "observation", "action"], ["---"] * 3]
+    for agent in team.agents:
+        where = team.observation_slices[team.agent_index(agent)]
+        layout = team.layouts[agent].observation
+        parts = ", ".join(f"{part.name} {part.width}" for part in layout.parts)
+        columns = ActionColumns.of(team.action_spaces[agent])
+        acts = ", ".join(f"one of {n}" if n else "a number" for n in columns.categories)
+        rows.append([f"`{agent}`", f"{where.stop - where.start} numbers: {parts}", acts])
+    return _table(rows)
+
+
+def _table(rows: list[list[str]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
