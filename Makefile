@@ -23,7 +23,7 @@ INSTALL := $(PIP) install -qq
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types bench clean
+.PHONY: help setup demo test test-slow lint format types docs bench clean
 
 help:  ## show this list
 	@echo "make TARGET [SET=pinned|modern]    (now: SET=$(SET), environment $(VENV))"
@@ -51,11 +51,14 @@ format: $(STAMP)  ## rewrite the files in the project's format
 types: $(STAMP)  ## check types strictly
 	$(BIN)/mypy --cache-dir .mypy_cache/$(SET)
 
+docs: .venv-docs/.installed  ## build the site in build/site, API included; a warning is an error
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --quiet
+
 bench: $(STAMP)  ## make the published numbers again
 	$(BIN)/python -m benchmarks $(ARGS)
 
-clean:  ## remove both environments, caches and built files; runs/ is left alone
-	rm -rf .venv .venv-modern build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:  ## remove the environments, caches and built files; runs/ is left alone
+	rm -rf .venv .venv-modern .venv-docs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Two stamps, each written last so that an interrupted install is done again: other pins make a fresh environment, a
@@ -73,6 +76,11 @@ $(VENV)/.created: $(wildcard constraints/$(SET)*.txt)
 .venv-modern/.installed: .venv-modern/.created pyproject.toml
 	@$(INSTALL) -r constraints/modern.txt
 	@$(INSTALL) --no-deps -r constraints/modern-no-deps.txt -e .
+	@touch $@
+
+.venv-docs/.installed: constraints/docs.txt
+	@$(PYTHON) -m venv --clear .venv-docs
+	@.venv-docs/bin/python -m pip --disable-pip-version-check --no-input install -qq -r constraints/docs.txt
 	@touch $@
 
 define fresh-environment
