@@ -1,7 +1,7 @@
 """What mkdocs does here besides Markdown: pages of the API, and links that leave the site.
 
-A page for each room of the package, in their order, and one of the public names before them; none of them is a
-file, so none can be forgotten.
+A page for each room of the package, in their order, and one of the public names before them; none of them is
+a file, so none can be forgotten.
 """
 
 from __future__ import annotations
