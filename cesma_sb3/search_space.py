@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
 
-from cesma_sb3.config import Arguments, Experiment
+from cesma_sb3.config import Arguments, DaggerConfig, Experiment, ExpertConfig
+from cesma_sb3.distributions import Choices, Distribution, Interval, is_same
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.registry import data_folder, find_document, flatten, load_experiment
 from cesma_sb3.validation import schema_of, shown, unknown, validate
@@ -21,108 +21,56 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 _NOT_TUNED = ("name", "description", "seed")
+_MESSAGES = ("messages", "message_temperature", "message_entropy")
+"""Keys of `dagger` that say something of students that talk only."""
 
 
-def _number(value: Any) -> int | float:
-    """An int stays one, unlike as a float of pydantic's."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise PydanticCustomError("float_type", "expected a number")
-    return value
-
-
-Number = Annotated[Any, AfterValidator(_number)]
-
-
-class Interval(BaseModel):
-    """Numbers from `low` to `high`, both included; integers when both are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
-
-    low: Number
-    high: Number
-    log: bool = False
-    """Even in the logarithm."""
-    step: Number | None = None
-    """Distance of the values from `low` on; None: any number, or each integer."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Interval:
-        if not self.low < self.high:
-            raise ValueError(f"high: expected more than low {self.low}, got {self.high}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low: expected more than 0 with log, got {self.low}")
-        if self.step is None:
-            return self
-        if self.log:
-            raise ValueError(f"step: expected none with log, got {self.step}")
-        if not self.step > 0 or (self.is_integer and not isinstance(self.step, int)):
-            kind = "an integer" if self.is_integer else "a number"
-            raise ValueError(f"step: expected {kind} above 0, got {self.step}")
-        steps = (self.high - self.low) / self.step
-        if abs(steps - round(steps)) > 1e-9:
-            raise ValueError(f"step: expected one that leads from low to high, got {self.step}")
-        return self
-
-    @property
-    def is_integer(self) -> bool:
-        """Whether the values are integers."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    def examples(self) -> tuple[Any, ...]:
-        """The values that stand for all in a check."""
-        return self.low, self.high
-
-    def suggest(self, key: str, trial: BaseTrial) -> Any:
-        """A value, drawn by the study's sampler."""
-        if self.is_integer:
-            return trial.suggest_int(key, self.low, self.high, step=self.step or 1, log=self.log)
-        return trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
-
-
-class Choices(BaseModel):
-    """One of several values; lists too, such as hidden sizes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    choices: list[Any]
-
-    @model_validator(mode="after")
-    def _fits(self) -> Choices:
-        if not self.choices:
-            raise ValueError("choices: expected at least one value, got none")
-        for index, choice in enumerate(self.choices):
-            if isinstance(choice, Mapping):
-                raise ValueError(f"choices.{index}: expected a value or a list, got {shown(choice)}")
-            if self.labels.index(self.labels[index]) != index:
-                raise ValueError(f"choices.{index}: {shown(choice)} is given twice")
-        return self
-
-    @property
-    def labels(self) -> list[str]:
-        """The choices as text, which is all that every storage of Optuna keeps as it is."""
-        return [choice if isinstance(choice, str) else json.dumps(choice) for choice in self.choices]
-
-    def examples(self) -> tuple[Any, ...]:
-        """The values that stand for all in a check."""
-        return tuple(self.choices)
-
-    def suggest(self, key: str, trial: BaseTrial) -> Any:
-        """A value, drawn by the study's sampler."""
-        return self.choices[self.labels.index(trial.suggest_categorical(key, self.labels))]
+def keys_of(name: str) -> list[str]:
+    """The dotted keys that a parameter sets, which stand in its name with commas between them."""
+    return [key.strip() for key in name.split(",")]
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchSpace:
-    """Dotted keys of an experiment, and the distribution of each."""
+    """The parameters of a study: dotted keys of an experiment, and the distribution of each."""
 
     name: str
     label: str
     """What errors call its file."""
-    distributions: Mapping[str, Interval | Choices]
+    distributions: Mapping[str, Distribution]
+    """By parameter, in the order in which they are drawn. Its name is one key, or keys with commas."""
+    parts: tuple[str, ...] = ()
+    """What `load_space` finds the same by: a name or a file, of each space that was merged."""
+
+    @property
+    def keys(self) -> dict[str, Distribution]:
+        """The distribution of each dotted key; those that get one value share one."""
+        return {key: found for name, found in self.distributions.items() for key in keys_of(name)}
 
     def suggest(self, trial: BaseTrial) -> dict[str, Any]:
-        """A point: overrides for an experiment."""
-        return {key: found.suggest(key, trial) for key, found in self.distributions.items()}
+        """A point: overrides for an experiment, without the keys whose conditions do not hold."""
+        point: dict[str, Any] = {}
+        for name, found in self.distributions.items():
+            if found.is_drawn(point):
+                point |= dict.fromkeys(keys_of(name), found.suggest(name, trial))
+        return point
+
+    def grid(self) -> dict[str, list[Any]]:
+        """By parameter, all that Optuna's GridSampler is to give it: numbers, and choices as their labels.
+
+        Raises:
+            ConfigError: A key has a condition, or too many values: neither choices, nor a step, nor at most
+                10 integers.
+        """
+        found: dict[str, list[Any]] = {}
+        for name, distribution in self.distributions.items():
+            if distribution.when:
+                raise ConfigError(f"{self.label}: {name}: when: a grid has no conditions")
+            values = distribution.grid()
+            if values is None:
+                raise ConfigError(f"{self.label}: {name}: a grid needs choices or a step")
+            found[name] = values
+        return found
 
     def check(self, experiment: str | Path, overrides: Mapping[str, Any]) -> None:
         """Whether the space fits this experiment.
@@ -130,18 +78,29 @@ class SearchSpace:
         Raises:
             ConfigError: It tunes what is overridden, or an argument that the experiment's classes don't have.
         """
+        tuned = self.keys
         for path, _ in flatten(overrides):
-            if (key := ".".join(path)) in self.distributions:
+            if (key := ".".join(path)) in tuned:
                 raise ConfigError(f"override: {key}: this value is tuned by {self.label}")
         # Other keys were checked against the schema; together, their first values may be a bad combination.
-        arguments = {
-            key: found.examples()[0] for key, found in self.distributions.items() if _field(key, "")[1]
-        }
-        load_experiment(experiment, {**overrides, **arguments}, overridden_by=self.label)
+        arguments = {key: found.examples()[0] for key, found in tuned.items() if _field(key, "")[1]}
+        always = {key: value for key, value in arguments.items() if not tuned[key].when}
+        # A condition may be on the class whose argument it is: each is checked where it is drawn.
+        others = [self._point_with(key, value) for key, value in arguments.items() if tuned[key].when]
+        for point in (always, *others):
+            values = {**overrides, **always, **point}
+            load_experiment(experiment, values, overridden_by=self.label)
+
+    def _point_with(self, key: str, value: Any) -> dict[str, Any]:
+        """Values with which a key is drawn: its own, and those that its conditions ask for, and theirs."""
+        point: dict[str, Any] = {}
+        for other, values in self.keys[key].conditions.items():
+            point |= self._point_with(other, values[0])
+        return {**point, key: value}
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as its file holds them."""
-        return {key: found.model_dump(exclude_defaults=True) for key, found in self.distributions.items()}
+        return {name: found.model_dump(exclude_defaults=True) for name, found in self.distributions.items()}
 
 
 def load_space(name_or_path: str | Path) -> SearchSpace:
@@ -152,29 +111,141 @@ def load_space(name_or_path: str | Path) -> SearchSpace:
         ConfigError: A key or value is wrong, or the file cannot be read.
     """
     document = find_document(name_or_path, [(data_folder("tuning"), "tuning")], "search space")
-    distributions = {key: _distribution(document.label, key, v) for key, v in document.read().items()}
+    content = document.read()
+    all_keys = {key for name in content for key in keys_of(name)}
+    distributions: dict[str, Distribution] = {}
+    above: dict[str, Distribution] = {}
+    for name, value in content.items():
+        found = _distribution(document.label, name, value)
+        _check_conditions(f"{document.label}: {name}", found, above, all_keys)
+        for key in keys_of(name):
+            if key in above:
+                raise ConfigError(f"{document.label}: {name}: {key} is given twice")
+            above[key] = found
+        distributions[name] = found
     if not distributions:
         raise ConfigError(f"{document.label}: expected at least one key of an experiment, got none")
-    return SearchSpace(document.name, document.label, distributions)
+    return SearchSpace(document.name, document.label, distributions, (str(name_or_path),))
 
 
-def _distribution(label: str, key: str, value: Any) -> Interval | Choices:
-    place = f"{label}: {key}"
+def merged(spaces: Sequence[SearchSpace]) -> SearchSpace:
+    """One space with the keys of several, in their order; of one space, itself.
+
+    Args:
+        spaces: At least one, such as an expert's and its students'.
+
+    Raises:
+        ConfigError: Two of them have a key in common, or there is none.
+    """
+    if not spaces:
+        raise ConfigError("expected at least one search space, got none")
+    first, *others = spaces
+    for other in others:
+        if common := [key for key in other.keys if key in first.keys]:
+            raise ConfigError(f"{other.label}: {common[0]}: this value is tuned by {first.label} too")
+        first = SearchSpace(
+            f"{first.name}-{other.name}",
+            f"{first.label} and {other.label}",
+            {**first.distributions, **other.distributions},
+            first.parts + other.parts,
+        )
+    return first
+
+
+def default_spaces(experiment: Experiment) -> tuple[str | None, str | None]:
+    """Names of the shipped spaces that an experiment is tuned by when nobody says by which.
+
+    The expert's is called as its algorithm is: `gumbel-softmax-ddpg` for GumbelSoftmaxDDPG. The students' is
+    called as their network is: `students-recurrent`. Feed-forward ones have `students-messages` where the
+    experiment says how messages are learned; the environment is not asked. Custom networks that learn by
+    DAgger have `dagger`, what all students have in common.
+
+    Args:
+        experiment: As resolved. Whether its classes have the arguments says `SearchSpace.check`.
+
+    Returns:
+        The expert's: None for one that is not trained, that is named `module:name`, or that no space is
+            shipped for. The students': None if there are no students, or no space for them.
+    """
+    return _expert_space(experiment.expert), _students_space(experiment)
+
+
+def _expert_space(expert: ExpertConfig) -> str | None:
+    is_class = expert.algorithm[:1].isupper() and ":" not in expert.algorithm
+    if expert.is_finished or expert.total_timesteps == 0 or not is_class:
+        return None
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", expert.algorithm)
+    name = words.lower()
+    return name if (data_folder("tuning") / f"{name}.yaml").is_file() else None
+
+
+def _students_space(experiment: Experiment) -> str | None:
+    dagger, network = experiment.dagger, experiment.students.network
+    if dagger is None:
+        return None
+    if network == "custom":
+        return "dagger" if dagger.algorithm == "dagger" else None
+    defaults = DaggerConfig.model_fields
+    talk = any(getattr(dagger, key) != defaults[key].default for key in _MESSAGES)
+    return "students-messages" if talk and network == "feed-forward" else f"students-{network}"
+
+
+def _distribution(label: str, name: str, value: Any) -> Distribution:
+    place = f"{label}: {name}"
     if not isinstance(value, Mapping):
         raise ConfigError(f"{place}: expected {{low, high}} or {{choices}}, got {shown(value)}")
-    field, is_argument = _field(key, label)
-    model: type[Interval | Choices] = Choices if "choices" in value else Interval
+    fields = {key: _field(key, label) for key in keys_of(name)}
+    model: type[Distribution] = Choices if "choices" in value else Interval
     found = validate(model, value, lambda _: place)
-    if not is_argument:
-        kind: Any = Annotated[field.annotation, field]  # with the bounds that the schema sets
-        adapter: TypeAdapter[Any] = TypeAdapter(kind, config=ConfigDict(strict=True))
-        for example in found.examples():
-            try:
-                adapter.validate_python(example)
-            except ValidationError as error:
-                told = error.errors(include_url=False)[0]["msg"]
-                raise ConfigError(f"{place}: {shown(example)} is no value of this key: {told}") from None
+    for key, (field, is_argument) in fields.items():
+        if not is_argument:
+            _check_values(f"{label}: {key}", field, found)
     return found
+
+
+def _check_values(place: str, field: FieldInfo, found: Distribution) -> None:
+    """Whether the schema allows the values.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    kind: Any = Annotated[field.annotation, field]  # with the bounds that the schema sets
+    adapter: TypeAdapter[Any] = TypeAdapter(kind, config=ConfigDict(strict=True))
+    for example in found.examples():
+        try:
+            adapter.validate_python(example)
+        except ValidationError as error:
+            told = error.errors(include_url=False)[0]["msg"]
+            raise ConfigError(f"{place}: {shown(example)} is no value of this key: {told}") from None
+
+
+def _check_conditions(
+    place: str, found: Distribution, above: Mapping[str, Distribution], all_keys: Collection[str]
+) -> None:
+    """Whether conditions are on keys that are drawn before, and can hold.
+
+    Args:
+        place: What errors call the key.
+        found: What has the conditions.
+        above: By dotted key, what is drawn before.
+        all_keys: Those of the whole space.
+
+    Raises:
+        ConfigError: They are not, or cannot.
+    """
+    for other, values in found.conditions.items():
+        if other not in above:
+            told = unknown("key", other, above)
+            if other in all_keys:
+                told = f"{other}: expected a key that stands above this one"
+            raise ConfigError(f"{place}: when: {told}")
+        allowed = above[other].values()
+        if allowed is None:
+            raise ConfigError(f"{place}: when: {other}: expected a key with choices, integers or a step")
+        for value in values:
+            if not any(is_same(value, one) for one in allowed):
+                given, some = shown(value), shown(list(allowed[:30]))  # more than an error shows
+                raise ConfigError(f"{place}: when: {other}: {given} is none of its values {some}")
 
 
 def _field(key: str, label: str) -> tuple[FieldInfo, bool]:
