@@ -1,24 +1,35 @@
-"""Optuna as it is used here: quiet, with studies that go on as if they had never stopped."""
+"""Optuna as it is used here: quiet, by names, with studies that go on as if they had never stopped."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.validation import unknown
 
 if TYPE_CHECKING:
     import optuna
 
+Sampler = Literal["tpe", "cmaes", "random", "gp", "grid"]
+Pruner = Literal["none", "median", "hyperband", "wilcoxon"]
+Direction = Literal["maximize", "minimize"]
+JOURNAL = "journal:///"
+HEARTBEAT_SECONDS = 30
+"""In databases, how often a worker says that it is alive; it is taken for dead after twice that."""
+MAX_RETRIES = 3
+"""Of a trial whose worker died."""
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna without its log, and without the note that multivariate sampling may change."""
+    """Optuna without its log, and without the notes that parts of it may change."""
     import optuna
 
     before = optuna.logging.get_verbosity()
@@ -31,22 +42,47 @@ def quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def open_study(name: str, storage: str | None, contents: Mapping[str, Any]) -> optuna.Study:
-    """A study that maximises, new or out of storage.
+def check_names(sampler: str, pruner: str, directions: int) -> None:
+    """Whether there are such a sampler and pruner, and they go together.
+
+    Raises:
+        ConfigError: They are not, or something is to be pruned by two objectives.
+    """
+    for what, name, names in (("sampler", sampler, get_args(Sampler)), ("pruner", pruner, get_args(Pruner))):
+        if name not in names:
+            raise ConfigError(f"{what}: {unknown(what, name, names)}")
+    if directions > 1 and pruner != "none":
+        raise ConfigError(f"pruner: expected none with two objectives, got {pruner}")
+    if directions > 1 and sampler == "cmaes":
+        raise ConfigError("sampler: expected another than cmaes with two objectives")
+
+
+def open_study(
+    name: str,
+    storage: str | None,
+    contents: Mapping[str, Any],
+    directions: Sequence[Direction] = ("maximize",),
+) -> optuna.Study:
+    """A study, new or out of storage.
 
     Args:
         name: The study's.
-        storage: URL of a database; None: it is kept in memory.
+        storage: `sqlite:///FILE`, `postgresql://...` or another database's URL, or `journal:///FILE`; None:
+            it is kept in memory.
         contents: What must be the same whenever the study goes on, by name.
+        directions: `maximize` or `minimize`, for each objective.
 
     Raises:
-        ConfigError: The database cannot be opened, or its study of that name is of other contents.
+        ConfigError: The storage cannot be opened, or its study of that name is of other contents.
     """
     import optuna
 
     try:
         found = optuna.create_study(
-            direction="maximize", study_name=name, storage=storage, load_if_exists=True
+            directions=list(directions),
+            study_name=name,
+            storage=None if storage is None else _storage(storage),
+            load_if_exists=True,
         )
     except Exception as error:  # whatever a database, or its driver that is not installed, raises
         told = " ".join(str(error).split())
@@ -55,16 +91,87 @@ def open_study(name: str, storage: str | None, contents: Mapping[str, Any]) -> o
         text = json.dumps(content, sort_keys=True)
         if found.user_attrs.get(key, text) != text:
             raise ConfigError(f"study {name!r}: was made with another {key}; expected a new name")
-        found.set_user_attr(key, text)
+        if key not in found.user_attrs:
+            found.set_user_attr(key, text)
     return found
 
 
-def sampler(seed: int, done: int) -> optuna.samplers.BaseSampler:
-    """A sampler for the one trial after `done` others.
+def _storage(url: str) -> optuna.storages.BaseStorage:
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    if url.startswith(JOURNAL):
+        path = Path(url.removeprefix(JOURNAL))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+    # SQLite waits for its lock; a server's connections are few, and may have been cut.
+    if url.startswith("postgresql://"):  # which driver that means depends on the release of SQLAlchemy
+        url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    engine: dict[str, Any] = {"pool_size": 1, "pool_pre_ping": True}
+    if url.startswith("sqlite"):
+        engine = {"connect_args": {"timeout": 60}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.storages.RDBStorage(
+            url,
+            engine_kwargs=engine,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=2 * HEARTBEAT_SECONDS,
+            heartbeat_stale_trial_callback=retry,
+        )
+
+
+def retry(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    """Puts a trial whose worker died before the study once more, with the same values."""
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        again = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=MAX_RETRIES)
+    again(study, trial)
+
+
+def make_sampler(
+    name: str, words: Sequence[int], grid: Mapping[str, Sequence[Any]] | None = None
+) -> optuna.samplers.BaseSampler:
+    """A sampler for one trial.
 
     Each trial's has a seed of its own: a study that goes on draws what it would have drawn without the break.
+
+    Args:
+        name: One of `Sampler`.
+        words: What the seed is made of.
+        grid: Of the sampler `grid`, the values of each parameter.
     """
     import optuna
 
-    (word,) = np.random.SeedSequence([seed, done]).generate_state(1)
-    return optuna.samplers.TPESampler(seed=int(word), multivariate=True)
+    seed = int(np.random.SeedSequence([word % 2**32 for word in words]).generate_state(1)[0])
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if name == "cmaes":
+        # Values that it cannot draw are drawn at random.
+        return optuna.samplers.CmaEsSampler(seed=seed)
+    if name == "gp":
+        return optuna.samplers.GPSampler(seed=seed)
+    if name == "grid":
+        assert grid is not None
+        return optuna.samplers.GridSampler(grid, seed=words[0] % 2**32)  # one order for all trials
+    return optuna.samplers.TPESampler(seed=seed, multivariate=True)
+
+
+def make_pruner(name: str, every: int) -> optuna.pruners.BasePruner:
+    """A pruner.
+
+    Args:
+        name: One of `Pruner`.
+        every: Steps between two reports.
+    """
+    import optuna
+
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=every)
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=every)
+    if name == "wilcoxon":
+        return optuna.pruners.WilcoxonPruner()
+    return optuna.pruners.NopPruner()

@@ -54,47 +54,53 @@ def run_jobs(
         KeyboardInterrupt: Also on SIGTERM; what was running has ended.
     """
     waiting, running = list(jobs), list[_Running]()
-    with _ending(running):
-        while waiting or running:
-            while waiting and len(running) < workers:
-                running.append(_start(waiting.pop(0)))
-                started(running[-1].job)
-            for one in list(running):
-                status = one.process.poll()
-                if status is not None:
-                    running.remove(one)
-                    ended(one.job, status, time.monotonic() - one.started)
-            time.sleep(_POLL_SECONDS)
+    with terminated_as_interrupted():
+        try:
+            while waiting or running:
+                while waiting and len(running) < workers:
+                    running.append(_start(waiting.pop(0)))
+                    started(running[-1].job)
+                for one in list(running):
+                    status = one.process.poll()
+                    if status is not None:
+                        running.remove(one)
+                        ended(one.job, status, time.monotonic() - one.started)
+                time.sleep(_POLL_SECONDS)
+        finally:
+            stop([one.process for one in running])
 
 
 @contextlib.contextmanager
-def _ending(running: Sequence[_Running]) -> Iterator[None]:
-    """Whatever happens inside, nothing is left running after it."""
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM is KeyboardInterrupt inside, so that what was started can be ended."""
     in_main = threading.current_thread() is threading.main_thread()  # no other may set signal handlers
     before = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main else None
     try:
         yield
     finally:
-        _stop([one.process for one in running])
         if in_main:
             signal.signal(signal.SIGTERM, before)
 
 
 def _start(job: Job) -> _Running:
     job.log.parent.mkdir(parents=True, exist_ok=True)
-    threads = {name: os.environ.get(name, "1") for name in _THREADS}
     with job.log.open("wb") as log:
         process = subprocess.Popen(
             job.command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **threads},
+            env=one_thread(),
         )
     return _Running(job, process, time.monotonic())
 
 
-def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def one_thread() -> dict[str, str]:
+    """This process's environment for one that runs beside others: numerical libraries get one thread."""
+    return {**os.environ, **{name: os.environ.get(name, "1") for name in _THREADS}}
+
+
+def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Ends processes as Ctrl-C does, so that they clean up; those that don't end soon, at once.
 
     Who goes on is told once more, as a person would: Python drops an interrupt that comes while it runs a

@@ -187,24 +187,70 @@ def push(run_dir: Path, repo_id: str, **options: Any) -> None:
 
 @cesma.command()
 @click.argument("name")
-@click.option("--space", required=True, metavar="NAME|FILE", help="What to tune: a search space.")
 @click.option(
-    "--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Runs, finished or failed."
+    "--space",
+    metavar="NAME|FILE",
+    multiple=True,
+    help="What to tune: a search space; may be given again. Else those of its expert and students.",
+)
+@click.option("--trials", type=click.IntRange(min=1), help="Runs, finished, pruned or failed; else 20.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="After these, no trial begins.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes at once."
 )
 @click.option(
     "--storage",
     metavar="URL",
-    help="Database of the study: sqlite:///study.db. The same again goes on with it.",
+    help="sqlite:///FILE, journal:///FILE or postgresql://...: the same again goes on with the study.",
 )
 @click.option("--study", metavar="NAME", help="Name of the study; else EXPERIMENT-SPACE-seedN.")
+@click.option(
+    "--objective",
+    type=click.Choice(["students", "expert", "students-and-samples"]),
+    default="students",
+    show_default=True,
+    help="Whose score is to be high; the last one also wants few samples.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Runs of each trial; their mean.",
+)
+@click.option(
+    "--sampler", type=click.Choice(["tpe", "cmaes", "random", "gp", "grid"]), default="tpe", show_default=True
+)
+@click.option(
+    "--pruner",
+    type=click.Choice(["none", "median", "hyperband", "wilcoxon"]),
+    default="none",
+    show_default=True,
+    help="Ends trials early, by scores on the way; wilcoxon by those of the first seeds.",
+)
+@click.option(
+    "--expert", type=click.Path(path_type=Path), help="A run folder: its expert is used, students are tuned."
+)
+@click.option("--stage-wise", is_flag=True, help="The expert first, then the students of the best one.")
 @click.option("--seed", type=click.IntRange(min=0), help="All randomness comes from it.")
 @click.option(
     "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a value: dagger.n_envs=8."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The study's folder; else runs/tune/STUDY.")
+@click.option("--as-worker", is_flag=True, hidden=True)
 @_JSON
-def tune(name: str, seed: int | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Run an experiment with other values, again and again, and find the best: NAME, or a YAML file."""
+def tune(
+    name: str,
+    seed: int | None,
+    settings: tuple[str, ...],
+    space: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Run an experiment with other values, again and again, and find the best: NAME, or a YAML file.
+
+    The same command on other machines, with the same storage and study, works on it too.
+    """
     from cesma_sb3.registry import load_experiment
     from cesma_sb3.search_space import load_space
 
@@ -212,11 +258,21 @@ def tune(name: str, seed: int | None, settings: tuple[str, ...], as_json: bool, 
     if seed is not None:
         overrides["seed"] = seed
     load_experiment(name, overrides, check_names=False)  # tell of a bad value before PyTorch is loaded
-    load_space(options["space"])
+    for each in space:
+        load_space(each)
 
     from cesma_sb3 import tuning
 
-    result = tuning.tune(name, **options, progress=True, **overrides)
+    try:
+        result = tuning.tune(name, space=space or None, **options, progress=True, **overrides)
+    except KeyboardInterrupt:
+        from cesma_sb3.runs import command_line
+
+        if options["storage"] is not None:
+            click.echo(f"to go on: {command_line()}", err=True)
+        raise
+    if options["as_worker"]:
+        return
     best = result.folder / tuning.BEST
     if as_json:
         _print_json({"objective": result.objective, "values": result.values, "best": str(best)})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch as th
 
 from cesma_sb3.config import Experiment
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.evaluation import Act, Returns, Score, evaluate, expert_act, random_act
+from cesma_sb3.evaluation import Act, Returns, Score, Seen, evaluate, expert_act, random_act
 from cesma_sb3.experts import reference_expert
 from cesma_sb3.joint.split import Share
 from cesma_sb3.joint.vec_env import JointVecEnv
@@ -46,11 +47,22 @@ class Seeds:
         return cls(*(int(word) % 2**31 for word in state))
 
 
-class Evaluator:
-    """Measures policies of an experiment, all on the same initial states."""
+Watch = Callable[[str, int, float], None]
+"""Told of each measurement on the way: the stage, environment timesteps so far in it, and the normalised
+score (the mean return, where the environment has no reference)."""
 
-    def __init__(self, experiment: Experiment) -> None:
+
+class Evaluator:
+    """Measures policies of an experiment, all on the same initial states.
+
+    Args:
+        experiment: As resolved.
+        watch: Told of each measurement on the way; what it raises ends the run.
+    """
+
+    def __init__(self, experiment: Experiment, watch: Watch | None = None) -> None:
         self.experiment = experiment
+        self.watch = watch
         self.seeds = Seeds.of(experiment.seed)
         self.venv = joint_env(experiment, experiment.evaluation.n_envs, self.seeds.curve)
         self.reference = reference_expert(self.venv)
@@ -60,6 +72,11 @@ class Evaluator:
         """Mean return over few episodes, for a learning curve and for the choice of the best weights."""
         n_episodes = self.experiment.evaluation.curve_episodes
         return Score.of(evaluate(act, self.venv, n_episodes=n_episodes, seed=self.seeds.curve))
+
+    def seen(self, stage: str) -> Seen | None:
+        """What a stage's learning curve tells of its measurements."""
+        watch = self.watch
+        return watch and (lambda timesteps, value: watch(stage, timesteps, self.score(value)))
 
     def final(self, act: Act) -> Returns:
         """Returns over many episodes that no choice was made on."""
@@ -78,6 +95,10 @@ class Evaluator:
         """Distance from random to reference, the unit of the normalised score; NaN without a reference."""
         anchors = self.anchors()
         return anchors["reference"].mean - anchors["random"].mean if "reference" in anchors else float("nan")
+
+    def score(self, value: float) -> float:
+        """A return as a normalised score; where there is no reference, as it is."""
+        return value if math.isnan(span := self.span()) else (value - self.anchors()["random"].mean) / span
 
     def close(self) -> None:
         """Ends the environments' processes, if they have any."""

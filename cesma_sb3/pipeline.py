@@ -18,7 +18,7 @@ from cesma_sb3.config import Experiment
 from cesma_sb3.evaluation import Act, Change, Returns, expert_act, greedy, with_channel
 from cesma_sb3.experts import Expert
 from cesma_sb3.given import Handed
-from cesma_sb3.measure import Evaluator, threads
+from cesma_sb3.measure import Evaluator, Watch, threads
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy
 from cesma_sb3.progress import StageProgress
 from cesma_sb3.registry import load_experiment
@@ -79,6 +79,7 @@ def run_experiment(
     out: Path | str | None = None,
     progress: bool = False,
     handed: Handed | None = None,
+    watch: Watch | None = None,
 ) -> RunResult:
     """`run`, of an experiment as resolved.
 
@@ -87,20 +88,67 @@ def run_experiment(
         out: See `run`.
         progress: Likewise.
         handed: The expert itself, if `decentralize` was given it.
+        watch: Told of each measurement on the way; what it raises ends the run.
     """
+    with _measured(experiment, out, watch) as (folder, evaluator):
+        outcome = _train(experiment, evaluator, folder.path / "logs", progress, handed)
+        report = _finish(folder, experiment, evaluator, outcome)
+    assert outcome.students is not None
+    expert = None if outcome.trained is None else outcome.trained.expert
+    return RunResult(expert, outcome.students.policy, report, folder.path)
+
+
+def run_expert(
+    experiment: Experiment,
+    *,
+    out: Path | str | None = None,
+    progress: bool = False,
+    watch: Watch | None = None,
+) -> dict[str, Any]:
+    """The first stage of a run alone. Its folder can be named by `expert.initial`.
+
+    Args:
+        experiment: Its values; it has an expert to be imitated.
+        out: See `run`.
+        progress: Likewise.
+        watch: See `run_experiment`.
+
+    Returns:
+        The report, without students.
+    """
+    with (
+        _measured(experiment, out, watch) as (folder, evaluator),
+        StageProgress("expert", experiment.expert.total_timesteps, enabled=progress) as shown,
+    ):
+        trained = train_expert(experiment, evaluator, folder.path / "logs" / "expert", shown.update)
+        return _finish(folder, experiment, evaluator, Outcome(trained, None))
+
+
+@contextmanager
+def _measured(
+    experiment: Experiment, out: Path | str | None, watch: Watch | None
+) -> Iterator[tuple[RunFolder, Evaluator]]:
+    """A new run folder and what measures; the reason is left in the folder if the run fails."""
     with (
         threads(experiment.threads),
         _recorded(RunFolder.create(experiment, out)) as folder,
-        closing(Evaluator(experiment)) as evaluator,
+        closing(Evaluator(experiment, watch)) as evaluator,
     ):
-        outcome = _train(experiment, evaluator, folder.path / "logs", progress, handed)
-        expert = None if outcome.trained is None else outcome.trained.expert
-        returns = _final_returns(evaluator, expert, greedy(outcome.students.policy))
-        if outcome.imitators is not None:
-            returns["imitators"] = evaluator.final(greedy(outcome.imitators.policy))
-        report = make_report(experiment, returns, outcome)
-        save_results(folder, experiment, returns=returns, outcome=outcome, report=report)
-    return RunResult(expert, outcome.students.policy, report, folder.path)
+        yield folder, evaluator
+
+
+def _finish(
+    folder: RunFolder, experiment: Experiment, evaluator: Evaluator, outcome: Outcome
+) -> dict[str, Any]:
+    """Measures what was trained, and writes everything down."""
+    expert = None if outcome.trained is None else outcome.trained.expert
+    students = None if outcome.students is None else greedy(outcome.students.policy)
+    returns = _final_returns(evaluator, expert, students)
+    if outcome.imitators is not None:
+        returns["imitators"] = evaluator.final(greedy(outcome.imitators.policy))
+    report = make_report(experiment, returns, outcome)
+    save_results(folder, experiment, returns=returns, outcome=outcome, report=report)
+    return report
 
 
 def evaluate_run(
@@ -165,10 +213,11 @@ def _train(
     return Outcome(trained, tuned, imitators=students)
 
 
-def _final_returns(evaluator: Evaluator, expert: Expert | None, students: Act) -> dict[str, Returns]:
+def _final_returns(evaluator: Evaluator, expert: Expert | None, students: Act | None) -> dict[str, Returns]:
     """What each policy returns, all on the same initial states."""
-    returns = {} if expert is None else {"expert": evaluator.final(expert_act(expert))}
-    return {**returns, "students": evaluator.final(students), **evaluator.anchors()}
+    acts = {"expert": None if expert is None else expert_act(expert), "students": students}
+    returns = {policy: evaluator.final(act) for policy, act in acts.items() if act is not None}
+    return {**returns, **evaluator.anchors()}
 
 
 @contextmanager

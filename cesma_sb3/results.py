@@ -23,19 +23,20 @@ class Outcome:
 
     trained: TrainedExpert | None
     """The expert; None of a baseline."""
-    students: TrainedStudents
-    """The team that acts in the end."""
+    students: TrainedStudents | None
+    """The team that acts in the end; None of a run of the expert alone."""
     imitators: TrainedStudents | None = None
     """The students before fine-tuning, if there was any."""
 
     @property
     def stages(self) -> dict[str, Trained]:
         """What was done, in order."""
-        if self.trained is None:
-            return {"students": self.students}
-        if self.imitators is None:
-            return {"expert": self.trained, "decentralize": self.students}
-        return {"expert": self.trained, "decentralize": self.imitators, "fine-tune": self.students}
+        found: list[tuple[str, Trained | None]] = [("students", self.students)]
+        if self.trained is not None:
+            tuned = None if self.imitators is None else self.students
+            imitated = self.imitators or self.students
+            found = [("expert", self.trained), ("decentralize", imitated), ("fine-tune", tuned)]
+        return {name: stage for name, stage in found if stage is not None}
 
 
 def make_report(
@@ -75,7 +76,8 @@ def make_report(
         report["env_samples"] = {name: stage.env_samples for name, stage in stages.items()}
         report["seconds"] = {name: round(stage.seconds, 2) for name, stage in stages.items()}
         report["parameters"] = _parameters(outcome.trained, outcome.students)
-        report["stopped_early"] = (outcome.imitators or outcome.students).stopped_early
+        if (imitated := outcome.imitators or outcome.students) is not None:
+            report["stopped_early"] = imitated.stopped_early
     return report
 
 
@@ -85,13 +87,13 @@ def _win_rate(returns: Returns) -> dict[str, float | None]:
     return {"rate": returns.win_rate, "low": low, "high": high}
 
 
-def _parameters(trained: TrainedExpert | None, students: TrainedStudents) -> dict[str, dict[str, int]]:
+def _parameters(trained: TrainedExpert | None, students: TrainedStudents | None) -> dict[str, dict[str, int]]:
     """Weights of what was trained, by policy (`parameter_counts`): the paper compares at the same number."""
-    team = students.policy
-    trained_policies = {
-        "expert": None if trained is None else trained.model,
-        "students": students.model or (team.component(0) if isinstance(team, TeamEnsemble) else team),
-    }
+    trained_policies: dict[str, Any] = {"expert": None if trained is None else trained.model}
+    if students is not None:
+        team = students.policy
+        alone = team.component(0) if isinstance(team, TeamEnsemble) else team
+        trained_policies["students"] = students.model or alone
     return {name: parameter_counts(found) for name, found in trained_policies.items() if found is not None}
 
 
@@ -131,14 +133,15 @@ def save_results(
 ) -> None:
     """Writes everything into the run folder, the report last: a folder that has one is complete."""
     trained, students = outcome.trained, outcome.students
-    folder.write_folder(STUDENTS, policy_files(students.policy))
+    if students is not None:
+        folder.write_folder(STUDENTS, policy_files(students.policy))
     if trained is not None and trained.model is not None:
         # Twice: for whoever loads a run (weights alone: no code), and for whoever uses SB3.
         folder.write_folder(EXPERT, {EXPERT_WEIGHTS: weights(trained.model.policy)})
         folder.write_with(f"{EXPERT}/{MODEL}", trained.model.save)
     if trained is not None and trained.finished is not None:
         trained.finished.save(folder)
-    if students.model is not None:
+    if students is not None and students.model is not None:
         folder.write_with(f"{STUDENTS}/{MODEL}", students.model.save)
     curves = _curves(outcome)
     folder.write_csv(
@@ -155,7 +158,7 @@ def save_results(
         lambda path: draw_learning_curves(
             path,
             expert=curves["expert"],
-            students=[*curves["students"], *curves.get("fine-tuned", [])],
+            students=[*curves.get("students", []), *curves.get("fine-tuned", [])],
             anchors={policy: returns[policy].mean for policy in ("reference", "random") if policy in returns},
             title=f"{experiment.name}, seed {experiment.seed}",
             reward=str(report["reward"]),

@@ -107,7 +107,10 @@ def train_expert(
         model.set_logger(logger)
         expert = as_expert(model, venv, evaluator.venv.team)
         watched = LearningCurve(
-            model.policy, lambda: evaluator.on_curve(labeller(expert)), experiment.evaluation.every
+            model.policy,
+            lambda: evaluator.on_curve(labeller(expert)),
+            experiment.evaluation.every,
+            seen=evaluator.seen("expert"),
         )
         model.learn(config.total_timesteps, callback=_ExpertWatch(watched, config.keep, tick))
     return TrainedExpert(
@@ -191,6 +194,7 @@ def decentralize(
             experiment.evaluation.every,
             target=evaluator.on_curve(labeller(trained.expert)) - _slack(config, evaluator),
             matches=config.stop_after_matches,
+            seen=evaluator.seen("students"),
         )
         curve.visit(0)
 
@@ -261,7 +265,10 @@ def fine_tune(
         )
         model.set_logger(logger)
         watched = LearningCurve(
-            model.policy, lambda: evaluator.on_curve(greedy(model.policy)), experiment.evaluation.every
+            model.policy,
+            lambda: evaluator.on_curve(greedy(model.policy)),
+            experiment.evaluation.every,
+            seen=evaluator.seen("fine-tuning"),
         )
         model.learn(config.total_timesteps, callback=_ExpertWatch(watched, config.keep, tick))
     return TrainedStudents(

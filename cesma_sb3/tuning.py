@@ -1,24 +1,34 @@
-"""`tune`: an experiment run again and again with other values, by Optuna, for what its students score."""
+"""`tune`: an experiment run again and again with other values, by Optuna, for what it scores."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
+import json
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from cesma_sb3 import _atomic, _optuna, pipeline
-from cesma_sb3._yaml import write_mapping
+from cesma_sb3 import _claims, _optuna
+from cesma_sb3._processes import terminated_as_interrupted
+from cesma_sb3._workers import Workers
+from cesma_sb3.config import Experiment
 from cesma_sb3.errors import CesmaError, ConfigError
-from cesma_sb3.registry import is_name, list_experiments, load_experiment, nested
-from cesma_sb3.runs import csv_text
-from cesma_sb3.search_space import load_space
-from cesma_sb3.validation import shown
+from cesma_sb3.registry import is_name, load_experiment
+from cesma_sb3.search_space import SearchSpace, default_spaces, load_space, merged
+from cesma_sb3.study_files import BEST, TRIALS, best_trial, draw, write_best, write_tables
+from cesma_sb3.study_progress import StudyProgress
+from cesma_sb3.trials import Objective, Trials, expert_values
+from cesma_sb3.validation import shown, unknown
 
 if TYPE_CHECKING:
     import optuna
 
-BEST, TRIALS = "best.yaml", "trials.csv"
+__all__ = ["BEST", "TRIALS", "TuningResult", "tune"]
+
+DEFAULT_TRIALS = 20
+_WAIT_SECONDS = 0.5
+"""Between two looks, while others are at work on the last trials."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,115 +40,299 @@ class TuningResult:
     values: dict[str, Any]
     """The best trial's, by dotted key."""
     objective: float
-    """The students' normalised score in that trial; their return where the environment has no reference."""
+    """Its score: normalised, or the return where the environment has no reference; a mean over the seeds."""
     folder: Path
-    """Holds `best.yaml`, `trials.csv`, and the run folder of each trial."""
+    """Holds `best.yaml`, tables of the trials, figures, and the run folders of each trial."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    """How studies are gone through: see `tune`."""
+
+    count: int | None
+    minutes: float | None
+    workers: int
+    storage: str | None
+    sampler: str
+    pruner: str
+    seeds: tuple[int, ...]
+    progress: bool
+    as_worker: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Request:
+    """A study as it was asked for."""
+
+    trials: Trials
+    name: str
+    storage: str | None
+    sampler: str
+    pruner: str
+    seed: int
+    deadline: float | None
+    """In the clock of `time.monotonic`."""
+
+    @property
+    def directions(self) -> tuple[_optuna.Direction, ...]:
+        """Of each objective."""
+        both = self.trials.objective == "students-and-samples"
+        return ("maximize", "minimize") if both else ("maximize",)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more trials are to begin."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
 
 def tune(
     name: str | Path,
     *,
-    space: str | Path,
-    trials: int,
+    space: str | Path | Sequence[str | Path] | None = None,
+    trials: int | None = None,
+    minutes: float | None = None,
+    workers: int = 1,
     storage: str | None = None,
     study: str | None = None,
+    objective: Objective = "students",
+    seeds: int = 1,
+    sampler: _optuna.Sampler = "tpe",
+    pruner: _optuna.Pruner = "none",
+    expert: Path | str | None = None,
+    stage_wise: bool = False,
     seed: int = 0,
     out: Path | str | None = None,
     progress: bool = False,
+    as_worker: bool = False,
     **overrides: Any,
 ) -> TuningResult:
-    """Runs an experiment with values from a search space, and looks for those whose students score best.
+    """Runs an experiment with values from a search space, and looks for those that score best.
 
-    A trial whose values are refused counts as failed, with its `cause`. The best score was chosen from many:
-    run `best.yaml` with another seed for one to report.
+    A trial whose values are refused counts as failed, with its `cause`; a programming error ends the study.
+    The best score was chosen from many: run `best.yaml` with another seed for one to report.
 
     Args:
         name: A registered experiment, or a YAML file.
-        space: A search space of `tuning/`, or a YAML file.
-        trials: Finished or failed ones that the study is to have in the end.
-        storage: URL of a database, such as `sqlite:///study.db`, in which the study is kept or goes on.
+        space: Search spaces of `tuning/`, or YAML files; None: those of its expert and students.
+        trials: Ended ones that the study is to have; None: 20, or as many as `minutes` has room for.
+        minutes: After these, no trial begins.
+        workers: Processes on this machine. The same call on other machines, with the same `storage` and
+            `study`, adds more.
+        storage: `sqlite:///FILE`, `journal:///FILE`, `postgresql://...`, in which the study is kept or goes
+            on; None: in memory, and with several workers a journal in the study's folder.
         study: Its name; None: `<experiment>-<space>-seed<N>`.
-        seed: Of every run, and of the choice of values.
+        objective: What is to be high: see `Trials.objective`.
+        seeds: Runs of each trial, whose mean score counts: seeds `seed`, `seed + 1`, ...
+        sampler: `tpe`, `cmaes`, `random`, `gp`, or `grid`.
+        pruner: Ends trials early: `median` and `hyperband` by scores on the way, in both stages; `wilcoxon`
+            by the scores of the first seeds.
+        expert: A run folder (or one with a run for each seed) whose expert is used: students alone are tuned.
+        stage_wise: Tunes the expert first, then the students of the best one, which is not trained again;
+            each stage has this many trials, or half of the minutes.
+        seed: The first of the runs', and of the choice of values.
         out: The study's folder; None: `runs/tune/<study>` under the current folder.
-        progress: Show a progress bar of each stage on standard error.
+        progress: Show how far the study is on standard error.
+        as_worker: Only run trials: somebody else writes down what they come to.
         **overrides: Values in place of the experiment's, in every trial.
 
     Raises:
         CesmaError: Bad input, before anything is trained; or no trial finished.
+        RuntimeError: A worker had a programming error; its log is named.
     """
-    searched, fixed = load_space(space), {**overrides, "seed": seed}
-    if trials < 1:
-        raise ConfigError(f"trials: expected at least 1, got {trials}")
-    base = load_experiment(name, fixed)
-    searched.check(name, fixed)
-    study = f"{base.name}-{searched.name}-seed{seed}" if study is None else study
-    if not is_name(study):
+    for label, number in (("trials", trials), ("workers", workers), ("seeds", seeds), ("minutes", minutes)):
+        if number is not None and not number > 0:
+            raise ConfigError(f"{label}: expected more than 0, got {number}")
+    if objective not in get_args(Objective):
+        raise ConfigError(f"objective: {unknown('objective', objective, get_args(Objective))}")
+    if study is not None and not is_name(study):
         raise ConfigError(f"study: expected letters, digits and - _ . only, got {shown(study)}")
-    folder = Path("runs", "tune", study) if out is None else Path(out)
+    fixed = {**overrides, "seed": seed}
+    base = load_experiment(name, fixed)
+    if stage_wise and (objective != "students" or expert is not None or base.dagger is None):
+        raise ConfigError(
+            "stage_wise: expected an expert to be trained and imitated, for the students' score"
+        )
+    if base.dagger is None and objective == "expert":
+        raise ConfigError(f"objective: expected students, for {base.name} has no expert that is imitated")
+    options = _Options(
+        count=DEFAULT_TRIALS if trials is None and minutes is None else trials,
+        minutes=minutes,
+        workers=workers,
+        storage=storage,
+        sampler=sampler,
+        pruner=pruner,
+        seeds=tuple(range(seed, seed + seeds)),
+        progress=progress,
+        as_worker=as_worker,
+    )
+    named = [] if space is None else [space] if isinstance(space, str | Path) else list(space)
+    if stage_wise:
+        study = study or f"{base.name}-stage-wise-seed{seed}"
+        return _by_stage(name, base, fixed, named, options, study, _folder(study, out))
+    found = _spaces(named, base, objective, reused=expert is not None)
+    study = study or f"{base.name}-{found.name}-seed{seed}"
+    given = None if expert is None else Path(expert)
+    return _study(name, found, fixed, objective, options, study, _folder(study, out), given)
 
-    def objective(trial: optuna.Trial) -> float:
-        values = searched.suggest(trial)
-        run_dir = folder / f"trial-{trial.number}"
-        trial.set_user_attr("values", values)
-        try:
-            report = pipeline.run(name, out=run_dir, progress=progress, **{**fixed, **values}).report
-            score = float(report["normalized"]["students"])
-            score = float(report["return"]["students"]) if math.isnan(score) else score
-            if not math.isfinite(score):
-                raise CesmaError(f"expected a finite return of the students, got {score}")
-        except CesmaError as error:
-            trial.set_user_attr("cause", str(error))
-            raise
-        return score
 
+def _folder(study: str, out: Path | str | None) -> Path:
+    return Path("runs", "tune", study) if out is None else Path(out)
+
+
+def _by_stage(  # noqa: PLR0917  # as `_study`
+    name: str | Path,
+    base: Experiment,
+    fixed: dict[str, Any],
+    named: Sequence[str | Path],
+    options: _Options,
+    study: str,
+    folder: Path,
+) -> TuningResult:
+    """The expert's study, then that of the students of its best."""
+    if named and len(named) != 2:
+        raise ConfigError(f"space: expected two, the expert's and the students', got {len(named)}")
+    if options.minutes is not None:
+        options = dataclasses.replace(options, minutes=options.minutes / 2)
+    of_expert = _spaces(named[:1], base, "expert")
+    of_students = _spaces(named[1:], base, "students", reused=True)
+    own = folder / "expert"
+    first = _study(name, of_expert, fixed, "expert", options, f"{study}-expert", own)
+    best = own / f"trial-{best_trial(first.study).number}"
+    others = {key: value for key, value in fixed.items() if not _is_of_expert(key)}
+    return _study(name, of_students, others, "students", options, study, folder / "students", best)
+
+
+def _is_of_expert(key: str) -> bool:
+    return key.split(".")[0] == "expert"
+
+
+def _spaces(
+    named: Sequence[str | Path], base: Experiment, objective: Objective, *, reused: bool = False
+) -> SearchSpace:
+    """What is tuned: what was named, or what goes with the experiment's expert and students."""
+    found = [load_space(each) for each in named]
+    if not named:
+        of_expert, of_students = default_spaces(base)
+        names = [None if reused else of_expert, None if objective == "expert" else of_students]
+        found = [load_space(each) for each in names if each is not None]
+    if not found:
+        raise ConfigError(
+            f"space: there is none for {base.expert.algorithm}; expected the name or file of one"
+        )
+    return found[0] if len(found) == 1 else merged(found)
+
+
+def _study(  # noqa: PLR0917  # what makes a study, and how it is gone through
+    name: str | Path,
+    space: SearchSpace,
+    fixed: dict[str, Any],
+    objective: Objective,
+    options: _Options,
+    study: str,
+    folder: Path,
+    expert: Path | None = None,
+) -> TuningResult:
+    """One study, from its beginning or from where it was left."""
+    seeds, storage, workers = options.seeds, options.storage, options.workers
+    seed = seeds[0]
+    if expert is not None:
+        for key in fixed:
+            if _is_of_expert(key):
+                raise ConfigError(f"override: {key}: expected none, for the expert is that of {expert}")
+        fixed = {**fixed, "expert": expert_values(expert, seed)}
+    space.check(name, fixed)
+    base = load_experiment(name, fixed)
+    trials = Trials(name, space, fixed, objective, seeds, folder, options.count, options.pruner, expert)
+    deadline = None if options.minutes is None else time.monotonic() + 60 * options.minutes
+    if storage is None and workers > 1:
+        storage = f"{_optuna.JOURNAL}{folder / 'study.journal'}"
+    request = _Request(trials, study, storage, options.sampler, options.pruner, seed, deadline)
+    _optuna.check_names(options.sampler, options.pruner, len(request.directions))
+    if options.sampler == "grid":
+        space.grid()
+    contents: dict[str, Any] = {"experiment": base.to_mapping(), "space": space.to_mapping()}
+    if objective != "students" or len(seeds) > 1:
+        contents |= {"objective": objective, "seeds": list(seeds)}
+    occupied = folder.exists() and any(folder.iterdir())
     with _optuna.quiet():
-        contents = {"experiment": base.to_mapping(), "space": searched.to_mapping()}
-        found = _optuna.open_study(study, storage, contents)
-        if not found.trials and folder.exists() and any(folder.iterdir()):
+        found = _optuna.open_study(study, storage, contents, request.directions)
+        if not found.trials and occupied and not options.as_worker and storage is None:
             raise ConfigError(
                 f"{folder}: holds something already; expected a new folder, or a study in storage"
             )
         try:
-            while (done := len(_ended(found))) < trials:
-                found.sampler = _optuna.sampler(seed, done)
-                found.optimize(objective, n_trials=1, catch=(CesmaError,))
+            with StudyProgress(options.count, enabled=options.progress and not options.as_worker) as shown_:
+                if workers == 1:
+                    _work(found, request, shown_)
+                else:
+                    _lead(found, request, workers, shown_)
         finally:
-            _atomic.write(folder / TRIALS, lambda path: path.write_text(csv_text(_rows(found))))
-    return _result(found, folder, name, fixed)
+            if not options.as_worker:
+                write_tables(found, folder)
+    return _result(found, request, write=not options.as_worker)
 
 
-def _ended(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Trials that finished, or whose values were refused; not those that were interrupted."""
-    return [trial for trial in study.trials if trial.value is not None or "cause" in trial.user_attrs]
+def _work(study: optuna.Study, request: _Request, progress: StudyProgress) -> None:
+    """Runs trials until there are enough, or time is up, or the grid has no more."""
+    trials, me = request.trials, _claims.worker_name()
+    grid = trials.space.grid() if request.sampler == "grid" else None
+    while True:
+        _claims.revive(study, progress.told)
+        done = _claims.ended(study)
+        progress.update(study, done)
+        if request.is_over or (trials.wanted is not None and len(done) >= trials.wanted):
+            return
+        busy = _claims.running(study)
+        if trials.wanted is not None and len(done) + len(busy) >= trials.wanted:
+            time.sleep(_WAIT_SECONDS)  # one of them may die, and its trial is then done here
+            continue
+        others = [ord(letter) for letter in me] if busy else []
+        study.sampler = _optuna.make_sampler(request.sampler, [request.seed, len(done), *others], grid)
+        study.pruner = _optuna.make_pruner(request.pruner, _every(request))
+        if grid is not None and study.sampler.is_exhausted(study):  # type: ignore[attr-defined]  # GridSampler's
+            return
+        study.optimize(trials, n_trials=1, catch=(CesmaError,))
 
 
-def _rows(study: optuna.Study) -> list[dict[str, Any]]:
-    return [
-        {
-            "trial": trial.number,
-            "state": trial.state.name.lower(),
-            "objective": trial.value,
-            "cause": trial.user_attrs.get("cause", ""),
-            **trial.user_attrs.get("values", {}),
-        }
-        for trial in study.trials
+def _every(request: _Request) -> int:
+    """Environment timesteps between two reports."""
+    return load_experiment(request.trials.name, request.trials.fixed).evaluation.every
+
+
+def _lead(study: optuna.Study, request: _Request, workers: int, progress: StudyProgress) -> None:
+    """Has processes run the trials, and replaces those that die."""
+    trials = request.trials
+    assert request.storage is not None
+    words = [
+        *("tune", str(trials.name), "--storage", request.storage, "--study", request.name, "--as-worker"),
+        *("--sampler", request.sampler, "--pruner", request.pruner, "--objective", trials.objective),
+        *("--seeds", str(len(trials.seeds)), "--seed", str(request.seed), "--out", str(trials.folder)),
+        *(() if trials.expert is None else ("--expert", str(trials.expert))),
+        *(() if trials.wanted is None else ("--trials", str(trials.wanted))),
     ]
+    for part in trials.space.parts:
+        words += ["--space", part]
+    for key, value in trials.fixed.items():
+        if key != "seed" and not (trials.expert is not None and _is_of_expert(key)):
+            words += ["--set", f"{key}={json.dumps(value)}"]
+    with (
+        terminated_as_interrupted(),
+        Workers(words, workers, trials.folder / "workers", request.deadline) as team,
+    ):
+        while team.is_working():
+            _claims.revive(study, progress.told)
+            progress.update(study, _claims.ended(study))
+            time.sleep(_WAIT_SECONDS)
+    progress.update(study, _claims.ended(study))
 
 
-def _result(study: optuna.Study, folder: Path, name: str | Path, fixed: dict[str, Any]) -> TuningResult:
-    """The best trial, written as an experiment."""
-    ended = _ended(study)
-    if all(trial.value is None for trial in ended):
-        cause = ended[-1].user_attrs["cause"]
-        raise CesmaError(f"study {study.study_name!r}: no trial finished; the last failed: {cause}")
-    best = study.best_trial
-    values = best.user_attrs["values"]
-    settings = {**fixed, **values}
-    if name in list_experiments():
-        content = {"extends": name, **nested(settings)}
-    else:  # a file, which cannot be extended
-        content = load_experiment(name, settings).to_mapping()
-    told = f"{name} with the values of trial {best.number}, the best of {len(ended)}"
-    text = write_mapping({**content, "name": study.study_name, "description": told})
-    _atomic.write(folder / BEST, lambda path: path.write_text(text))
-    return TuningResult(study, values, float(study.best_value), folder)
+def _result(study: optuna.Study, request: _Request, *, write: bool) -> TuningResult:
+    """The best trial, and everything that a study leaves."""
+    trials = request.trials
+    best = best_trial(study)
+    values = dict(best.user_attrs["values"])
+    if write:
+        settings = {**trials.fixed, **values, "seed": request.seed}
+        write_best(study, trials.folder, trials.name, settings, len(_claims.ended(study)))
+        draw(study, trials.folder)
+    return TuningResult(study, values, float(best.values[0]), trials.folder)

@@ -1,7 +1,7 @@
 """Returns, reference policies, normalised scores and learning curves."""
 
 from cesma_sb3.evaluation.channel import Change, with_channel
-from cesma_sb3.evaluation.curve import Curve, Keep, LearningCurve, MatchingCurve
+from cesma_sb3.evaluation.curve import Curve, Keep, LearningCurve, MatchingCurve, Seen
 from cesma_sb3.evaluation.returns import (
     Returns,
     Score,
@@ -22,6 +22,7 @@ __all__ = [
     "MatchingCurve",
     "Returns",
     "Score",
+    "Seen",
     "evaluate",
     "expert_act",
     "greedy",

@@ -12,6 +12,8 @@ from cesma_sb3.imitation import DAggerProgress
 Curve = list[tuple[int, float]]
 """Environment samples and the mean return measured there."""
 Keep = Literal["best", "last"]
+Seen = Callable[[int, float], None]
+"""Told of a measurement: environment timesteps so far, and the mean return."""
 
 
 class LearningCurve:
@@ -21,12 +23,21 @@ class LearningCurve:
         policy: What is trained.
         measure: Its mean return now.
         every: Environment timesteps between two measurements.
+        seen: Told of each measurement, with its timesteps; what it raises ends the training.
     """
 
-    def __init__(self, policy: nn.Module, measure: Callable[[], float], every: int) -> None:
+    def __init__(
+        self,
+        policy: nn.Module,
+        measure: Callable[[], float],
+        every: int,
+        *,
+        seen: Seen | None = None,
+    ) -> None:
         self.policy = policy
         self.measure = measure
         self.every = every
+        self.seen = seen
         self.points: Curve = []
         self._best_score = float("-inf")
         self._best_weights: dict[str, Any] = {}
@@ -56,6 +67,8 @@ class LearningCurve:
         if score > self._best_score:
             self._best_score = score
             self._best_weights = {name: t.detach().clone() for name, t in self.policy.state_dict().items()}
+        if self.seen is not None:
+            self.seen(timesteps, score)
 
 
 class MatchingCurve(LearningCurve):
@@ -69,6 +82,7 @@ class MatchingCurve(LearningCurve):
         every: Environment timesteps between two measurements.
         target: The return to match: the expert's, less what may be missing.
         matches: Measurements in a row at or above the target that end the training; None never ends it.
+        seen: See `LearningCurve`.
 
     Source: E.3: "we stopped training of the decentralization once the multi-agents reached the same reward as
     the expert".
@@ -82,8 +96,9 @@ class MatchingCurve(LearningCurve):
         *,
         target: float,
         matches: int | None = None,
+        seen: Seen | None = None,
     ) -> None:
-        super().__init__(policy, measure, every)
+        super().__init__(policy, measure, every, seen=seen)
         self.target = target
         self.matches = matches
         self.in_a_row = 0

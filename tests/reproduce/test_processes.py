@@ -37,6 +37,6 @@ def test_an_interrupt_that_was_dropped_is_sent_again(tmp_path, monkeypatch, igno
     process = subprocess.Popen([sys.executable, "-c", command, str(ignored), str(path)])
     while not (path.exists() and path.read_text()):
         time.sleep(0.01)
-    _processes._stop([process])
+    _processes.stop([process])
     assert process.poll() == status
     assert path.read_text() == left

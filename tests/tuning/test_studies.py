@@ -45,17 +45,21 @@ def instant(monkeypatch, tmp_path):
     """In place of real runs: a score that follows from the values; gives the calls."""
     calls = []
 
-    def run(name, *, out, progress, **overrides):
-        calls.append((out, overrides))
-        if overrides.get("dagger.labels") == "soft":
+    def run(experiment, *, out, watch):
+        calls.append((out, experiment))
+        if experiment.dagger.labels == "soft":
             raise ConfigError("dagger.labels: no distribution")
-        score = -overrides.get("dagger.learning_rate", 0.0)
-        report = {"normalized": {"students": score}, "return": {"students": -50.0}}
+        report = scored(-experiment.dagger.learning_rate)
         return pipeline.RunResult(None, None, report, out)
 
-    monkeypatch.setattr(pipeline, "run", run)
+    monkeypatch.setattr(pipeline, "run_experiment", run)
     monkeypatch.chdir(tmp_path)
     return calls
+
+
+def scored(score, value=-50.0):
+    samples = {"expert": 0, "decentralize": 100}
+    return {"normalized": {"students": score}, "return": {"students": value}, "env_samples": samples}
 
 
 def tune(space, trials, **options):
@@ -102,8 +106,8 @@ def test_the_table_has_every_trial(done):
 
 
 def test_without_a_reference_the_return_counts(monkeypatch, space, tmp_path):
-    report = {"normalized": {"students": float("nan")}, "return": {"students": -3.5}}
-    monkeypatch.setattr(pipeline, "run", lambda *a, **k: pipeline.RunResult(None, None, report, tmp_path))
+    result = pipeline.RunResult(None, None, scored(float("nan"), -3.5), tmp_path)
+    monkeypatch.setattr(pipeline, "run_experiment", lambda *a, **k: result)
     assert tune(space, 1, out=tmp_path / "study").objective == -3.5
 
 
@@ -168,7 +172,7 @@ def test_a_bug_or_an_interrupt_stops_and_its_trial_is_done_again(instant, monkey
         raise stop
 
     with monkeypatch.context() as broken:
-        broken.setattr(pipeline, "run", fail)
+        broken.setattr(pipeline, "run_experiment", fail)
         with pytest.raises(stop):
             tune(space, 3, **stored)
     assert [row["state"] for row in table(tmp_path / "stored")] == ["complete", "fail"]
@@ -180,7 +184,15 @@ def test_a_bug_or_an_interrupt_stops_and_its_trial_is_done_again(instant, monkey
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"trials": 0}, "trials: expected at least 1, got 0"),
+        ({"trials": 0}, "trials: expected more than 0, got 0"),
+        ({"minutes": -1}, "minutes: expected more than 0, got -1"),
+        ({"sampler": "tpa"}, "sampler: unknown sampler 'tpa'; did you mean 'tpe'?"),
+        ({"pruner": "medien"}, "pruner: unknown pruner 'medien'; did you mean 'median'?"),
+        ({"objective": "student"}, "objective: unknown objective 'student'; did you mean 'students'?"),
+        ({"objective": "students-and-samples", "pruner": "median"}, "pruner: expected none with two"),
+        ({"sampler": "grid"}, "dagger.learning_rate"),
+        ({"stage_wise": True, "objective": "expert"}, "stage_wise: expected"),
+        ({"expert": "nowhere"}, "nowhere: no such folder"),
         ({"study": "a/b"}, "study: expected letters, digits and - _ . only, got 'a/b'"),
         ({"storage": "nonsense"}, "storage: cannot be opened"),
         ({"dagger.batch_size": 3}, "override: dagger.batch_size: this value is tuned by"),
@@ -188,7 +200,7 @@ def test_a_bug_or_an_interrupt_stops_and_its_trial_is_done_again(instant, monkey
     ],
 )
 def test_bad_input_before_anything_runs(instant, space, tmp_path, options, told):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(CesmaError) as caught:
         tune(space, **{"trials": 1, **options})
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -235,7 +247,8 @@ def test_the_command(instant, space, capsys, as_json):
         (["--space", "dager"], "error: unknown search space 'dager'; did you mean 'dagger'? "),
         (["--space", "dagger", "--set", "out=here"], "error: override: out: unknown key"),
         (["--space", "dagger", "--set", "seed=-1"], "error: override: seed: expected at least 0, got -1"),
-        ([], "error: Missing option '--space'"),
+        (["--sampler", "tpa"], "error: Invalid value for '--sampler'"),
+        (["--expert", "nowhere", "--space", "dagger"], "error: nowhere: no such folder"),
     ],
 )
 def test_what_the_command_refuses(instant, capsys, words, told):

@@ -1,0 +1,95 @@
+"""Processes that are at work on one study; one that is killed is replaced."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from cesma_sb3._processes import one_thread, stop
+from cesma_sb3.errors import CesmaError
+
+_MAX_DEATHS = 10
+
+
+class Workers:
+    """A context manager: the processes run inside of it, and none is left after it.
+
+    Args:
+        words: What each is to do: arguments of the command `cesma`.
+        count: How many.
+        logs: Folder for what they print.
+        deadline: In the clock of `time.monotonic`: when they are to begin nothing more. None: never.
+    """
+
+    def __init__(self, words: Sequence[str], count: int, logs: Path, deadline: float | None) -> None:
+        self.words = list(words)
+        self.count = count
+        self.logs = logs
+        self.deadline = deadline
+        self.processes: dict[subprocess.Popen[bytes], Path] = {}
+        self._deaths = 0
+        self._started = 0
+
+    def __enter__(self) -> Workers:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        for _ in range(self.count):
+            self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        stop(list(self.processes))
+
+    def is_working(self) -> bool:
+        """Whether any is still at work.
+
+        Raises:
+            CesmaError: A worker was given bad input, or they die again and again.
+            RuntimeError: A worker had a programming error.
+        """
+        for process, log in list(self.processes.items()):
+            status = process.poll()
+            if status is None:
+                continue
+            del self.processes[process]
+            if status == 0:
+                continue
+            last = _last_line(log)
+            if status == 2:  # bad input, which this process has not seen: its files have changed, say
+                raise CesmaError(last.removeprefix("error: "))
+            if status > 0:
+                raise RuntimeError(f"a worker failed: {last} (log: {log})")
+            self._deaths += 1
+            if self._deaths > _MAX_DEATHS:
+                raise CesmaError(
+                    f"{self._deaths} workers were killed, the last by signal {-status} (log: {log})"
+                )
+            self._start()
+        return bool(self.processes)
+
+    def _start(self) -> None:
+        self._started += 1
+        log = self.logs / f"{os.getpid()}-{self._started}.log"
+        left = []
+        if self.deadline is not None:
+            left = ["--minutes", str(max(self.deadline - time.monotonic(), 0.01) / 60)]
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "cesma_sb3", *self.words, *left],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=one_thread(),
+            )
+        self.processes[process] = log
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")

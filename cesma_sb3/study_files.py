@@ -1,0 +1,127 @@
+"""What a study leaves: the best as an experiment, a table of the trials, and figures."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cesma_sb3 import _atomic, _claims
+from cesma_sb3._yaml import write_mapping
+from cesma_sb3.errors import CesmaError
+from cesma_sb3.registry import list_experiments, load_experiment, nested
+from cesma_sb3.runs import csv_text, to_json
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+BEST, TRIALS, TRIALS_JSON = "best.yaml", "trials.csv", "trials.json"
+_FIGURES = {
+    "history.png": "plot_optimization_history",
+    "importance.png": "plot_param_importances",
+    "slice.png": "plot_slice",
+    "parallel-coordinates.png": "plot_parallel_coordinate",
+}
+_FOR_FIGURES = 3
+"""Trials that must have finished before there is something to see."""
+
+
+def best_trial(study: optuna.Study) -> FrozenTrial:
+    """The trial with the best score; of two objectives, the first counts, then the second.
+
+    Raises:
+        CesmaError: No trial finished.
+    """
+    finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
+    if not finished:
+        causes = [t.user_attrs[_claims.CAUSE] for t in _claims.ended(study) if _claims.CAUSE in t.user_attrs]
+        told = f"; the last failed: {causes[-1]}" if causes else ""
+        raise CesmaError(f"study {study.study_name!r}: no trial finished{told}")
+    return max(finished, key=lambda trial: (trial.values[0], *(-value for value in trial.values[1:])))
+
+
+def write_tables(study: optuna.Study, folder: Path) -> None:
+    """Writes every trial as CSV and JSON."""
+    rows = [_row(trial) for trial in study.get_trials(deepcopy=False)]
+    text = json.dumps([to_json(row) for row in rows], indent=2, allow_nan=False) + "\n"
+    _atomic.write(folder / TRIALS, lambda path: path.write_text(csv_text(rows), encoding="utf-8"))
+    _atomic.write(folder / TRIALS_JSON, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    attrs = trial.user_attrs
+    state = "surplus" if _claims.SURPLUS in attrs else trial.state.name.lower()
+    values = trial.values or [None]
+    return {
+        "trial": trial.number,
+        "state": state,
+        "objective": values[0],
+        "scores": " ".join(f"{score:.6g}" for score in attrs.get("scores", ())),
+        "env_samples": attrs.get("env_samples"),
+        "seconds": None if trial.duration is None else round(trial.duration.total_seconds(), 2),
+        "cause": attrs.get(_claims.CAUSE, ""),
+        **attrs.get("values", {}),
+    }
+
+
+def write_best(
+    study: optuna.Study, folder: Path, name: str | Path, settings: Mapping[str, Any], n_ended: int
+) -> Path:
+    """Writes the best trial as an experiment that `cesma run` takes.
+
+    Args:
+        study: It has a finished trial.
+        folder: Where to.
+        name: The experiment that was tuned.
+        settings: What is put in place of its values.
+        n_ended: Trials that it was chosen from.
+    """
+    if name in list_experiments():
+        content = {"extends": name, **nested(settings)}
+    else:  # a file, which cannot be extended
+        content = load_experiment(name, settings).to_mapping()
+    told = f"{name} with the values of trial {best_trial(study).number}, the best of {n_ended}"
+    text = write_mapping({**content, "name": study.study_name, "description": told[:80]})
+    _atomic.write(folder / BEST, lambda path: path.write_text(text, encoding="utf-8"))
+    return folder / BEST
+
+
+def draw(study: optuna.Study, folder: Path) -> list[Path]:
+    """Draws the study, once there is something to see: Optuna's figures, of the first objective."""
+    finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
+    if len(finished) < _FOR_FIGURES:
+        return []
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.use("Agg")
+    import optuna.visualization.matplotlib as plots
+    from matplotlib import pyplot
+
+    written = []
+    several = len(study.directions) > 1
+    first = {"target": lambda trial: trial.values[0], "target_name": "score"} if several else {}
+    for file, function in _FIGURES.items():
+        with warnings.catch_warnings():  # parts of Optuna may change; a parameter may have one value only
+            warnings.simplefilter("ignore")
+            try:
+                axes = getattr(plots, function)(study, **first)
+            except (ValueError, RuntimeError):  # all scores are the same: nothing is more important
+                continue
+            figure = (axes if not hasattr(axes, "flat") else axes.flat[0]).get_figure()
+            assert isinstance(figure, Figure)
+            _fit(figure, len(study.best_trials[0].params) if function == "plot_slice" else 0)
+            _atomic.write(folder / file, partial(figure.savefig, dpi=110))
+            pyplot.close(figure)
+        written.append(folder / file)
+    return written
+
+
+def _fit(figure: Any, n_panels: int) -> None:
+    """Gives a figure room for its labels."""
+    figure.set_size_inches(max(9.0, 3.0 * n_panels), 5.5)
+    figure.tight_layout()

