@@ -37,6 +37,7 @@ BENCHMARKS = {
     "memory": "benchmarks.memory:run_memory",
     "deployment": "benchmarks.deployment:run_deployment",
     "battles": "benchmarks.battles:run_battles",
+    "tuning": "benchmarks.tuning:run_tuning",
 }
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
 PACKAGES = ("torch", "numpy", "stable-baselines3", "gymnasium", "pettingzoo", "mpe2", "imitation")
