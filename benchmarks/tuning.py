@@ -1,8 +1,8 @@
 """What a study costs beside its trials, and what a second worker is worth.
 
 Trials are runs of `spread-3-scripted` with values from the search space `dagger`, one thread each. The
-storage is a journal file. The overhead is the wall-clock time of a study with one worker less the time that its
-trials took.
+storage is a journal file. The overhead is the wall-clock time of a study with one worker less the time that
+its trials took.
 """
 
 from __future__ import annotations
