@@ -103,6 +103,7 @@ def draw(study: optuna.Study, folder: Path) -> list[Path]:
     from matplotlib import pyplot
 
     written = []
+    n_parameters = len({name for trial in finished for name in trial.params})
     several = len(study.directions) > 1
     first = {"target": lambda trial: trial.values[0], "target_name": "score"} if several else {}
     for file, function in _FIGURES.items():
@@ -114,14 +115,10 @@ def draw(study: optuna.Study, folder: Path) -> list[Path]:
                 continue
             figure = (axes if not hasattr(axes, "flat") else axes.flat[0]).get_figure()
             assert isinstance(figure, Figure)
-            _fit(figure, len(study.best_trials[0].params) if function == "plot_slice" else 0)
-            _atomic.write(folder / file, partial(figure.savefig, dpi=110))
+            # Room for the labels of all parameters, side by side in the last two figures.
+            n_across = n_parameters if function in {"plot_slice", "plot_parallel_coordinate"} else 0
+            figure.set_size_inches(max(9.0, 3.2 * n_across), 5.5)
+            _atomic.write(folder / file, partial(figure.savefig, dpi=110, bbox_inches="tight"))
             pyplot.close(figure)
         written.append(folder / file)
     return written
-
-
-def _fit(figure: Any, n_panels: int) -> None:
-    """Gives a figure room for its labels."""
-    figure.set_size_inches(max(9.0, 3.0 * n_panels), 5.5)
-    figure.tight_layout()
