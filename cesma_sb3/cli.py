@@ -283,6 +283,47 @@ def tune(
 
 
 @cesma.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each.")
+@click.option("--baselines", is_flag=True, help="Also the registered baselines of these experiments.")
+@click.option(
+    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a value: dagger.n_envs=8."
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes at once; else one for each core.")
+@click.option(
+    "--ray", "address", metavar="ADDRESS", help="A Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The results folder; else runs/sweep.")
+@_JSON
+def sweep(names: tuple[str, ...], settings: tuple[str, ...], as_json: bool, **options: Any) -> int:
+    """Run experiments with several seeds, and tell what each comes to: NAMEs, or YAML files.
+
+    Typed again, it goes on where it was stopped. Exits with 1 if a run failed.
+    """
+    overrides = _overrides(settings)
+
+    from cesma_sb3.sweep import sweep as make_sweep
+
+    try:
+        result = make_sweep(names, progress=True, **options, **overrides)
+    except KeyboardInterrupt:
+        from cesma_sb3.runs import command_line
+
+        click.echo(f"to go on: {command_line()}", err=True)
+        raise
+    if as_json:
+        failures = [vars(failure) for failure in result.failures]
+        _print_json({"folder": result.folder, "ran": result.ran, "failures": failures, "rows": result.rows})
+    else:
+        columns = ("experiment", "kind", "seeds", "return", "return_min", "return_max", "normalized")
+        _print_table(list(columns), [[_cell(row.get(column)) for column in columns] for row in result.rows])
+        click.echo(result.folder)
+    for failure in result.failures:
+        click.echo(f"failed: {failure.run}: {failure.cause} (log: {failure.log})", err=True)
+    return 1 if result.failures else 0
+
+
+@cesma.command()
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option(
     "--episodes", type=click.IntRange(min=1), help="Episodes of each policy; else the experiment's."

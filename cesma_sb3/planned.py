@@ -6,9 +6,10 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,24 +59,32 @@ def plan_runs(
     plan: dict[tuple[str, str], list[PlannedRun]] = {}
     lines = ((panel.name, line) for panel in drawable.figure.panels for line in panel.lines)
     for (panel, line), (_, experiment) in zip(lines, drawable.experiments(budget), strict=True):
-        values = line.values(budget)
-        key = experiment.name
-        if values:  # other values are another run
-            text = json.dumps(values, sort_keys=True)
-            key += "-" + hashlib.sha256(text.encode()).hexdigest()[:8]
-        runs = [folder / "runs" / key / f"seed-{seed}" for seed in range(seeds)]
         plan[panel, line.label] = [
-            _planned(line.experiment, values, experiment, seed, path) for seed, path in enumerate(runs)
+            planned(line.experiment, line.values(budget), experiment, seed, folder) for seed in range(seeds)
         ]
     return plan
 
 
-def _planned(
-    name: str, values: Mapping[str, Any], experiment: Experiment, seed: int, path: Path
+def planned(
+    name: str | Path, values: Mapping[str, Any], experiment: Experiment, seed: int, folder: Path
 ) -> PlannedRun:
+    """A run of an experiment, in its own folder below `folder`.
+
+    Args:
+        name: The experiment, as `cesma run` takes it.
+        values: What is put in place of its values.
+        experiment: As resolved with these.
+        seed: The run's.
+        folder: Of all runs.
+    """
+    key = experiment.name
+    if values:  # other values are another run
+        text = json.dumps(values, sort_keys=True)
+        key += "-" + hashlib.sha256(text.encode()).hexdigest()[:8]
+    path = folder / "runs" / key / f"seed-{seed}"
     settings = [word for key, value in values.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     command = (
-        *(sys.executable, "-m", "cesma_sb3", "run", name),
+        *(sys.executable, "-m", "cesma_sb3", "run", str(name)),
         *("--seed", str(seed), *settings, "--out", str(path), "--json"),
     )
     job = Job(f"{path.parent.name}, seed {seed}", command, path.with_name(f"{path.name}.log"))
@@ -106,12 +115,27 @@ def _make_room(path: Path) -> None:
     path.rename(aside)
 
 
-def make_runs(runs: Sequence[PlannedRun], workers: int, *, progress: bool) -> tuple[Failure, ...]:
+Started = Callable[[Job], object]
+Ended = Callable[[Job, int, float], object]
+RunJobs = Callable[[Sequence[PlannedRun], Started, Ended], None]
+"""Makes runs somewhere: tells of each that starts, and that ended with an exit status after some seconds."""
+
+
+def on_this_machine(workers: int) -> RunJobs:
+    """As many processes as `workers` at once."""
+
+    def make(runs: Sequence[PlannedRun], started: Started, ended: Ended) -> None:
+        run_jobs([run.job for run in runs], workers, started=started, ended=ended)
+
+    return make
+
+
+def make_runs(runs: Sequence[PlannedRun], run_them: RunJobs, *, progress: bool) -> tuple[Failure, ...]:
     """Makes runs, in the place of what an unfinished one left; those that fail don't stop the others.
 
     Args:
         runs: Those that are not finished.
-        workers: Most processes at once.
+        run_them: Where they are made.
         progress: Tell of each on standard error.
 
     Returns:
@@ -130,7 +154,7 @@ def make_runs(runs: Sequence[PlannedRun], workers: int, *, progress: bool) -> tu
                 how = f"failed: {failures[-1].cause}"
             told.ended(f"{job.name}: {how} ({duration(seconds)})")
 
-        run_jobs(list(by_job), workers, started=lambda job: told.started(f"{job.name}: started"), ended=ended)
+        run_them(list(runs), lambda job: told.started(f"{job.name}: started"), ended)
     return tuple(failures)
 
 
@@ -182,7 +206,7 @@ def alone(folder: Path) -> Iterator[None]:
     """Keeps others from making the same runs at the same time; the system ends the lock with the process.
 
     Raises:
-        ConfigError: Another `cesma reproduce` works there, or the folder cannot be made.
+        ConfigError: Another command works there, or the folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -194,5 +218,10 @@ def alone(folder: Path) -> Iterator[None]:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise ConfigError(f"{folder}: another `cesma reproduce` works there; wait for it") from None
+                raise ConfigError(f"{folder}: another command makes runs there; wait for it") from None
         yield
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,16 @@ from cesma_sb3 import _atomic
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.figures import BUDGETS, Budget, Figure, load_figure
 from cesma_sb3.gathered import Row, drawn_panel, read_run, table_rows
-from cesma_sb3.planned import Failure, PlannedRun, alone, is_finished, make_runs, plan_runs
+from cesma_sb3.planned import (
+    Failure,
+    PlannedRun,
+    alone,
+    cores,
+    is_finished,
+    make_runs,
+    on_this_machine,
+    plan_runs,
+)
 from cesma_sb3.report import draw_comparison
 from cesma_sb3.runs import csv_text
 from cesma_sb3.validation import unknown
@@ -74,7 +82,7 @@ def reproduce(
     with alone(folder):
         needed = {run.path: run for runs in plan.values() for run in runs}
         missing = [] if draw_only else [run for run in needed.values() if not is_finished(run)]
-        failures = make_runs(missing, workers or _cores(), progress=progress)
+        failures = make_runs(missing, on_this_machine(workers or cores()), progress=progress)
     stem = "-".join([figure.name, *only])
     rows, files = _write(figure.figure, plan, folder / stem, budget)
     return Reproduction(files, rows, len(missing), failures)
@@ -126,8 +134,3 @@ def shown(value: Any) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4g}"
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -159,7 +159,7 @@ def test_two_at_once_are_refused(done, figure):
     out, _ = done
     with (out / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another `cesma reproduce` works there"):
+        with pytest.raises(ConfigError, match="another command makes runs there"):
             reproduce(figure, out=out)
 
 

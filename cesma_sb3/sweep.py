@@ -1,0 +1,132 @@
+"""`sweep`: experiments, their baselines and seeds, on this machine or on a Ray cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cesma_sb3 import _atomic
+from cesma_sb3._ray import on_ray
+from cesma_sb3.config import Experiment
+from cesma_sb3.errors import ConfigError
+from cesma_sb3.planned import (
+    Failure,
+    PlannedRun,
+    alone,
+    cores,
+    is_finished,
+    make_runs,
+    on_this_machine,
+    planned,
+)
+from cesma_sb3.registry import flatten, list_experiments, load_experiment, nested
+from cesma_sb3.runs import RunFolder, csv_text, to_json
+
+TABLE, TABLE_JSON = "sweep.csv", "sweep.json"
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """What `sweep` gives."""
+
+    rows: list[Row]
+    """A row for each experiment: means over its finished runs."""
+    ran: int
+    """Runs that were made now; the others had been there."""
+    failures: tuple[Failure, ...]
+    folder: Path
+    """Holds `runs/NAME/seed-N`, and the rows as `sweep.csv` and `sweep.json`."""
+
+
+def sweep(
+    names: Sequence[str | Path],
+    *,
+    seeds: int = 3,
+    baselines: bool = False,
+    workers: int | None = None,
+    address: str | None = None,
+    out: Path | str | None = None,
+    progress: bool = False,
+    **overrides: Any,
+) -> Sweep:
+    """Makes every run that is not there yet, and a table of all.
+
+    A run that was interrupted or failed is made again from its start; one whose experiment has changed since
+    is set aside and made again.
+
+    Args:
+        names: Registered experiments, or YAML files.
+        seeds: Runs of each, seeds 0, 1, ...
+        baselines: Also every registered baseline of these experiments: `NAME-...` with `dagger: null`.
+        workers: Processes at once on this machine; None: one for each core.
+        address: Of a Ray cluster, on which the runs are made instead: `auto`, `HOST:PORT`, `ray://HOST:PORT`.
+        out: The results folder; None: `runs/sweep`.
+        progress: Tell of each run on standard error.
+        **overrides: Values in place of the experiments', in every run.
+
+    Raises:
+        CesmaError: Bad input: one line, before anything runs.
+    """
+    for label, count in (("seeds", seeds), ("workers", workers)):
+        if count is not None and count < 1:
+            raise ConfigError(f"{label}: expected at least 1, got {count}")
+    if address is not None and workers is not None:
+        raise ConfigError("workers: expected none with the address of a cluster, which knows its own")
+    if not names:
+        raise ConfigError("expected the name of an experiment")
+    if "seed" in overrides:
+        raise ConfigError("override: seed: expected none, for a sweep has seeds of its own")
+    values = {".".join(path): value for path, value in flatten(nested(overrides))}
+    wanted = {str(name): load_experiment(name, values) for name in names}
+    if baselines:
+        wanted |= {name: load_experiment(name, values) for name in _baselines(wanted.values())}
+    folder = Path("runs", "sweep") if out is None else Path(out)
+    plan = {
+        name: [planned(name, values, experiment, seed, folder) for seed in range(seeds)]
+        for name, experiment in wanted.items()
+    }
+    run_them = on_this_machine(workers or cores()) if address is None else on_ray(address)
+    with alone(folder):
+        missing = [run for runs in plan.values() for run in runs if not is_finished(run)]
+        failures = make_runs(missing, run_them, progress=progress)
+        rows = [_row(name, wanted[name], runs) for name, runs in plan.items()]
+        text = json.dumps(to_json({"rows": rows}), indent=2) + "\n"
+        _atomic.write(folder / TABLE, lambda path: path.write_text(csv_text(rows), encoding="utf-8"))
+        _atomic.write(folder / TABLE_JSON, lambda path: path.write_text(text, encoding="utf-8"))
+    return Sweep(rows, len(missing), failures, folder)
+
+
+def _baselines(experiments: Iterable[Experiment]) -> list[str]:
+    """Registered experiments in which nobody is imitated, named after one of these."""
+    stems = [experiment.name for experiment in experiments if experiment.dagger is not None]
+    found = [name for name in list_experiments() if any(name.startswith(f"{stem}-") for stem in stems)]
+    return [name for name in found if load_experiment(name, check_names=False).dagger is None]
+
+
+def _row(name: str, experiment: Experiment, runs: Sequence[PlannedRun]) -> Row:
+    reports = [RunFolder.open(run.path).report() for run in runs if is_finished(run)]
+    row: Row = {"experiment": name, "kind": "baseline" if experiment.dagger is None else "students"}
+    row["seeds"] = len(reports)
+    if not reports:
+        return row
+    returns = [report["return"]["students"] for report in reports]
+    scores = [report["normalized"]["students"] for report in reports]
+    row |= {
+        "return": float(np.mean(returns)),
+        "return_min": min(returns),
+        "return_max": max(returns),
+        "normalized": None if None in scores else float(np.mean(scores)),
+        "env_samples": float(np.mean([sum(report["env_samples"].values()) for report in reports])),
+        "seconds": float(np.mean([sum(report["seconds"].values()) for report in reports])),
+    }
+    if all("expert" in report["return"] for report in reports):
+        row["expert_return"] = float(np.mean([report["return"]["expert"] for report in reports]))
+    if all("win_rate" in report for report in reports):
+        row["win_rate"] = float(np.mean([report["win_rate"]["students"]["rate"] for report in reports]))
+    return row
