@@ -45,7 +45,7 @@ def postgres(tmp_path_factory) -> Iterator[str]:
     server.cleanup()
 
 
-@pytest.fixture(params=["journal", "sqlite", "postgresql"])
+@pytest.fixture(params=["journal", pytest.param("sqlite", marks=pytest.mark.slow), "postgresql"])
 def storage(request, tmp_path) -> str:
     if request.param == "postgresql":
         return request.getfixturevalue("postgres")
