@@ -62,6 +62,10 @@ class RecurrentTeamNet(nn.Module):
         self.remember = nn.ModuleList([nn.GRU(hidden_size, hidden_size) for _ in range(n_sets)])
         self.decode = nn.ModuleList([nn.Linear(hidden_size, most) for _ in range(n_sets)])
         self.activation = activation()
+        # Inputs that stand one after the other, all of one size, are read where they are: with many agents,
+        # copies of them would take longer than all that is computed.
+        places = [column for columns in self.visible for column in columns]
+        self._is_plain = places == list(range(self.n_components * widest))
         # Padded places read an extra input column, which is always zero.
         padded = [[*columns, *[-1] * (widest - len(columns))] for columns in self.visible]
         real = [n * most + o for n, size in enumerate(self.output_sizes) for o in range(size)]
@@ -119,23 +123,37 @@ class RecurrentTeamNet(nn.Module):
         """
         n_steps, batch, _ = x_TBI.shape
         state_BS = self.initial_state(batch) if state_BS is None else state_BS
-        seen_TBNF = F.pad(x_TBI, (0, 1))[..., self._gather]
+        seen_TBNF = self._seen(x_TBI)
         state_NBH = state_BS.view(batch, self.n_components, self.hidden_size).transpose(0, 1)
         if self.share_parameters:
-            ids = self._ids.expand(n_steps, batch, -1, -1)
-            rows = th.cat([seen_TBNF, ids], dim=-1).transpose(1, 2).flatten(1, 2)  # [T, N * B, F + N]
+            encode, widest = _linear(self.encode, 0), self._gather.shape[1]
+            encoded_TBNH = F.linear(seen_TBNF, encode.weight[:, :widest], encode.bias)
+            encoded_TBNH = encoded_TBNH + encode.weight[:, widest:].T  # a one-hot number picks a column
+            rows = encoded_TBNH.transpose(1, 2).flatten(1, 2)  # [T, N * B, H]
             outputs, state = self._component(0, rows, state_NBH.flatten(0, 1))
             outputs_TBNO = outputs.view(n_steps, self.n_components, batch, -1).transpose(1, 2)
             state_NBH = state.view(self.n_components, batch, -1)
         else:
-            each = [self._component(n, seen_TBNF[:, :, n], state_NBH[n]) for n in range(self.n_components)]
+            each = [
+                self._component(n, self.encode[n](seen_TBNF[:, :, n]), state_NBH[n])
+                for n in range(self.n_components)
+            ]
             outputs_TBNO = th.stack([outputs for outputs, _ in each], dim=2)
             state_NBH = th.stack([state for _, state in each])
         outputs_TBO = outputs_TBNO.reshape(n_steps, batch, -1)[..., self._real_outputs]
         return outputs_TBO, state_NBH.transpose(0, 1).reshape(batch, -1)
 
-    def _component(self, index: int, x_TBF: th.Tensor, state_BH: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        encoded = self.activation(self.encode[index](x_TBF))
+    def _seen(self, x_TBI: th.Tensor) -> th.Tensor:
+        """What each component sees, [T, B, N, F]."""
+        if self._is_plain and x_TBI.shape[-1] == self._gather.numel():
+            n_steps, batch, _ = x_TBI.shape
+            return x_TBI.reshape(n_steps, batch, *self._gather.shape)
+        return F.pad(x_TBI, (0, 1))[..., self._gather]
+
+    def _component(
+        self, index: int, encoded_TBH: th.Tensor, state_BH: th.Tensor
+    ) -> tuple[th.Tensor, th.Tensor]:
+        encoded = self.activation(encoded_TBH)
         hidden, state = self.remember[index](encoded, state_BH.unsqueeze(0).contiguous())
         return self.decode[index](hidden), state[0]
 
