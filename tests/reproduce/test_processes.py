@@ -12,9 +12,10 @@ from cesma_sb3 import _processes
 CHILD = """
 import pathlib, sys, time
 ignored, path = int(sys.argv[1]), pathlib.Path(sys.argv[2])
-path.write_text("started")
 while True:
     try:
+        if not path.exists():  # an interrupt may come as soon as this is seen
+            path.write_text("started")
         while True:
             time.sleep(0.01)
     except KeyboardInterrupt:
