@@ -79,7 +79,7 @@ class Doors(ParallelEnv):
 def main(out: Path = Path("runs/doors"), **overrides: Any) -> dict[str, dict[str, float]]:
     """Both experts with their students; returns what each has, by expert."""
     found = {}
-    for name, followable in (("plain", None), ("followable", {"weight": 0.5})):
+    for name, followable in (("plain", None), ("followable", {"weight": 1.0})):
         experiment = Path(__file__).with_name("followable_expert.yaml")
         settings = {"expert.followable": followable, **overrides}
         report = cesma_sb3.run(experiment, out=out / name, **settings).report
