@@ -7,28 +7,53 @@ tasks are handed in as the cluster has room for, and half as many more.
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import dataclasses
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cesma_sb3 import _atomic
-from cesma_sb3._processes import one_thread
+from cesma_sb3._processes import one_thread, stop, terminated_as_interrupted
 from cesma_sb3._yaml import write_mapping
 from cesma_sb3.errors import ConfigError, MissingExtraError
-from cesma_sb3.planned import Ended, PlannedRun, RunJobs, Started
+from cesma_sb3.planned import Ended, PlannedRun, RunJobs, Started, run_command
 
-_PR_SET_PDEATHSIG = 1
 _WAIT_SECONDS = 1.0
+_POLL_SECONDS = 0.1
 _ANSWER_SECONDS = 10.0
+_CANCEL_SECONDS = 20.0
+"""For tasks that are told to end: longer than `stop` takes."""
+# What a run starts as: on Linux it is killed when its task's process is (PR_SET_PDEATHSIG is 1), and it hears
+# interrupts, which Ray's processes do not.
+_BOUND = """\
+import ctypes, os, signal, sys
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Done:
+    """What a task gives."""
+
+    status: int
+    """The run's exit status."""
+    seconds: float
+    files: dict[str, bytes]
+    """The run folder's, by path."""
+    printed: bytes
 
 
 def on_ray(address: str) -> RunJobs:
@@ -85,70 +110,85 @@ def _must_answer(address: str) -> None:
 def _make(ray: Any, runs: Sequence[PlannedRun], started: Started, ended: Ended) -> None:
     # A lost node is no fault of the run: it may happen any number of times.
     task = ray.remote(num_cpus=1, max_retries=-1)(_execute)
-    waiting, at_work = list(runs), dict[Any, tuple[PlannedRun, float]]()
+    waiting, at_work = deque(runs), dict[Any, PlannedRun]()
+    with terminated_as_interrupted():
+        try:
+            while waiting or at_work:
+                room = max(1, int(1.5 * ray.cluster_resources().get("CPU", 1)))
+                while waiting and len(at_work) < room:
+                    run = waiting.popleft()
+                    at_work[task.remote(*_travelling(run))] = run
+                    started(run.job)
+                ready, _ = ray.wait(list(at_work), timeout=_WAIT_SECONDS)
+                for reference in ready:
+                    run = at_work.pop(reference)
+                    ended(run.job, *_fetch(ray, reference, run))
+        finally:
+            _cancel(ray, list(at_work))
+
+
+def _travelling(run: PlannedRun) -> tuple[str, str | None, Mapping[str, Any], int]:
+    """The arguments of a task: a node may not have the file of an experiment, so its content goes along."""
+    if isinstance(run.name, Path) or run.name.endswith((".yaml", ".yml")):
+        return Path(run.name).name, write_mapping(run.experiment.to_mapping()), {}, run.experiment.seed
+    return run.name, None, run.values, run.experiment.seed
+
+
+def _fetch(ray: Any, reference: Any, run: PlannedRun) -> tuple[int, float]:
+    """Puts what a task gave in its place, whole; its exit status and seconds."""
+    run.job.log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        while waiting or at_work:
-            room = max(1, int(1.5 * ray.cluster_resources().get("CPU", 1)))
-            while waiting and len(at_work) < room:
-                run = waiting.pop(0)
-                reference = task.remote(write_mapping(run.experiment.to_mapping()), run.experiment.seed)
-                at_work[reference] = (run, time.monotonic())
-                started(run.job)
-            ready, _ = ray.wait(list(at_work), timeout=_WAIT_SECONDS)
-            for reference in ready:
-                run, began = at_work.pop(reference)
-                ended(run.job, _fetch(ray, reference, run), time.monotonic() - began)
-    finally:
-        for reference in at_work:
+        done: _Done = ray.get(reference)
+    except ray.exceptions.RayError as error:
+        run.job.log.write_text(f"{error}\n", encoding="utf-8")
+        return 1, 0.0
+    run.job.log.write_bytes(done.printed)
+    if done.files:
+        _atomic.write_folder(run.path, done.files)
+    return done.status, done.seconds
+
+
+def _cancel(ray: Any, references: list[Any]) -> None:
+    """Tells tasks to end, so that they leave nothing behind; those that don't, their workers are killed."""
+    for reference in references:
+        ray.cancel(reference)
+    if references:
+        _, left = ray.wait(references, num_returns=len(references), timeout=_CANCEL_SECONDS)
+        for reference in left:
             ray.cancel(reference, force=True)
 
 
-def _fetch(ray: Any, reference: Any, run: PlannedRun) -> int:
-    """Puts what a task gave in its place, whole; its exit status."""
-    run.job.log.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        status, files, printed = ray.get(reference)
-    except ray.exceptions.RayError as error:
-        run.job.log.write_text(f"{error}\n", encoding="utf-8")
-        return 1
-    run.job.log.write_bytes(printed)
-    if files:
-        _atomic.write_folder(run.path, files)
-    return int(status)
-
-
-def _execute(experiment: str, seed: int) -> tuple[int, Mapping[str, bytes], bytes]:
+def _execute(name: str, content: str | None, values: Mapping[str, Any], seed: int) -> _Done:
     """On a node: one run, in a process of its own and a folder that is not kept.
 
     Args:
-        experiment: As resolved, in YAML.
+        name: A registered experiment, or what a file of one is called.
+        content: Of that file; None: it is registered.
+        values: In place of a registered experiment's.
         seed: Of the run.
-
-    Returns:
-        The exit status, the run folder's files by path, and what was printed.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        file, out = Path(folder, "experiment.yaml"), Path(folder, "run")
-        file.write_text(experiment, encoding="utf-8")
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "cesma_sb3", "run", str(file)),
-                *("--seed", str(seed), "--out", str(out), "--json"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=one_thread(),
-            check=False,
-            preexec_fn=_die_with_parent,
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="cesma-") as folder:
+        out, log, file = Path(folder, "run"), Path(folder, "log"), Path(folder, "given", name)
+        if content is not None:
+            file.parent.mkdir()
+            file.write_text(content, encoding="utf-8")
+        command = run_command(name if content is None else file, values, seed, out)
+        if os.name == "posix":
+            command = (sys.executable, "-I", "-S", "-c", _BOUND, str(os.getpid()), *command)
+        with log.open("wb") as printed:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT, env=one_thread()
+            )
+        try:
+            while process.poll() is None:  # short waits: Ray's way to cancel a task does not end a long one
+                time.sleep(_POLL_SECONDS)
+        finally:
+            stop([process])
+        files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
+        return _Done(
+            process.returncode,
+            time.monotonic() - began,
+            {name: path.read_bytes() for name, path in files.items()},
+            log.read_bytes(),
         )
-        paths = [path for path in out.rglob("*") if path.is_file()]
-        return done.returncode, {str(p.relative_to(out)): p.read_bytes() for p in paths}, done.stdout
-
-
-def _die_with_parent() -> None:
-    """In the new process: it is killed when Ray's worker is, whose node may be told to give up."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:  # it was faster
-            os._exit(1)

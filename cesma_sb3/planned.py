@@ -35,6 +35,10 @@ class PlannedRun:
     """As resolved, with its seed."""
     path: Path
     """Its run folder."""
+    name: str | Path
+    """The experiment, as `cesma run` takes it."""
+    values: Mapping[str, Any]
+    """What is put in place of its values, by dotted key."""
     job: Job
 
 
@@ -82,13 +86,25 @@ def planned(
         text = json.dumps(values, sort_keys=True)
         key += "-" + hashlib.sha256(text.encode()).hexdigest()[:8]
     path = folder / "runs" / key / f"seed-{seed}"
-    settings = [word for key, value in values.items() for word in ("--set", f"{key}={json.dumps(value)}")]
-    command = (
-        *(sys.executable, "-m", "cesma_sb3", "run", str(name)),
-        *("--seed", str(seed), *settings, "--out", str(path), "--json"),
-    )
+    command = run_command(name, values, seed, path)
     job = Job(f"{path.parent.name}, seed {seed}", command, path.with_name(f"{path.name}.log"))
-    return PlannedRun(experiment.model_copy(update={"seed": seed}), path, job)
+    return PlannedRun(experiment.model_copy(update={"seed": seed}), path, name, values, job)
+
+
+def run_command(name: str | Path, values: Mapping[str, Any], seed: int, out: Path) -> tuple[str, ...]:
+    """What a run is as a process of this machine.
+
+    Args:
+        name: The experiment: registered, or a YAML file.
+        values: What is put in place of its values, by dotted key.
+        seed: The run's.
+        out: Its run folder.
+    """
+    settings = [word for key, value in values.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    return (
+        *(sys.executable, "-m", "cesma_sb3", "run", str(name)),
+        *("--seed", str(seed), *settings, "--out", str(out), "--json"),
+    )
 
 
 def is_finished(run: PlannedRun) -> bool:
@@ -98,8 +114,13 @@ def is_finished(run: PlannedRun) -> bool:
         folder.report()
     except StorageError:
         return False
+    return is_same(folder.experiment, run.experiment)
+
+
+def is_same(one: Experiment, other: Experiment) -> bool:
+    """Whether two experiments run the same."""
     told = {"description": ""}  # does not change what is run
-    return folder.experiment.model_copy(update=told) == run.experiment.model_copy(update=told)
+    return one.model_copy(update=told) == other.model_copy(update=told)
 
 
 def _make_room(path: Path) -> None:
@@ -196,6 +217,8 @@ def _cause(run: PlannedRun, status: int) -> str:
     with contextlib.suppress(StorageError):
         if error := RunFolder.open(run.path).info.get("error"):
             return str(error)
+    if status == 0:
+        return "what it made is another experiment: another version may be installed where it ran"
     lines = run.job.log.read_text(encoding="utf-8", errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return last.removeprefix("error: ") or f"exit status {status}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from cesma_sb3.planned import (
     alone,
     cores,
     is_finished,
+    is_same,
     make_runs,
     on_this_machine,
     planned,
@@ -29,6 +30,8 @@ from cesma_sb3.runs import RunFolder, csv_text, to_json
 
 TABLE, TABLE_JSON = "sweep.csv", "sweep.json"
 Row = dict[str, Any]
+_OF_IMITATION = ("students", "dagger", "fine_tuning")
+"""Parts of an experiment that a baseline does not have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Sweep:
 
 
 def sweep(
-    names: Sequence[str | Path],
+    names: str | Path | Sequence[str | Path],
     *,
     seeds: int = 3,
     baselines: bool = False,
@@ -63,7 +66,9 @@ def sweep(
     Args:
         names: Registered experiments, or YAML files.
         seeds: Runs of each, seeds 0, 1, ...
-        baselines: Also every registered baseline of these experiments: `NAME-...` with `dagger: null`.
+        baselines: Also every registered baseline of these experiments: `NAME-...` with `dagger: null`, but
+            not those of an experiment with a longer name. Overrides of students, imitation and fine-tuning
+            do not concern them.
         workers: Processes at once on this machine; None: one for each core.
         address: Of a Ray cluster, on which the runs are made instead: `auto`, `HOST:PORT`, `ray://HOST:PORT`.
         out: The results folder; None: `runs/sweep`.
@@ -78,40 +83,85 @@ def sweep(
             raise ConfigError(f"{label}: expected at least 1, got {count}")
     if address is not None and workers is not None:
         raise ConfigError("workers: expected none with the address of a cluster, which knows its own")
+    names = [names] if isinstance(names, str | Path) else list(names)
     if not names:
         raise ConfigError("expected the name of an experiment")
     if "seed" in overrides:
         raise ConfigError("override: seed: expected none, for a sweep has seeds of its own")
     values = {".".join(path): value for path, value in flatten(nested(overrides))}
-    wanted = {str(name): load_experiment(name, values) for name in names}
+    wanted = _experiments(names, values)
     if baselines:
-        wanted |= {name: load_experiment(name, values) for name in _baselines(wanted.values())}
+        own = {key: value for key, value in values.items() if key.split(".")[0] not in _OF_IMITATION}
+        wanted += [
+            each
+            for each in _experiments(_baselines(each.experiment for each in wanted), own)
+            if each.experiment.name not in {other.experiment.name for other in wanted}
+        ]
     folder = Path("runs", "sweep") if out is None else Path(out)
-    plan = {
-        name: [planned(name, values, experiment, seed, folder) for seed in range(seeds)]
-        for name, experiment in wanted.items()
-    }
+    plan = [
+        (each, [planned(each.name, each.values, each.experiment, seed, folder) for seed in range(seeds)])
+        for each in wanted
+    ]
     run_them = on_this_machine(workers or cores()) if address is None else on_ray(address)
     with alone(folder):
-        missing = [run for runs in plan.values() for run in runs if not is_finished(run)]
+        missing = [run for _, runs in plan for run in runs if not is_finished(run)]
         failures = make_runs(missing, run_them, progress=progress)
-        rows = [_row(name, wanted[name], runs) for name, runs in plan.items()]
+        rows = [_row(each.experiment, runs) for each, runs in plan]
         text = json.dumps(to_json({"rows": rows}), indent=2) + "\n"
         _atomic.write(folder / TABLE, lambda path: path.write_text(csv_text(rows), encoding="utf-8"))
         _atomic.write(folder / TABLE_JSON, lambda path: path.write_text(text, encoding="utf-8"))
     return Sweep(rows, len(missing), failures, folder)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+    """An experiment, all of whose seeds are run."""
+
+    name: str | Path
+    """As it was given."""
+    values: Mapping[str, Any]
+    """In place of its own."""
+    experiment: Experiment
+    """As resolved with these."""
+
+
+def _experiments(names: Iterable[str | Path], values: Mapping[str, Any]) -> list[_Wanted]:
+    """Each experiment once.
+
+    Raises:
+        ConfigError: Two are called the same and are not the same: their runs would share folders.
+    """
+    found: dict[str, _Wanted] = {}
+    for name in names:
+        each = _Wanted(name, values, load_experiment(name, values))
+        first = found.setdefault(each.experiment.name, each)
+        if not is_same(first.experiment, each.experiment):
+            called = each.experiment.name
+            raise ConfigError(f"{name}: is called {called!r}, as {first.name} is; expected another name")
+    return list(found.values())
+
+
 def _baselines(experiments: Iterable[Experiment]) -> list[str]:
-    """Registered experiments in which nobody is imitated, named after one of these."""
-    stems = [experiment.name for experiment in experiments if experiment.dagger is not None]
-    found = [name for name in list_experiments() if any(name.startswith(f"{stem}-") for stem in stems)]
-    return [name for name in found if load_experiment(name, check_names=False).dagger is None]
+    """Registered experiments in which nobody is imitated, named after one of these.
+
+    `spread-3-hetero-maddpg` is one of `spread-3-hetero`, not of `spread-3`.
+    """
+    stems = {experiment.name for experiment in experiments if experiment.dagger is not None}
+    near = [name for name in list_experiments() if any(name.startswith(f"{stem}-") for stem in stems)]
+    alone = [name for name in near if load_experiment(name, check_names=False).dagger is None]
+    others = stems.union(near).difference(alone)
+    return [
+        name
+        for name in alone
+        if max((other for other in others if name.startswith(f"{other}-")), key=len) in stems
+    ]
 
 
-def _row(name: str, experiment: Experiment, runs: Sequence[PlannedRun]) -> Row:
+def _row(experiment: Experiment, runs: Sequence[PlannedRun]) -> Row:
+    """What the finished runs of an experiment come to."""
     reports = [RunFolder.open(run.path).report() for run in runs if is_finished(run)]
-    row: Row = {"experiment": name, "kind": "baseline" if experiment.dagger is None else "students"}
+    kind = "baseline" if experiment.dagger is None else "students"
+    row: Row = {"experiment": experiment.name, "kind": kind}
     row["seeds"] = len(reports)
     if not reports:
         return row

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from click.testing import CliRunner
 
 from cesma_sb3 import load_experiment
 from cesma_sb3.cli import cesma
-from cesma_sb3.errors import CesmaError, ConfigError
+from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.sweep import _baselines, sweep
 from tests.reproduce.tiny import FAILS, TINY
@@ -63,7 +68,73 @@ def test_baselines_are_those_that_are_registered():
     found = _baselines([load_experiment("spread-3")])
     assert {"spread-3-maddpg", "spread-3-ddpg", "spread-3-iql", "spread-3-mappo"} <= set(found)
     assert "spread-3-scripted" not in found
+    assert "spread-3-hetero-maddpg" not in found  # of spread-3-hetero
+    assert "spread-3-hetero-maddpg" in _baselines([load_experiment("spread-3-hetero")])
     assert _baselines([load_experiment("spread-3-maddpg")]) == []
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """Runs that would have been made."""
+    found = []
+    monkeypatch.setattr(
+        "cesma_sb3.sweep.make_runs", lambda runs, run_them, *, progress: found.extend(runs) or ()
+    )
+    return found
+
+
+def test_baselines_stay_baselines_whatever_is_said_of_students(tmp_path, planned):
+    values = {"dagger.total_timesteps": 128, "evaluation.episodes": 4}
+    result = sweep("speaker-listener", seeds=2, baselines=True, out=tmp_path, **values)
+    assert [(row["experiment"], row["kind"], row["seeds"]) for row in result.rows] == [
+        ("speaker-listener", "students", 0),
+        ("speaker-listener-ddpg", "baseline", 0),
+        ("speaker-listener-maddpg", "baseline", 0),
+    ]
+    assert [run.experiment.seed for run in planned] == [0, 1] * 3
+    assert {run.experiment.evaluation.episodes for run in planned} == {4}
+    assert planned[-1].experiment.dagger is None
+    assert "evaluation.episodes=4" in planned[-1].job.command
+    assert "dagger.total_timesteps=128" not in planned[-1].job.command
+
+
+def test_what_is_named_twice_is_run_once(tmp_path, planned):
+    names = ["speaker-listener-maddpg", "speaker-listener", "speaker-listener"]
+    result = sweep(names, seeds=1, baselines=True, out=tmp_path / "out")
+    assert [row["experiment"] for row in result.rows] == [*names[:2], "speaker-listener-ddpg"]
+    (tmp_path / "speaker-listener.yaml").write_text("extends: speaker-listener\nseed: 0\n")
+    assert len(sweep([names[1], tmp_path / "speaker-listener.yaml"], seeds=1, out=tmp_path / "out").rows) == 1
+    (tmp_path / "speaker-listener.yaml").write_text("extends: speaker-listener\nthreads: 2\n")
+    with pytest.raises(ConfigError, match="is called 'speaker-listener', as speaker-listener is"):
+        sweep([names[1], tmp_path / "speaker-listener.yaml"], out=tmp_path / "out")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_when_stopped_what_is_finished_stays_and_what_to_type_is_told(tmp_path):
+    out = tmp_path / "out"
+    values = {**TINY, "dagger.total_timesteps": 10**9}
+    sweep(["spread-3-scripted"], seeds=1, workers=1, out=out, **TINY)
+    settings = [word for k, v in values.items() for word in ("--set", f"{k}={json.dumps(v)}")]
+    command = [sys.executable, "-m", "cesma_sb3", "sweep", "spread-3-scripted", "--seeds", "1", *settings]
+    with (tmp_path / "err").open("w") as err:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
+        process = subprocess.Popen([*command, "--out", str(out)], stderr=err)
+        signal.signal(signal.SIGINT, before)
+        while len(list(out.glob("runs/*/seed-0/logs"))) < 2:
+            assert process.poll() is None, (tmp_path / "err").read_text()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+    assert "to go on: python -m cesma_sb3 sweep spread-3-scripted " in (tmp_path / "err").read_text()
+    statuses = [json.loads(path.read_text())["status"] for path in out.glob("runs/*/seed-0/run.json")]
+    assert sorted(statuses) == ["failed", "finished"]
+
+
+def test_ray_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'cesma-sb3\[ray\]'"):
+        sweep(["spread-3-scripted"], seeds=1, address="auto", out=tmp_path / "out", **TINY)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
