@@ -1,0 +1,139 @@
+"""Experiments: listed, shown, run and measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cesma_sb3.cli.group import cesma
+from cesma_sb3.cli.options import json_option, overrides_of, settings_option
+from cesma_sb3.cli.printed import print_json, print_result, print_table
+
+
+@cesma.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the registered experiments."""
+    from cesma_sb3.registry import describe_experiments
+
+    rows = list(describe_experiments())
+    if as_json:
+        print_json([{"name": name, "description": description} for name, description in rows])
+    else:
+        print_table(["experiment", "description"], [[name, description] for name, description in rows])
+
+
+@cesma.command()
+@click.argument("name")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Print an experiment as resolved: NAME, or a YAML file."""
+    from cesma_sb3._yaml import write_mapping
+    from cesma_sb3.registry import load_experiment
+
+    values = load_experiment(name).to_mapping()
+    if as_json:
+        print_json(values)
+    else:
+        click.echo(write_mapping(values), nl=False)
+
+
+@cesma.command()
+@click.argument("name")
+@click.option("--seed", type=click.IntRange(min=0), help="All randomness comes from it.")
+@settings_option("Override a value: expert.n_envs=8.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The run folder, new or empty; else one under runs/NAME."
+)
+@json_option
+def run(name: str, seed: int | None, settings: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+    """Run an experiment: NAME, or a YAML file."""
+    from cesma_sb3.registry import load_experiment
+
+    overrides = overrides_of(settings)
+    if seed is not None:
+        overrides["seed"] = seed
+    experiment = load_experiment(
+        name, overrides, check_names=False
+    )  # tell of a bad value before PyTorch is loaded
+
+    from cesma_sb3 import pipeline
+
+    seed = overrides.pop("seed", None)
+    result = pipeline.run(name, seed=seed, out=out, progress=True, **overrides)
+    if as_json:
+        print_json({"run_dir": str(result.run_dir), **result.report})
+    else:
+        print_result(experiment.name, result.report)
+        click.echo(f"run folder: {result.run_dir}")
+
+
+@cesma.command()
+@click.argument("expert")
+@click.argument("env")
+@click.option("--algorithm", metavar="CLASS", help="What an SB3 file was saved by: PPO, or module:Class.")
+@click.option("--normalization", metavar="FILE", help="The file of the model's VecNormalize.")
+@click.option(
+    "--trust",
+    is_flag=True,
+    help="The files may run code when they are loaded: SB3's, TorchScript's, pickles.",
+)
+@click.option(
+    "--timesteps",
+    "total_timesteps",
+    type=click.IntRange(min=1),
+    default=100_000,
+    show_default=True,
+    help="Environment timesteps of the decentralization, at most.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="All randomness comes from it.")
+@settings_option("A further value: env.team_reward=mean.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder; else one under runs/.")
+@json_option
+def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Turn a finished controller into one policy for each agent, and measure both.
+
+    EXPERT is a file (SB3's .zip, TorchScript, ONNX) or module:name; ENV a registered environment or
+    package.module:function of a PettingZoo environment.
+    """
+    overrides = overrides_of(settings)
+
+    from cesma_sb3 import bring
+
+    result = bring.decentralize(expert, env, **options, progress=True, **overrides)
+    if as_json:
+        print_json({"run_dir": str(result.run_dir), **result.report})
+    else:
+        print_result(result.report["name"], result.report)
+        click.echo(f"run folder: {result.run_dir}")
+
+
+@cesma.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option(
+    "--episodes", type=click.IntRange(min=1), help="Episodes of each policy; else the experiment's."
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the episodes; else the run's.")
+@click.option(
+    "--messages",
+    type=click.Choice(["shuffled", "zeroed", "random"]),
+    help="What the students hear instead of what was said: another world's messages, none, or random ones.",
+)
+@settings_option("Override a value: env.n_agents=12.")
+@json_option
+def evaluate(run_dir: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Evaluate the policies of a run folder again, perhaps in another team or environment."""
+    from cesma_sb3.runs import RunFolder
+
+    name = RunFolder.open(run_dir).experiment.name  # tell of a bad folder before PyTorch is loaded
+    overrides = overrides_of(settings)
+
+    from cesma_sb3 import pipeline
+
+    report = pipeline.evaluate_run(run_dir, **options, **overrides)
+    if as_json:
+        print_json(report)
+    else:
+        print_result(name, report)

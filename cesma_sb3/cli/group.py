@@ -1,0 +1,65 @@
+"""The group that the sub-commands join, and how the program ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from cesma_sb3.errors import CesmaError, nearest
+
+
+class _Commands(click.Group):
+    """Names the nearest command when there is none of that name."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, names = args[0], self.list_commands(ctx)
+        if name in names or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        found = nearest(name, names)
+        hint = f"did you mean {found[0]!r}? " if found else ""
+        raise click.UsageError(f"unknown command {name!r}; {hint}allowed: {', '.join(names)}")
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+)
+@click.pass_context
+def cesma(context: click.Context) -> None:
+    """Train one centralized controller for a team, then decentralize it into one policy per agent."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The entry point: exit 0, 1 if a figure's run failed, 2 with one line for bad input, 130 after Ctrl-C.
+
+    A bug keeps its traceback.
+    """
+    try:
+        code = cesma.main(arguments, standalone_mode=False) or 0
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        code = _fail(error.format_message(), 2)
+    except CesmaError as error:
+        code = _fail(str(error), 2)
+    except (click.Abort, KeyboardInterrupt):
+        code = _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader has gone, as in `cesma list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return code

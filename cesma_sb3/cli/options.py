@@ -1,0 +1,46 @@
+"""Options that several commands have, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from cesma_sb3.errors import ConfigError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
+
+
+def settings_option(text: str) -> Callable[[Command], Command]:
+    """`--set KEY=VALUE`, any number of them: the argument `settings`, for `overrides_of`."""
+    return click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help=text)
+
+
+def overrides_of(settings: tuple[str, ...]) -> dict[str, Any]:
+    """Dotted keys and their values, from `key.path=value`."""
+    from cesma_sb3._yaml import read_value
+
+    overrides: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not all(key.split(".")):
+            raise ConfigError(f"--set {setting}: expected KEY=VALUE, such as expert.n_envs=8")
+        overrides[key] = read_value(value, f"--set {setting}")
+    return overrides
+
+
+@contextmanager
+def told_how_to_go_on(tells: bool = True) -> Iterator[None]:
+    """After an interrupt, what to type."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from cesma_sb3.runs import command_line
+
+        if tells:
+            click.echo(f"to go on: {command_line()}", err=True)
+        raise

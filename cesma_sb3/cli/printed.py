@@ -1,0 +1,73 @@
+"""What commands print, for a person or for a program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+POLICIES = ("expert", "imitators", "students", "reference", "random")
+"""Rows of a result, in the order in which they are shown."""
+
+
+def print_result(name: str, report: Mapping[str, Any]) -> None:
+    """Return and normalised score of each policy."""
+    returns, scores, wins = report["return"], report["normalized"], report.get("win_rate")
+    header = [name, "return", "normalized", *([] if wins is None else ["win rate", "95%"])]
+    rows = []
+    for policy in (policy for policy in POLICIES if policy in returns):
+        row = [policy, number(returns[policy]), number(scores.get(policy))]
+        if wins is not None:
+            won = wins[policy]
+            row += [number(won["rate"]), f"{number(won['low'])} to {number(won['high'])}"]
+        rows.append(row)
+    print_table(header, rows, numbers=True)
+    for policy, counts in report.get("parameters", {}).items():
+        parts = ", ".join(f"{part} {count:,}" for part, count in counts.items())
+        click.echo(f"parameters, {policy}: {parts}")
+
+
+def number(value: float | None) -> str:
+    """A number with two digits; `-` for none."""
+    return "-" if value is None or value != value else f"{value:.2f}"  # noqa: PLR0124  # NaN
+
+
+def cell(value: Any) -> str:
+    """A value of any kind as a table shows it."""
+    if value is None:
+        return "-"
+    return f"{value:,.2f}" if isinstance(value, float) else str(value)
+
+
+def print_table(header: list[str], rows: list[list[str]], *, numbers: bool = False) -> None:
+    """Prints a table as wide as the terminal; a file or a program has no width to keep to.
+
+    Args:
+        header: Titles of the columns.
+        rows: Cells as text.
+        numbers: All columns but the first are numbers.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for index, title in enumerate(header):
+        right = numbers and index > 0
+        table.add_column(title, justify="right" if right else "left", no_wrap=index == 0 or right)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def print_json(value: Any) -> None:
+    """Prints for a program."""
+    from cesma_sb3.runs import to_json
+
+    click.echo(json.dumps(to_json(value), indent=2, allow_nan=False))
