@@ -43,7 +43,8 @@ def keep(folder: Path, kept: Path = KEPT) -> list[Path]:
             continue
         copy = kept / report.parent.relative_to(folder)
         # The losses of a baseline are its SB3 algorithm's, and no figure's.
-        names = (CONFIG, REPORT, EVALUATIONS, *([LOSSES] if run.experiment.dagger else []))
+        logs = sorted(path.relative_to(run.path).as_posix() for path in run.path.glob(f"logs/{LOSSES}"))
+        names = (CONFIG, REPORT, EVALUATIONS, *(logs if run.experiment.dagger else []))
         shutil.rmtree(copy, ignore_errors=True)
         for name in names:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)

@@ -7,10 +7,11 @@ import dataclasses
 import os
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from cesma_sb3._signals import terminated_as_interrupted
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _POLL_SECONDS = 0.1
@@ -68,18 +69,6 @@ def run_jobs(
                 time.sleep(_POLL_SECONDS)
         finally:
             stop([one.process for one in running])
-
-
-@contextlib.contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM is KeyboardInterrupt inside, so that what was started can be ended."""
-    in_main = threading.current_thread() is threading.main_thread()  # no other may set signal handlers
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main else None
-    try:
-        yield
-    finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, before)
 
 
 def _start(job: Job) -> _Running:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from cesma_sb3 import _atomic
-from cesma_sb3._processes import one_thread, stop, terminated_as_interrupted
+from cesma_sb3._processes import one_thread, stop
+from cesma_sb3._signals import terminated_as_interrupted
 from cesma_sb3._yaml import write_mapping
 from cesma_sb3.errors import ConfigError, MissingExtraError
 from cesma_sb3.planned import Ended, PlannedRun, RunJobs, Started, run_command

@@ -317,6 +317,26 @@ class EvaluationConfig(_Config):
     """Environments stepped together."""
 
 
+def differences(one: Any, other: Any, key: str = "") -> list[str]:
+    """Where two experiments' plain values differ, as lines that name the key and both values."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        found = []
+        for name in sorted({*one, *other}):
+            inner = f"{key}.{name}".removeprefix(".")
+            found += differences(one.get(name), other.get(name), inner)
+        return found
+    return [] if one == other else [f"{key} is {one!r}, not {other!r}"]
+
+
+class CheckpointConfig(_Config):
+    """When a run writes down where it stands, so that `cesma run --resume` goes on from there."""
+
+    minutes: PositiveFloat | None = 5.0
+    """Between two checkpoints, and the most that is lost; null: not by time."""
+    every: PositiveInt | None = None
+    """Environment timesteps between two of them; null: not by steps. With both null there are none."""
+
+
 class Experiment(_Config):
     """A registered combination of environment, expert and students."""
 
@@ -338,6 +358,7 @@ class Experiment(_Config):
     fine_tuning: FineTuningConfig | None = None
     """What comes after imitation; null: nothing does."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
 
     @model_validator(mode="after")
     def _has_what_to_tune(self) -> Experiment:
@@ -346,6 +367,10 @@ class Experiment(_Config):
         if self.fine_tuning is not None and self.students.network == "recurrent":
             raise ValueError("fine_tuning: expected null, for students.network is recurrent")
         return self
+
+    def what_runs(self) -> dict[str, Any]:
+        """As `to_mapping`, less what does not change a run's numbers."""
+        return self.model_dump(mode="json", exclude={"description", "checkpoint"})
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as the YAML file of the resolved experiment holds them."""

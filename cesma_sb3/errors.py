@@ -14,6 +14,9 @@
     └── StorageError            a file of a team or a run is missing, torn, or of another kind
         └── UntrustedError      a file that may run code when it is loaded, and nobody said that it may
 
+    Interrupted                 a run was stopped by Ctrl-C and can go on: a KeyboardInterrupt
+    CheckpointWarning           a checkpoint is not used, or gives other numbers
+
 Each message is one line: what was wrong, where, and what was expected.
 """
 
@@ -21,6 +24,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class CesmaError(Exception):
@@ -90,8 +94,24 @@ class StorageError(CesmaError):
     """A file of a team or a run is missing, torn, or of another kind."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted (Ctrl-C, SIGTERM) and can go on.
+
+    Attributes:
+        run_dir: Its folder.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        super().__init__(str(run_dir))
+        self.run_dir = run_dir
+
+
 class UntrustedError(StorageError):
     """A file that may run code when it is loaded, and nobody said that it may."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint is not used, or what goes on from it may differ from an uninterrupted run."""
 
 
 def nearest(name: str, choices: Iterable[str], n: int = 3) -> tuple[str, ...]:

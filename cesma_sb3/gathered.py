@@ -16,7 +16,7 @@ from cesma_sb3.figures import Line, Panel
 from cesma_sb3.report import Curve, DrawnLine, DrawnPanel, envelope
 from cesma_sb3.runs import EVALUATIONS, RunFolder
 
-LOSSES = "logs/students/progress.csv"
+LOSSES = "students*/progress.csv"
 _LOSS, _TIMESTEPS = "dagger/loss/", "dagger/timesteps"
 _AXES = {
     "episodes": "episodes",
@@ -86,9 +86,18 @@ def read_run(path: Path) -> RunData:
     offset = report["env_samples"].get("expert", 0)
     expert, students = _curve(rows, "expert", "return"), _curve(rows, "students", "return", offset)
     wins = _curve(rows, "expert", "win_rate"), _curve(rows, "students", "win_rate", offset)
-    log = folder.file(LOSSES)
-    losses = _losses(_read_csv(log), students) if log.is_file() else {}
+    losses = _losses(_logged(folder.path / "logs"), students)
     return RunData(report, expert, students, losses, *wins)
+
+
+def _logged(logs: Path) -> list[dict[str, str]]:
+    """The log of decentralization; where a run went on, its rows take the place of those after that."""
+    rows: list[dict[str, str]] = []
+    for path in sorted(logs.glob(LOSSES), key=lambda path: (len(path.parent.name), path)):
+        more = _read_csv(path)
+        first = float(more[0][_TIMESTEPS]) if more else math.inf
+        rows = [row for row in rows if float(row[_TIMESTEPS]) < first] + more
+    return rows
 
 
 def _curve(rows: Sequence[Mapping[str, str]], stage: str, column: str, offset: float = 0) -> Curve:

@@ -14,7 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3.config import Experiment
+from cesma_sb3._locks import alone
+from cesma_sb3._signals import terminated_as_interrupted
+from cesma_sb3.checkpoints import Checkpoints
+from cesma_sb3.config import GIVEN, Experiment, differences
+from cesma_sb3.errors import ConfigError, Interrupted
 from cesma_sb3.evaluation import Act, Change, Returns, expert_act, greedy, with_channel
 from cesma_sb3.experts import Expert
 from cesma_sb3.given import Handed
@@ -23,7 +27,7 @@ from cesma_sb3.networks import TeamEnsemble, TeamPolicy
 from cesma_sb3.progress import StageProgress
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.results import Outcome, make_report, save_results
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.runs import CONFIG, RunFolder
 from cesma_sb3.stages import decentralize, fine_tune, train_expert, train_own
 from cesma_sb3.stored import load_expert, load_students
 
@@ -43,10 +47,11 @@ class RunResult:
 
 
 def run(
-    name: str | Path,
+    name: str | Path | None = None,
     *,
     seed: int | None = None,
     out: Path | str | None = None,
+    resume: Path | str | None = None,
     progress: bool = False,
     **overrides: Any,
 ) -> RunResult:
@@ -55,22 +60,48 @@ def run(
     An experiment with `dagger: null` is a baseline: its agents learn by themselves, and are all there is.
 
     Args:
-        name: A registered experiment (`cesma list`), or a YAML file.
+        name: A registered experiment (`cesma list`), or a YAML file. With `resume` it may be left out.
         seed: In place of the experiment's.
         out: The run folder, new or empty; None: `runs/NAME/<time>-seed<N>` under the current folder.
+        resume: The folder of an interrupted run, which goes on from its last checkpoint (the experiment's
+            `checkpoint` says when one is written). Where the environment's state can be kept, as the particle
+            world's is, the numbers are those of a run that was never interrupted; else episodes begin anew.
         progress: Show a progress bar of each stage on standard error.
         **overrides: Values in place of the experiment's: nested (`expert={"n_envs": 8}`), or with dotted keys
             (`**{"expert.n_envs": 8}`).
 
     Raises:
         CesmaError: Bad input: one line, before anything is trained.
+        Interrupted: Ctrl-C or SIGTERM: a checkpoint is written first. A second one does not wait for it.
 
     Example:
         >>> result = cesma_sb3.run("spread-3", seed=1)
         >>> action, _ = result.students.agent(0).predict(own_observation)
     """
-    experiment = load_experiment(name, overrides if seed is None else {**overrides, "seed": seed})
-    return run_experiment(experiment, out=out, progress=progress)
+    values = overrides if seed is None else {**overrides, "seed": seed}
+    if resume is not None:
+        if out is not None:
+            raise ConfigError("out and resume: expected one of them: the run goes on in its own folder")
+        return _resume(RunFolder.open(resume), name, values, progress)
+    if name is None:
+        raise ConfigError("expected the name of an experiment, or a run to resume")
+    return run_experiment(load_experiment(name, values), out=out, progress=progress)
+
+
+def _resume(folder: RunFolder, name: str | Path | None, values: dict[str, Any], progress: bool) -> RunResult:
+    """Lets a run go on in its folder, if it is the run that is meant."""
+    experiment = folder.experiment
+    if name is not None or values:
+        meant = load_experiment(folder.path / CONFIG if name is None else name, values)
+        if name is not None and "seed" not in values:
+            meant = meant.model_copy(update={"seed": experiment.seed})
+        if other := differences(experiment.what_runs(), meant.what_runs()):
+            raise ConfigError(f"{folder.path}: is of another experiment: {other[0]}")
+    if experiment.expert.algorithm == GIVEN:
+        raise ConfigError(f"{folder.path}: its expert was in memory: this run cannot go on")
+    load_experiment(folder.path / CONFIG)  # whose names are there
+    with _measured(experiment, folder, None, resumes=True) as (_, evaluator):
+        return _run(folder, experiment, evaluator, progress, None, resumes=True)
 
 
 def run_experiment(
@@ -91,8 +122,23 @@ def run_experiment(
         watch: Told of each measurement on the way; what it raises ends the run.
     """
     with _measured(experiment, out, watch) as (folder, evaluator):
-        outcome = _train(experiment, evaluator, folder.path / "logs", progress, handed)
-        report = _finish(folder, experiment, evaluator, outcome)
+        return _run(folder, experiment, evaluator, progress, handed)
+
+
+def _run(
+    folder: RunFolder,
+    experiment: Experiment,
+    evaluator: Evaluator,
+    progress: bool,
+    handed: Handed | None,
+    *,
+    resumes: bool = False,
+) -> RunResult:
+    """Both stages and what they come to; of a run that goes on, what is left of them."""
+    checkpoints = Checkpoints(folder, experiment.checkpoint, resumes=resumes)
+    outcome = _train(experiment, evaluator, checkpoints, progress, handed)
+    report = _finish(folder, experiment, evaluator, outcome)
+    checkpoints.remove()
     assert outcome.students is not None
     expert = None if outcome.trained is None else outcome.trained.expert
     return RunResult(expert, outcome.students.policy, report, folder.path)
@@ -120,18 +166,28 @@ def run_expert(
         _measured(experiment, out, watch) as (folder, evaluator),
         StageProgress("expert", experiment.expert.total_timesteps, enabled=progress) as shown,
     ):
-        trained = train_expert(experiment, evaluator, folder.path / "logs" / "expert", shown.update)
-        return _finish(folder, experiment, evaluator, Outcome(trained, None))
+        checkpoints = Checkpoints(folder, experiment.checkpoint)
+        trained = train_expert(experiment, evaluator, checkpoints, shown.update)
+        report = _finish(folder, experiment, evaluator, Outcome(trained, None))
+        checkpoints.remove()
+        return report
 
 
 @contextmanager
 def _measured(
-    experiment: Experiment, out: Path | str | None, watch: Watch | None
+    experiment: Experiment,
+    out: Path | str | RunFolder | None,
+    watch: Watch | None,
+    *,
+    resumes: bool = False,
 ) -> Iterator[tuple[RunFolder, Evaluator]]:
-    """A new run folder and what measures; the reason is left in the folder if the run fails."""
+    """A new run folder, or a given one, and what measures; if the run fails the folder tells why."""
+    folder = out if isinstance(out, RunFolder) else RunFolder.create(experiment, out)
     with (
+        terminated_as_interrupted(),
         threads(experiment.threads),
-        _recorded(RunFolder.create(experiment, out)) as folder,
+        alone(folder.path, "another run writes there"),
+        _recorded(folder, resumes=resumes),
         closing(Evaluator(experiment, watch)) as evaluator,
     ):
         yield folder, evaluator
@@ -194,22 +250,27 @@ def evaluate_run(
 
 
 def _train(
-    experiment: Experiment, evaluator: Evaluator, logs: Path, progress: bool, handed: Handed | None
+    experiment: Experiment,
+    evaluator: Evaluator,
+    checkpoints: Checkpoints,
+    progress: bool,
+    handed: Handed | None,
 ) -> Outcome:
     """An expert, what is learned from it, and what comes of that; of a baseline, a team by itself."""
     bar = partial(StageProgress, enabled=progress)
     if experiment.dagger is None:
         with bar("students", experiment.expert.total_timesteps) as shown:
-            return Outcome(None, train_own(experiment, evaluator, logs / "students", shown.update))
+            return Outcome(None, train_own(experiment, evaluator, checkpoints, shown.update))
     with bar("expert", experiment.expert.total_timesteps) as shown:
-        trained = train_expert(experiment, evaluator, logs / "expert", shown.update, handed=handed)
+        trained = train_expert(experiment, evaluator, checkpoints, shown.update, handed=handed)
     with bar("students", experiment.dagger.total_timesteps) as shown:
-        students = decentralize(experiment, trained, evaluator, logs / "students", shown.update)
+        students = decentralize(experiment, trained, evaluator, checkpoints, shown.update)
     if experiment.fine_tuning is None:
         return Outcome(trained, students)
     with bar("fine-tuning", experiment.fine_tuning.total_timesteps) as shown:
-        own, tick = logs / "fine-tuning", shown.update
-        tuned = fine_tune(experiment, students, trained.expert, evaluator, logs=own, tick=tick)
+        tuned = fine_tune(
+            experiment, students, trained.expert, evaluator, checkpoints=checkpoints, tick=shown.update
+        )
     return Outcome(trained, tuned, imitators=students)
 
 
@@ -221,10 +282,15 @@ def _final_returns(evaluator: Evaluator, expert: Expert | None, students: Act | 
 
 
 @contextmanager
-def _recorded(folder: RunFolder) -> Iterator[RunFolder]:
+def _recorded(folder: RunFolder, *, resumes: bool) -> Iterator[None]:
     """Leaves the reason in the run folder if the run fails."""
     try:
-        yield folder
+        if resumes:
+            folder.resume()
+        yield
+    except KeyboardInterrupt:
+        folder.interrupt()
+        raise Interrupted(folder.path) from None
     except BaseException as error:
         folder.fail(error)
         raise

@@ -16,15 +16,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from cesma_sb3 import _locks
 from cesma_sb3._processes import Job, run_jobs
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.figures import Budget, Drawable
 from cesma_sb3.progress import duration
 from cesma_sb3.runs import REPORT, RUN, RunFolder
-
-if sys.platform != "win32":
-    import fcntl
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +117,7 @@ def is_finished(run: PlannedRun) -> bool:
 
 def is_same(one: Experiment, other: Experiment) -> bool:
     """Whether two experiments run the same."""
-    told = {"description": ""}  # does not change what is run
-    return one.model_copy(update=told) == other.model_copy(update=told)
+    return one.what_runs() == other.what_runs()
 
 
 def _make_room(path: Path) -> None:
@@ -233,15 +230,9 @@ def alone(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from None
-    with lock:
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ConfigError(f"{folder}: another command makes runs there; wait for it") from None
+    with _locks.alone(folder, "another command makes runs there; wait for it"):
         yield
 
 

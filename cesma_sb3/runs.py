@@ -3,6 +3,7 @@
 Its files:
 config.yaml        the experiment as resolved; `cesma run` takes it again
 run.json           name, seed, command, status, times, versions, machine
+checkpoints/       where a run stands that has not finished (`cesma_sb3/checkpoints.py`)
 expert/, students/ what was trained
 evaluations.csv    each evaluation on the way
 report.json        the results; a folder without it is of a run that did not finish
@@ -30,6 +31,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cesma_sb3 import _atomic
+from cesma_sb3._locks import alone
 from cesma_sb3._yaml import write_mapping
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ConfigError, StorageError
@@ -46,7 +48,7 @@ EXPERT, STUDENTS = "expert", "students"
 EXPERT_WEIGHTS = "policy.safetensors"
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]+@")
 
-Status = Literal["running", "finished", "failed"]
+Status = Literal["running", "finished", "failed", "interrupted"]
 
 
 class RunFolder:
@@ -76,7 +78,7 @@ class RunFolder:
             command: What was typed; None: this process's own command line.
 
         Raises:
-            ConfigError: `out` is a file, or a folder that holds something.
+            ConfigError: `out` is a file, or a folder that holds something or in which another run begins.
         """
         path = (
             _new_folder(Path("runs") / experiment.name, experiment.seed)
@@ -94,8 +96,11 @@ class RunFolder:
             "versions": versions(),
         }
         run = cls(path, experiment, info)
-        run.write_text(CONFIG, write_mapping(experiment.to_mapping()))
-        run.write_json(RUN, info)
+        with alone(path, "another run writes there"):
+            if any(path.iterdir()):
+                raise ConfigError(f"{path}: holds something already; expected a new or an empty folder")
+            run.write_text(CONFIG, write_mapping(experiment.to_mapping()))
+            run.write_json(RUN, info)
         return run
 
     @classmethod
@@ -118,7 +123,7 @@ class RunFolder:
 
     @property
     def status(self) -> Status:
-        """`running` (also of a run that was killed), `finished` or `failed`."""
+        """`running` (also of a run that was killed), `finished`, `failed` or `interrupted`."""
         status: Status = self.info.get("status", "running")
         return status
 
@@ -136,6 +141,24 @@ class RunFolder:
         """Writes `report.json`, then status `finished`."""
         self.write_json(REPORT, report)
         self._end("finished")
+
+    def resume(self) -> None:
+        """Writes status `running` again, and when.
+
+        Raises:
+            ConfigError: The run has finished.
+        """
+        if (self.path / REPORT).exists():
+            raise ConfigError(f"{self.path}: this run has finished: it cannot go on")
+        self.clean()
+        ended = ("ended", "error")
+        info = {key: value for key, value in self.info.items() if key not in ended}
+        self.info = {**info, "status": "running", "resumed": [*self.info.get("resumed", []), _now()]}
+        self.write_json(RUN, self.info)
+
+    def interrupt(self) -> None:
+        """Writes status `interrupted`."""
+        self._end("interrupted")
 
     def fail(self, reason: BaseException | str) -> None:
         """Writes status `failed` and why."""
@@ -264,13 +287,10 @@ def _new_folder(parent: Path, seed: int) -> Path:
 def _given_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        occupied = any(path.iterdir())
     except (FileExistsError, NotADirectoryError):
         raise ConfigError(f"{path}: is a file; expected a new or an empty folder") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be made: {error.strerror}") from None
-    if occupied:
-        raise ConfigError(f"{path}: holds something already; expected a new or an empty folder")
     return path
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +14,11 @@ from imitation.util import logger as imitation_logger
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.noise import VectorizedActionNoise
 from stable_baselines3.common.utils import set_random_seed
 
 from cesma_sb3.algorithms import loss_class
+from cesma_sb3.checkpoints import Checkpoints, StageCheckpoints
 from cesma_sb3.config import BetaConfig, DaggerConfig, Experiment
 from cesma_sb3.errors import ConfigError, ExpertError
 from cesma_sb3.evaluation import Curve, Keep, LearningCurve, MatchingCurve, greedy
@@ -71,9 +71,10 @@ class TrainedStudents(Trained):
 def train_expert(
     experiment: Experiment,
     evaluator: Evaluator,
-    logs: Path,
+    checkpoints: Checkpoints,
     tick: Tick,
     *,
+    stage: str = "expert",
     check: Callable[[BaseAlgorithm], object] = lambda _: None,
     handed: Handed | None = None,
 ) -> TrainedExpert:
@@ -82,8 +83,9 @@ def train_expert(
     Args:
         experiment: Its values.
         evaluator: Measures it on the way.
-        logs: Folder of SB3's logger.
+        checkpoints: Where it goes on, and where it is kept.
         tick: Told of progress.
+        stage: What the stage is called in the run folder.
         check: Raises if the untrained model will not do.
         handed: The expert itself, if `decentralize` was given it.
 
@@ -96,15 +98,13 @@ def train_expert(
         finished = finished_expert(config, evaluator, handed)
         curve: Curve = [(0, evaluator.on_curve(labeller(finished.expert)))]
         return TrainedExpert(curve, 0, 0.0, finished.expert, finished.model, finished)
-    started = time.perf_counter()
+    kept = checkpoints.stage(stage)
     with (
-        closing(configure(str(logs), LOG_FORMATS)) as logger,
         closing(expert_env(experiment, evaluator.venv.team, evaluator.seeds.expert)) as venv,
     ):
         model = make_model(experiment, venv, evaluator.seeds.expert)
         check(model)
         start_expert(model, config.initial)
-        model.set_logger(logger)
         expert = as_expert(model, venv, evaluator.venv.team)
         watched = LearningCurve(
             model.policy,
@@ -112,13 +112,13 @@ def train_expert(
             experiment.evaluation.every,
             seen=evaluator.seen("expert"),
         )
-        model.learn(config.total_timesteps, callback=_ExpertWatch(watched, config.keep, tick))
-    return TrainedExpert(
-        watched.points, model.num_timesteps, time.perf_counter() - started, expert=expert, model=model
-    )
+        _learn(model, watched, config.total_timesteps, config.keep, kept=kept, tick=tick)
+    return TrainedExpert(watched.points, model.num_timesteps, kept.seconds, expert=expert, model=model)
 
 
-def train_own(experiment: Experiment, evaluator: Evaluator, logs: Path, tick: Tick) -> TrainedStudents:
+def train_own(
+    experiment: Experiment, evaluator: Evaluator, checkpoints: Checkpoints, tick: Tick
+) -> TrainedStudents:
     """Trains a team whose actors see their own observations from the start: a baseline (`dagger: null`).
 
     Raises:
@@ -128,7 +128,9 @@ def train_own(experiment: Experiment, evaluator: Evaluator, logs: Path, tick: Ti
         raise ExpertError(
             "dagger: null: expected an algorithm to train, for nobody imitates a finished expert"
         )
-    trained = train_expert(experiment, evaluator, logs, tick, check=own_team)  # before the training
+    trained = train_expert(
+        experiment, evaluator, checkpoints, tick, stage="students", check=own_team
+    )  # checked before the training
     assert trained.model is not None
     return TrainedStudents(
         trained.curve,
@@ -140,17 +142,52 @@ def train_own(experiment: Experiment, evaluator: Evaluator, logs: Path, tick: Ti
     )
 
 
-class _ExpertWatch(BaseCallback):
-    """The expert's learning curve as an SB3 callback."""
+def _learn(
+    model: BaseAlgorithm,
+    curve: LearningCurve,
+    total_timesteps: int,
+    keep: Keep,
+    *,
+    kept: StageCheckpoints,
+    tick: Tick,
+) -> None:
+    """SB3's `learn`, from where the stage stands to its end."""
+    noise = getattr(model, "action_noise", None)
+    if noise is not None and model.n_envs > 1 and not isinstance(noise, VectorizedActionNoise):
+        # As SB3 does when it collects: so that it is there when a checkpoint is put back.
+        model.action_noise = VectorizedActionNoise(noise, model.n_envs)
+    found = kept.begin({"model": model, "curve": curve})
+    if found is not None and found.ended:
+        return
+    if found is not None and not found.whole:
+        model._last_obs = None  # SB3 then begins new episodes
+    with closing(kept.logger(configure, LOG_FORMATS)) as logger, kept.training():
+        model.set_logger(logger)
+        model.learn(
+            total_timesteps - model.num_timesteps,  # to which SB3 adds those that were done
+            callback=_ExpertWatch(curve, keep, tick, kept),
+            reset_num_timesteps=found is None,
+        )
+    buffers = [getattr(model, name, None) for name in ("replay_buffer", "rollout_buffer", "env")]
+    kept.end(model.num_timesteps, without=[each for each in buffers if each is not None])
 
-    def __init__(self, curve: LearningCurve, keep: Keep, tick: Tick) -> None:
+
+class _ExpertWatch(BaseCallback):
+    """The expert's learning curve and checkpoints as an SB3 callback."""
+
+    def __init__(self, curve: LearningCurve, keep: Keep, tick: Tick, kept: StageCheckpoints) -> None:
         super().__init__()
         self.curve = curve
         self.keep = keep
         self.tick = tick
+        self.kept = kept
 
     def _on_training_start(self) -> None:
         self._visit()
+
+    def _on_rollout_start(self) -> None:
+        # Between two rollouts nothing is under way: what was collected has been learned from.
+        self.kept.visit(self.num_timesteps)
 
     def _on_step(self) -> bool:
         self._visit()
@@ -166,16 +203,20 @@ class _ExpertWatch(BaseCallback):
 
 
 def decentralize(
-    experiment: Experiment, trained: TrainedExpert, evaluator: Evaluator, logs: Path, tick: Tick
+    experiment: Experiment,
+    trained: TrainedExpert,
+    evaluator: Evaluator,
+    checkpoints: Checkpoints,
+    tick: Tick,
 ) -> TrainedStudents:
     """Turns the expert into one policy for each agent, by imitation."""
     config, seeds = experiment.dagger, evaluator.seeds
     assert config is not None
-    started = time.perf_counter()
+    kept = checkpoints.stage("students")
     # Initial weights come from PyTorch's global generator, as everywhere in SB3.
     set_random_seed(seeds.students)
     with (
-        closing(imitation_logger.configure(logs, LOG_FORMATS)) as logger,
+        closing(kept.logger(imitation_logger.configure, LOG_FORMATS)) as logger,
         closing(joint_env(experiment, config.n_envs, seeds.students)) as venv,
     ):
         policy = make_students(experiment, venv.team, config.learning_rate)
@@ -196,20 +237,32 @@ def decentralize(
             matches=config.stop_after_matches,
             seen=evaluator.seen("students"),
         )
-        curve.visit(0)
+        found = kept.begin({"trainer": trainer, "curve": curve}, constants=[trained.expert])
+        if found is None:
+            curve.visit(0)
+        elif not found.whole:
+            trainer.restart()
 
         def watch(progress: DAggerProgress) -> bool:
             goes_on = curve(progress)
             trainer.logger.record("eval/return", curve.last)
             tick(progress.timesteps, {"return": curve.last, "loss": float(progress.losses.mean())})
+            if goes_on:
+                kept.visit(progress.timesteps)
             return goes_on
 
-        trainer.train(config.total_timesteps, callback=watch)
-        curve.finish(trainer.timesteps, config.keep)
+        if found is None or not found.ended:
+            with kept.training():
+                if found is None:
+                    trainer.train(config.total_timesteps, callback=watch)
+                else:
+                    trainer.go_on(callback=watch)
+            curve.finish(trainer.timesteps, config.keep)
+            kept.end(trainer.timesteps, without=[trainer.dataset, venv])
     return TrainedStudents(
         curve.points,
         trainer.timesteps,
-        time.perf_counter() - started,
+        kept.seconds,
         policy=trainer.policy,
         stopped_early=curve.matched,
     )
@@ -221,7 +274,7 @@ def fine_tune(
     expert: Expert,
     evaluator: Evaluator,
     *,
-    logs: Path,
+    checkpoints: Checkpoints,
     tick: Tick,
 ) -> TrainedStudents:
     """Lets the students go on learning from the team's reward.
@@ -231,7 +284,7 @@ def fine_tune(
         before: The students that imitation gave.
         expert: What they imitated.
         evaluator: Measures them on the way.
-        logs: Folder of SB3's logger.
+        checkpoints: Where it goes on, and where it is kept.
         tick: Told of progress.
 
     Raises:
@@ -242,11 +295,8 @@ def fine_tune(
     assert config is not None
     if not isinstance(before.policy, TeamPolicy):
         raise ConfigError("fine_tuning: these students are an ensemble of teams, expected one (dagger or bc)")
-    started = time.perf_counter()
-    with (
-        closing(configure(str(logs), LOG_FORMATS)) as logger,
-        closing(joint_env(experiment, config.n_envs, seed)) as venv,
-    ):
+    kept = checkpoints.stage("fine-tuning")
+    with closing(joint_env(experiment, config.n_envs, seed)) as venv:
         model = FineTuningPPO(
             TeamPolicy,
             venv,
@@ -263,18 +313,17 @@ def fine_tune(
             },
             **config.kwargs,
         )
-        model.set_logger(logger)
         watched = LearningCurve(
             model.policy,
             lambda: evaluator.on_curve(greedy(model.policy)),
             experiment.evaluation.every,
             seen=evaluator.seen("fine-tuning"),
         )
-        model.learn(config.total_timesteps, callback=_ExpertWatch(watched, config.keep, tick))
+        _learn(model, watched, config.total_timesteps, config.keep, kept=kept, tick=tick)
     return TrainedStudents(
         watched.points,
         model.num_timesteps,
-        time.perf_counter() - started,
+        kept.seconds,
         policy=model.policy,
         stopped_early=False,
         model=model,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from cesma_sb3 import _claims, _optuna
-from cesma_sb3._processes import terminated_as_interrupted
+from cesma_sb3._signals import terminated_as_interrupted
 from cesma_sb3._workers import Workers
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import CesmaError, ConfigError

@@ -41,32 +41,35 @@ def show(name: str, as_json: bool) -> None:
 
 
 @cesma.command()
-@click.argument("name")
+@click.argument("name", required=False)
 @click.option("--seed", type=click.IntRange(min=0), help="All randomness comes from it.")
 @settings_option("Override a value: expert.n_envs=8.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The run folder, new or empty; else one under runs/NAME."
 )
+@click.option(
+    "--resume",
+    metavar="RUN_DIR",
+    type=click.Path(path_type=Path),
+    help="Go on with an interrupted run, in its folder; NAME may be left out.",
+)
 @json_option
-def run(name: str, seed: int | None, settings: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+def run(name: str | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Run an experiment: NAME, or a YAML file."""
     from cesma_sb3.registry import load_experiment
 
     overrides = overrides_of(settings)
-    if seed is not None:
-        overrides["seed"] = seed
-    experiment = load_experiment(
-        name, overrides, check_names=False
-    )  # tell of a bad value before PyTorch is loaded
+    if name is not None:  # tell of a bad value before PyTorch is loaded
+        seed = {} if options["seed"] is None else {"seed": options["seed"]}
+        load_experiment(name, {**overrides, **seed}, check_names=False)
 
     from cesma_sb3 import pipeline
 
-    seed = overrides.pop("seed", None)
-    result = pipeline.run(name, seed=seed, out=out, progress=True, **overrides)
+    result = pipeline.run(name, **options, progress=True, **overrides)
     if as_json:
         print_json({"run_dir": str(result.run_dir), **result.report})
     else:
-        print_result(experiment.name, result.report)
+        print_result(result.report["name"], result.report)
         click.echo(f"run folder: {result.run_dir}")
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
-from cesma_sb3.errors import CesmaError, nearest
+from cesma_sb3.errors import CesmaError, CheckpointWarning, Interrupted, nearest
+
+_SHOW_WARNING = warnings.showwarning
 
 
 class _Commands(click.Group):
@@ -44,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     A bug keeps its traceback.
     """
     try:
-        code = cesma.main(arguments, standalone_mode=False) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = cesma.main(arguments, standalone_mode=False) or 0
         sys.stdout.flush()
     except click.exceptions.Exit as error:
         code = error.exit_code
@@ -52,12 +58,30 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _fail(error.format_message(), 2)
     except CesmaError as error:
         code = _fail(str(error), 2)
+    except Interrupted as error:
+        code = _fail("interrupted", 130)
+        click.echo(f"to go on: {_program()} run --resume {shlex.quote(str(error.run_dir))}", err=True)
     except (click.Abort, KeyboardInterrupt):
         code = _fail("interrupted", 130)
     except BrokenPipeError:  # the reader has gone, as in `cesma list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
+
+
+def _program() -> str:
+    """How this program was called."""
+    from cesma_sb3.runs import command_line
+
+    return command_line().partition(" run")[0]
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+    """Ours are meant for whoever typed the command; others for whoever wrote the code."""
+    if issubclass(category, CheckpointWarning):
+        click.echo(f"warning: {message}", err=True)
+    else:
+        _SHOW_WARNING(message, category, *args, **kwargs)
 
 
 def _fail(message: str, code: int) -> int:

@@ -6,9 +6,8 @@ entries of the joint observation.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +27,7 @@ from cesma_sb3.networks.team_policy import TeamPolicy
 Floats = npt.NDArray[np.float32]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Cut:
+class _Cut(NamedTuple):
     """An episode of a rollout that was truncated."""
 
     step: int

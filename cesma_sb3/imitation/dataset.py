@@ -96,6 +96,11 @@ class AggregatedDataset:
         return min(self.n_seen, self.capacity)
 
     @property
+    def rows_in_use(self) -> tuple[int, int]:
+        """Length of the arrays, and how many of their rows hold something: what a checkpoint keeps."""
+        return self.capacity, len(self)
+
+    @property
     def n_bytes(self) -> int:
         """Memory claimed by the arrays, in bytes."""
         return sum(array.nbytes for array in self._arrays.values())

@@ -184,6 +184,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         self.timesteps = 0  # environment timesteps, over all calls
         self.n_updates = 0
         self._owed = 0.0  # updates that the samples so far have earned and that are not yet done
+        self._call = _Call(0, venv.team.n_agents)
         super().__init__(
             demonstrations=demonstrations, custom_logger=custom_logger, allow_variable_horizon=False
         )
@@ -236,26 +237,38 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
             callback: Called after every vector step; returning False ends the training (as in SB3).
             log_interval: Vector steps between two rows of the log.
         """
-        n_envs = self.venv.num_envs
-        n_steps = -(-total_timesteps // n_envs)
-        started = time.perf_counter()
+        self._call = _Call(-(-total_timesteps // self.venv.num_envs), self.venv.team.n_agents)
+        self.restart()
+        self.go_on(callback=callback, log_interval=log_interval)
+
+    def restart(self) -> None:
+        """Has the next timestep begin new episodes; those that have begun are forgotten."""
         self.collector.restart()
         if isinstance(self.dataset, EpisodeDataset):
             self.dataset.store.forget_begun()
-        losses = _RunningMean(self.venv.team.n_agents)
-        for step in range(1, n_steps + 1):
+
+    def go_on(self, *, callback: Callback | None = None, log_interval: int = 100) -> None:
+        """Does what is left of the call of `train` that was stopped in its callback.
+
+        Args:
+            callback: See `train`.
+            log_interval: Likewise.
+        """
+        call, n_envs = self._call, self.venv.num_envs
+        started, before = time.perf_counter(), call.step
+        while call.step < call.n_steps:
             samples, _ = self.collector.step(self.round_number)
             self._add(samples, self.collector.began)
             self.timesteps += n_envs
-            self._set_learning_rate(1.0 - (step - 1) / n_steps)
+            self._set_learning_rate(1.0 - call.step / call.n_steps)
             for _ in range(self._updates_due(n_envs)):
-                losses.add(self.update())
-            progress = DAggerProgress(
-                step * n_envs, n_steps * n_envs, self.round_number, self.n_updates, losses.mean()
-            )
-            if step % log_interval == 0 or step == n_steps:
-                self._log(progress, step * n_envs / (time.perf_counter() - started))
-                losses = _RunningMean(self.venv.team.n_agents)
+                call.losses.add(self.update())
+            call.step += 1
+            done, total = call.step * n_envs, call.n_steps * n_envs
+            progress = DAggerProgress(done, total, self.round_number, self.n_updates, call.losses.mean())
+            if call.step % log_interval == 0 or call.step == call.n_steps:
+                self._log(progress, (call.step - before) * n_envs / (time.perf_counter() - started))
+                call.losses = _RunningMean(self.venv.team.n_agents)
             if callback is not None and callback(progress) is False:
                 return
 
@@ -340,6 +353,15 @@ class _RunningMean:
         if not self._count:
             return np.full(len(self._sum), np.nan)
         return (self._sum / self._count).double().cpu().numpy()
+
+
+class _Call:
+    """How far a call of `train` is."""
+
+    def __init__(self, n_steps: int, n_agents: int) -> None:
+        self.n_steps = n_steps  # vector steps
+        self.step = 0  # of these, done
+        self.losses = _RunningMean(n_agents)  # since the last row of the log
 
 
 def _students_act(round_number: int) -> float:

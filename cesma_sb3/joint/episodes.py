@@ -46,12 +46,18 @@ class EpisodeStore:
         self._begun: list[list[dict[str, Array]]] = []
         self._episodes: deque[tuple[int, int]] = deque()  # where each begins, and its length; oldest first
         self._end = 0  # where the next one begins
+        self._filled = 0  # rows that were ever written
         self.n_steps = 0
         """Timesteps of the episodes kept."""
 
     def __len__(self) -> int:
         """Episodes kept."""
         return len(self._episodes)
+
+    @property
+    def rows_in_use(self) -> tuple[int, int]:
+        """Length of the arrays, and how many of their rows hold something: what a checkpoint keeps."""
+        return self.capacity, self._filled
 
     @property
     def n_bytes(self) -> int:
@@ -108,6 +114,7 @@ class EpisodeStore:
         for name, array in self._arrays.items():
             array[places] = np.stack([step[name] for step in steps])
         self._episodes.append((self._end, length))
+        self._filled = min(self.capacity, max(self._filled, self._end + length))
         self._end = (self._end + length) % self.capacity
         self.n_steps += length
 

@@ -6,7 +6,7 @@ import multiprocessing
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,8 @@ class JointVecEnv(VecEnv):
 
     team: TeamSpaces
     view: ActionView
+    keeps_state: ClassVar[bool] = False
+    """Whether all state is in attributes, so that a training can go on in the middle of an episode."""
 
     @property
     @abstractmethod

@@ -157,10 +157,13 @@ def test_two_at_once_are_refused(done, figure):
     import fcntl
 
     out, _ = done
-    with (out / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         with pytest.raises(ConfigError, match="another command makes runs there"):
             reproduce(figure, out=out)
+    finally:
+        os.close(folder)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ class ParticleVecEnv(SharedVecEnv):
         UnknownNameError: No such view or team reward.
     """
 
+    keeps_state = True
+
     def __init__(
         self,
         scenario: Scenario,

@@ -31,20 +31,17 @@ class BehaviouralCloningTrainer(MultiAgentDAggerTrainer):
         self.final_updates = final_updates
         super().__init__(beta_schedule=_expert_acts, beta_per_agent=False, **kwargs)
 
-    def train(
-        self, total_timesteps: int, *, callback: Callback | None = None, log_interval: int = 100
-    ) -> None:
-        """As `MultiAgentDAggerTrainer.train`; the callback's last call comes after the final updates."""
-        n_steps = -(-total_timesteps // self.venv.num_envs)
+    def go_on(self, *, callback: Callback | None = None, log_interval: int = 100) -> None:
+        """As `MultiAgentDAggerTrainer.go_on`; the callback's last call comes after the final updates."""
 
         def watch(progress: DAggerProgress) -> bool | None:
-            if progress.timesteps == n_steps * self.venv.num_envs:
+            if progress.timesteps == progress.total_timesteps:
                 for _ in range(self.final_updates if len(self.dataset) else 0):
                     self.update()
                 progress.n_updates = self.n_updates
             return None if callback is None else callback(progress)
 
-        super().train(total_timesteps, callback=watch, log_interval=log_interval)
+        super().go_on(callback=watch, log_interval=log_interval)
 
 
 def _expert_acts(round_number: int) -> float:

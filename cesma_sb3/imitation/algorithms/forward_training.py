@@ -48,6 +48,12 @@ class ForwardTrainer(IterativeTrainer):
         """The teams of the steps so far."""
         return self._sequence
 
+    def restart(self) -> None:
+        """See `MultiAgentDAggerTrainer.restart`; a pass through the episodes is begun anew."""
+        super().restart()
+        self._steps[:] = 0
+        self._done -= self._done % (self.iteration + 1)
+
     def _plan(self, n_steps: int) -> Sequence[int]:
         costs = np.arange(1, self.horizon + 1)
         passes = np.full(self.horizon, n_steps // costs.sum())

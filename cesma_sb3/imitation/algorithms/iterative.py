@@ -63,6 +63,9 @@ class IterativeTrainer(MultiAgentDAggerTrainer):
         self.updates_per_iteration = updates_per_iteration
         self.warm_start = warm_start
         self.iteration = 0
+        self._plan_now: list[int] = []  # vector steps of each iteration
+        self._done = 0  # of these, done in this iteration
+        self._mean_losses = np.full(venv.team.n_agents, np.nan)
         self._separate = None if shared_dataset else venv.team
         super().__init__(venv=venv, shared_dataset=shared_dataset, **kwargs)
         if not isinstance(self.dataset, AggregatedDataset):
@@ -124,32 +127,47 @@ class IterativeTrainer(MultiAgentDAggerTrainer):
         Raises:
             ConfigError: The budget is too small for one vector step in each iteration.
         """
+        self._plan_now = list(self._plan(-(-total_timesteps // self.venv.num_envs)))
+        self.iteration = 0
+        self._mean_losses = np.full(self.venv.team.n_agents, np.nan)
+        self.restart()
+        self._begin_iteration()
+        self.go_on(callback=callback, log_interval=log_interval)
+
+    def go_on(self, *, callback: Callback | None = None, log_interval: int = 100) -> None:
+        """See `MultiAgentDAggerTrainer.go_on`."""
         del log_interval
-        n_envs = self.venv.num_envs
-        plan = self._plan(-(-total_timesteps // n_envs))
-        total, done, started = sum(plan) * n_envs, 0, time.perf_counter()
-        self.collector.restart()
-        losses = np.full(self.venv.team.n_agents, np.nan)
-        for self.iteration, n_steps in enumerate(plan):
-            self.dataset = AggregatedDataset(
-                min(self._capacity, n_steps * n_envs),
-                when_full=self._when_full,
-                rng=self.rng,
-                separate=self._separate,
+        plan, n_envs, started = self._plan_now, self.venv.num_envs, time.perf_counter()
+        done = before = sum(plan[: self.iteration]) + self._done
+        while done < sum(plan):
+            if self._done == plan[self.iteration]:
+                self.iteration += 1
+                self._begin_iteration()
+            samples = self._collect(self._done)
+            if samples is not None and len(samples.observations):
+                self._add(samples)
+            self.timesteps += n_envs
+            self._done, done = self._done + 1, done + 1
+            is_last = self._done == plan[self.iteration]
+            if is_last:
+                self._mean_losses = self._learn(self._mean_losses)
+            progress = DAggerProgress(
+                done * n_envs, sum(plan) * n_envs, self.iteration, self.n_updates, self._mean_losses
             )
-            for step in range(n_steps):
-                samples = self._collect(step)
-                if samples is not None and len(samples.observations):
-                    self._add(samples)
-                self.timesteps, done = self.timesteps + n_envs, done + n_envs
-                is_last = step == n_steps - 1
-                if is_last:
-                    losses = self._learn(losses)
-                progress = DAggerProgress(done, total, self.iteration, self.n_updates, losses)
-                if is_last:
-                    self._log(progress, done / (time.perf_counter() - started))
-                if callback is not None and callback(progress) is False:
-                    return
+            if is_last:
+                self._log(progress, (done - before) * n_envs / (time.perf_counter() - started))
+            if callback is not None and callback(progress) is False:
+                return
+
+    def _begin_iteration(self) -> None:
+        """With nothing to learn from yet."""
+        self._done = 0
+        self.dataset = AggregatedDataset(
+            min(self._capacity, self._plan_now[self.iteration] * self.venv.num_envs),
+            when_full=self._when_full,
+            rng=self.rng,
+            separate=self._separate,
+        )
 
     def _learn(self, before: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Trains this iteration's team and adds it; the mean loss of each agent, or `before` without data."""
