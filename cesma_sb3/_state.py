@@ -2,9 +2,9 @@
 
 A training that goes on is built as the first one was, from the same experiment; then everything that may have
 changed is put back: weights, optimizers, buffers, counters, generators, environments. What this is nobody has
-to list: objects of ours and of Stable-Baselines3 are walked, attribute by attribute. Functions, loggers and
-frozen dataclasses are the same in both trainings and are left alone. No code is stored and none is run, so a
-file of a state need not be trusted.
+to list: objects of ours and of Stable-Baselines3 are walked, attribute by attribute. Functions, loggers, the
+spaces of a team and frozen dataclasses are the same in both trainings and are left alone. No code is stored
+and none is run, so a file of a state need not be trusted.
 
 A value is stored as JSON holds it, or as a mapping with the key `is`:
 
@@ -41,6 +41,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from torch import nn
 
 from cesma_sb3.errors import StorageError
+from cesma_sb3.joint.spaces import TeamSpaces
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -48,7 +49,7 @@ _PACKAGES = ("cesma_sb3", "stable_baselines3", "sb3_contrib")
 _WALKED = (BaseAlgorithm, nn.Module, BaseBuffer, ActionNoise, RunningMeanStd, spaces.Space)
 _LEFT_ALONE = (
     *(types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, functools.partial),
-    *(type, enum.Enum, Logger, PythonLogger, th.dtype, th.device),
+    *(type, enum.Enum, slice, Logger, PythonLogger, th.dtype, th.device, TeamSpaces),
     Distribution,  # of the batch at hand
 )
 _CONTAINERS: dict[str, type[Any]] = {"list": list, "tuple": tuple, "deque": deque, "set": set}

@@ -30,9 +30,8 @@ from cesma_sb3 import _state
 from cesma_sb3._signals import Waiting
 from cesma_sb3.config import CheckpointConfig
 from cesma_sb3.errors import CheckpointWarning, StorageError
-from cesma_sb3.runs import RunFolder, to_json, versions
+from cesma_sb3.runs import CHECKPOINTS, RunFolder, to_json, versions
 
-FOLDER = "checkpoints"
 LOG = "progress.csv"
 T = TypeVar("T")
 _FORMAT = 1
@@ -77,7 +76,7 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Removes all of them: the run has finished."""
-        shutil.rmtree(self.folder.path / FOLDER, ignore_errors=True)
+        shutil.rmtree(self.folder.path / CHECKPOINTS, ignore_errors=True)
 
 
 class StageCheckpoints:
@@ -174,7 +173,7 @@ class StageCheckpoints:
 
     def _paths(self) -> list[Path]:
         """Its checkpoints, oldest first."""
-        return sorted((self.run.folder.path / FOLDER).glob(f"{self.name}-[0-9]*"))
+        return sorted((self.run.folder.path / CHECKPOINTS).glob(f"{self.name}-[0-9]*"))
 
     def _write(self, timesteps: int, *, ended: bool) -> None:
         state, arrays = _state.capture(self._root, constants=self._constants)
@@ -195,7 +194,7 @@ class StageCheckpoints:
         before = self._paths()
         files[_MANIFEST] = json.dumps(to_json(manifest), indent=2).encode()
         number = int(before[-1].name.rpartition("-")[2]) + 1 if before else 1
-        self.run.folder.write_folder(f"{FOLDER}/{self.name}-{number:06d}", files)
+        self.run.folder.write_folder(f"{CHECKPOINTS}/{self.name}-{number:06d}", files)
         for path in before if ended else before[: 1 - _KEPT]:
             shutil.rmtree(path, ignore_errors=True)
         self._last_time, self._last_timesteps = time.perf_counter(), timesteps
@@ -235,7 +234,9 @@ def _tell_versions(path: Path, before: dict[str, Any]) -> None:
     """Says so if the run goes on with other packages than it began with."""
     now = versions()
     other = [
-        f"{name} {before[name]}, now {now.get(name)}" for name in _SAME if before.get(name) != now.get(name)
+        f"{name} {before.get(name)}, now {now.get(name)}"
+        for name in _SAME
+        if before.get(name) != now.get(name)
     ]
     if other:
         warnings.warn(

@@ -75,6 +75,8 @@ class EnvConfig(_Config):
     """How the team's reward is made of the agents'; None: `shared`, all get the same one."""
     processes: NonNegativeInt = 0
     """Worker processes of environments that aren't batched; 0: in this process."""
+    patience: PositiveFloat | None = 600.0
+    """Seconds that one of them may take for an answer before the run fails; null: as long as it takes."""
 
 
 class FollowableConfig(_Config):

@@ -115,6 +115,7 @@ def joint_env(experiment: Experiment, n_envs: int, seed: int, view: str = "joint
         wrappers=[{"name": wrapper.name, **wrapper.kwargs} for wrapper in env.wrappers],
         team_reward=env.team_reward,
         processes=env.processes,
+        patience=env.patience,
         n_envs=n_envs,
         seed=seed,
         view=view,

@@ -6,8 +6,9 @@ registry entry -> environment -> joint view -> expert -> labels -> students -> e
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from cesma_sb3._locks import alone
 from cesma_sb3._signals import terminated_as_interrupted
 from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config import GIVEN, Experiment, differences
-from cesma_sb3.errors import ConfigError, Interrupted
+from cesma_sb3.errors import ConfigError, Interrupted, StorageError
 from cesma_sb3.evaluation import Act, Change, Returns, expert_act, greedy, with_channel
 from cesma_sb3.experts import Expert
 from cesma_sb3.given import Handed
@@ -30,6 +31,8 @@ from cesma_sb3.results import Outcome, make_report, save_results
 from cesma_sb3.runs import CONFIG, RunFolder
 from cesma_sb3.stages import decentralize, fine_tune, train_expert, train_own
 from cesma_sb3.stored import load_expert, load_students
+
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,9 +291,11 @@ def _recorded(folder: RunFolder, *, resumes: bool) -> Iterator[None]:
         if resumes:
             folder.resume()
         yield
-    except KeyboardInterrupt:
-        folder.interrupt()
-        raise Interrupted(folder.path) from None
     except BaseException as error:
-        folder.fail(error)
+        with suppress(StorageError):  # which the error is about, perhaps
+            folder.interrupt() if isinstance(error, KeyboardInterrupt) else folder.fail(error)
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(folder.path) from None
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:  # of SB3's loggers
+            raise StorageError(f"{folder.path}: cannot be written: {error.strerror}") from None
         raise

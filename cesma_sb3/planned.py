@@ -22,7 +22,7 @@ from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.figures import Budget, Drawable
 from cesma_sb3.progress import duration
-from cesma_sb3.runs import REPORT, RUN, RunFolder
+from cesma_sb3.runs import CHECKPOINTS, REPORT, RUN, RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,12 +112,19 @@ def is_finished(run: PlannedRun) -> bool:
         folder.report()
     except StorageError:
         return False
-    return is_same(folder.experiment, run.experiment)
+    return folder.experiment.what_runs() == run.experiment.what_runs()
 
 
-def is_same(one: Experiment, other: Experiment) -> bool:
-    """Whether two experiments run the same."""
-    return one.what_runs() == other.what_runs()
+def _resumed(run: PlannedRun) -> PlannedRun:
+    """The run, going on if it was interrupted and has checkpoints; else with nothing in its way."""
+    with contextlib.suppress(StorageError):
+        folder = RunFolder.open(run.path)
+        has_some = any((run.path / CHECKPOINTS).glob("*")) and not (run.path / REPORT).exists()
+        if has_some and folder.experiment.what_runs() == run.experiment.what_runs():
+            command = (sys.executable, "-m", "cesma_sb3", "run", "--resume", str(run.path), "--json")
+            return dataclasses.replace(run, job=dataclasses.replace(run.job, command=command))
+    _make_room(run.path)
+    return run
 
 
 def _make_room(path: Path) -> None:
@@ -149,7 +156,7 @@ def on_this_machine(workers: int) -> RunJobs:
 
 
 def make_runs(runs: Sequence[PlannedRun], run_them: RunJobs, *, progress: bool) -> tuple[Failure, ...]:
-    """Makes runs, in the place of what an unfinished one left; those that fail don't stop the others.
+    """Makes runs; those that were interrupted go on, and those that fail don't stop the others.
 
     Args:
         runs: Those that are not finished.
@@ -159,8 +166,7 @@ def make_runs(runs: Sequence[PlannedRun], run_them: RunJobs, *, progress: bool) 
     Returns:
         Those that failed.
     """
-    for run in runs:
-        _make_room(run.path)
+    runs = [_resumed(run) for run in runs]
     by_job = {run.job: run for run in runs}
     failures: list[Failure] = []
     with _Told(len(runs), enabled=progress) as told:

@@ -52,8 +52,8 @@ def reproduce(
 ) -> Reproduction:
     """Makes the runs of a figure that are not there yet, then draws it and writes its table.
 
-    A run that was interrupted or failed is made again from its start; one whose experiment has changed since
-    is set aside and made again. The figure is drawn from what there is when runs failed.
+    A run that was interrupted or failed goes on from its last checkpoint; one whose experiment has changed
+    since is set aside and made again. The figure is drawn from what there is when runs failed.
 
     Args:
         name: A figure of `figures/` (`figure-5`, or `5`), or a YAML file.

@@ -22,7 +22,8 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path, PurePosixPath
@@ -44,7 +45,7 @@ CONFIG, RUN, REPORT, FIGURE, EVALUATIONS = (
     "figure.png",
     "evaluations.csv",
 )
-EXPERT, STUDENTS = "expert", "students"
+EXPERT, STUDENTS, CHECKPOINTS = "expert", "students", "checkpoints"
 EXPERT_WEIGHTS = "policy.safetensors"
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]+@")
 
@@ -166,6 +167,8 @@ class RunFolder:
         self._end("failed", error=" ".join(text.split()))
 
     def _end(self, status: Status, **more: str) -> None:
+        if not (self.path / RUN).is_file():
+            raise StorageError(f"{self.path}: is no run folder any more: its {RUN} was removed")
         self.info = {**self.info, "status": status, "ended": _now(), **more}
         self.write_json(RUN, self.info)
 
@@ -187,10 +190,25 @@ class RunFolder:
         return path
 
     def write_with(self, name: str, writer: Callable[[Path], object]) -> Path:
-        """Writes a file whole or not at all, by a function that writes the path given (`model.save`)."""
-        path = self.file(name)
-        _atomic.write(path, writer)
+        """Writes a file whole or not at all, by a function that writes the path given (`model.save`).
+
+        Raises:
+            StorageError: The disk is full, say, or the run folder is gone.
+        """
+        with self._writing(name) as path:
+            _atomic.write(path, writer)
         return path
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Path]:
+        path = self.file(name)
+        # Without this a folder that was deleted under a run would be there again, with a part of its files.
+        if not (self.path / RUN).is_file() and name not in (CONFIG, RUN):
+            raise StorageError(f"{self.path}: is no run folder any more: its {RUN} was removed")
+        try:
+            yield path
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
 
     def write_bytes(self, name: str, content: bytes) -> Path:
         """Writes a file whole or not at all."""
@@ -210,8 +228,8 @@ class RunFolder:
 
     def write_folder(self, name: str, files: Mapping[str, bytes]) -> Path:
         """Writes a folder of files whole or not at all (the students, say)."""
-        path = self.file(name)
-        _atomic.write_folder(path, files)
+        with self._writing(name) as path:
+            _atomic.write_folder(path, files)
         return path
 
     def leftovers(self) -> list[Path]:

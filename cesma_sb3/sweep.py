@@ -20,7 +20,6 @@ from cesma_sb3.planned import (
     alone,
     cores,
     is_finished,
-    is_same,
     make_runs,
     on_this_machine,
     planned,
@@ -60,8 +59,8 @@ def sweep(
 ) -> Sweep:
     """Makes every run that is not there yet, and a table of all.
 
-    A run that was interrupted or failed is made again from its start; one whose experiment has changed since
-    is set aside and made again.
+    A run that was interrupted or failed goes on from its last checkpoint; one whose experiment has changed
+    since is set aside and made again.
 
     Args:
         names: Registered experiments, or YAML files.
@@ -135,7 +134,7 @@ def _experiments(names: Iterable[str | Path], values: Mapping[str, Any]) -> list
     for name in names:
         each = _Wanted(name, values, load_experiment(name, values))
         first = found.setdefault(each.experiment.name, each)
-        if not is_same(first.experiment, each.experiment):
+        if first.experiment.what_runs() != each.experiment.what_runs():
             called = each.experiment.name
             raise ConfigError(f"{name}: is called {called!r}, as {first.name} is; expected another name")
     return list(found.values())

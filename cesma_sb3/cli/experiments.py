@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cesma_sb3.cli.group import cesma
-from cesma_sb3.cli.options import json_option, overrides_of, settings_option
+from cesma_sb3.cli.options import json_option, overrides_of, settings_option, told_how_to_resume
 from cesma_sb3.cli.printed import print_json, print_result, print_table
 
 
@@ -65,7 +65,8 @@ def run(name: str | None, settings: tuple[str, ...], as_json: bool, **options: A
 
     from cesma_sb3 import pipeline
 
-    result = pipeline.run(name, **options, progress=True, **overrides)
+    with told_how_to_resume():
+        result = pipeline.run(name, **options, progress=True, **overrides)
     if as_json:
         print_json({"run_dir": str(result.run_dir), **result.report})
     else:
@@ -105,7 +106,8 @@ def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool
 
     from cesma_sb3 import bring
 
-    result = bring.decentralize(expert, env, **options, progress=True, **overrides)
+    with told_how_to_resume():
+        result = bring.decentralize(expert, env, **options, progress=True, **overrides)
     if as_json:
         print_json({"run_dir": str(result.run_dir), **result.report})
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from cesma_sb3.errors import CesmaError, CheckpointWarning, Interrupted, nearest
+from cesma_sb3.errors import CesmaError, CheckpointWarning, nearest
 
 _SHOW_WARNING = warnings.showwarning
 
@@ -58,22 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _fail(error.format_message(), 2)
     except CesmaError as error:
         code = _fail(str(error), 2)
-    except Interrupted as error:
-        code = _fail("interrupted", 130)
-        click.echo(f"to go on: {_program()} run --resume {shlex.quote(str(error.run_dir))}", err=True)
     except (click.Abort, KeyboardInterrupt):
         code = _fail("interrupted", 130)
     except BrokenPipeError:  # the reader has gone, as in `cesma list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
-
-
-def _program() -> str:
-    """How this program was called."""
-    from cesma_sb3.runs import command_line
-
-    return command_line().partition(" run")[0]
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:

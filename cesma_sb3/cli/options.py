@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 
-from cesma_sb3.errors import ConfigError
+from cesma_sb3.errors import ConfigError, Interrupted
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -31,6 +32,19 @@ def overrides_of(settings: tuple[str, ...]) -> dict[str, Any]:
             raise ConfigError(f"--set {setting}: expected KEY=VALUE, such as expert.n_envs=8")
         overrides[key] = read_value(value, f"--set {setting}")
     return overrides
+
+
+@contextmanager
+def told_how_to_resume() -> Iterator[None]:
+    """After an interrupt of a run, what to type."""
+    try:
+        yield
+    except Interrupted as error:
+        from cesma_sb3.runs import command_line
+
+        program = " ".join(command_line().split()[: 3 if command_line().startswith("python -m ") else 1])
+        click.echo(f"to go on: {program} run --resume {shlex.quote(str(error.run_dir))}", err=True)
+        raise
 
 
 @contextmanager

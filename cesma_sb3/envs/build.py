@@ -28,6 +28,7 @@ def make_vec_env(
     wrappers: Sequence[Mapping[str, Any]] = (),
     team_reward: TeamReward | None = None,
     processes: int = 0,
+    patience: float | None = None,
     n_envs: int = 1,
     seed: int | None = None,
     view: str | ActionView = "joint",
@@ -44,6 +45,7 @@ def make_vec_env(
             scenario with wrappers is stepped as the PettingZoo environment that it is as well.
         team_reward: How rewards become one; None is `shared`.
         processes: Worker processes of environments that are not batched; 0: in this process.
+        patience: Seconds that one of them may take for an answer; None: as long as it takes.
         n_envs: How many.
         seed: Of their generators.
         view: The action view, or its name.
@@ -60,7 +62,13 @@ def make_vec_env(
         return SmaxVecEnv(target.removeprefix(SMAX), n_envs, seed=seed, view=view, **(kwargs or {}))
     make = partial(make_parallel, target, kwargs=dict(kwargs or {}), team=team, wrappers=list(wrappers))
     return joint_vec_env(
-        make, n_envs, seed=seed, processes=processes, view=view, team_reward=team_reward or "shared"
+        make,
+        n_envs,
+        seed=seed,
+        processes=processes,
+        patience=patience,
+        view=view,
+        team_reward=team_reward or "shared",
     )
 
 

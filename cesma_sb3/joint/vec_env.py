@@ -282,6 +282,7 @@ def joint_vec_env(
     *,
     seed: int | None = None,
     processes: int | bool = 0,
+    patience: float | None = None,
     view: str | ActionView = "joint",
     team_reward: TeamReward = "shared",
     start_method: str | None = None,
@@ -294,6 +295,7 @@ def joint_vec_env(
         seed: The first reset of environment i is seeded with seed + i, and its own generator then goes on.
         processes: 0 or False: all in this process. A number: as many processes, the environments spread over
             them. True: one process for each environment.
+        patience: Seconds that a process may take for an answer; None: as long as it takes.
         view: The action view, or its name.
         team_reward: How rewards become one: see `JointEnv`.
         start_method: Of `multiprocessing`. By default `forkserver` where it exists, else `spawn`; either
@@ -313,7 +315,7 @@ def joint_vec_env(
     if n_processes:
         default = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         context = multiprocessing.get_context(start_method or default)
-        groups = [RemoteGroup(context, recipe, part.tolist()) for part in indices]
+        groups = [RemoteGroup(context, recipe, part.tolist(), patience) for part in indices]
     else:
         groups = [LocalGroup(recipe, part.tolist()) for part in indices]
     env = ProcessJointVecEnv(groups)

@@ -185,10 +185,14 @@ class RemoteGroup:
             forked copy of a process with threads (PyTorch has them) may hang.
         recipe: Pickled by value with cloudpickle, so that lambdas and functions of `__main__` travel.
         indices: The environments' numbers among all.
+        patience: Seconds that an answer may take; None: as long as it takes.
     """
 
-    def __init__(self, context: Any, recipe: Recipe, indices: Sequence[int]) -> None:
+    def __init__(
+        self, context: Any, recipe: Recipe, indices: Sequence[int], patience: float | None = None
+    ) -> None:
         self.indices = list(indices)
+        self._patience = patience
         self._connection, theirs = context.Pipe()
         payload = cloudpickle.dumps((recipe, self.indices))
         self._process = context.Process(target=serve, args=(theirs, payload), daemon=True)
@@ -203,20 +207,25 @@ class RemoteGroup:
     def receive(self) -> Any:
         """See `GroupHandle.receive`."""
         try:
-            wait([self._connection, self._process.sentinel])
+            if not wait([self._connection, self._process.sentinel], self._patience):
+                self._process.kill()  # what it would answer later is no answer to what is asked then
+                raise EnvironmentFault(f"{self._names}: no answer within {self._patience:g} seconds")
             if not self._connection.poll():
                 raise EOFError
             outcome, *content = self._connection.recv()
         except (EOFError, OSError):
             self._process.join(timeout=1)
-            first, last = self.indices[0], self.indices[-1]
-            names = f"environment {first}" if first == last else f"environments {first} to {last}"
             code = self._process.exitcode
-            raise EnvironmentFault(f"{names}: the process died (exit code {code})") from None
+            raise EnvironmentFault(f"{self._names}: the process died (exit code {code})") from None
         if outcome == "raised":
             kind, message, details = content
             raise kind(message) from RuntimeError(f"in the environment's process:\n{details}")
         return content[0]
+
+    @property
+    def _names(self) -> str:
+        first, last = self.indices[0], self.indices[-1]
+        return f"environment {first}" if first == last else f"environments {first} to {last}"
 
     def close(self) -> None:
         """See `GroupHandle.close`. A process that does not end within some seconds is ended."""

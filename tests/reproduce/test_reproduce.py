@@ -149,7 +149,7 @@ def test_when_stopped_no_process_is_left_and_what_to_type_is_told(tmp_path, name
     told = (tmp_path / "err").read_text()
     assert "to go on: python -m cesma_sb3 reproduce " in told
     (run,) = tmp_path.glob("out/runs/*/seed-0/run.json")
-    assert json.loads(run.read_text())["status"] == "failed"
+    assert json.loads(run.read_text())["status"] == "interrupted"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="fcntl")

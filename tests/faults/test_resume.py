@@ -1,0 +1,202 @@
+"""A run that is interrupted and goes on ends as one that never was."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import cesma_sb3
+from cesma_sb3.checkpoints import StageCheckpoints
+from cesma_sb3.config import CheckpointConfig
+from cesma_sb3.errors import ConfigError, ExpertError
+from cesma_sb3.gathered import read_run
+from cesma_sb3.registry import load_experiment
+from cesma_sb3.runs import RunFolder
+from cesma_sb3.sweep import sweep
+from tests.faults.interrupted import Cut, results, run_in_pieces
+
+EVALUATION = {"episodes": 8, "curve_episodes": 4, "every": 128, "n_envs": 4}
+SMALL = {
+    "checkpoint.every": 160,
+    "evaluation": EVALUATION,
+    "dagger.n_envs": 8,
+    "dagger.batch_size": 32,
+    "dagger.total_timesteps": 400,
+    "students.hidden_sizes": [16],
+}
+EXPERT = {
+    "expert.n_envs": 8,
+    "expert.total_timesteps": 500,
+    "expert.kwargs.learning_starts": 64,
+    "expert.kwargs.batch_size": 32,
+}
+BASELINE = {"checkpoint.every": 160, "evaluation": EVALUATION}
+ON_POLICY = {
+    "expert.n_envs": 8,
+    "expert.total_timesteps": 600,
+    "expert.kwargs.n_steps": 24,
+    "expert.kwargs.batch_size": 64,
+}
+NARROW = {"expert.policy_kwargs.hidden_sizes": [16]}
+RUNS = {
+    "gumbel-softmax": ("spread-3", {**SMALL, **EXPERT, **NARROW}),
+    "ddpg": ("spread-3-continuous", {**SMALL, **EXPERT}),
+    "ppo": ("spread-3-ppo", {**SMALL, **ON_POLICY}),
+    "noisy values": (
+        "spread-3-sum-of-q",
+        {**SMALL, **EXPERT, **NARROW, "expert.kwargs.exploration": "noise"},
+    ),
+    "a baseline": ("spread-3-qmix", {**BASELINE, **EXPERT, **NARROW}),
+    "a baseline on policy": ("spread-3-mappo", {**BASELINE, **ON_POLICY, **NARROW}),
+    "messages": ("speaker-listener", {**SMALL, **EXPERT, **NARROW}),
+    "a full dataset": (
+        "spread-3-scripted",
+        {
+            **SMALL,
+            "dagger.capacity": 150,
+            "dagger.when_full": "reservoir",
+            "dagger.class_weights": "inverse-frequency",
+            "dagger.beta.schedule": "exponential",
+            "dagger.max_grad_norm": 1.0,
+        },
+    ),
+    "cloning": ("spread-3-scripted", {**SMALL, "dagger.algorithm": "bc"}),
+    "a mixture": (
+        "spread-3-scripted",
+        {**SMALL, "dagger.algorithm": "searn", "dagger.algorithm_kwargs": {"n_iterations": 4}},
+    ),
+    "a team for each step": (
+        "spread-3-scripted",
+        {**SMALL, "dagger.algorithm": "forward-training", "env.kwargs.max_cycles": 6},
+    ),
+    "memory": (
+        "spread-3-scripted",
+        {**SMALL, "students.network": "recurrent", "students.hidden_sizes": [16], "dagger.batch_size": 4},
+    ),
+    "fine-tuning": (
+        "spread-3-scripted",
+        {
+            **SMALL,
+            "fine_tuning": {"total_timesteps": 600, "n_envs": 8, "kwargs": {"n_steps": 24, "batch_size": 64}},
+        },
+    ),
+    "an expert that can be followed": (
+        "spread-3-ppo",
+        {**SMALL, **ON_POLICY, "expert.followable": {"weight": 0.5}, "expert.keep": "last"},
+    ),
+}
+
+
+QUICK = ("gumbel-softmax", "ppo", "messages", "a full dataset", "a mixture", "memory")
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in RUNS]
+)
+def test_pieces_make_the_same_run(kind, tmp_path):
+    name, values = RUNS[kind]
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    cesma_sb3.run(name, out=whole, **{**values, "checkpoint.every": None, "checkpoint.minutes": None})
+    cuts = run_in_pieces(name, pieces, **values)
+
+    assert sum("is under way" in cut for cut in cuts) >= 2, cuts
+    assert results(whole) == results(pieces)
+    reports = [json.loads((run / "report.json").read_text()) for run in (whole, pieces)]
+    for report in reports:
+        assert report.pop("seconds").keys() == report["env_samples"].keys()
+    assert reports[0] == reports[1]
+    assert RunFolder.open(pieces).status == "finished"
+    assert len(RunFolder.open(pieces).info["resumed"]) == len(cuts)
+    assert not (pieces / "checkpoints").exists()
+
+
+def test_where_the_environment_cannot_be_kept_episodes_begin_anew(tmp_path):
+    values = {
+        **SMALL,
+        **ON_POLICY,
+        "env": {
+            "id": "mpe2.simple_spread_v3:parallel_env",
+            "kwargs": {"max_cycles": 25},
+            "team_reward": "mean",
+        },
+        "students.network": "feed-forward",
+    }
+    cuts = run_in_pieces("spread-3-ppo", tmp_path / "run", **values)
+    assert len(cuts) >= 6
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["env_samples"] == {"expert": 768, "decentralize": 400}
+
+
+def test_what_was_logged_is_read_as_one_log(tmp_path):
+    long = {**SMALL, "dagger.total_timesteps": 2400, "checkpoint.every": 1000}
+    logs = []
+    for run in (tmp_path / "whole", tmp_path / "pieces"):
+        if run.name == "whole":
+            cesma_sb3.run("spread-3-scripted", out=run, **long)
+        else:
+            run_in_pieces("spread-3-scripted", run, **long)
+        logs.append(read_run(run).losses)
+    assert len(list((tmp_path / "pieces" / "logs").glob("students*"))) >= 3
+    assert logs[0] == logs[1]
+    assert set(logs[0]) == {"agent_0", "agent_1", "agent_2"}
+
+
+def interrupted(tmp_path, **values):
+    """The folder of a run that was cut off."""
+
+    visit = StageCheckpoints.visit
+
+    def cut(self, timesteps):
+        visit(self, timesteps)
+        if timesteps >= 200:
+            raise Cut
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StageCheckpoints, "visit", cut)
+        with pytest.raises(Cut):
+            cesma_sb3.run("spread-3-scripted", out=tmp_path / "cut", **{**SMALL, **values})
+    return tmp_path / "cut"
+
+
+def test_only_the_run_that_is_meant_goes_on(tmp_path):
+    out = interrupted(tmp_path)
+    with pytest.raises(ConfigError, match=r"is of another experiment: seed is 0, not 4"):
+        cesma_sb3.run("spread-3-scripted", resume=out, seed=4, **SMALL)
+    with pytest.raises(ConfigError, match=r"dagger.learning_rate is 0.002, not 0.1"):
+        cesma_sb3.run(resume=out, **{"dagger.learning_rate": 0.1})
+    with pytest.raises(ConfigError, match="expected one of them"):
+        cesma_sb3.run(resume=out, out=tmp_path / "other")
+    with pytest.raises(ConfigError, match="expected the name of an experiment, or a run to resume"):
+        cesma_sb3.run()
+    # A checkpoint more often changes nothing.
+    result = cesma_sb3.run("spread-3-scripted", resume=out, **{**SMALL, "checkpoint.every": 80})
+    assert result.run_dir == out
+    with pytest.raises(ConfigError, match="this run has finished"):
+        cesma_sb3.run(resume=out)
+
+
+def test_a_sweep_goes_on_with_what_was_interrupted(tmp_path):
+    out = tmp_path / "sweep"
+    assert sweep(["spread-3-scripted"], seeds=1, out=out, **SMALL).ran == 1
+    (run,) = out.glob("runs/*/seed-0")
+    whole = Path(shutil.move(run, tmp_path / "whole"))
+    shutil.move(interrupted(tmp_path), run)
+    assert sweep(["spread-3-scripted"], seeds=1, out=out, **SMALL).ran == 1
+    assert len(RunFolder.open(run).info["resumed"]) == 1
+    assert results(run) == results(whole)
+
+
+def test_a_failed_run_goes_on_too(tmp_path):
+    with pytest.raises(ExpertError):
+        cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **{**SMALL, "dagger.labels": "soft"})
+    assert RunFolder.open(tmp_path / "run").status == "failed"
+    with pytest.raises(ExpertError):
+        cesma_sb3.run(resume=tmp_path / "run")
+    assert RunFolder.open(tmp_path / "run").status == "failed"
+
+
+def test_the_schedule_does_not_make_another_run():
+    often = load_experiment("spread-3", {"checkpoint": {"minutes": None, "every": 100}})
+    assert often.checkpoint == CheckpointConfig(minutes=None, every=100)
+    assert often.what_runs() == load_experiment("spread-3").what_runs()
