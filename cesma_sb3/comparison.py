@@ -1,0 +1,209 @@
+"""`compare`: experiments over seeds, from runs to tables with intervals, figures and marl-eval's JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cesma_sb3 import _atomic
+from cesma_sb3.aggregates import REPETITIONS, check_installed
+from cesma_sb3.compared import (
+    METRICS,
+    FinishedRun,
+    Metric,
+    Task,
+    by_task,
+    chosen_metric,
+    grouped,
+    read_finished,
+    read_folder,
+)
+from cesma_sb3.comparison_figures import draw
+from cesma_sb3.errors import ConfigError, StorageError
+from cesma_sb3.gathered import Row
+from cesma_sb3.marl_eval import marl_eval, unequal
+from cesma_sb3.planned import Failure
+from cesma_sb3.registry import list_experiments, load_experiment
+from cesma_sb3.reproduce import markdown
+from cesma_sb3.runs import csv_text, to_json
+from cesma_sb3.score_tables import (
+    CALLED,
+    doubts,
+    improvement_rows,
+    sections,
+    shown_pairs,
+    shown_rows,
+    table_rows,
+)
+from cesma_sb3.sweep import sweep
+from cesma_sb3.validation import unknown
+
+TABLE, PAIRS, PAGE, MARL_EVAL = "compare.csv", "improvement.csv", "compare.md", "marl-eval.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What `compare` gives."""
+
+    metric: Metric
+    rows: list[Row]
+    """A row for each system of each task, and then of all tasks together."""
+    improvement: list[Row]
+    """A row for each two systems: how likely a run of the first has the higher score."""
+    notes: tuple[str, ...]
+    """What the numbers do not say: missing intervals, runs that were left out."""
+    files: tuple[Path, ...]
+    ran: int = 0
+    """Runs that were made now; the others had been there."""
+    failures: tuple[Failure, ...] = ()
+
+
+def compare(
+    names: str | Path | Sequence[str | Path],
+    *,
+    seeds: int = 3,
+    baselines: bool = False,
+    experts: bool = False,
+    metric: Metric | None = None,
+    repetitions: int = REPETITIONS,
+    workers: int | None = None,
+    address: str | None = None,
+    runs: Path | str | None = None,
+    out: Path | str | None = None,
+    progress: bool = False,
+    **overrides: Any,
+) -> Comparison:
+    """Compares experiments over seeds: aggregates with 95% intervals, probabilities of improvement, profiles.
+
+    Runs belong to one task if their environments and rewards are the same. Systems that were run on every
+    task are also compared over all of them.
+
+    Args:
+        names: Registered experiments or YAML files, whose missing runs are made as by `sweep`; run folders,
+            or folders of them, whose finished runs are taken. Each may have a label before it, `LABEL=NAME`:
+            what is called the same is one system on several tasks.
+        seeds: Runs of each experiment that is given by name, seeds 0, 1, ...
+        baselines: Also the registered baselines of these; see `sweep`.
+        experts: Also each experiment's expert.
+        metric: What scores are: `normalized` (0 is a random team, 1 the reference), `return` or `win_rate`.
+            None: the normalised score if every environment has a reference, else the return. Returns are not
+            aggregated over tasks, for they have no common scale.
+        repetitions: Of the bootstrap.
+        workers: See `sweep`.
+        address: Likewise.
+        runs: The results folder where runs are looked for and made; None: `runs/sweep`.
+        out: The folder of tables and figures; None: `runs/compare`.
+        progress: Tell of each run on standard error.
+        **overrides: Values in place of the experiments' that are given by name.
+
+    Raises:
+        CesmaError: Bad input, one line, before anything runs; or runs that cannot be compared.
+        MissingExtraError: rliable is not installed.
+    """
+    if metric is not None and metric not in METRICS:
+        raise ConfigError(f"metric: {unknown('metric', metric, METRICS)}")
+    if repetitions < 1:
+        raise ConfigError(f"repetitions: expected at least 1, got {repetitions}")
+    words = [names] if isinstance(names, str | Path) else list(names)
+    if not words:
+        raise ConfigError("expected the name of an experiment, or a folder of runs")
+    check_installed()
+    experiments, folders = _told_apart(words)
+    if (baselines or overrides) and not experiments:
+        raise ConfigError("expected the name of an experiment: baselines and values are of runs to be made")
+    notes: list[str] = []
+    named: list[tuple[str | None, Sequence[FinishedRun]]] = []
+    for label, folder in folders:
+        finished, left_out = read_folder(folder)
+        named.append((label, finished))
+        notes += [f"left out: {why}" for why in left_out]
+    made = None
+    if experiments:
+        made = sweep(
+            [name for _, name in experiments],
+            seeds=seeds,
+            baselines=baselines,
+            workers=workers,
+            address=address,
+            out=runs,
+            progress=progress,
+            **overrides,
+        )
+        labels = {load_experiment(name, check_names=False).name: label for label, name in experiments}
+        for called, paths in made.finished.items():
+            named.append((labels.get(called), [read_finished(path) for path in paths]))
+        notes += [f"left out: {failure.run}: {failure.cause}" for failure in made.failures]
+    tasks = by_task(grouped(named), experts=experts)
+    folder = Path("runs", "compare") if out is None else Path(out)
+    found = _write(tasks, chosen_metric(tasks, metric), repetitions, folder, notes)
+    return found if made is None else dataclasses.replace(found, ran=made.ran, failures=made.failures)
+
+
+def _told_apart(
+    words: Iterable[str | Path],
+) -> tuple[list[tuple[str | None, str | Path]], list[tuple[str | None, Path]]]:
+    """Experiments, and folders of runs, each with its label.
+
+    Raises:
+        UnknownNameError: There is neither an experiment nor a folder of that name.
+        StorageError: There is no such folder.
+    """
+    experiments: list[tuple[str | None, str | Path]] = []
+    folders: list[tuple[str | None, Path]] = []
+    registered = list_experiments()
+    for word in words:
+        label: str | None = None
+        name = word
+        if isinstance(word, str) and "=" in word and not Path(word).exists():
+            label, _, name = word.partition("=")
+            if not label or not name:
+                raise ConfigError(f"{word}: expected LABEL=NAME")
+        path = Path(name)
+        if name not in registered and path.is_dir():
+            folders.append((label, path))
+        elif len(path.parts) > 1 and not path.suffix:
+            raise StorageError(f"{path}: no such folder")
+        else:
+            load_experiment(name, check_names=False)
+            experiments.append((label, name))
+    return experiments, folders
+
+
+def _write(
+    tasks: Sequence[Task], metric: Metric, repetitions: int, folder: Path, notes: list[str]
+) -> Comparison:
+    """Tables, figures and marl-eval's file."""
+    found, left_out = sections(tasks, metric)
+    rows = [row for section in found for row in table_rows(section, metric, repetitions)]
+    pairs = [row for section in found for row in improvement_rows(section, repetitions)]
+    refused = unequal(tasks)
+    notes = [*notes, *left_out, *doubts(found), *([] if refused is None else [refused])]
+    texts = {
+        TABLE: csv_text(rows),
+        PAIRS: csv_text(pairs),
+        PAGE: _page(metric, rows, pairs, notes),
+        MARL_EVAL: json.dumps(to_json(marl_eval(tasks)), indent=1, allow_nan=False) + "\n",
+    }
+    if not pairs:
+        del texts[PAIRS]
+    for name, text in texts.items():
+        _atomic.write(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
+    figures = draw(folder, found, tasks, metric, rows=rows, pairs=pairs, repetitions=repetitions)
+    return Comparison(metric, rows, pairs, tuple(notes), (*(folder / name for name in texts), *figures))
+
+
+def _page(metric: Metric, rows: Sequence[Row], pairs: Sequence[Row], notes: Sequence[str]) -> str:
+    """The tables as a person reads them."""
+    parts = [
+        "# Comparison",
+        f"Of the {CALLED[metric]}; in brackets 95% intervals of the stratified bootstrap over runs.",
+        markdown(shown_rows(rows, metric)),
+    ]
+    if pairs:
+        parts += ["## Probability of improvement", markdown(shown_pairs(pairs))]
+    parts += ["".join(f"- {note}\n" for note in notes)] if notes else []
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
