@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cesma_sb3 import _atomic
 from cesma_sb3.aggregates import REPETITIONS, check_installed
@@ -39,7 +39,7 @@ from cesma_sb3.score_tables import (
     shown_rows,
     table_rows,
 )
-from cesma_sb3.sweep import sweep
+from cesma_sb3.sweep import Sweep, sweep
 from cesma_sb3.validation import unknown
 
 TABLE, PAIRS, PAGE, MARL_EVAL = "compare.csv", "improvement.csv", "compare.md", "marl-eval.json"
@@ -111,20 +111,15 @@ def compare(
     words = [names] if isinstance(names, str | Path) else list(names)
     if not words:
         raise ConfigError("expected the name of an experiment, or a folder of runs")
-    check_installed()
-    experiments, folders = _told_apart(words)
+    given = [_named(word) for word in words]
+    experiments = [name for _, name, is_folder in given if not is_folder]
     if (baselines or overrides) and not experiments:
         raise ConfigError("expected the name of an experiment: baselines and values are of runs to be made")
-    notes: list[str] = []
-    named: list[tuple[str | None, Sequence[FinishedRun]]] = []
-    for label, folder in folders:
-        finished, left_out = read_folder(folder)
-        named.append((label, finished))
-        notes += [f"left out: {why}" for why in left_out]
+    check_installed()
     made = None
     if experiments:
         made = sweep(
-            [name for _, name in experiments],
+            experiments,
             seeds=seeds,
             baselines=baselines,
             workers=workers,
@@ -133,44 +128,60 @@ def compare(
             progress=progress,
             **overrides,
         )
-        labels = {load_experiment(name, check_names=False).name: label for label, name in experiments}
-        for called, paths in made.finished.items():
-            named.append((labels.get(called), [read_finished(path) for path in paths]))
-        notes += [f"left out: {failure.run}: {failure.cause}" for failure in made.failures]
+    named, notes = _finished(given, made)
     tasks = by_task(grouped(named), experts=experts)
     folder = Path("runs", "compare") if out is None else Path(out)
     found = _write(tasks, chosen_metric(tasks, metric), repetitions, folder, notes)
     return found if made is None else dataclasses.replace(found, ran=made.ran, failures=made.failures)
 
 
-def _told_apart(
-    words: Iterable[str | Path],
-) -> tuple[list[tuple[str | None, str | Path]], list[tuple[str | None, Path]]]:
-    """Experiments, and folders of runs, each with its label.
+class _Given(NamedTuple):
+    """What somebody named, in their words."""
+
+    label: str | None
+    name: str | Path
+    is_folder: bool
+
+
+def _named(word: str | Path) -> _Given:
+    """An experiment, or a folder of runs, and its label.
 
     Raises:
         UnknownNameError: There is neither an experiment nor a folder of that name.
         StorageError: There is no such folder.
     """
-    experiments: list[tuple[str | None, str | Path]] = []
-    folders: list[tuple[str | None, Path]] = []
-    registered = list_experiments()
-    for word in words:
-        label: str | None = None
-        name = word
-        if isinstance(word, str) and "=" in word and not Path(word).exists():
-            label, _, name = word.partition("=")
-            if not label or not name:
-                raise ConfigError(f"{word}: expected LABEL=NAME")
-        path = Path(name)
-        if name not in registered and path.is_dir():
-            folders.append((label, path))
-        elif len(path.parts) > 1 and not path.suffix:
-            raise StorageError(f"{path}: no such folder")
+    label: str | None = None
+    name = word
+    if isinstance(word, str) and "=" in word and not Path(word).exists():
+        label, _, name = word.partition("=")
+        if not label or not name:
+            raise ConfigError(f"{word}: expected LABEL=NAME")
+    path = Path(name)
+    if name not in list_experiments() and path.is_dir():
+        return _Given(label, path, True)
+    if len(path.parts) > 1 and not path.suffix:
+        raise StorageError(f"{path}: no such folder")
+    load_experiment(name, check_names=False)
+    return _Given(label, name, False)
+
+
+def _finished(
+    given: Sequence[_Given], made: Sweep | None
+) -> tuple[list[tuple[str | None, Sequence[FinishedRun]]], list[str]]:
+    """The finished runs in the order in which they were named, baselines last, and what was left out."""
+    named: list[tuple[str | None, Sequence[FinishedRun]]] = []
+    notes = [f"left out: {failure.run}: {failure.cause}" for failure in (made.failures if made else ())]
+    swept = dict(made.finished) if made else {}
+    for label, name, is_folder in given:
+        if is_folder:
+            finished, left_out = read_folder(Path(name))
+            named.append((label, finished))
+            notes += [f"left out: {why}" for why in left_out]
         else:
-            load_experiment(name, check_names=False)
-            experiments.append((label, name))
-    return experiments, folders
+            paths = swept.pop(load_experiment(name, check_names=False).name, ())
+            named.append((label, [read_finished(path) for path in paths]))
+    named += [(None, [read_finished(path) for path in paths]) for paths in swept.values()]
+    return named, notes
 
 
 def _write(
@@ -186,7 +197,7 @@ def _write(
         TABLE: csv_text(rows),
         PAIRS: csv_text(pairs),
         PAGE: _page(metric, rows, pairs, notes),
-        MARL_EVAL: json.dumps(to_json(marl_eval(tasks)), indent=1, allow_nan=False) + "\n",
+        MARL_EVAL: json.dumps(to_json(marl_eval(tasks)), allow_nan=False) + "\n",
     }
     if not pairs:
         del texts[PAIRS]

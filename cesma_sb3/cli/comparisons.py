@@ -24,6 +24,13 @@ from cesma_sb3.cli.printed import print_json, print_table, tell_failures
     type=click.Choice(["normalized", "return", "win_rate"]),
     help="What scores are; else the normalised score, or the return where there is no reference.",
 )
+@click.option(
+    "--repetitions",
+    type=click.IntRange(min=1),
+    default=2000,
+    show_default=True,
+    help="Of the bootstrap, which makes the intervals.",
+)
 @settings_option("Override a value: dagger.n_envs=8.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes at once; else one for each core.")
 @click.option(
