@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +16,7 @@ from cesma_sb3.compared import (
     FinishedRun,
     Metric,
     Task,
-    by_task,
     chosen_metric,
-    grouped,
     read_finished,
     read_folder,
 )
@@ -40,6 +38,7 @@ from cesma_sb3.score_tables import (
     table_rows,
 )
 from cesma_sb3.sweep import Sweep, sweep
+from cesma_sb3.task_groups import Named, by_task, check_comparable, grouped
 from cesma_sb3.validation import unknown
 
 TABLE, PAIRS, PAGE, MARL_EVAL = "compare.csv", "improvement.csv", "compare.md", "marl-eval.json"
@@ -111,15 +110,20 @@ def compare(
     words = [names] if isinstance(names, str | Path) else list(names)
     if not words:
         raise ConfigError("expected the name of an experiment, or a folder of runs")
-    given = [_named(word) for word in words]
-    experiments = [name for _, name, is_folder in given if not is_folder]
-    if (baselines or overrides) and not experiments:
+    given = [_named(word, overrides) for word in words]
+    wanted = [each for each in given if each.runs is None]
+    if (baselines or overrides) and not wanted:
         raise ConfigError("expected the name of an experiment: baselines and values are of runs to be made")
+    folder = Path("runs", "compare") if out is None else Path(out)
+    if not baselines:  # they may be what there is to compare with
+        check_comparable(named for each in given for named in each.experiments)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file; expected a folder")
     check_installed()
     made = None
-    if experiments:
+    if wanted:
         made = sweep(
-            experiments,
+            [each.name for each in wanted],
             seeds=seeds,
             baselines=baselines,
             workers=workers,
@@ -128,27 +132,30 @@ def compare(
             progress=progress,
             **overrides,
         )
-    named, notes = _finished(given, made)
-    tasks = by_task(grouped(named), experts=experts)
-    folder = Path("runs", "compare") if out is None else Path(out)
+    finished, notes = _finished(given, made)
+    tasks = by_task(grouped(finished), experts=experts)
     found = _write(tasks, chosen_metric(tasks, metric), repetitions, folder, notes)
     return found if made is None else dataclasses.replace(found, ran=made.ran, failures=made.failures)
 
 
 class _Given(NamedTuple):
-    """What somebody named, in their words."""
+    """What somebody named."""
 
     label: str | None
     name: str | Path
-    is_folder: bool
+    experiments: Sequence[Named]
+    runs: Sequence[FinishedRun] | None = None
+    """Of a folder; None of an experiment, whose runs may have to be made."""
+    left_out: Sequence[str] = ()
+    """Why other runs of the folder are not taken."""
 
 
-def _named(word: str | Path) -> _Given:
+def _named(word: str | Path, overrides: Mapping[str, Any]) -> _Given:
     """An experiment, or a folder of runs, and its label.
 
     Raises:
         UnknownNameError: There is neither an experiment nor a folder of that name.
-        StorageError: There is no such folder.
+        StorageError: There is no such folder, or no finished run in it.
     """
     label: str | None = None
     name = word
@@ -158,30 +165,32 @@ def _named(word: str | Path) -> _Given:
             raise ConfigError(f"{word}: expected LABEL=NAME")
     path = Path(name)
     if name not in list_experiments() and path.is_dir():
-        return _Given(label, path, True)
+        runs, left_out = read_folder(path)
+        return _Given(label, path, [group.named for group in grouped([(label, runs)])], runs, left_out)
     if len(path.parts) > 1 and not path.suffix:
         raise StorageError(f"{path}: no such folder")
-    load_experiment(name, check_names=False)
-    return _Given(label, name, False)
+    experiment = load_experiment(name, overrides, check_names=False)
+    return _Given(label, name, [Named(label, experiment)])
 
 
 def _finished(
     given: Sequence[_Given], made: Sweep | None
 ) -> tuple[list[tuple[str | None, Sequence[FinishedRun]]], list[str]]:
     """The finished runs in the order in which they were named, baselines last, and what was left out."""
-    named: list[tuple[str | None, Sequence[FinishedRun]]] = []
-    notes = [f"left out: {failure.run}: {failure.cause}" for failure in (made.failures if made else ())]
+    found: list[tuple[str | None, Sequence[FinishedRun]]] = []
+    notes = [f"{failure.run}: {failure.cause}" for failure in (made.failures if made else ())]
     swept = dict(made.finished) if made else {}
-    for label, name, is_folder in given:
-        if is_folder:
-            finished, left_out = read_folder(Path(name))
-            named.append((label, finished))
-            notes += [f"left out: {why}" for why in left_out]
-        else:
-            paths = swept.pop(load_experiment(name, check_names=False).name, ())
-            named.append((label, [read_finished(path) for path in paths]))
-    named += [(None, [read_finished(path) for path in paths]) for paths in swept.values()]
-    return named, notes
+    for each in given:
+        runs = each.runs
+        if runs is None:
+            paths = swept.pop(each.experiments[0].experiment.name, ())
+            runs = [read_finished(path) for path in paths]
+        found.append((each.label, runs))
+        notes += each.left_out
+    found += [(None, [read_finished(path) for path in paths]) for paths in swept.values()]
+    if not any(runs for _, runs in found):
+        raise StorageError(f"no finished run: {notes[0]}")
+    return found, [f"left out: {note}" for note in notes]
 
 
 def _write(
@@ -201,6 +210,10 @@ def _write(
     }
     if not pairs:
         del texts[PAIRS]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made: {error.strerror}") from None
     for name, text in texts.items():
         _atomic.write(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
     figures = draw(folder, found, tasks, metric, rows=rows, pairs=pairs, repetitions=repetitions)

@@ -123,17 +123,39 @@ def test_of_many_pairs_those_of_the_first_are_shown():
     assert few(pairs[:10]) == pairs[:10]
 
 
+def test_folders_that_do_not_fit(made, tmp_path, monkeypatch):
+    root, *_ = made
+    failures = (Failure("spread-3-scripted, seed 0", "out of memory", tmp_path / "log"),)
+    swept = Sweep([], 1, failures, tmp_path, {"spread-3-scripted": ()})
+    monkeypatch.setattr(comparison, "sweep", lambda names, **options: swept)
+    with pytest.raises(CesmaError, match="no finished run: spread-3-scripted, seed 0: out of memory"):
+        comparison.compare("spread-3-scripted", out=tmp_path / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(CesmaError, match="file: is a file; expected a folder"):
+        comparison.compare(root / "theirs", out=tmp_path / "file")
+    with pytest.raises(CesmaError, match="cannot be made: Not a directory"):
+        comparison.compare(root / "theirs", out=tmp_path / "file" / "out", **FEW)
+    with pytest.raises(CesmaError, match="baselines and values are of runs to be made"):
+        comparison.compare(root / "theirs", baselines=True)
+
+
 @pytest.mark.parametrize(
     ("names", "options", "told"),
     [
         ([], {}, "expected the name of an experiment, or a folder of runs"),
         (["spread-33"], {}, "unknown experiment 'spread-33'; did you mean 'spread-3"),
+        (["spread-3", "spread-6-maddpg"], {}, "are different tasks (env.kwargs.n_agents: 3 and 6)"),
+        (
+            ["spread-3", "spread-3=spread-3-mlp"],
+            {},
+            "spread-3-mlp: is called 'spread-3' on spread-3, as spread-3",
+        ),
+        (["spread-3"], {"dagger.n_evs": 3}, "did you mean 'n_envs'"),
         (["no/such"], {}, "no/such: no such folder"),
         (["CESMA="], {}, "CESMA=: expected LABEL=NAME"),
         (["spread-3"], {"metric": "retrun"}, "metric: unknown metric 'retrun'; did you mean 'return'"),
         (["spread-3"], {"repetitions": 0}, "repetitions: expected at least 1, got 0"),
         (["spread-3"], {"seeds": 0}, "seeds: expected at least 1, got 0"),
-        (["."], {"baselines": True}, "baselines and values are of runs to be made"),
         (["."], {}, "no finished run: expected run folders"),
     ],
 )

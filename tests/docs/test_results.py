@@ -50,8 +50,9 @@ def test_nothing_there_says_where_it_was_made():
 
 
 def test_the_comparison_is_what_the_runs_say():
-    from cesma_sb3.compared import by_task, grouped, read_folder
+    from cesma_sb3.compared import read_folder
     from cesma_sb3.score_tables import sections, table_rows
+    from cesma_sb3.task_groups import by_task, grouped
 
     runs = REPRODUCED / "runs"
     text = (REPRODUCED.parent / "results.md").read_text()
