@@ -16,6 +16,7 @@ from cesma_sb3.score_tables import CALLED, STATISTICS, Section, estimate, few
 
 INTERVALS, PAIRS, PROFILES, SAMPLES = "intervals.png", "improvement.png", "profiles.png", "samples.png"
 _95 = "95% intervals of the stratified bootstrap over runs"
+_NO_AREA = "No area: a single run, or all ends alike."
 
 
 def draw(
@@ -48,14 +49,14 @@ def draw(
             path,
             panels=_interval_panels(rows, metric),
             title=f"Aggregates of the {CALLED[metric]}",
-            note=f"Lines: over all runs; areas: {_95}. A line without an area: a single run.",
+            note=f"Lines: over all runs; areas: {_95}. {_NO_AREA}",
             colors=labels,
         ),
         PAIRS: lambda path: draw_intervals(
             path,
             panels=_pair_panels(few(pairs)),
             title="Probability of improvement",
-            note=f"How likely a run of the first has the higher score; areas: {_95}.",
+            note=f"How likely a run of the first has the higher score; areas: {_95}. {_NO_AREA}",
             colors=labels,
         ),
         PROFILES: lambda path: draw_comparison(
