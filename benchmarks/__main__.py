@@ -38,6 +38,7 @@ BENCHMARKS = {
     "deployment": "benchmarks.deployment:run_deployment",
     "battles": "benchmarks.battles:run_battles",
     "tuning": "benchmarks.tuning:run_tuning",
+    "intervals": "benchmarks.intervals:run_intervals",
 }
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
 PACKAGES = ("torch", "numpy", "stable-baselines3", "gymnasium", "pettingzoo", "mpe2", "imitation")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cesma_sb3.bring import decentralize
+    from cesma_sb3.comparison import compare
     from cesma_sb3.config import Experiment
     from cesma_sb3.envs.particle import ParticleVecEnv
     from cesma_sb3.errors import CesmaError
@@ -37,6 +38,7 @@ __all__ = [
     "ScriptedNavigationExpert",
     "TeamPolicy",
     "TeamSpaces",
+    "compare",
     "decentralize",
     "evaluate",
     "list_experiments",
@@ -50,6 +52,7 @@ __all__ = [
 
 _HOMES = {
     "bring": ["decentralize"],
+    "comparison": ["compare"],
     "config": ["Experiment"],
     "hub": ["load_from_hub", "push_to_hub"],
     "imitation": ["MultiAgentDAggerTrainer"],

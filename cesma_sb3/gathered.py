@@ -101,11 +101,12 @@ def _logged(logs: Path) -> list[dict[str, str]]:
 
 
 def _curve(rows: Sequence[Mapping[str, str]], stage: str, column: str, offset: float = 0) -> Curve:
-    """What a stage measured on the way, from `offset` samples on."""
+    """What a stage measured on the way, from `offset` samples on; fine-tuning is the students' too."""
+    stages = ("students", "fine-tuned") if stage == "students" else (stage,)
     return [
         (float(row["env_samples"]) - offset, float(row[column]))
         for row in rows
-        if row["stage"] == stage and row.get(column)
+        if row["stage"] in stages and row.get(column)
     ]
 
 

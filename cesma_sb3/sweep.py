@@ -16,7 +16,6 @@ from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.planned import (
     Failure,
-    PlannedRun,
     alone,
     cores,
     is_finished,
@@ -44,6 +43,8 @@ class Sweep:
     failures: tuple[Failure, ...]
     folder: Path
     """Holds `runs/NAME/seed-N`, and the rows as `sweep.csv` and `sweep.json`."""
+    finished: Mapping[str, tuple[Path, ...]]
+    """By experiment, the folders of its finished runs, in the order of seeds."""
 
 
 def sweep(
@@ -105,11 +106,14 @@ def sweep(
     with alone(folder):
         missing = [run for _, runs in plan for run in runs if not is_finished(run)]
         failures = make_runs(missing, run_them, progress=progress)
-        rows = [_row(each.experiment, runs) for each, runs in plan]
+        finished = {
+            each.experiment.name: tuple(run.path for run in runs if is_finished(run)) for each, runs in plan
+        }
+        rows = [_row(each.experiment, finished[each.experiment.name]) for each, _ in plan]
         text = json.dumps(to_json({"rows": rows}), indent=2) + "\n"
         _atomic.write(folder / TABLE, lambda path: path.write_text(csv_text(rows), encoding="utf-8"))
         _atomic.write(folder / TABLE_JSON, lambda path: path.write_text(text, encoding="utf-8"))
-    return Sweep(rows, len(missing), failures, folder)
+    return Sweep(rows, len(missing), failures, folder, finished)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,9 +160,9 @@ def _baselines(experiments: Iterable[Experiment]) -> list[str]:
     ]
 
 
-def _row(experiment: Experiment, runs: Sequence[PlannedRun]) -> Row:
+def _row(experiment: Experiment, finished: Sequence[Path]) -> Row:
     """What the finished runs of an experiment come to."""
-    reports = [RunFolder.open(run.path).report() for run in runs if is_finished(run)]
+    reports = [RunFolder.open(path).report() for path in finished]
     kind = "baseline" if experiment.dagger is None else "students"
     row: Row = {"experiment": experiment.name, "kind": kind}
     row["seeds"] = len(reports)

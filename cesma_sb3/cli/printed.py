@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from cesma_sb3.planned import Failure
 
 POLICIES = ("expert", "imitators", "students", "reference", "random")
 """Rows of a result, in the order in which they are shown."""
@@ -71,3 +74,10 @@ def print_json(value: Any) -> None:
     from cesma_sb3.runs import to_json
 
     click.echo(json.dumps(to_json(value), indent=2, allow_nan=False))
+
+
+def tell_failures(failures: Sequence[Failure]) -> int:
+    """Names the runs that failed; the exit status that this means."""
+    for failure in failures:
+        click.echo(f"failed: {failure.run}: {failure.cause} (log: {failure.log})", err=True)
+    return 1 if failures else 0

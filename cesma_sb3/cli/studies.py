@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from cesma_sb3.cli.group import cesma
 from cesma_sb3.cli.options import json_option, overrides_of, settings_option, told_how_to_go_on
-from cesma_sb3.cli.printed import cell, number, print_json, print_table
-
-if TYPE_CHECKING:
-    from cesma_sb3.planned import Failure
+from cesma_sb3.cli.printed import cell, number, print_json, print_table, tell_failures
 
 
 @cesma.command()
@@ -135,7 +131,7 @@ def sweep(names: tuple[str, ...], settings: tuple[str, ...], as_json: bool, **op
         columns = ("experiment", "kind", "seeds", "return", "return_min", "return_max", "normalized")
         print_table(list(columns), [[cell(row.get(column)) for column in columns] for row in result.rows])
         click.echo(result.folder)
-    return _tell_failures(result.failures)
+    return tell_failures(result.failures)
 
 
 @cesma.command()
@@ -183,14 +179,7 @@ def reproduce(figure: str | None, as_json: bool, **options: Any) -> int:
         rows = [[cell(row.get(column)) for column in columns] for row in result.rows]
         print_table(list(columns), rows)
         click.echo("\n".join(map(str, result.files)))
-    return _tell_failures(result.failures)
-
-
-def _tell_failures(failures: Sequence[Failure]) -> int:
-    """Names the runs that failed; the exit status that this means."""
-    for failure in failures:
-        click.echo(f"failed: {failure.run}: {failure.cause} (log: {failure.log})", err=True)
-    return 1 if failures else 0
+    return tell_failures(result.failures)
 
 
 def _list_figures(as_json: bool) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.report.figure import Curve
-from cesma_sb3.report.style import COLORS, GREY, INK, MARKERS, frame, new_figure, thousands
+from cesma_sb3.report.style import COLORS, GREY, INK, MARKERS, frame, new_figure, thousands, wrapped_note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +23,7 @@ Values = npt.NDArray[np.float64]
 _COLUMNS = 4
 _TITLE_CHARACTERS = 9.0  # that fit into an inch
 _TITLE_LINE = 0.25  # inches
+_LEGEND_CHARACTERS = 12.0  # that fit into an inch
 _LEVELS = ("--", "-.", (0, (6, 2, 1, 2, 1, 2)), ":")
 
 
@@ -109,21 +110,18 @@ def draw_comparison(path: Path, *, panels: Sequence[DrawnPanel], title: str, not
     width = max(4.1 * columns, 6.4)
     title = textwrap.fill(title, int(_TITLE_CHARACTERS * width))
     title_height = _TITLE_LINE * (title.count("\n") + 1)
-    figure = new_figure(width, 3.3 * rows + 0.95 + title_height)
     labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
-    styles = {
-        label: _Style(
-            COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)], _LEVELS[index % len(_LEVELS)]
-        )
-        for index, label in enumerate(labels)
-    }
+    entries = _legend_columns(labels, width)
+    legend_lines = math.ceil(len(labels) / entries)
+    figure = new_figure(width, 3.3 * rows + 0.95 + title_height + _TITLE_LINE * (legend_lines - 1))
+    styles = {label: _style(index) for index, label in enumerate(labels)}
     handles: dict[str, Any] = {}
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         _draw_panel(axes, panel, styles, handles)
-    # With a line below it, in which the legend stands.
-    figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
-    figure.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color=GREY)
+    # With lines below it, in which the legend stands.
+    figure.suptitle(title + "\n" * legend_lines, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    figure.supxlabel(wrapped_note(note, width), x=0.01, ha="left", fontsize=8.5, color=GREY)
     if handles:
         below = 1.0 - title_height / float(figure.get_figheight())
         figure.legend(
@@ -131,10 +129,24 @@ def draw_comparison(path: Path, *, panels: Sequence[DrawnPanel], title: str, not
             handles.keys(),
             loc="upper left",
             bbox_to_anchor=(0.0, below),
-            ncols=len(handles),
+            ncols=entries,
             frameon=False,
         )
     figure.savefig(path, dpi=130)
+
+
+def _style(index: int) -> _Style:
+    """Of the lines of a label; where colours begin again, they have other markers."""
+    marker = MARKERS[(index + index // len(COLORS)) % len(MARKERS)]
+    return _Style(COLORS[index % len(COLORS)], marker, _LEVELS[index % len(_LEVELS)])
+
+
+def _legend_columns(labels: Sequence[str], width: float) -> int:
+    """All entries on one line if that is as wide as the figure, else as many as fit below each other."""
+    widths = [0.65 + len(label) / _LEGEND_CHARACTERS for label in labels]
+    if sum(widths) <= width:
+        return max(len(labels), 1)
+    return max(int(width / max(widths)), 1)
 
 
 def _draw_panel(axes: Axes, panel: DrawnPanel, styles: dict[str, _Style], handles: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.12), facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def wrapped_note(text: str, width: float) -> str:
+    """A note below a figure of that width in inches, in letters of size 8.5."""
+    return textwrap.fill(text, int(15.5 * width))
 
 
 def frame(axes: Axes) -> None:

@@ -1,5 +1,6 @@
 """Published figures: their tables are what the runs beside them say, of what is registered."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,35 @@ def test_every_run_is_one_that_a_figure_asks_for():
 def test_nothing_there_says_where_it_was_made():
     for path in REPRODUCED.rglob("run.json"):
         assert "/" not in path.read_text(encoding="utf-8")
+
+
+def test_the_comparison_is_what_the_runs_say():
+    from cesma_sb3.compared import read_folder
+    from cesma_sb3.score_tables import sections, table_rows
+    from cesma_sb3.task_groups import by_task, grouped
+
+    runs = REPRODUCED / "runs"
+    text = (REPRODUCED.parent / "results.md").read_text()
+    command = text[text.index("`cesma compare ") :].split("`")[1].split()
+    folders = [runs / path.name for word in command[2:-2] for path in _expanded(word)]
+    found, _ = sections(by_task(grouped([(None, read_folder(path)[0]) for path in folders])), "normalized")
+    rows = [row for section in found for row in table_rows(section, "normalized", 1)]
+    with (REPRODUCED / "compare" / "compare.csv").open(newline="", encoding="utf-8") as file:
+        written = list(csv.DictReader(file))
+    assert len(rows) == len(written) == 18
+    for row, kept in zip(rows, written, strict=True):
+        assert {key: kept[key] for key in ("task", "system", "runs", "tasks")} == {
+            key: str(row[key]) for key in ("task", "system", "runs", "tasks")
+        }
+        for number in ("iqm", "mean", "median", "optimality_gap"):
+            assert float(kept[number]) == pytest.approx(row[number])
+            assert f"{float(kept[number]):.3f}" in text or kept["task"] != "all tasks"
+
+
+def _expanded(word):
+    """What a shell makes of braces."""
+    before, brace, rest = word.partition("{")
+    if not brace:
+        return [Path(word)]
+    inside, _, after = rest.partition("}")
+    return [path for part in inside.split(",") for path in _expanded(before + part + after)]

@@ -60,7 +60,12 @@ def write_run(
     if losses is not None:
         run.write_csv("logs/students/progress.csv", losses)
     own = {"expert": offset, "decentralize": students[-1][0]} if expert else {"students": students[-1][0]}
-    returns = {"students": final, "random": -50.0, **({"expert": final + 1} if expert else {})}
+    returns = {
+        "students": final,
+        "random": -50.0,
+        "reference": 0.0,
+        **({"expert": final + 1} if expert else {}),
+    }
     scores = {policy: value / 50 + 1 for policy, value in returns.items()}
     report = {"return": returns, "normalized": scores, "env_samples": own, "seconds": dict.fromkeys(own, 2.0)}
     if wins is not None:
