@@ -38,6 +38,7 @@ BENCHMARKS = {
     "deployment": "benchmarks.deployment:run_deployment",
     "battles": "benchmarks.battles:run_battles",
     "tuning": "benchmarks.tuning:run_tuning",
+    "scale": "benchmarks.scale:run_scale",
     "intervals": "benchmarks.intervals:run_intervals",
 }
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"

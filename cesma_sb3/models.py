@@ -18,7 +18,7 @@ from cesma_sb3.joint.silent import SilentVecEnv, has_messages
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.measure import joint_env
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.networks import TeamPolicy, Visibility
 from cesma_sb3.networks.components import NetworkSpec
 
 
@@ -122,14 +122,17 @@ def own_team(model: BaseAlgorithm) -> TeamPolicy:
     return team
 
 
-def make_students(experiment: Experiment, team: TeamSpaces, learning_rate: float) -> TeamPolicy:
-    """The untrained students."""
+def make_students(
+    experiment: Experiment, team: TeamSpaces, learning_rate: float, sees: Visibility = "own"
+) -> TeamPolicy:
+    """The untrained students; with `sees="joint"`, as if each saw what all see."""
     spec = students_spec(experiment.students)
     return TeamPolicy(
         team.observation_space,
         team.action_space,
         lambda _: learning_rate,
         team=team,
+        actor_visibility=sees,
         **spec.arguments(),
     )
 

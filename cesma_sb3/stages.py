@@ -29,7 +29,7 @@ from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
 from cesma_sb3.measure import Evaluator, joint_env
 from cesma_sb3.models import as_expert, expert_env, falling, make_model, make_students, own_team
-from cesma_sb3.networks import TeamEnsemble, TeamPolicy
+from cesma_sb3.networks import TeamEnsemble, TeamPolicy, Visibility
 from cesma_sb3.stored import start_expert, start_students
 
 LOG_FORMATS = ["csv", "tensorboard"]
@@ -208,18 +208,31 @@ def decentralize(
     evaluator: Evaluator,
     checkpoints: Checkpoints,
     tick: Tick,
+    *,
+    stage: str = "students",
+    sees: Visibility = "own",
 ) -> TrainedStudents:
-    """Turns the expert into one policy for each agent, by imitation."""
+    """Turns the expert into one policy for each agent, by imitation.
+
+    Args:
+        experiment: Its values.
+        trained: Who is imitated.
+        evaluator: Measures the students on the way.
+        checkpoints: Where it goes on, and where it is kept.
+        tick: Told of progress.
+        stage: What the stage is called in the run folder.
+        sees: `joint`: students that see what all see, to learn what their own view costs.
+    """
     config, seeds = experiment.dagger, evaluator.seeds
     assert config is not None
-    kept = checkpoints.stage("students")
+    kept = checkpoints.stage(stage)
     # Initial weights come from PyTorch's global generator, as everywhere in SB3.
     set_random_seed(seeds.students)
     with (
         closing(kept.logger(imitation_logger.configure, LOG_FORMATS)) as logger,
         closing(joint_env(experiment, config.n_envs, seeds.students)) as venv,
     ):
-        policy = make_students(experiment, venv.team, config.learning_rate)
+        policy = make_students(experiment, venv.team, config.learning_rate, sees)
         start_students(policy, experiment.students.initial)
         trainer = ALGORITHMS[config.algorithm](
             **_trainer_arguments(config, evaluator, policy),

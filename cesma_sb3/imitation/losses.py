@@ -77,6 +77,11 @@ class ColumnwiseLoss:
 
     def __call__(self, outputs: th.Tensor, batch: Batch) -> th.Tensor:
         """See `ImitationLoss`."""
+        alive_BN = batch.alive.to(outputs.dtype)
+        return (self.each(outputs, batch) * alive_BN).sum(dim=0) / alive_BN.sum(dim=0).clamp(min=1.0)
+
+    def each(self, outputs: th.Tensor, batch: Batch) -> th.Tensor:
+        """The loss of each sample and agent, [B, n_agents] float32, dead ones included."""
         categories_BC, values_BD = self.head.unpack(batch.labels)
         per_agent_BN = outputs.new_zeros(batch.alive.shape)
         if self.head.n_categorical:
@@ -87,8 +92,7 @@ class ColumnwiseLoss:
         if self.head.n_continuous:
             losses_BD = (self.head.means(outputs) - values_BD).square()
             per_agent_BN = per_agent_BN + losses_BD @ self._continuous_owner.to(outputs.device)
-        alive_BN = batch.alive.to(outputs.dtype)
-        return (per_agent_BN * alive_BN).sum(dim=0) / alive_BN.sum(dim=0).clamp(min=1.0)
+        return per_agent_BN
 
     def _categorical(self, outputs: th.Tensor, batch: Batch, categories_BC: th.Tensor) -> th.Tensor:
         logits_BCK = self.head.logits(outputs, batch.masks)

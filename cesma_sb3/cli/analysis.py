@@ -1,0 +1,53 @@
+"""What a finished run is worth."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cesma_sb3.cli.group import cesma
+from cesma_sb3.cli.options import json_option
+from cesma_sb3.cli.printed import print_json, print_table
+
+if TYPE_CHECKING:
+    from cesma_sb3.price.rows import Row
+
+
+@cesma.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--episodes", type=click.IntRange(min=1), help="Of each measurement; else the experiment's.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the initial states; else the run's.")
+@click.option(
+    "--timesteps",
+    type=click.IntRange(min=0),
+    help="Of students that see everything, which tell what partial observation costs; else as many as the "
+    "students had. 0: none are trained.",
+)
+@json_option
+def price(run_dir: Path, as_json: bool, **options: Any) -> None:
+    """Measure what decentralization costs in a finished run, and to what it is lost.
+
+    The numbers are written into the run folder; docs/price.md defines each.
+    """
+    from cesma_sb3.price import price as measure
+
+    found = measure(run_dir, progress=True, **options)
+    if as_json:
+        print_json({"rows": [dataclasses.asdict(row) for row in found.rows], "settings": found.settings})
+        return
+    rows = [
+        [row.agent or "team", row.name, _shown(row.value), _interval(row), row.unit] for row in found.rows
+    ]
+    print_table(["whose", "what", "value", "95%", "unit"], rows)
+    click.echo(found.path)
+
+
+def _interval(row: Row) -> str:
+    return "-" if row.low is None else f"{_shown(row.low)} to {_shown(row.high)}"
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

@@ -1,0 +1,71 @@
+"""What agents that talk have to say: returns without it, and what it tells of goals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import get_args
+
+import numpy as np
+
+from cesma_sb3.envs.particle.goals import GOAL
+from cesma_sb3.evaluation import Change, Returns
+from cesma_sb3.joint.channel import message_columns
+from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.price.information import by_chance, entropy, mutual_information
+from cesma_sb3.price.rows import Row, mean_row
+from cesma_sb3.price.visits import Visits
+
+_HOW = {
+    "shuffled": "each world hears what was said in another world",
+    "zeroed": "nobody says anything",
+    "random": "each message that is said becomes one drawn uniformly",
+}
+
+
+def channel_rows(as_it_is: Returns, changed: Callable[[Change], Returns]) -> Iterator[Row]:
+    """The return with the channel changed, less the return as it is.
+
+    Args:
+        as_it_is: The students' returns.
+        changed: Their returns on the same initial states where the channel is changed.
+    """
+    for change in get_args(Change):
+        yield mean_row(
+            f"return lost with messages {change}",
+            as_it_is.team - changed(change).team,
+            "return",
+            f"Students as they are less students where {_HOW[change]}; the same initial states, paired.",
+        )
+
+
+def information_rows(visits: Visits, team: TeamSpaces, rng: np.random.Generator) -> Iterator[Row]:
+    """What each speaker's symbol tells of the goal of each other agent, where layouts name a goal.
+
+    Args:
+        visits: Of the students.
+        team: Whose layouts say what is a goal, and what is said.
+        rng: Draws permutations.
+    """
+    says = message_columns(team)
+    middle = visits.times == int(np.median(visits.times))  # once in each episode: they are independent
+    for agent, columns in enumerate(team.action_columns):
+        name, layout = team.agents[agent], team.layouts[team.agents[agent]].observation
+        spoken = [c for c in range(*columns.indices(team.n_columns)) if says[c] and team.column_categories[c]]
+        parts = [part for part in layout.parts if part.name == GOAL]
+        if not spoken or not parts:
+            continue
+        symbols = np.unique(visits.actions[middle][:, spoken], axis=0, return_inverse=True)[1].reshape(-1)
+        start = team.observation_slices[agent].start + layout.slice(GOAL).start
+        codes = visits.observations[middle][:, start : start + parts[0].width]
+        others = [f"{other}'s goal" for other in team.agents if other != name]
+        whose = others if parts[0].kind == "agents" else ["the goal"]
+        for goal, code in zip(whose, np.split(codes, parts[0].count, axis=1), strict=True):
+            goals = code.argmax(axis=1)
+            chance, p = by_chance(goals, symbols, rng)
+            how = (
+                "What is said in the middle of an episode and the goal, a pair an episode: plug-in entropies "
+                f"with Miller and Madow's correction. Without any relation it is {chance:.3f} on average "
+                f"(200 permutations; p = {p:.3f}); the goal's entropy is {entropy(goals):.3f}."
+            )
+            value = mutual_information(goals, symbols)
+            yield Row(f"information of the message about {goal}", value, None, None, "bits", how, name)

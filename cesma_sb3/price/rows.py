@@ -1,0 +1,50 @@
+"""Numbers of the price of decentralization, each with its interval and how it is estimated."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One number."""
+
+    name: str
+    value: float | None
+    """None: it cannot be estimated here; `how` says why."""
+    low: float | None
+    """End of the 95% confidence interval; None where there is none."""
+    high: float | None
+    unit: str
+    how: str
+    """How it is estimated, in a sentence."""
+    agent: str | None = None
+    """Whose it is; None: the team's."""
+
+
+def mean_row(name: str, values: Floats, unit: str, how: str, agent: str | None = None) -> Row:
+    """A mean of independent values with Student's t interval; what is not a number is left out.
+
+    Args:
+        name: Of the row.
+        values: One for each episode, [E].
+        unit: Of the values.
+        how: How they are estimated.
+        agent: Whose they are.
+    """
+    found = values[np.isfinite(values)]
+    if not len(found):
+        return Row(name, None, None, None, unit, f"{how} Nothing was observed.", agent)
+    mean = float(found.mean())
+    error = float(stats.sem(found)) if len(found) > 1 else float("nan")
+    if not error > 0:  # one episode, or all alike
+        end = mean if error == 0 else None
+        return Row(name, mean, end, end, unit, how, agent)
+    low, high = stats.t.interval(0.95, len(found) - 1, loc=mean, scale=error)
+    return Row(name, mean, float(low), float(high), unit, how, agent)

@@ -1,0 +1,84 @@
+"""The states that somebody comes to, with what the expert would do there and what the students would."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cesma_sb3.experts.protocol import Act, Remembers
+from cesma_sb3.joint.vec_env import JointVecEnv
+
+Array = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Visits:
+    """Steps of whole episodes. Shapes: S steps, I entries of joint observations, C columns, N agents."""
+
+    observations: npt.NDArray[np.float32]  # [S, I]
+    labels: Array  # the expert's joint actions [S, C]
+    actions: Array  # the students' [S, C]
+    alive: npt.NDArray[np.bool_]  # [S, N]
+    masks: npt.NDArray[np.bool_] | None  # available categories [S, M]
+    episodes: npt.NDArray[np.int64]  # which episode, from 0 [S]
+    times: npt.NDArray[np.int64]  # which step of it, from 0 [S]
+
+    @property
+    def n_episodes(self) -> int:
+        """How many."""
+        return int(self.episodes.max()) + 1
+
+    def of_episode(self, values: Array) -> npt.NDArray[np.float64]:
+        """Means over the steps of each episode, [E]; NaN where an episode has none.
+
+        Args:
+            values: One for each step, [S]; what is not a number does not count.
+        """
+        there = np.isfinite(values)
+        sums = np.bincount(self.episodes[there], values[there], minlength=self.n_episodes)
+        counts = np.bincount(self.episodes[there], minlength=self.n_episodes)
+        return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def visit(act: Act, expert: Act, students: Act, venv: JointVecEnv, *, n_episodes: int, seed: int) -> Visits:
+    """Runs whole episodes, and asks expert and students at each step.
+
+    Args:
+        act: Who acts: one of the two.
+        expert: Labels.
+        students: Greedy.
+        venv: Batched joint environment in the `joint` action view.
+        n_episodes: Rounded up to as many in each environment.
+        seed: Of the initial states.
+    """
+    venv.seed(seed)
+    observations = np.asarray(venv.reset(), dtype=np.float32)
+    asked = list({id(each): each for each in (act, expert, students)}.values())
+    for each in asked:
+        if isinstance(each, Remembers):
+            each.begin(None)
+    n_envs = venv.num_envs
+    quota = -(-n_episodes // n_envs)
+    number, time = np.zeros(n_envs, dtype=np.int64), np.zeros(n_envs, dtype=np.int64)
+    steps: list[tuple[Array | None, ...]] = []
+    while (number < quota).any():
+        masks, counts = venv.agent_masks, number < quota
+        given = {id(each): each(observations, masks) for each in asked}
+        fields = (
+            *(observations, given[id(expert)], given[id(students)], venv.alive, masks),
+            *(number * n_envs + np.arange(n_envs), time),
+        )
+        steps.append(tuple(None if field is None else np.array(field)[counts] for field in fields))
+        following, _, dones, _ = venv.step(given[id(act)])
+        observations = np.asarray(following, dtype=np.float32)
+        for each in asked:
+            if isinstance(each, Remembers):
+                each.begin(np.asarray(dones))
+        number, time = number + dones, np.where(dones, 0, time + 1)
+    joined: list[Any] = [
+        None if column[0] is None else np.concatenate(column) for column in zip(*steps, strict=True)
+    ]
+    return Visits(*joined)
