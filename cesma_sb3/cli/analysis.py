@@ -51,3 +51,42 @@ def _interval(row: Row) -> str:
 
 def _shown(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
+
+
+@cesma.command()
+@click.argument("run_dirs", nargs=-1, required=True, metavar="RUN_DIR...", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The file; else report.html in the run folder.")
+@click.option(
+    "--episodes",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="Of each policy, to play.",
+)
+def report(run_dirs: tuple[Path, ...], **options: Any) -> None:
+    """Write a page about a finished run that needs no network; of several runs, one that compares them."""
+    from cesma_sb3.page import write_page
+
+    click.echo(write_page(run_dirs, **options))
+
+
+@cesma.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="A .gif file; else video.gif in the run folder.")
+@click.option(
+    "--policy",
+    "policies",
+    type=click.Choice(["expert", "students"]),
+    multiple=True,
+    default=("expert", "students"),
+    show_default=True,
+    help="Whom to show; may be given again.",
+)
+@click.option("--episodes", type=click.IntRange(min=1), default=3, show_default=True, help="In a row.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the initial states; else the run's.")
+@click.option("--fps", type=float, default=8.0, show_default=True, help="Steps in a second.")
+def video(run_dir: Path, **options: Any) -> None:
+    """Draw episodes of a run, expert and students side by side, as an animated GIF."""
+    from cesma_sb3.video import write_video
+
+    click.echo(write_video(run_dir, **options))

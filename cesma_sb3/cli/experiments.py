@@ -54,23 +54,25 @@ def show(name: str, as_json: bool) -> None:
     help="Go on with an interrupted run, in its folder; NAME may be left out.",
 )
 @json_option
-def run(name: str | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Run an experiment: NAME, or a YAML file."""
     from cesma_sb3.registry import load_experiment
 
     overrides = overrides_of(settings)
+    if seed is not None:
+        overrides["seed"] = seed
+    shown = None
     if name is not None:  # tell of a bad value before PyTorch is loaded
-        seed = {} if options["seed"] is None else {"seed": options["seed"]}
-        load_experiment(name, {**overrides, **seed}, check_names=False)
+        shown = load_experiment(name, overrides, check_names=False).name
 
     from cesma_sb3 import pipeline
 
     with told_how_to_resume():
-        result = pipeline.run(name, **options, progress=True, **overrides)
+        result = pipeline.run(name, seed=overrides.pop("seed", None), **options, progress=True, **overrides)
     if as_json:
         print_json({"run_dir": str(result.run_dir), **result.report})
     else:
-        print_result(result.report["name"], result.report)
+        print_result(shown or result.report["name"], result.report)
         click.echo(f"run folder: {result.run_dir}")
 
 

@@ -70,6 +70,6 @@ def _conditions(tree: _tree.Tree, names: list[str]) -> dict[int, str]:
             found[node] = " and ".join(so_far)
             continue
         name, threshold = names[tree.feature[node]], tree.threshold[node]
-        waiting.append((tree.children_left[node], [*so_far, f"{name} <= {threshold:.2f}"]))
-        waiting.append((tree.children_right[node], [*so_far, f"{name} > {threshold:.2f}"]))
+        waiting.append((tree.children_left[node], [*so_far, f"{name} <= {threshold:.3g}"]))
+        waiting.append((tree.children_right[node], [*so_far, f"{name} > {threshold:.3g}"]))
     return found

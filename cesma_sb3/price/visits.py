@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.experts.protocol import Act, Remembers
+from cesma_sb3.joint.channel import message_columns
 from cesma_sb3.joint.vec_env import JointVecEnv
 
 Array = npt.NDArray[Any]
@@ -46,6 +47,8 @@ class Visits:
 def visit(act: Act, expert: Act, students: Act, venv: JointVecEnv, *, n_episodes: int, seed: int) -> Visits:
     """Runs whole episodes, and asks expert and students at each step.
 
+    Where the expert acts, the students still talk: it has nothing to say.
+
     Args:
         act: Who acts: one of the two.
         expert: Labels.
@@ -60,7 +63,7 @@ def visit(act: Act, expert: Act, students: Act, venv: JointVecEnv, *, n_episodes
     for each in asked:
         if isinstance(each, Remembers):
             each.begin(None)
-    n_envs = venv.num_envs
+    n_envs, says = venv.num_envs, message_columns(venv.team)
     quota = -(-n_episodes // n_envs)
     number, time = np.zeros(n_envs, dtype=np.int64), np.zeros(n_envs, dtype=np.int64)
     steps: list[tuple[Array | None, ...]] = []
@@ -72,7 +75,7 @@ def visit(act: Act, expert: Act, students: Act, venv: JointVecEnv, *, n_episodes
             *(number * n_envs + np.arange(n_envs), time),
         )
         steps.append(tuple(None if field is None else np.array(field)[counts] for field in fields))
-        following, _, dones, _ = venv.step(given[id(act)])
+        following, _, dones, _ = venv.step(np.where(says, given[id(students)], given[id(act)]))
         observations = np.asarray(following, dtype=np.float32)
         for each in asked:
             if isinstance(each, Remembers):

@@ -91,6 +91,7 @@ def test_run_passes_everything_on(call, pipeline, tmp_path):
     assert kwargs == {
         "seed": 5,
         "out": tmp_path / "out",
+        "resume": None,
         "progress": True,
         "expert.kwargs.learning_rate": 1e-4,
         "students.hidden_sizes": [32, 32],
@@ -166,7 +167,7 @@ def test_evaluate(call, pipeline, tmp_path):
         (["run", "spread-3", "--seed", "x"], "Invalid value for '--seed'"),
         (["run", "spread-3", "--seed", "-1"], "Invalid value for '--seed'"),
         (["run", "spread-3", "--sed", "1"], "--seed"),
-        (["run"], "Missing argument 'NAME'"),
+        (["run"], "expected the name of an experiment, or a run to resume"),
         (["evaluate", "no-such-run"], "no-such-run: no such folder"),
         (["evaluate", ".", "--episodes", "0"], "Invalid value for '--episodes'"),
         (

@@ -1,0 +1,89 @@
+"""Curves that can be hovered and zoomed, as what Plotly draws."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cesma_sb3.gathered import RunData
+from cesma_sb3.report.style import COLORS
+
+Chart = dict[str, Any]
+"""`data` and `layout` of Plotly, for JSON."""
+
+
+def learning_curves(runs: Mapping[str, RunData]) -> Chart:
+    """Return against environment samples, students after their expert.
+
+    Args:
+        runs: By label.
+    """
+    traces: list[dict[str, Any]] = []
+    for number, (label, run) in enumerate(runs.items()):
+        prefix = f"{label}: " if len(runs) > 1 else ""
+        colors = [COLORS[(2 * number + n) % len(COLORS)] for n in range(2)]
+        after = [(samples + run.expert_samples, value) for samples, value in run.students]
+        for name, curve, color in zip(("expert", "students"), (run.expert, after), colors, strict=True):
+            if curve:
+                traces.append(_line(prefix + name, curve, color))
+    if len(runs) == 1:
+        (run,) = runs.values()
+        width = max((max(trace["x"]) for trace in traces), default=1)
+        for name, dash in (("reference", "dash"), ("random", "dot")):
+            if (value := run.report["return"].get(name)) is not None:
+                trace = _line(name, [(0, value), (width, value)], "#6b7280")
+                traces.append(
+                    {**trace, "mode": "lines", "line": {"color": "#6b7280", "dash": dash, "width": 1}}
+                )
+    return {"data": traces, "layout": _axes("environment samples", "return of an episode")}
+
+
+def losses(run: RunData) -> Chart | None:
+    """Each agent's loss of imitation on the way; None where none was logged."""
+    if not run.losses:
+        return None
+    traces = [
+        _line(agent, [(point.samples, point.loss) for point in points], COLORS[number % len(COLORS)])
+        for number, (agent, points) in enumerate(run.losses.items())
+    ]
+    return {"data": traces, "layout": _axes("environment samples of decentralization", "loss")}
+
+
+def episodes(returns: Mapping[str, Sequence[float]]) -> Chart | None:
+    """How the returns of single episodes are spread, by policy."""
+    if not returns:
+        return None
+    traces = [
+        {
+            "type": "violin",
+            "name": name,
+            "y": list(values),
+            "meanline": {"visible": True},
+            "points": False,
+            "line": {"color": COLORS[number % len(COLORS)]},
+        }
+        for number, (name, values) in enumerate(returns.items())
+    ]
+    return {"data": traces, "layout": {**_axes("", "return of an episode"), "showlegend": False}}
+
+
+def as_json(charts: Mapping[str, Chart | None]) -> str:
+    """For a script in a page: nothing in it can end the script."""
+    return json.dumps({name: chart for name, chart in charts.items() if chart}).replace("</", "<\\/")
+
+
+def _line(name: str, curve: Sequence[tuple[float, float]], color: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "name": name,
+        "mode": "lines+markers",
+        "x": [float(x) for x, _ in curve],
+        "y": [float(y) for _, y in curve],
+        "line": {"color": color, "width": 2},
+        "marker": {"size": 5},
+    }
+
+
+def _axes(x: str, y: str) -> dict[str, Any]:
+    return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}, "hovermode": "x unified"}

@@ -1,0 +1,103 @@
+"""Episodes of a finished run as pictures: expert and students from the same initial states."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cesma_sb3.errors import CesmaError, StorageError
+from cesma_sb3.evaluation import Act, expert_act, greedy
+from cesma_sb3.experts.protocol import Remembers
+from cesma_sb3.joint.vec_env import JointVecEnv
+from cesma_sb3.measure import Evaluator, threads
+from cesma_sb3.registry import load_experiment
+from cesma_sb3.runs import CONFIG, RunFolder
+from cesma_sb3.stored import load_expert, load_students
+
+Picture = npt.NDArray[np.uint8]
+_MOST_STEPS = 400
+"""Of an episode that are drawn."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollout:
+    """One episode."""
+
+    pictures: list[Picture]
+    """[height, width, 3] before each step, and of environments that show it after the last one too."""
+    returns: list[float]
+    """The team's return when each picture was taken; the last is the episode's."""
+    won: bool | None
+    """Whether it was won; None where there is nothing to win."""
+
+
+def record(run_dir: Path | str, *, episodes: int = 3, seed: int | None = None) -> dict[str, list[Rollout]]:
+    """Episodes of each policy of a run, all from the same initial states.
+
+    With the run's own seed they are the first of its final evaluation that its first environment runs.
+
+    Args:
+        run_dir: A finished run.
+        episodes: Of each policy, at least 1.
+        seed: Of the initial states; None: the run's.
+
+    Returns:
+        By policy: `expert` (not of a baseline) and `students`.
+
+    Raises:
+        StorageError: A file is missing, or the environment gives no pictures.
+    """
+    folder = RunFolder.open(run_dir)
+    experiment = load_experiment(folder.path / CONFIG, {} if seed is None else {"seed": seed})
+    with threads(experiment.threads), closing(Evaluator(experiment)) as evaluator:
+        acts: dict[str, Act] = {}
+        if experiment.dagger is not None:
+            acts["expert"] = expert_act(load_expert(folder, evaluator))
+        acts["students"] = greedy(load_students(folder, evaluator.venv.team))
+        seed = evaluator.seeds.final
+        return {name: _episodes(act, evaluator.venv, episodes, seed) for name, act in acts.items()}
+
+
+def _episodes(act: Act, venv: JointVecEnv, n_episodes: int, seed: int) -> list[Rollout]:
+    """Successive episodes of the first environment; the others are stepped as in an evaluation."""
+    venv.seed(seed)
+    observations = np.asarray(venv.reset(), dtype=np.float32)
+    if isinstance(act, Remembers):
+        act.begin(None)
+    found: list[Rollout] = []
+    pictures, returns, total = [_picture(venv)], [0.0], 0.0
+    while len(found) < n_episodes:
+        following, rewards, dones, infos = venv.step(act(observations, venv.agent_masks))
+        observations = np.asarray(following, dtype=np.float32)
+        if isinstance(act, Remembers):
+            act.begin(np.asarray(dones))
+        total += float(rewards[0])
+        if not dones[0]:
+            if len(pictures) < _MOST_STEPS:
+                pictures.append(_picture(venv))
+                returns.append(total)
+            continue
+        # The environment has begun its next episode: of the last step there is a return and no picture.
+        returns[-1] = float(infos[0]["episode"]["r"])
+        found.append(Rollout(pictures, returns, _won(infos[0])))
+        pictures, returns, total = [_picture(venv)], [0.0], 0.0
+    return found
+
+
+def _won(info: dict[str, Any]) -> bool | None:
+    return bool(info["battle_won"]) if "battle_won" in info else None
+
+
+def _picture(venv: JointVecEnv) -> Picture:
+    try:
+        picture = venv.get_images()[0]
+    except CesmaError as error:
+        raise StorageError(f"this environment cannot be drawn: {error}") from None
+    if picture is None:
+        raise StorageError("this environment gives no pictures: its render mode is not rgb_array")
+    return np.asarray(picture, dtype=np.uint8)

@@ -1,0 +1,224 @@
+"""Runs as pages, in a real browser; and as pictures that move."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cesma_sb3
+from cesma_sb3 import cli
+from cesma_sb3.errors import ConfigError, StorageError
+from cesma_sb3.page import write_page
+from cesma_sb3.rollouts import record
+from cesma_sb3.video import write_video
+from tests.page.browser import BROWSER, ask
+
+pytest.importorskip("plotly", reason="Plotly is not installed: pip install 'cesma-sb3[report]'")
+in_a_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium")
+
+HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
+VALUES = {
+    "description": HOSTILE,
+    "dagger.total_timesteps": 4000,
+    "dagger.n_envs": 16,
+    "evaluation": {"episodes": 8, "curve_episodes": 8, "every": 1000, "n_envs": 4},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs with different values."""
+    folder = tmp_path_factory.mktemp("runs")
+    made = [
+        cesma_sb3.run("spread-3-scripted", out=folder / str(seed), seed=seed, **VALUES).run_dir
+        for seed in (0, 1)
+    ]
+    rows = [
+        {
+            "name": "return lost",
+            "value": 1.5,
+            "low": 1.0,
+            "high": 2.0,
+            "unit": "return",
+            "how": HOSTILE,
+            "agent": None,
+        },
+        {
+            "name": "loss",
+            "value": None,
+            "low": None,
+            "high": None,
+            "unit": "nats",
+            "how": "Why.",
+            "agent": "a",
+        },
+    ]
+    told = {"rows": [{"unit": "return", **row} for row in rows]}
+    (made[0] / "price.json").write_text(json.dumps(told))
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(runs):
+    return write_page([runs[0]], episodes=2)
+
+
+def test_the_page_holds_all_that_it_needs(page, runs):
+    assert page == runs[0] / "report.html"
+    text = page.read_text(encoding="utf-8")
+    head, _, rest = text.partition("</style>")
+    ours = head + re.sub(r"<script>.*?</script>", "", rest, flags=re.S)
+    assert not re.findall(r"(?:src|href)\s*=\s*[\"'](?!data:)[^\"']+", ours)
+    assert "default-src 'none'" in text
+    assert HOSTILE not in text
+    for told in ("spread-3-scripted, seed 0", "dagger.total_timesteps", "torch", "4,000"):
+        assert told in text
+
+
+@in_a_browser
+def test_it_loads_plays_and_toggles(page, runs, tmp_path):
+    script = """
+        const image = document.querySelector('figure[data-policy="students"] img'), first = image.src;
+        const told = document.querySelector('figure[data-policy="students"] .told');
+        const began = told.textContent;
+        document.getElementById("play").click();
+        await wait(1000);
+        const playing = document.getElementById("play").textContent, moved = image.src !== first;
+        document.getElementById("play").click();
+        const slider = document.getElementById("time");
+        slider.value = slider.max;
+        slider.dispatchEvent(new Event("input"));
+        const ended = told.textContent, paper = getComputedStyle(document.body).backgroundColor;
+        document.getElementById("theme").click();
+        document.querySelector('.who[data-policy="expert"]').click();
+        const chosen = document.getElementById("episode");
+        chosen.value = "1";
+        chosen.dispatchEvent(new Event("change"));
+        await wait(200);
+        return {
+          title: document.title, began, playing, moved, ended, again: told.textContent,
+          steps: Number(slider.max),
+          papers: [paper, getComputedStyle(document.body).backgroundColor],
+          expert: document.querySelector('figure[data-policy="expert"]').offsetHeight,
+          natural: image.naturalWidth,
+          curves: document.querySelectorAll("#curves .scatterlayer .trace").length,
+          widths: [...document.querySelectorAll(".chart .main-svg")].map((svg) => svg.clientWidth),
+          losses: document.querySelectorAll("#losses .scatterlayer .trace").length,
+          price: document.querySelectorAll("#price tr").length,
+        };
+    """
+    found, faults = ask(page, script, tmp_path)
+    assert faults == []
+    assert found["title"] == "spread-3-scripted, seed 0"
+    assert (found["began"], found["again"]) == ("step 0, return 0.00", "step 0, return 0.00")
+    assert (found["playing"], found["moved"]) == ("Pause", True)
+    # What is played is what was measured: an episode of the final evaluation.
+    returns = json.loads((runs[0] / "episodes.json").read_text())["students"]
+    assert found["ended"] == f"step 24, return {returns[0]:.2f}"
+    assert found["steps"] == 24
+    assert found["papers"][0] != found["papers"][1]
+    assert found["expert"] == 0
+    assert found["natural"] == 400
+    assert (found["curves"], found["losses"], found["price"]) == (4, 3, 3)
+    assert max(found["widths"]) <= 1040
+
+
+@in_a_browser
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_fits_a_phone_and_the_night(page, tmp_path, dark):
+    script = """
+        await wait(500);
+        const contrast = (one, other) => {
+          const light = (colour) => colour.match(/\\d+/g).slice(0, 3).map((c) => c / 255)
+            .map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+          const [a, b] = [light(one), light(other)];
+          return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        };
+        const of = (e) => getComputedStyle(e), paper = of(document.body).backgroundColor;
+        return {
+          width: innerWidth, needs: document.documentElement.scrollWidth,
+          theme: document.documentElement.dataset.theme,
+          contrasts: [document.body, document.querySelector(".soft")]
+            .map((e) => contrast(of(e).color, paper)),
+        };
+    """
+    found, faults = ask(page, script, tmp_path, width=360, dark=dark)
+    assert faults == []
+    assert found["width"] == 360
+    assert found["needs"] <= 360
+    assert found["theme"] == ("dark" if dark else "light")
+    assert min(found["contrasts"]) >= 4.5  # what WCAG asks of text
+
+
+@in_a_browser
+def test_several_runs_are_compared(runs, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["report", *map(str, runs), "--out", str(tmp_path / "both.html")])
+    assert ended.value.code == 0
+    script = """
+        await wait(500);
+        const traces = () => document.querySelectorAll("#curves .scatterlayer .trace").length;
+        const before = traces();
+        document.querySelector('#shown-runs button').click();
+        await wait(500);
+        return {
+          before, after: traces(), buttons: document.querySelectorAll("#shown-runs button").length,
+          differences: [...document.querySelectorAll("#differences td:first-child")]
+            .map((e) => e.textContent),
+        };
+    """
+    found, faults = ask(tmp_path / "both.html", script, tmp_path)
+    assert faults == []
+    assert found == {"before": 4, "after": 2, "buttons": 2, "differences": ["seed"]}
+
+
+def test_without_policies_there_is_still_a_page(runs, tmp_path):
+    kept = shutil.copytree(
+        runs[0], tmp_path / "kept", ignore=shutil.ignore_patterns("students", "price.json")
+    )
+    text = write_page([kept]).read_text(encoding="utf-8")
+    assert "No episodes here" in text
+    assert "Not measured." in text
+
+
+def test_what_gives_no_page(runs, tmp_path):
+    with pytest.raises(ConfigError, match="each of them once"):
+        write_page([runs[0], runs[0]])
+    with pytest.raises(StorageError, match="no such folder"):
+        write_page([tmp_path / "nothing"])
+    with pytest.raises(ConfigError, match=r"expected a \.gif file"):
+        write_video(runs[0], tmp_path / "video.mpg")
+    with pytest.raises(ConfigError, match="expected more than 0 up to 50"):
+        write_video(runs[0], fps=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_shows_both_from_the_same_start(runs, tmp_path):
+    path = write_video(runs[0], tmp_path / "both.gif", episodes=2, fps=10)
+    with Image.open(path) as video:
+        assert video.n_frames == 50
+        frames = []
+        for number in (0, 24):
+            video.seek(number)
+            frames.append(np.asarray(video.convert("RGB"), dtype=int))
+    half = frames[0].shape[1] // 2
+    start, end = (frame[28:] for frame in frames)
+    assert np.abs(start[:, :half] - start[:, half:]).mean() < 1.0
+    assert np.abs(end[:, :half] - end[:, half:]).mean() > np.abs(start[:, :half] - start[:, half:]).mean()
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["video", str(runs[0]), "--policy", "students", "--episodes", "1"])
+    assert ended.value.code == 0
+    with Image.open(runs[0] / "video.gif") as video:
+        assert video.width == half
+
+
+def test_rollouts_are_those_of_the_evaluation(runs):
+    returns = json.loads((runs[0] / "episodes.json").read_text())
+    for policy, rollouts in record(runs[0], episodes=2).items():
+        # Its first environment ran the first two of the eight.
+        assert [rollout.returns[-1] for rollout in rollouts] == pytest.approx(returns[policy][:2])
+        assert all(rollout.won is None for rollout in rollouts)
