@@ -39,6 +39,7 @@ BENCHMARKS = {
     "battles": "benchmarks.battles:run_battles",
     "tuning": "benchmarks.tuning:run_tuning",
     "scale": "benchmarks.scale:run_scale",
+    "checkpoints": "benchmarks.checkpoints:run_checkpoints",
     "intervals": "benchmarks.intervals:run_intervals",
 }
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"

@@ -59,6 +59,8 @@ def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: 
     from cesma_sb3.registry import load_experiment
 
     overrides = overrides_of(settings)
+    if name is None and options["resume"] is None:
+        raise click.UsageError("expected the name of an experiment, or a run to resume")
     if seed is not None:
         overrides["seed"] = seed
     shown = None

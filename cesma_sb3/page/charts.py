@@ -86,4 +86,8 @@ def _line(name: str, curve: Sequence[tuple[float, float]], color: str) -> dict[s
 
 
 def _axes(x: str, y: str) -> dict[str, Any]:
-    return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}, "hovermode": "x unified"}
+    return {
+        "xaxis": {"title": {"text": x, "standoff": 6}, "automargin": True},
+        "yaxis": {"title": {"text": y}},
+        "hovermode": "x unified",
+    }
