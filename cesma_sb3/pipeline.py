@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cesma_sb3.config import Experiment
+from cesma_sb3.errors import CesmaError, EnvironmentFault
 from cesma_sb3.evaluation import Act, Change, Returns, expert_act, greedy, with_channel
 from cesma_sb3.experts import Expert
 from cesma_sb3.given import Handed
@@ -25,7 +26,7 @@ from cesma_sb3.registry import load_experiment
 from cesma_sb3.results import Outcome, make_report, save_results
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.stages import decentralize, fine_tune, train_expert, train_own
-from cesma_sb3.stored import load_expert, load_students
+from cesma_sb3.stored import load_expert, load_students, try_students
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +135,7 @@ def _measured(
         _recorded(RunFolder.create(experiment, out)) as folder,
         closing(Evaluator(experiment, watch)) as evaluator,
     ):
+        try_students(experiment, evaluator.venv.team)
         yield folder, evaluator
 
 
@@ -222,9 +224,11 @@ def _final_returns(evaluator: Evaluator, expert: Expert | None, students: Act | 
 
 @contextmanager
 def _recorded(folder: RunFolder) -> Iterator[RunFolder]:
-    """Leaves the reason in the run folder if the run fails."""
+    """Leaves the reason in the run folder if the run fails; bad input leaves no folder."""
     try:
         yield folder
     except BaseException as error:
-        folder.fail(error)
+        refused = isinstance(error, CesmaError) and not isinstance(error, EnvironmentFault)
+        if not (refused and folder.discard()):
+            folder.fail(error)
         raise
