@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +12,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
 from cesma_sb3 import plugins
+from cesma_sb3._signatures import arguments_of, wrong_argument
 from cesma_sb3.config import (
     GIVEN,
     ONNX,
@@ -168,15 +168,15 @@ def _class_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None
     except ConfigError as error:
         return path, str(error)
     if experiment.fine_tuning is not None:
-        allowed = set(_arguments(TeamPPO)) - _OURS
-        for name in experiment.fine_tuning.kwargs:
-            if name not in allowed:
-                return ("fine_tuning", "kwargs", name), unknown("argument of TeamPPO", name, allowed)
-    for (section, key), cls, n_ours in found:
-        others = list(_arguments(cls))[n_ours:]  # the first of them are given by this package
-        for name in getattr(getattr(experiment, section), key):
-            if name not in others:
-                return (section, key, name), unknown(f"argument of {cls.__name__}", name, others)
+        allowed = set(arguments_of(TeamPPO)) - _OURS
+        path, values = ("fine_tuning", "kwargs"), experiment.fine_tuning.kwargs
+        if (problem := _wrong(path, TeamPPO, values, allowed)) is not None:
+            return problem
+    for path, cls, n_ours in found:
+        others = list(arguments_of(cls))[n_ours:]  # the first of them are given by this package
+        values = getattr(getattr(experiment, path[0]), path[1])
+        if (problem := _wrong(path, cls, values, others)) is not None:
+            return problem
     return None if experiment.expert.algorithm in _NO_CLASS else _expert_problem(experiment.expert)
 
 
@@ -203,13 +203,31 @@ def _argument_problem(
     if "total_timesteps" not in expert.model_fields_set:
         return ("expert", "total_timesteps"), "expected how long it is trained, but the key is missing"
     for key, cls, ours in (("kwargs", algorithm, _OURS), ("policy_kwargs", policy, _POLICY_OURS)):
-        allowed = {name for name in _arguments(cls) if name not in ours}
-        for name in getattr(expert, key):
-            if name in ours:
-                return ("expert", key, name), f"{cls.__name__} gets it from the experiment's other keys"
-            if name not in allowed:
-                return ("expert", key, name), unknown(f"argument of {cls.__name__}", name, allowed)
+        values = getattr(expert, key)
+        if taken := [name for name in values if name in ours]:
+            return ("expert", key, taken[0]), f"{cls.__name__} gets it from the experiment's other keys"
+        allowed = {name for name in arguments_of(cls) if name not in ours}
+        if (problem := _wrong(("expert", key), cls, values, allowed)) is not None:
+            return problem
     return None
+
+
+def _wrong(
+    path: tuple[str, ...], made: type[Any], values: Mapping[str, Any], allowed: Iterable[str]
+) -> tuple[tuple[str, ...], str] | None:
+    """The first argument whose name or type is wrong, and what is wrong with it.
+
+    Args:
+        path: The key that they stand below.
+        made: The class that gets them.
+        values: Arguments by name.
+        allowed: Names that an experiment may give.
+    """
+    for name in values:
+        if name not in allowed:
+            return (*path, name), unknown(f"argument of {made.__name__}", name, allowed)
+    found = wrong_argument(made, values)
+    return None if found is None else ((*path, found[0]), found[1])
 
 
 def _controller_problem(expert: ExpertConfig, found: Any) -> tuple[tuple[str, ...], str] | None:
@@ -219,23 +237,17 @@ def _controller_problem(expert: ExpertConfig, found: Any) -> tuple[tuple[str, ..
         if getattr(expert, key):
             what = "SB3 algorithm" if key != "kwargs" else "class"
             return ("expert", key), f"expected none, for {expert.algorithm} is no {what}"
-    allowed = set(_arguments(found)) - {"team"} if isinstance(found, type) else set()
-    for name in expert.kwargs:
-        if name not in allowed:
-            return ("expert", "kwargs", name), unknown(f"argument of {found.__name__}", name, allowed)
-    return None
+    if not isinstance(found, type):
+        return None
+    return _wrong(("expert", "kwargs"), found, expert.kwargs, set(arguments_of(found)) - {"team"})
 
 
 def _trainer_problem(config: DaggerConfig) -> tuple[tuple[str, ...], str] | None:
     """What is wrong with the arguments that one imitation algorithm has and the others have not."""
     trainer = ALGORITHMS[config.algorithm]
-    common = {*_arguments(MultiAgentDAggerTrainer), "horizon"}
-    allowed = set(_arguments(trainer)) - common
-    for name in config.algorithm_kwargs:
-        if name not in allowed:
-            path = ("dagger", "algorithm_kwargs", name)
-            return path, unknown(f"argument of {trainer.__name__}", name, allowed)
-    return None
+    common = {*arguments_of(MultiAgentDAggerTrainer), "horizon"}
+    allowed = set(arguments_of(trainer)) - common
+    return _wrong(("dagger", "algorithm_kwargs"), trainer, config.algorithm_kwargs, allowed)
 
 
 def _environment_problem(env: EnvConfig) -> str | None:
@@ -248,21 +260,6 @@ def _environment_problem(env: EnvConfig) -> str | None:
     except ConfigError as error:
         return str(error)
     return None
-
-
-def _arguments(cls: type[Any]) -> Iterator[str]:
-    """Names of a constructor's arguments; those of its base classes too while it passes `**kwargs` on."""
-    for base in cls.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        passes_on = False
-        for name, parameter in list(inspect.signature(vars(base)["__init__"]).parameters.items())[1:]:
-            if parameter.kind is parameter.VAR_KEYWORD:
-                passes_on = True
-            elif parameter.kind is not parameter.VAR_POSITIONAL:
-                yield name
-        if not passes_on:
-            return
 
 
 def _classes(modules: Iterable[str], base: type[Any]) -> dict[str, type[Any]]:
@@ -292,6 +289,8 @@ def _module(name: str) -> tuple[ModuleType, str]:
     """The module of `module:name`, and the name in it."""
     module_name, _, attribute = name.partition(":")
     try:
+        plugins.refuse_pythons_own(name)
         return importlib.import_module(module_name), attribute
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"{shown(name)}: cannot import {module_name!r}: {error}") from None
+    except Exception as error:  # whatever a foreign module raises while it is imported
+        told = str(error) if isinstance(error, ConfigError | ImportError | ValueError) else repr(error)
+        raise ConfigError(f"{shown(name)}: cannot import {module_name!r}: {told}") from error

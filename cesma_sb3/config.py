@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveInt = Annotated[int, Field(gt=0, le=2**53)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=2**53)]
+# What is made at once: bounds that no machine reaches, so that a slip of the hand does not fill its memory.
+Count = Annotated[int, Field(gt=0, le=1_000_000)]
+Threads = Annotated[int, Field(gt=0, le=1_024)]
+Capacity = Annotated[int, Field(gt=0, le=1_000_000_000)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
-Sizes = Annotated[tuple[PositiveInt, ...], Field(strict=False)]  # YAML has lists only
+Width = Annotated[int, Field(gt=0, le=100_000)]
+Sizes = Annotated[tuple[Width, ...], Field(strict=False)]  # YAML has lists only
 
 # Checked as what YAML can hold; typed as what a constructor takes.
 if TYPE_CHECKING:
@@ -73,10 +78,16 @@ class EnvConfig(_Config):
     """SuperSuit wrappers, the innermost first."""
     team_reward: Literal["shared", "sum", "mean"] | None = None
     """How the team's reward is made of the agents'; None: `shared`, all get the same one."""
-    processes: NonNegativeInt = 0
+    processes: Annotated[int, Field(ge=0, le=1_024)] = 0
     """Worker processes of environments that aren't batched; 0: in this process."""
     patience: PositiveFloat | None = 600.0
     """Seconds that one of them may take for an answer before the run fails; null: as long as it takes."""
+
+    @model_validator(mode="after")
+    def _has_agents(self) -> EnvConfig:
+        if self.team is not None and not self.team:
+            raise ValueError("team: expected at least one agent, got none")
+        return self
 
 
 class FollowableConfig(_Config):
@@ -88,9 +99,9 @@ class FollowableConfig(_Config):
     """Of the predictors that measure it."""
     samples_per_update: PositiveInt = 32
     """Environment timesteps for each of their gradient steps."""
-    batch_size: PositiveInt = 256
+    batch_size: Count = 256
     """Samples of each gradient step."""
-    capacity: PositiveInt = 20_000
+    capacity: Capacity = 20_000
     """Newest samples that they learn from."""
 
 
@@ -112,7 +123,7 @@ class ExpertConfig(_Config):
     number for each action, of which the largest is done."""
     action_view: Literal["joint", "product", "one-at-a-time", "relaxed"] = "joint"
     """How the joint action is put to the algorithm."""
-    n_envs: PositiveInt = 32
+    n_envs: Count = 32
     """Environments stepped together."""
     total_timesteps: NonNegativeInt = 0
     """Environment timesteps of training; 0 for what is finished already."""
@@ -191,6 +202,8 @@ class StudentsConfig(_Config):
         if self.network == "recurrent" and len(self.hidden_sizes) != 1:
             given = list(self.hidden_sizes)
             raise ValueError(f"hidden_sizes: expected one number, the units of the memory, got {given}")
+        if self.network == "entities" and not self.hidden_sizes:
+            raise ValueError("hidden_sizes: expected at least one number, the width of an entity, got []")
         if (self.network == "custom") != (self.module is not None):
             expected = "module:Class" if self.network == "custom" else "null"
             raise ValueError(f"module: expected {expected} for network {self.network}, got {self.module}")
@@ -219,11 +232,11 @@ class DaggerConfig(_Config):
     """Further arguments of its trainer (`cesma_sb3.imitation.algorithms`), such as `n_iterations`."""
     total_timesteps: PositiveInt
     """Environment timesteps, at most."""
-    n_envs: PositiveInt = 64
+    n_envs: Count = 64
     """Environments stepped together."""
     samples_per_update: PositiveInt = 64
     """Environment timesteps collected for each gradient step (k of Algorithm 1)."""
-    batch_size: PositiveInt = 256
+    batch_size: Count = 256
     """Samples of each gradient step; of students with a memory, whole episodes."""
     learning_rate: PositiveFloat = 3e-3
     """At the start."""
@@ -235,7 +248,7 @@ class DaggerConfig(_Config):
     """The gradient's norm is clipped to it; None clips nothing."""
     min_samples: PositiveInt | None = None
     """The dataset is large enough to learn from when it holds this many; None: `batch_size`."""
-    capacity: PositiveInt = 200_000
+    capacity: Capacity = 200_000
     """Most samples kept in the dataset."""
     when_full: Literal["drop-oldest", "reservoir"] = "drop-oldest"
     """Which samples go when more come."""
@@ -289,7 +302,7 @@ class FineTuningConfig(_Config):
 
     total_timesteps: PositiveInt
     """Environment timesteps."""
-    n_envs: PositiveInt = 32
+    n_envs: Count = 32
     """Environments stepped together."""
     critic_visibility: Literal["own", "joint"] = "joint"
     """What the critic sees: `joint` is MAPPO, `own` IPPO."""
@@ -315,7 +328,7 @@ class EvaluationConfig(_Config):
     """Environment timesteps between two evaluations during both stages."""
     curve_episodes: PositiveInt = 64
     """Of each evaluation on the way."""
-    n_envs: PositiveInt = 64
+    n_envs: Count = 64
     """Environments stepped together."""
 
 
@@ -342,13 +355,16 @@ class CheckpointConfig(_Config):
 class Experiment(_Config):
     """A registered combination of environment, expert and students."""
 
+    keys_of_files: ClassVar[tuple[str, ...]] = ("extends",)
+    """What a file may say besides, which is gone when it is resolved."""
+
     name: Text
     """The name of its file."""
     description: str = ""
     """One line."""
     seed: NonNegativeInt = 0
     """All randomness comes from it."""
-    threads: PositiveInt | None = 1
+    threads: Threads | None = 1
     """Threads of PyTorch; null leaves its own choice. These networks are too small to gain from several, and
     lose much where cores are shared."""
     env: EnvConfig

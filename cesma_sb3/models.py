@@ -61,7 +61,11 @@ def _followable(experiment: Experiment, venv: JointVecEnv, seed: int) -> Followa
 
 
 def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgorithm:
-    """The untrained SB3 algorithm that the experiment names."""
+    """The untrained SB3 algorithm that the experiment names.
+
+    Raises:
+        ExpertError: It refuses an argument, or the environment.
+    """
     config = experiment.expert
     algorithm = algorithm_class(config.algorithm)
     policy = policy_class(algorithm, config.policy)
@@ -79,7 +83,11 @@ def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgo
         policy_kwargs["activation_fn"] = activation_class(policy_kwargs["activation_fn"])
     if "team" in inspect.signature(policy.__init__).parameters:
         policy_kwargs["team"] = venv.team
-    return algorithm(policy, venv, policy_kwargs=policy_kwargs, seed=seed, **kwargs)
+    try:
+        return algorithm(policy, venv, policy_kwargs=policy_kwargs, seed=seed, **kwargs)
+    except (AssertionError, TypeError, ValueError) as error:  # what SB3 says of arguments, in its own words
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise ExpertError(f"expert: {algorithm.__name__}: {told}") from error
 
 
 def falling(start: float, final_fraction: float, progress_remaining: float) -> float:

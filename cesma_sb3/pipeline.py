@@ -19,7 +19,7 @@ from cesma_sb3._locks import alone
 from cesma_sb3._signals import terminated_as_interrupted
 from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config import GIVEN, Experiment, differences
-from cesma_sb3.errors import ConfigError, Interrupted, StorageError
+from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, Interrupted, StorageError
 from cesma_sb3.evaluation import Act, Change, Returns, expert_act, greedy, with_channel
 from cesma_sb3.experts import Expert
 from cesma_sb3.given import Handed
@@ -30,7 +30,7 @@ from cesma_sb3.registry import load_experiment
 from cesma_sb3.results import Outcome, make_report, save_results
 from cesma_sb3.runs import CONFIG, RunFolder
 from cesma_sb3.stages import decentralize, fine_tune, train_expert, train_own
-from cesma_sb3.stored import load_expert, load_students
+from cesma_sb3.stored import load_expert, load_students, try_students
 
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG})
 
@@ -193,6 +193,7 @@ def _measured(
         _recorded(folder, resumes=resumes),
         closing(Evaluator(experiment, watch)) as evaluator,
     ):
+        try_students(experiment, evaluator.venv.team)
         yield folder, evaluator
 
 
@@ -286,14 +287,18 @@ def _final_returns(evaluator: Evaluator, expert: Expert | None, students: Act | 
 
 @contextmanager
 def _recorded(folder: RunFolder, *, resumes: bool) -> Iterator[None]:
-    """Leaves the reason in the run folder if the run fails."""
+    """Leaves the reason in the run folder if the run fails; bad input leaves no folder."""
     try:
         if resumes:
             folder.resume()
         yield
     except BaseException as error:
+        refused = isinstance(error, CesmaError) and not isinstance(error, EnvironmentFault)
         with suppress(StorageError):  # which the error is about, perhaps
-            folder.interrupt() if isinstance(error, KeyboardInterrupt) else folder.fail(error)
+            if isinstance(error, KeyboardInterrupt):
+                folder.interrupt()
+            elif resumes or not (refused and folder.discard()):
+                folder.fail(error)
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(folder.path) from None
         if isinstance(error, OSError) and error.errno in _OF_THE_DISK:  # of SB3's loggers

@@ -151,19 +151,23 @@ class _Numbers(ProgressColumn):
 
 
 class _Lines(_Display):
-    """A line at the start and the end, and every few seconds between."""
+    """A line at the first step and the end, and every few seconds between.
+
+    A stage that is refused before its first step says nothing: the error is all there is to say.
+    """
 
     def __init__(self, stage: StageProgress, console: Console, clock: Callable[[], float]) -> None:
         self.stage = stage
         self.console = console
         self.clock = clock
         self.started = self.printed = clock()
+        self.is_announced = False
 
     def start(self) -> None:
         self.started = self.printed = self.clock()
-        self._print(f"{self.stage.stage}: {self.stage.total:,} steps")
 
     def refresh(self) -> None:
+        self._announce()
         now = self.clock()
         if now - self.printed < SECONDS_BETWEEN_LINES:
             return
@@ -175,10 +179,18 @@ class _Lines(_Display):
         self._print(f"{self.stage.stage}: {share}, {rate:,.0f}/s, {left} left{self._numbers()}")
 
     def stop(self, *, finished: bool) -> None:
+        if not (finished or self.is_announced):
+            return
+        self._announce()
         completed, elapsed = self.stage.completed, self.clock() - self.started
         rate = f", {completed / elapsed:,.0f}/s" if elapsed > 0 else ""
         how = f"{'done' if finished else 'ended early'} after {completed:,} steps in {duration(elapsed)}"
         self._print(f"{self.stage.stage}: {how}{rate}{self._numbers()}")
+
+    def _announce(self) -> None:
+        if not self.is_announced:
+            self.is_announced = True
+            self._print(f"{self.stage.stage}: {self.stage.total:,} steps")
 
     def _numbers(self) -> str:
         numbers = self.stage.numbers()

@@ -31,6 +31,10 @@ ENTRY_POINT_GROUP = "cesma_sb3.registry"
 _PACKAGE = Path(__file__).resolve().parent
 _SUFFIXES = (".yaml", ".yml")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LONGEST_NAME = 100
+"""Letters: with a time and a seed behind it, a folder is called so."""
+_LARGEST = 2**18
+"""Bytes of a file of values: thousands of keys, and YAML is read slowly."""
 # Arguments belong to what they are given to: whatever names another one starts without them.
 _ARGUMENTS_OF = {
     ("expert", "algorithm"): (
@@ -62,11 +66,16 @@ class Document:
             ConfigError: It cannot be read, or is not a mapping in YAML.
         """
         try:
-            text = self.file.read_text(encoding="utf-8")
+            with self.file.open("rb") as file:
+                content = file.read(_LARGEST + 1)
+            text = content.decode("utf-8-sig")
         except FileNotFoundError:
             raise ConfigError(f"{self.label}: no such file") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{self.label}: cannot be read: {error}") from None
+        except (OSError, ValueError) as error:  # ValueError: not UTF-8, or no name of a file
+            told = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(f"{self.label}: cannot be read: {told}") from None
+        if len(content) > _LARGEST:
+            raise ConfigError(f"{self.label}: cannot be read: expected at most {_LARGEST:,} bytes")
         return read_mapping(text, self.label)
 
 
@@ -148,6 +157,10 @@ def _experiment(
         return overridden_by if any(_overlap(path, changed) for changed in overridden) else label
 
     experiment = validate(Experiment, data, source)
+    if (length := len(experiment.name)) > _LONGEST_NAME:
+        raise ConfigError(
+            f"{source(('name',))}: name: expected at most {_LONGEST_NAME} letters, got {length}"
+        )
     if not is_name(experiment.name):
         name = shown(experiment.name)
         raise ConfigError(f"{source(('name',))}: name: expected letters, digits and - _ . only, got {name}")
@@ -244,7 +257,10 @@ def _resolve(document: Document, chain: tuple[str, ...]) -> dict[str, Any]:
         return {"name": document.name, **data}
     if document.registered and document.name in chain:
         raise ConfigError(f"{document.label}: extends: a circle: {' -> '.join((*chain, document.name))}")
-    parent_name, documents = str(data["extends"]), _documents()
+    parent_name, documents = data["extends"], _documents()
+    if not isinstance(parent_name, str):
+        told = shown(parent_name)
+        raise ConfigError(f"{document.label}: extends: expected the name of an experiment, got {told}")
     if parent_name not in documents:
         raise ConfigError(f"{document.label}: extends: {unknown('experiment', parent_name, documents)}")
     parent = _resolve(documents[parent_name], (*chain, document.name) if document.registered else chain)

@@ -12,6 +12,7 @@ figure.png         reward against environment samples
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import io
@@ -32,6 +33,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cesma_sb3 import _atomic
+from cesma_sb3._json import read_object
 from cesma_sb3._locks import alone
 from cesma_sb3._yaml import write_mapping
 from cesma_sb3.config import Experiment
@@ -65,6 +67,8 @@ class RunFolder:
         self.path = path
         self.experiment = experiment
         self.info = info
+        self._made: list[Path] = []
+        """Folders that were made for it, outermost first."""
 
     @classmethod
     def create(
@@ -81,11 +85,9 @@ class RunFolder:
         Raises:
             ConfigError: `out` is a file, or a folder that holds something or in which another run begins.
         """
-        path = (
-            _new_folder(Path("runs") / experiment.name, experiment.seed)
-            if out is None
-            else _given_folder(Path(out))
-        )
+        parents = Path("runs") / experiment.name if out is None else Path(out)
+        made = [each for each in (*reversed(parents.parents), parents) if not each.exists()]
+        path = _new_folder(parents, experiment.seed) if out is None else _given_folder(parents)
         info: dict[str, Any] = {
             "name": experiment.name,
             "seed": experiment.seed,
@@ -97,6 +99,7 @@ class RunFolder:
             "versions": versions(),
         }
         run = cls(path, experiment, info)
+        run._made = made if out is not None else [*made, path]
         with alone(path, "another run writes there"):
             if any(path.iterdir()):
                 raise ConfigError(f"{path}: holds something already; expected a new or an empty folder")
@@ -120,7 +123,7 @@ class RunFolder:
             experiment = load_experiment(path / CONFIG, check_names=False)
         except ConfigError as error:
             raise StorageError(str(error)) from None
-        return cls(path, experiment, _read_json(path / RUN))
+        return cls(path, experiment, read_object(path / RUN))
 
     @property
     def status(self) -> Status:
@@ -136,7 +139,7 @@ class RunFolder:
         """
         if not (self.path / REPORT).exists():
             raise StorageError(f"{self.path}: incomplete, status {self.status!r}: it has no {REPORT}")
-        return _read_json(self.path / REPORT)
+        return read_object(self.path / REPORT)
 
     def finish(self, report: Mapping[str, Any]) -> None:
         """Writes `report.json`, then status `finished`."""
@@ -165,6 +168,24 @@ class RunFolder:
         """Writes status `failed` and why."""
         text = reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}".rstrip(": ")
         self._end("failed", error=" ".join(text.split()))
+
+    def discard(self) -> bool:
+        """Removes the folder of a run that was refused before anything came of it, and what was made for it.
+
+        Returns:
+            Whether it did: not if a file holds something, but for those that a run begins with.
+        """
+        files = [path for path in self.path.rglob("*") if not path.is_dir()]
+        begins_with = (CONFIG, RUN, "events.out.tfevents")  # TensorBoard's have a header from the start
+        if any(not path.name.startswith(begins_with) and path.stat().st_size for path in files):
+            return False
+        for path in files:
+            path.unlink()
+        below = (path for path in self.path.rglob("*") if path.is_dir())
+        for folder in (*sorted(below, reverse=True), *reversed(self._made)):
+            with contextlib.suppress(OSError):  # which holds something of somebody else's
+                folder.rmdir()
+        return True
 
     def _end(self, status: Status, **more: str) -> None:
         if not (self.path / RUN).is_file():
@@ -310,16 +331,6 @@ def _given_folder(path: Path) -> Path:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be made: {error.strerror}") from None
     return path
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise StorageError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise StorageError(f"{path}: expected a JSON object")
-    return content
 
 
 def _now() -> str:

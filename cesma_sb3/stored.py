@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from contextlib import closing
 
+import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cesma_sb3.algorithms import student_module
+from cesma_sb3.config import Experiment
 from cesma_sb3.experts import Expert
 from cesma_sb3.given import is_trained, stored_expert
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.measure import Evaluator
-from cesma_sb3.models import as_expert, expert_env, make_model
+from cesma_sb3.models import as_expert, expert_env, make_model, make_students
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy, load_policy
 from cesma_sb3.networks.storage import WEIGHTS, load_weights
 from cesma_sb3.runs import EXPERT, EXPERT_WEIGHTS, STUDENTS, RunFolder
@@ -58,6 +60,19 @@ def start_expert(model: BaseAlgorithm, run_dir: str | None) -> None:
     """
     if run_dir is not None:
         load_weights(model.policy, RunFolder.open(run_dir).path / EXPERT / EXPERT_WEIGHTS)
+
+
+def try_students(experiment: Experiment, team: TeamSpaces) -> None:
+    """Builds the students and throws them away: what is wrong with them is told before an expert is trained.
+
+    Raises:
+        CesmaError: These networks don't fit the team, or there are no weights that they could start from.
+    """
+    if experiment.dagger is None:
+        return
+    with th.random.fork_rng(devices=[]):
+        policy = make_students(experiment, team, experiment.dagger.learning_rate)
+        start_students(policy, experiment.students.initial)
 
 
 def start_students(policy: TeamPolicy, run_dir: str | None) -> None:

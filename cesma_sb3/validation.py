@@ -12,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 from cesma_sb3.errors import ConfigError, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
+_MOST_NAMES = 100
+"""Most names that an error lists."""
 KeyPath = tuple[str, ...]
 """A key in nested mappings: `("expert", "n_envs")`."""
 
@@ -31,7 +33,9 @@ def validate(model: type[Model], data: Mapping[str, Any], source: Callable[[KeyP
         return model.model_validate(data)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        path, problem = _describe(model, problems[0])
+        # A key with a typo is often why another one is missing: it is told of first.
+        first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
+        path, problem = _describe(model, first)
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ConfigError(f"{source(path)}: {'.'.join(path)}: {problem}{more}") from None
 
@@ -54,9 +58,10 @@ def shown(value: Any) -> str:
 
 
 def _choices(name: str, allowed: list[str]) -> str:
-    found = nearest(name, allowed)
+    found = [each for each in nearest(name, allowed) if each != name]
     hint = f"did you mean {found[0]!r}? " if found else ""
-    return f"; {hint}allowed: {', '.join(allowed) or 'none'}"
+    more = f" and {len(allowed) - _MOST_NAMES} more" if len(allowed) > _MOST_NAMES else ""
+    return f"; {hint}allowed: {', '.join(allowed[:_MOST_NAMES]) or 'none'}{more}"
 
 
 _EXPECTED = {
@@ -71,9 +76,10 @@ _EXPECTED = {
     "model_attributes_type": "a mapping",
     "tuple_type": "a list",
     "finite_number": "a finite number",
-    "greater_than": "more than {gt:g}",
-    "greater_than_equal": "at least {ge:g}",
-    "less_than_equal": "at most {le:g}",
+    "greater_than": "more than {gt:,.16g}",
+    "greater_than_equal": "at least {ge:,.16g}",
+    "less_than": "less than {lt:,.16g}",
+    "less_than_equal": "at most {le:,.16g}",
     "invalid-json-value": "a value that YAML can hold",
 }
 """What is expected, by pydantic's name of the error; in braces what pydantic tells of it."""
@@ -121,7 +127,8 @@ def _annotation(model: type[BaseModel], path: KeyPath) -> Any:
 
 
 def _keys(model: type[BaseModel], path: KeyPath) -> list[str]:
-    return list(_annotation(model, path).model_fields)
+    found = _annotation(model, path)
+    return [*found.model_fields, *getattr(found, "keys_of_files", ())]
 
 
 def _literals(model: type[BaseModel], path: KeyPath) -> list[str]:

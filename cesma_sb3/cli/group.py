@@ -14,6 +14,9 @@ from cesma_sb3.errors import CesmaError, CheckpointWarning, nearest
 
 _SHOW_WARNING = warnings.showwarning
 
+_LONGEST = 4_000
+"""Letters of an error's line: what a hostile file holds is not printed whole."""
+
 
 class _Commands(click.Group):
     """Names the nearest command when there is none of that name."""
@@ -57,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _fail(error.format_message(), 2)
     except CesmaError as error:
         code = _fail(str(error), 2)
+    except MemoryError as error:
+        code = _fail(f"not enough memory: {error}", 2)
     except (click.Abort, KeyboardInterrupt):
         code = _fail("interrupted", 130)
     except BrokenPipeError:  # the reader has gone, as in `cesma list | head -1`
@@ -74,5 +79,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *args: Any, *
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in " ".join(message.split()))
+    short = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+    click.echo(f"error: {short}", err=True)
     return code

@@ -101,6 +101,8 @@ def make_parallel(
     elif is_battle(target):
         given, target = {"target": target, **given}, "cesma_sb3.envs.starcraft:battle_env"
     elif "." not in target and ":" not in target:
+        if team is not None and target in SCENARIOS:
+            raise ConfigError(f"team: expected null, for {target} says itself which entries are whose")
         names = (*SCENARIOS, *plugins.registered(plugins.ENVIRONMENTS))
         raise UnknownNameError.of("environment", target, names)
     return make_parallel_env(target, given, wrappers, team=team)

@@ -14,6 +14,7 @@ import gymnasium
 from pettingzoo.utils.conversions import aec_to_parallel, turn_based_aec_to_parallel
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
+from cesma_sb3 import plugins
 from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError
 from cesma_sb3.joint.split import Share, SplitEnv
 
@@ -65,8 +66,8 @@ def make_parallel_env(
     build = find_builder(target)
     try:
         env = build(**dict(kwargs or {}))
-    except TypeError as error:
-        raise ConfigError(f"environment {target!r}: {error}") from error
+    except (TypeError, ValueError, AssertionError) as error:
+        raise ConfigError(f"environment {target!r}: {_line(error)}") from error
     except ImportError as error:  # some packages import what they need only when an environment is made
         raise _missing(target, target.split(":")[0], error) from error
     if team is not None:
@@ -86,7 +87,12 @@ def find_builder(target: str) -> Callable[..., Any]:
     Raises:
         MissingExtraError: Its package is not installed; the message says what to install.
         UnknownNameError: No such module or attribute; the message gives the nearest.
+        ConfigError: It is of Python's own library, which has no environments, or is no name of a module.
     """
+    try:
+        plugins.refuse_pythons_own(target)
+    except ConfigError as error:
+        raise ConfigError(f"environment {target!r}: {error}") from None
     module_name, _, attribute = target.partition(":")
     if not attribute and not _exists(module_name) and "." in module_name:
         module_name, _, attribute = module_name.rpartition(".")
@@ -129,11 +135,13 @@ def lend_agent_selector() -> None:
 def _exists(module_name: str) -> bool:
     try:
         return importlib.util.find_spec(module_name) is not None
-    except ImportError:  # a parent is missing, or is no package
+    except (ImportError, ValueError):  # a parent is missing, or is no package; or it is no name at all
         return False
 
 
 def _import(target: str, module_name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise ConfigError(f"environment {target!r}: expected package.module:function")
     if module_name.split(".")[0] == "mpe2":
         lend_agent_selector()
     try:
@@ -155,7 +163,7 @@ def _missing(target: str, module_name: str, error: ImportError) -> MissingExtraE
     package = str(getattr(error, "name", None) or parts[0]).split(".")[0]
     if parts[0] == "pettingzoo" and len(parts) > 1 and package != "pettingzoo":
         package = f"pettingzoo[{parts[1]}]"
-    reason = (str(error) or type(error).__name__).splitlines()[0]
+    reason = _line(error)
     fits = isinstance(error, ModuleNotFoundError) or error.name is None
     hint = f"try: pip install '{package}'" if fits else f"the installed {package!r} does not fit"
     return MissingExtraError(f"environment {target!r}: {reason}; {hint}")
@@ -177,6 +185,9 @@ def _wrap(env: Any, wrapper: Mapping[str, Any]) -> Any:
         raise UnknownNameError.of("SuperSuit wrapper", name, names)
     try:
         return getattr(supersuit, name)(env, **arguments)
-    except (TypeError, AssertionError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"wrapper {name!r}: {reason}") from error
+    except Exception as error:  # whatever a foreign wrapper says of arguments that it does not like
+        raise ConfigError(f"wrapper {name!r}: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch as th
 
+from cesma_sb3._json import read_object
 from cesma_sb3.errors import SpaceError, StorageError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.ensembles import MixturePolicy, SequencePolicy, TeamEnsemble
@@ -94,11 +95,8 @@ def _folder(index: int) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{path}: not JSON: {error}") from None
-    if not isinstance(description, dict) or description.get("format") != _FORMAT:
+    description = read_object(path)
+    if description.get("format") != _FORMAT:
         raise StorageError(f"{path}: not an ensemble of format {_FORMAT}")
     if description.get("kind") not in _KINDS:
         raise StorageError(f"{path}: kind {description.get('kind')!r}: expected one of {', '.join(_KINDS)}")

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
+from cesma_sb3._json import read_object
 from cesma_sb3.errors import StorageError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.activations import activations
@@ -139,12 +140,9 @@ def _activation(name: str) -> type[nn.Module]:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise StorageError(f"{path.parent}: holds no team: {path.name} is missing") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise StorageError(f"{path}: not JSON: {error}") from None
-    if not isinstance(description, dict) or description.get("format") != _FORMAT:
+    if not path.exists():
+        raise StorageError(f"{path.parent}: holds no team: {path.name} is missing")
+    description = read_object(path)
+    if description.get("format") != _FORMAT:
         raise StorageError(f"{path}: not a team of format {_FORMAT}")
     return description

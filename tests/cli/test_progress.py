@@ -42,9 +42,20 @@ def test_lines_come_now_and_then(console, clock):
 
 
 def test_a_stage_that_ends_early_says_so(console, clock):
+    def stage():
+        with StageProgress("expert", 10, console=console, clock=clock) as progress:
+            progress.update(3)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        stage()
+    assert lines_of(console) == ["expert: 10 steps", "expert: ended early after 3 steps in 0:00"]
+
+
+def test_a_stage_that_is_refused_says_nothing(console, clock):
     with pytest.raises(ZeroDivisionError), StageProgress("expert", 10, console=console, clock=clock):
         raise ZeroDivisionError
-    assert lines_of(console) == ["expert: 10 steps", "expert: ended early after 0 steps in 0:00"]
+    assert lines_of(console) == []
 
 
 @pytest.mark.parametrize(("total", "enabled"), [(10, False), (0, True)])

@@ -9,7 +9,7 @@ import pytest
 import cesma_sb3
 from cesma_sb3.checkpoints import StageCheckpoints
 from cesma_sb3.config import CheckpointConfig
-from cesma_sb3.errors import ConfigError, ExpertError
+from cesma_sb3.errors import ConfigError, EnvironmentFault, ExpertError
 from cesma_sb3.gathered import read_run
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder
@@ -188,12 +188,32 @@ def test_a_sweep_goes_on_with_what_was_interrupted(tmp_path):
 
 
 def test_a_failed_run_goes_on_too(tmp_path):
+    whole = cesma_sb3.run("spread-3-scripted", out=tmp_path / "whole", **SMALL).run_dir
+    out, visit = tmp_path / "run", StageCheckpoints.visit
+
+    def visit_and_fail(self, timesteps):
+        visit(self, timesteps)
+        if timesteps >= 200:
+            raise EnvironmentFault("environment 3: it broke")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StageCheckpoints, "visit", visit_and_fail)
+        for words in ({"name": "spread-3-scripted", "out": out, **SMALL}, {"resume": out}):
+            with pytest.raises(EnvironmentFault):
+                cesma_sb3.run(**words)
+            folder = RunFolder.open(out)
+            assert folder.status == "failed"
+            assert folder.info["error"] == "EnvironmentFault: environment 3: it broke"
+    cesma_sb3.run(resume=out)
+    assert "error" not in RunFolder.open(out).info
+    assert results(out) == results(whole)
+
+
+def test_a_run_that_is_refused_leaves_nothing_but_what_was_there(tmp_path):
+    wrong = {**SMALL, "dagger.labels": "soft"}  # of which the scripted expert has none
     with pytest.raises(ExpertError):
-        cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **{**SMALL, "dagger.labels": "soft"})
-    assert RunFolder.open(tmp_path / "run").status == "failed"
-    with pytest.raises(ExpertError):
-        cesma_sb3.run(resume=tmp_path / "run")
-    assert RunFolder.open(tmp_path / "run").status == "failed"
+        cesma_sb3.run("spread-3-scripted", out=tmp_path / "new" / "run", **wrong)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_schedule_does_not_make_another_run():

@@ -106,8 +106,8 @@ def test_schema(key, value, problem):
         ),
         (
             "expert.algorithm",
-            "os:path",
-            "expert.algorithm: 'os:path': module, expected an SB3 algorithm or a controller",
+            "numpy:random",
+            "expert.algorithm: 'numpy:random': module, expected an SB3 algorithm or a controller",
         ),
         ("expert.algorithm", "no_such:A", "expert.algorithm: 'no_such:A': cannot import 'no_such'"),
         ("expert.policy", "MlpPolcy", "expert.policy: unknown policy 'MlpPolcy'; did you mean 'MlpPolicy'?"),
@@ -209,7 +209,7 @@ def test_a_circle_is_refused(folder):
     (folder / "d.yaml").write_text("extends: spread3")
     assert "extends: unknown experiment 'spread3'; did you mean 'spread-3'?" in problem_of("d")
     (folder / "e.yaml").write_text("extends: [a]")
-    assert "extends: unknown experiment" in problem_of("e")
+    assert "extends: expected the name of an experiment, got ['a']" in problem_of("e")
 
 
 def test_overrides_are_nested_or_dotted_and_in_any_order():

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
+from cesma_sb3._signatures import arguments_of, wrong_argument
 from cesma_sb3.envs.particle.navigation_comm import NavigationComm
 from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.envs.particle.speaker_listener import SpeakerListener
 from cesma_sb3.envs.particle.spread import Spread
-from cesma_sb3.errors import UnknownNameError
+from cesma_sb3.errors import ConfigError, UnknownNameError
 from cesma_sb3.joint.parallel import find_builder
 
 SCENARIOS: dict[str, Callable[..., Scenario]] = {
@@ -44,13 +44,15 @@ def make_scenario(name: str, **kwargs: Any) -> Scenario:
 
     Raises:
         UnknownNameError: No such scenario, or no such argument; the nearest names are given.
-        ConfigError: An argument has a value that the scenario refuses.
+        ConfigError: An argument is of another type, or has a value that the scenario refuses.
     """
     make = find_scenario(name)
     if make is None:
         raise UnknownNameError.of("particle scenario", name, SCENARIOS)
-    accepted = inspect.signature(make).parameters
+    accepted = list(arguments_of(make))
     for key in kwargs:
         if key not in accepted:
             raise UnknownNameError.of(f"argument of {name}", key, accepted)
+    if (problem := wrong_argument(make, kwargs)) is not None:
+        raise ConfigError(f"{name}: {': '.join(problem)}")
     return make(**kwargs)

@@ -26,9 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.envs.particle.goals import distances, draw, goal_codes, goal_part
-from cesma_sb3.envs.particle.scenario import Reward, Scenario, check_reward, others_of
+from cesma_sb3.envs.particle.scenario import Reward, Scenario, check_count, check_reward, others_of
 from cesma_sb3.envs.particle.world import Array, Body, Index, World
-from cesma_sb3.errors import ConfigError
 from cesma_sb3.joint.layout import ObservationLayout, Part
 
 
@@ -66,8 +65,7 @@ class NavigationComm(Scenario):
             ("n_landmarks", n_landmarks, 1),
             ("n_symbols", n_symbols, 1),
         ):
-            if value < least:
-                raise ConfigError(f"{name} is {value}, expected {least} or more")
+            check_count(name, value, least)
         check_reward("navigation-comm", reward, local_ratio)
         super().__init__(
             name="navigation-comm",

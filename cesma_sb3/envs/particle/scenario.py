@@ -24,6 +24,8 @@ from cesma_sb3.joint.spaces import TeamSpaces
 
 Reward = Literal["paper", "mpe2"]
 """Whose reward: the paper's, which all agents share, or mpe2's, one for each agent."""
+MOST = 1_000
+"""Bodies of a kind in a world: each looks at all others."""
 
 
 class Scenario(ABC):
@@ -129,6 +131,17 @@ def others_of(n_agents: int) -> Index:
     """The other agents of each agent, in order: [n_agents, n_agents - 1]."""
     others = [[j for j in range(n_agents) if j != i] for i in range(n_agents)]
     return np.array(others, dtype=np.int64).reshape(n_agents, -1)
+
+
+def check_count(name: str, value: int, least: int = 1) -> None:
+    """Refuses numbers of things that there cannot be.
+
+    Raises:
+        ConfigError: It is below `least`, or so large that a world of it fits into no memory.
+    """
+    if not least <= value <= MOST:
+        expected = f"{least} or more" if value < least else f"at most {MOST}"
+        raise ConfigError(f"{name} is {value}, expected {expected}")
 
 
 def check_reward(scenario: str, reward: str, local_ratio: float) -> None:

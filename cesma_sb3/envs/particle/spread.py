@@ -24,9 +24,15 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.envs.particle.scenario import Reward, Scenario, check_reward, others_of, uniform_positions
+from cesma_sb3.envs.particle.scenario import (
+    Reward,
+    Scenario,
+    check_count,
+    check_reward,
+    others_of,
+    uniform_positions,
+)
 from cesma_sb3.envs.particle.world import Array, Body, Index, World, length
-from cesma_sb3.errors import ConfigError
 from cesma_sb3.joint.layout import ObservationLayout, Part
 
 KINDS = (
@@ -68,8 +74,7 @@ class Spread(Scenario):
         max_cycles: int = 25,
         local_ratio: float = 0.5,
     ) -> None:
-        if n_agents < 1:
-            raise ConfigError(f"n_agents is {n_agents}, expected 1 or more")
+        check_count("n_agents", n_agents)
         check_reward("spread", reward, local_ratio)
         kinds = KINDS if heterogeneous else (HOMOGENEOUS,)
         super().__init__(

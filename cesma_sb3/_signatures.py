@@ -1,0 +1,126 @@
+"""Arguments by name and type: what the signature of a class or function says of values from a file."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+
+_PLAIN = (int, float, bool, str, types.NoneType, list, tuple, dict, set)
+"""Types of the values that a file can hold, some of them after a conversion."""
+
+
+def arguments_of(made: Callable[..., Any]) -> Iterator[str]:
+    """Names of a class's or function's arguments; those of base classes too while it passes `**kwargs` on."""
+    return (name for name, _, _ in _parameters(made))
+
+
+def wrong_argument(made: Callable[..., Any], values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The first value that is not of the type which the signature asks for.
+
+    Only types that a file can hold are looked at: a class that is named by text is somebody else's to check.
+
+    Args:
+        made: A class or a function.
+        values: Arguments of it, by name. Names that it doesn't have are not looked at.
+
+    Returns:
+        The name, and what was expected and given; None if nothing is wrong.
+    """
+    known = {name: (hint, default) for name, hint, default in _parameters(made)}
+    for name, value in values.items():
+        hint, default = known.get(name, (Any, None))
+        expected = _judged(hint)
+        if expected is not None and value is not default and not _fits(expected, value):
+            return name, f"expected {_called(expected)}, got {_shown(value)}"
+    return None
+
+
+def _parameters(made: Callable[..., Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Names, types and defaults of arguments; the type is `Any` where it cannot be read here."""
+    if not isinstance(made, type):
+        functions: list[Any] = [made]
+    else:
+        functions = [vars(base)["__init__"] for base in made.__mro__ if "__init__" in vars(base)]
+    for function in functions:
+        passes_on = False
+        parameters = list(inspect.signature(function).parameters.items())
+        for name, parameter in parameters[1 if isinstance(made, type) else 0 :]:
+            if parameter.kind is parameter.VAR_KEYWORD:
+                passes_on = True
+            elif parameter.kind is not parameter.VAR_POSITIONAL:
+                yield name, _hint(function, parameter.annotation), parameter.default
+        if not passes_on:
+            return
+
+
+def _hint(function: Any, annotation: Any) -> Any:
+    if annotation is inspect.Parameter.empty:
+        return Any
+    known = {**getattr(function, "__globals__", {}), "Any": Any}
+    try:
+        return typing.get_type_hints(types.SimpleNamespace(__annotations__={"it": annotation}), known)["it"]
+    except (NameError, TypeError, AttributeError, SyntaxError):  # imported for type checkers alone, say
+        return Any
+
+
+def _judged(hint: Any) -> Any:
+    """What of a type is looked at; None: it allows what no file can hold but text may stand for."""
+    if typing.get_origin(hint) in {typing.Union, types.UnionType}:
+        parts = [part for part in typing.get_args(hint) if typing.get_origin(part) is not Callable]
+        judged = [_judged(part) for part in parts]
+        return None if None in judged or not judged else typing.Union[tuple(judged)]  # noqa: UP007  # of a list
+    if typing.get_origin(hint) is Literal or hint in _PLAIN:
+        return hint
+    plain = typing.get_origin(hint) in {list, tuple, dict, Sequence, Mapping} and all(
+        part is ... or part is Any or _judged(part) is not None for part in typing.get_args(hint)
+    )
+    return hint if plain else None
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value is of a type; a list is what a file has for a tuple."""
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(hint)
+    except PydanticSchemaGenerationError:
+        return True
+    for strict in (True, False):
+        if not strict and not isinstance(value, list):
+            break
+        try:
+            adapter.validate_python(value, strict=strict)
+        except ValidationError:
+            continue
+        return True
+    return False
+
+
+_WORDS: dict[Any, str] = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    types.NoneType: "null",
+}
+
+
+def _called(hint: Any) -> str:
+    """A type in words."""
+    if typing.get_origin(hint) in {typing.Union, types.UnionType}:
+        return " or ".join(_called(part) for part in typing.get_args(hint))
+    if typing.get_origin(hint) is Literal:
+        return " or ".join(map(str, typing.get_args(hint)))
+    if hint in _WORDS:
+        return _WORDS[hint]
+    kind = typing.get_origin(hint) or hint
+    return "a mapping" if kind in {dict, Mapping} else "a list"
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
