@@ -207,6 +207,8 @@ class StudentsConfig(_Config):
         if (self.network == "custom") != (self.module is not None):
             expected = "module:Class" if self.network == "custom" else "null"
             raise ValueError(f"module: expected {expected} for network {self.network}, got {self.module}")
+        if self.kwargs and self.module is None:
+            raise ValueError(f"kwargs: expected none without a module, got {', '.join(self.kwargs)}")
         return self
 
 
@@ -294,6 +296,10 @@ class DaggerConfig(_Config):
             )
         if self.algorithm != "dagger" and self.beta.schedule != "none":
             raise ValueError(f"beta: expected none, for {self.algorithm} says itself who acts")
+        if self.loss_kwargs and self.loss_class is None:
+            raise ValueError(
+                f"loss_kwargs: expected none without a loss_class, got {', '.join(self.loss_kwargs)}"
+            )
         return self
 
 
@@ -322,11 +328,11 @@ class FineTuningConfig(_Config):
 class EvaluationConfig(_Config):
     """How policies are measured."""
 
-    episodes: PositiveInt = 400
+    episodes: Count = 400
     """Of each final evaluation."""
     every: PositiveInt = 5_000
     """Environment timesteps between two evaluations during both stages."""
-    curve_episodes: PositiveInt = 64
+    curve_episodes: Count = 64
     """Of each evaluation on the way."""
     n_envs: Count = 64
     """Environments stepped together."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _GRID_SIZE = 10
 """Most integers without a step that are put on a grid."""
+_MOST_STEPS = 1_000_000
 
 
 def _number(value: Any) -> int | float:
@@ -97,6 +98,10 @@ class Interval(_Conditional):
             kind = "an integer" if self.is_integer else "a number"
             raise ValueError(f"step: expected {kind} above 0, got {self.step}")
         steps = (self.high - self.low) / self.step
+        if steps > _MOST_STEPS:
+            raise ValueError(
+                f"step: expected one of at most {_MOST_STEPS:,} from low to high, got {self.step}"
+            )
         if abs(steps - round(steps)) > 1e-9:
             raise ValueError(f"step: expected one that leads from low to high, got {self.step}")
         return self

@@ -29,7 +29,7 @@ from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks import AgentPolicy, TeamPolicy
 from cesma_sb3.networks.head import UNAVAILABLE
 from cesma_sb3.networks.recurrent import RecurrentTeamNet
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.runs import RunFolder, check_free
 from cesma_sb3.stored import load_students
 
 Format = Literal["onnx", "torchscript", "sb3"]
@@ -114,8 +114,8 @@ def export(run_dir: Path | str, *, format: Format = "onnx", out: Path | str | No
         raise UnknownNameError.of("format", format, get_args(Format))
     folder = RunFolder.open(run_dir)
     target = folder.path / "export" / format if out is None else Path(out)
-    if out is not None and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(f"{target}: holds something already; expected a new or an empty folder")
+    if out is not None:
+        check_free(target)
     team = load_students(folder)
     if not isinstance(team, TeamPolicy):
         raise ConfigError(

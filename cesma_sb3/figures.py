@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cesma_sb3.config import Arguments, Experiment, PositiveFloat, PositiveInt, Text
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.registry import data_folder, find_document, load_experiment
-from cesma_sb3.validation import unknown, validate
+from cesma_sb3.registry import data_folder, find_document, is_name, load_experiment
+from cesma_sb3.validation import shown, unknown, validate
 
 Budget = Literal["quick", "registered", "full"]
 """`registered`: no values but the registry's and those of the figure's `overrides`."""
@@ -81,6 +81,8 @@ class Panel(_Data):
 
     @model_validator(mode="after")
     def _fits(self) -> Panel:
+        if not is_name(self.name):  # files are called so
+            raise ValueError(f"name: expected letters, digits and - _ . only, got {shown(self.name)}")
         if self.x == self.y:
             raise ValueError("y: expected return where x is loss, got loss")
         if self.has_losses and (other := [line.kind for line in self.lines if line.kind != "students"]):

@@ -21,7 +21,7 @@ from cesma_sb3.joint.agent_spaces import ActionColumns
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy, load_policy
 from cesma_sb3.networks.separate import MakeModule
-from cesma_sb3.runs import CONFIG, FIGURE, REPORT, STUDENTS, RunFolder
+from cesma_sb3.runs import CONFIG, FIGURE, REPORT, STUDENTS, RunFolder, check_free
 from cesma_sb3.stored import load_students
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ def write_published(run_dir: Path | str, out: Path | str, *, repo_id: str | None
     run = RunFolder.open(run_dir)
     report, students = run.report(), load_students(run)
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: expected a new or empty folder")
+    check_free(out)
     files = [run.path / name for name in (CONFIG, REPORT, FIGURE) if (run.path / name).is_file()]
     files += sorted(path for path in (run.path / STUDENTS).rglob("*") if path.is_file())
     contents = {str(path.relative_to(run.path)): path.read_bytes() for path in files}

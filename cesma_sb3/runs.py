@@ -323,6 +323,19 @@ def _new_folder(parent: Path, seed: int) -> Path:
             return path
 
 
+def check_free(path: Path) -> None:
+    """Whether files may be written into a folder: one that is not there yet, or is empty.
+
+    Raises:
+        ConfigError: It holds something, is a file, or lies below one.
+    """
+    above = next(each for each in (path, *path.parents) if each.exists())
+    if not above.is_dir():
+        raise ConfigError(f"{above}: is a file; expected a new or an empty folder")
+    if above == path and any(path.iterdir()):
+        raise ConfigError(f"{path}: holds something already; expected a new or an empty folder")
+
+
 def _given_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)

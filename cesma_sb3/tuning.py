@@ -176,7 +176,10 @@ def tune(
 
 
 def _folder(study: str, out: Path | str | None) -> Path:
-    return Path("runs", "tune", study) if out is None else Path(out)
+    folder = Path("runs", "tune", study) if out is None else Path(out)
+    if above := [each for each in (folder, *folder.parents) if each.is_file()]:
+        raise ConfigError(f"{above[0]}: is a file; expected a folder")
+    return folder
 
 
 def _by_stage(  # noqa: PLR0917  # as `_study`

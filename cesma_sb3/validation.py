@@ -76,6 +76,7 @@ _EXPECTED = {
     "model_attributes_type": "a mapping",
     "tuple_type": "a list",
     "finite_number": "a finite number",
+    "too_short": "at least {min_length} of them",
     "greater_than": "more than {gt:,.16g}",
     "greater_than_equal": "at least {ge:,.16g}",
     "less_than": "less than {lt:,.16g}",

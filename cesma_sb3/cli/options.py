@@ -28,7 +28,7 @@ def overrides_of(settings: tuple[str, ...]) -> dict[str, Any]:
     overrides: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        if not equals or not all(key.split(".")):
+        if not equals or not all(part.strip() for part in key.split(".")):
             raise ConfigError(f"--set {setting}: expected KEY=VALUE, such as expert.n_envs=8")
         overrides[key] = read_value(value, f"--set {setting}")
     return overrides

@@ -12,6 +12,8 @@ from cesma_sb3.cli.group import cesma
 from cesma_sb3.cli.options import json_option, overrides_of, settings_option, told_how_to_go_on
 from cesma_sb3.cli.printed import cell, number, print_json, print_table, tell_failures
 
+_SEEDS, _WORKERS = click.IntRange(1, 10_000), click.IntRange(1, 1_024)
+
 
 @cesma.command()
 @click.argument("name")
@@ -23,9 +25,7 @@ from cesma_sb3.cli.printed import cell, number, print_json, print_table, tell_fa
 )
 @click.option("--trials", type=click.IntRange(min=1), help="Runs, finished, pruned or failed; else 20.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="After these, no trial begins.")
-@click.option(
-    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes at once."
-)
+@click.option("--workers", type=_WORKERS, default=1, show_default=True, help="Processes at once.")
 @click.option(
     "--storage",
     metavar="URL",
@@ -41,7 +41,7 @@ from cesma_sb3.cli.printed import cell, number, print_json, print_table, tell_fa
 )
 @click.option(
     "--seeds",
-    type=click.IntRange(min=1),
+    type=_SEEDS,
     default=1,
     show_default=True,
     help="Runs of each trial; their mean.",
@@ -104,10 +104,10 @@ def tune(
 
 @cesma.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each.")
+@click.option("--seeds", type=_SEEDS, default=3, show_default=True, help="Runs of each.")
 @click.option("--baselines", is_flag=True, help="Also the registered baselines of these experiments.")
 @settings_option("Override a value: dagger.n_envs=8.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes at once; else one for each core.")
+@click.option("--workers", type=_WORKERS, help="Processes at once; else one for each core.")
 @click.option(
     "--ray", "address", metavar="ADDRESS", help="A Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT."
 )
@@ -143,8 +143,8 @@ def sweep(names: tuple[str, ...], settings: tuple[str, ...], as_json: bool, **op
     show_default=True,
     help="Meant for an hour on two cores; the registry's values; or the paper's.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), help="Runs of each line; else as the figure says.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes at once; else one for each core.")
+@click.option("--seeds", type=_SEEDS, help="Runs of each line; else as the figure says.")
+@click.option("--workers", type=_WORKERS, help="Processes at once; else one for each core.")
 @click.option("--draw-only", is_flag=True, help="Make no runs; draw what there is.")
 @click.option("--only", metavar="PANEL", multiple=True, help="This panel; may be given again for more.")
 @click.option(
