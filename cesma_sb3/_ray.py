@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -30,8 +31,9 @@ from cesma_sb3.planned import Ended, PlannedRun, RunJobs, Started, run_command
 _WAIT_SECONDS = 1.0
 _POLL_SECONDS = 0.1
 _ANSWER_SECONDS = 10.0
-_CANCEL_SECONDS = 20.0
+_CANCEL_SECONDS = 40.0
 """For tasks that are told to end: longer than `stop` takes."""
+_CANCEL_TIMES = 4
 # What a run starts as: on Linux it is killed when its task's process is (PR_SET_PDEATHSIG is 1), and it hears
 # interrupts, which Ray's processes do not.
 _BOUND = """\
@@ -151,12 +153,25 @@ def _fetch(ray: Any, reference: Any, run: PlannedRun) -> tuple[int, float]:
 
 def _cancel(ray: Any, references: list[Any]) -> None:
     """Tells tasks to end, so that they leave nothing behind; those that don't, their workers are killed."""
-    for reference in references:
-        ray.cancel(reference)
-    if references:
-        _, left = ray.wait(references, num_returns=len(references), timeout=_CANCEL_SECONDS)
+    left = references
+    for _ in range(_CANCEL_TIMES):
+        # Told once more: Python drops an interrupt that comes while it runs a finalizer.
         for reference in left:
-            ray.cancel(reference, force=True)
+            ray.cancel(reference)
+        if left:
+            _, left = ray.wait(left, num_returns=len(left), timeout=_CANCEL_SECONDS / _CANCEL_TIMES)
+    for reference in left:
+        ray.cancel(reference, force=True)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Leaves interrupts aside for the time of the block, so that what cleans up is not cut short."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a task runs in its worker's main thread
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _execute(name: str, content: str | None, values: Mapping[str, Any], seed: int) -> _Done:
@@ -169,6 +184,8 @@ def _execute(name: str, content: str | None, values: Mapping[str, Any], seed: in
         seed: Of the run.
     """
     began = time.monotonic()
+    # Ray cancels by an interrupt, which nobody hears in a cluster that was started in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="cesma-") as folder:
         out, log, file = Path(folder, "run"), Path(folder, "log"), Path(folder, "given", name)
         if content is not None:
@@ -185,7 +202,8 @@ def _execute(name: str, content: str | None, values: Mapping[str, Any], seed: in
             while process.poll() is None:  # short waits: Ray's way to cancel a task does not end a long one
                 time.sleep(_POLL_SECONDS)
         finally:
-            stop([process])
+            with _uninterrupted():
+                stop([process])
         files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
         return _Done(
             process.returncode,

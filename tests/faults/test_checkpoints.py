@@ -56,6 +56,14 @@ def cut(tmp_path_factory) -> Path:
     return out
 
 
+@pytest.fixture(autouse=True)
+def hears_interrupts():
+    """Tests in the background are started deaf to them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def run(cut, tmp_path) -> Path:
     return Path(shutil.copytree(cut, tmp_path / "run"))

@@ -152,8 +152,8 @@ def test_the_same_command_elsewhere_works_on_the_study_too(postgres, command, tm
                 os.kill(held, signal.SIGSTOP)
         assert all(process.poll() is None for process in both)
         time.sleep(0.1)
-    assert held is not None
-    os.kill(held, signal.SIGCONT)
+    if held is not None:  # else both were at work at the first look
+        os.kill(held, signal.SIGCONT)
     for process in both:
         _, err = process.communicate()
         assert process.returncode == 0, err
