@@ -122,6 +122,9 @@ def export(run_dir: Path | str, *, format: Format = "onnx", out: Path | str | No
             f"{folder.path}: its students are an ensemble of {len(team.components)} teams (dagger.algorithm "
             f"{folder.experiment.dagger and folder.experiment.dagger.algorithm}), expected one team"
         )
+    for name in team.team.agents:
+        if name in ("", ".", "..") or not name.isprintable() or any(sign in name for sign in "/\\:"):
+            raise ConfigError(f"agent {name!r}: expected a name that a file can have")
     files: dict[str, bytes] = {}
     for name in team.team.agents:
         agent = team.agent(name).cpu()

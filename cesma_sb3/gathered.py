@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cesma_sb3.errors import StorageError
 from cesma_sb3.figures import Line, Panel
 from cesma_sb3.report import Curve, DrawnLine, DrawnPanel, envelope
 from cesma_sb3.runs import EVALUATIONS, RunFolder
@@ -81,6 +82,14 @@ def read_run(path: Path) -> RunData:
         StorageError: The run did not finish, or a file is torn.
     """
     folder = RunFolder.open(path)
+    try:
+        return _read(folder)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise StorageError(f"{folder.path}: its results cannot be read: {told}") from error
+
+
+def _read(folder: RunFolder) -> RunData:
     report = folder.report()
     rows = _read_csv(folder.file(EVALUATIONS))
     offset = report["env_samples"].get("expert", 0)

@@ -21,7 +21,7 @@ from cesma_sb3.joint.agent_spaces import ActionColumns
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy, load_policy
 from cesma_sb3.networks.separate import MakeModule
-from cesma_sb3.runs import CONFIG, FIGURE, REPORT, STUDENTS, RunFolder, check_free
+from cesma_sb3.runs import CONFIG, FIGURE, REPORT, RUN, STUDENTS, RunFolder, check_free
 from cesma_sb3.stored import load_students
 
 if TYPE_CHECKING:
@@ -60,7 +60,11 @@ def write_published(run_dir: Path | str, out: Path | str, *, repo_id: str | None
     files = [run.path / name for name in (CONFIG, REPORT, FIGURE) if (run.path / name).is_file()]
     files += sorted(path for path in (run.path / STUDENTS).rglob("*") if path.is_file())
     contents = {str(path.relative_to(run.path)): path.read_bytes() for path in files}
-    contents[CARD] = _card(hub, run, report, students, repo_id or str(out)).encode()
+    try:
+        contents[CARD] = _card(hub, run, report, students, repo_id or str(out)).encode()
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise StorageError(f"{run.path}: {REPORT} or {RUN} is of another kind: {told}") from error
     _atomic.write_folder(out, contents)
     return out
 

@@ -139,7 +139,10 @@ class RunFolder:
         """
         if not (self.path / REPORT).exists():
             raise StorageError(f"{self.path}: incomplete, status {self.status!r}: it has no {REPORT}")
-        return read_object(self.path / REPORT)
+        report = read_object(self.path / REPORT)
+        if not isinstance(report.get("return"), dict):
+            raise StorageError(f"{self.path / REPORT}: no report of a run: it has no 'return'")
+        return report
 
     def finish(self, report: Mapping[str, Any]) -> None:
         """Writes `report.json`, then status `finished`."""

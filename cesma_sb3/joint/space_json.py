@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,6 +13,9 @@ from gymnasium import spaces
 
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.joint.agent_spaces import Space
+
+LARGEST = 10_000_000
+"""Numbers or categories of a space that is read: several images have less."""
 
 
 def space_to_json(space: Space) -> dict[str, Any]:
@@ -56,9 +60,24 @@ def space_from_json(data: Mapping[str, Any]) -> Space:
         SpaceError: `data` describes no such space.
     """
     try:
+        _check_size(data)
         return _READERS[data["kind"]](data)
-    except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AssertionError, AttributeError, OverflowError) as error:
         raise SpaceError(f"not a space: {type(error).__name__}: {error}") from None
+    except RecursionError:
+        raise SpaceError("not a space: nested too deeply") from None
+
+
+def _check_size(data: Mapping[str, Any]) -> None:
+    """Keeps a few words in a file from filling the memory."""
+    n = data.get("n", 0)
+    sizes = (
+        math.prod(int(size) for size in data.get("shape", ())),
+        math.prod(int(size) for size in n) if isinstance(n, list) else int(n),
+        sum(np.ravel(np.asarray(data.get("nvec", ()), dtype=object)).tolist()),
+    )
+    if max(sizes) > LARGEST:
+        raise ValueError(f"{max(sizes)} numbers or categories, expected at most {LARGEST:,}")
 
 
 def _read_box(data: Mapping[str, Any]) -> Space:

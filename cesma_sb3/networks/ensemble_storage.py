@@ -98,7 +98,7 @@ def _read(path: Path) -> dict[str, Any]:
     description = read_object(path)
     if description.get("format") != _FORMAT:
         raise StorageError(f"{path}: not an ensemble of format {_FORMAT}")
-    if description.get("kind") not in _KINDS:
+    if description.get("kind") not in list(_KINDS):
         raise StorageError(f"{path}: kind {description.get('kind')!r}: expected one of {', '.join(_KINDS)}")
     count = description.get("n_components")
     if type(count) is not int or count < 1:

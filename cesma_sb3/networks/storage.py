@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch as th
 from safetensors import SafetensorError
@@ -12,13 +14,20 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from cesma_sb3._json import read_object
-from cesma_sb3.errors import StorageError
+from cesma_sb3.errors import CesmaError, StorageError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.activations import activations
+from cesma_sb3.networks.components import NetworkKind
 from cesma_sb3.networks.separate import MakeModule
 from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.networks.visibility import Visibility
 
 WEIGHTS, DESCRIPTION = "team.safetensors", "team.json"
+_ALLOWED = {
+    "actor_visibility": get_args(Visibility),
+    "critic_visibility": get_args(Visibility),
+    "network": get_args(NetworkKind),
+}
 _FORMAT = 1
 
 
@@ -50,15 +59,20 @@ def load_weights(module: nn.Module, path: Path) -> None:
     """Gives a module the weights in a safetensors file.
 
     Raises:
-        StorageError: The file is missing or torn, or its weights are those of another network.
+        StorageError: The file is missing or torn, its weights are those of another network, or not finite.
     """
     try:
-        module.load_state_dict(load_file(path))
+        found = load_file(path)
+        for name in dict(module.named_parameters()):
+            if name in found and not bool(th.isfinite(found[name]).all()):
+                raise StorageError(f"{path}: {name} holds numbers that are not finite")
+        module.load_state_dict(found)
     except (OSError, ValueError, SafetensorError) as error:
-        raise StorageError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise StorageError(f"{path}: cannot be read: {told}") from None
     except RuntimeError as error:  # one line for each weight that does not fit
-        told = [line.strip() for line in str(error).splitlines()]
-        raise StorageError(f"{path}: weights of another network: {told[min(1, len(told) - 1)]}") from None
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise StorageError(f"{path}: weights of another network: {lines[min(1, len(lines) - 1)]}") from None
 
 
 def save_team(policy: TeamPolicy, folder: Path | str) -> None:
@@ -92,6 +106,11 @@ def load_team(
     """
     folder = Path(folder)
     description = _read_description(folder / DESCRIPTION)
+    _check_size(description, folder)
+    for key, allowed in _ALLOWED.items():
+        if description.get(key, allowed[0]) not in allowed:
+            given = f"{_short(description[key])}: expected one of {', '.join(allowed)}"
+            raise StorageError(f"{folder / DESCRIPTION}: {key} {given}")
     try:
         team = team or TeamSpaces.from_json(description["team"])
         policy = TeamPolicy(
@@ -112,7 +131,9 @@ def load_team(
         )
     except KeyError as error:
         raise StorageError(f"{folder / DESCRIPTION}: the key {error} is missing") from None
-    except (TypeError, ValueError) as error:
+    except StorageError:
+        raise
+    except (CesmaError, TypeError, ValueError, IndexError) as error:
         raise StorageError(f"{folder / DESCRIPTION}: describes no team: {error}") from None
     load_weights(policy, folder / WEIGHTS)
     policy.set_training_mode(False)
@@ -133,10 +154,30 @@ def _checked_module(module: MakeModule | None, saved: str | None, folder: Path) 
 
 def _activation(name: str) -> type[nn.Module]:
     """The activation of that name: nothing else that a file may name."""
-    found = activations().get(name)
-    if found is None:
-        raise StorageError(f"activation {name!r}: expected one of {', '.join(activations())}")
-    return found
+    if not isinstance(name, str) or name not in activations():
+        raise ValueError(f"activation {name!r}: expected one of {', '.join(activations())}")
+    return activations()[name]
+
+
+def _check_size(description: Mapping[str, Any], folder: Path) -> None:
+    """Keeps a few words in a file from filling the memory: networks are no larger than their weights."""
+    if not (folder / WEIGHTS).is_file():
+        raise StorageError(f"{folder / WEIGHTS}: cannot be read: no such file")
+    for key in ("hidden_sizes", "critic_hidden_sizes"):
+        sizes = description.get(key)
+        if not isinstance(sizes, list) or not all(type(size) is int and size > 0 for size in sizes):
+            given = _short(sizes)
+            raise StorageError(
+                f"{folder / DESCRIPTION}: {key}: expected a list of numbers above 0, got {given}"
+            )
+        least = sum(one * other for one, other in pairwise((1, *sizes)))  # weights between hidden layers
+        if 2 * least > (folder / WEIGHTS).stat().st_size:  # a weight takes two bytes at least
+            raise StorageError(f"{folder}: {key} {_short(sizes)}: {WEIGHTS} is too small for such networks")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _read_description(path: Path) -> dict[str, Any]:

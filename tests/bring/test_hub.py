@@ -101,7 +101,7 @@ def test_a_folder_will_do(run_dir, tmp_path):
     assert done.exit_code == 0
     team = cesma_sb3.load_from_hub(tmp_path / "out")
     th.testing.assert_close(team.state_dict(), cesma_sb3.load_team(run_dir / "students").state_dict())
-    with pytest.raises(ConfigError, match="expected a new or empty folder"):
+    with pytest.raises(ConfigError, match="expected a new or an empty folder"):
         hub.write_published(run_dir, tmp_path / "out")
 
 

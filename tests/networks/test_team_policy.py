@@ -142,7 +142,7 @@ def test_what_is_no_team_is_refused_in_one_line(tmp_path):
     with pytest.raises(StorageError, match=r"activation 'os\.system'"):
         load_team(tmp_path)
     (tmp_path / "team.json").write_text("{")
-    with pytest.raises(StorageError, match="not JSON"):
+    with pytest.raises(StorageError, match=r"team\.json: cannot be read"):
         load_team(tmp_path)
     with pytest.raises(StorageError, match="holds no team"):
         load_team(tmp_path / "nowhere")
