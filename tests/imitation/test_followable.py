@@ -99,6 +99,7 @@ def test_students_follow_an_expert_that_pays(doors, tmp_path):
     assert found["followable"]["expert"] < found["plain"]["expert"]
 
 
+@pytest.mark.slow
 def test_an_expert_learns_to_look(doors):
     venv = followable(doors, n_envs=16, weight=1.0, samples_per_update=16)
     model = PPO(

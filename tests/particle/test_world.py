@@ -140,7 +140,7 @@ def test_bodies_at_the_very_same_place_stay_finite() -> None:
         ({"n_agents": 0}, ConfigError, "n_agents is 0, expected 1 or more"),
         ({"max_cycles": 0}, ConfigError, "max_cycles is 0, expected 1 or more"),
         ({"local_ratio": 1.5}, ConfigError, "local_ratio is 1.5, expected 0 to 1"),
-        ({"reward": "papr"}, UnknownNameError, "nearest: paper"),
+        ({"reward": "papr"}, ConfigError, "expected paper or mpe2"),
         ({"heterogenous": True}, UnknownNameError, "nearest: heterogeneous"),
     ],
 )

@@ -45,7 +45,9 @@ def postgres(tmp_path_factory) -> Iterator[str]:
     server.cleanup()
 
 
-@pytest.fixture(params=["journal", pytest.param("sqlite", marks=pytest.mark.slow), "postgresql"])
+@pytest.fixture(
+    params=["postgresql", *(pytest.param(name, marks=pytest.mark.slow) for name in ("journal", "sqlite"))]
+)
 def storage(request, tmp_path) -> str:
     if request.param == "postgresql":
         return request.getfixturevalue("postgres")
