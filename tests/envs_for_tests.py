@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 import numpy as np
@@ -228,7 +229,7 @@ class ReachEnv(SmallEnv):
 
 
 class FaultyEnv(MatchingGame):
-    """Does one thing wrong at step `at`: raise, nan, nan-reward, shape, vanish, stranger or die."""
+    """Does one thing wrong at step `at`: raise, nan, nan-reward, shape, vanish, stranger, hang or die."""
 
     def __init__(self, fault: str, at: int = 2) -> None:
         super().__init__(length=10)
@@ -241,6 +242,8 @@ class FaultyEnv(MatchingGame):
                 raise RuntimeError("the physics exploded\nin several lines")
             if self.fault == "die":
                 os._exit(3)
+            if self.fault == "hang":
+                signal.pause()
             if self.fault == "nan":
                 observations["player_1"] = np.array([0.0, np.nan, 0.0])
             elif self.fault == "nan-reward":

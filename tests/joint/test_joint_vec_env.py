@@ -1,5 +1,6 @@
 """Joint environments in this process and in others: the same trace, the same flags, no fault that hangs."""
 
+import signal
 from functools import partial
 
 import numpy as np
@@ -138,6 +139,18 @@ def test_a_process_that_dies_is_reported_and_does_not_hang():
             EnvironmentFault, match=r"^environments 0 to 1: the process died \(exit code 3\)$"
         ):
             venv.step(np.zeros((3, 2), dtype=np.int64))
+    venv.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pause"), reason="Windows waits in other ways")
+def test_a_process_that_hangs_is_given_up():
+    venv = joint_vec_env(partial(FaultyEnv, "hang"), 2, seed=0, processes=1, patience=20.0)
+    venv.reset()
+    venv.step(np.zeros((2, 2), dtype=np.int64))
+    for group in venv._groups:
+        group._patience = 0.2  # what comes next never answers
+    with pytest.raises(EnvironmentFault, match=r"^environments 0 to 1: no answer within 0.2 seconds$"):
+        venv.step(np.zeros((2, 2), dtype=np.int64))
     venv.close()
 
 
