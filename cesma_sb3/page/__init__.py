@@ -52,7 +52,7 @@ def write_page(run_dirs: Sequence[Path | str], out: Path | str | None = None, *,
         title=labels[0] if is_alone else "Comparison",
         runs=[_summary(label, folder, runs[label]) for label, folder in zip(labels, folders, strict=True)],
         differences=[] if is_alone else _differences([folder.experiment for folder in folders]),
-        charts=charts.as_json(_charts(folders, runs)),
+        charts=charts.in_script({name: chart for name, chart in _charts(folders, runs).items() if chart}),
         **(_alone(folders[0], episodes) if is_alone else {}),
     )
     _atomic.write(path, lambda file: file.write_text(content, encoding="utf-8"))
@@ -127,7 +127,7 @@ def _alone(folder: RunFolder, episodes: int) -> dict[str, Any]:
         except CesmaError as error:
             missing = str(error)
     return {
-        "rollouts": json.dumps(rollouts).replace("</", "<\\/"),
+        "rollouts": charts.in_script(rollouts),
         "policies_played": list(rollouts),
         "missing": missing,
         "price": _optional(folder, "price.json").get("rows", []),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -57,7 +58,7 @@ def episodes(returns: Mapping[str, Sequence[float]]) -> Chart | None:
     traces = [
         {
             "type": "violin",
-            "name": name,
+            "name": html.escape(name, quote=False),
             "y": list(values),
             "meanline": {"visible": True},
             "points": False,
@@ -68,15 +69,15 @@ def episodes(returns: Mapping[str, Sequence[float]]) -> Chart | None:
     return {"data": traces, "layout": {**_axes("", "return of an episode"), "showlegend": False}}
 
 
-def as_json(charts: Mapping[str, Chart | None]) -> str:
-    """For a script in a page: nothing in it can end the script."""
-    return json.dumps({name: chart for name, chart in charts.items() if chart}).replace("</", "<\\/")
+def in_script(value: Any) -> str:
+    """A value for a script in a page: whatever text it holds, the script neither ends nor changes there."""
+    return json.dumps(value).replace("<", "\\u003c")
 
 
 def _line(name: str, curve: Sequence[tuple[float, float]], color: str) -> dict[str, Any]:
     return {
         "type": "scatter",
-        "name": name,
+        "name": html.escape(name, quote=False),  # Plotly reads tags in it: a name could become a link
         "mode": "lines+markers",
         "x": [float(x) for x, _ in curve],
         "y": [float(y) for _, y in curve],

@@ -1,5 +1,6 @@
 """Runs as pages, in a real browser; and as pictures that move."""
 
+import csv
 import json
 import re
 import shutil
@@ -152,6 +153,30 @@ def test_it_fits_a_phone_and_the_night(page, tmp_path, dark):
     assert found["needs"] <= 360
     assert found["theme"] == ("dark" if dark else "light")
     assert min(found["contrasts"]) >= 4.5  # what WCAG asks of text
+
+
+@in_a_browser
+@pytest.mark.parametrize("name", ["<!--<script>", '<a href="https://example.com">x</a>'])
+def test_the_name_of_an_agent_is_text(runs, tmp_path, name):
+    run = shutil.copytree(runs[0], tmp_path / "run")
+    shutil.rmtree(run / "students")  # nothing to play is needed here
+    log = run / "logs" / "students" / "progress.csv"
+    with log.open(newline="") as file:
+        rows = list(csv.reader(file))
+    rows[0] = [cell.replace("agent_0", name) for cell in rows[0]]
+    with log.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    script = """
+        await wait(500);
+        return {
+          links: document.querySelectorAll("a").length,
+          legend: [...document.querySelectorAll("#losses .legendtext")].map((e) => e.textContent),
+        };
+    """
+    found, faults = ask(write_page([run]), script, tmp_path)
+    assert faults == []
+    assert found["links"] == 0
+    assert name in found["legend"]
 
 
 @in_a_browser
