@@ -37,7 +37,7 @@ class Price:
 
     rows: list[Row]
     settings: dict[str, Any]
-    """How many episodes, which seed, how long the students that see everything were trained."""
+    """How many episodes, which seed, how long students were trained for it."""
     path: Path
     """`price.json` in the run folder, which holds the same."""
 
@@ -56,8 +56,9 @@ def price(
         run_dir: A finished run, of an expert and its students.
         episodes: Of each measurement; None: as many as the experiment's final evaluation has.
         seed: Of the initial states; None: the run's.
-        timesteps: Environment timesteps of the students that see everything, which tell what partial
-            observation costs; None: as many as the students had; 0: none are trained.
+        timesteps: Environment timesteps of the students that are trained to tell what partial observation
+            costs, with their own view and with everybody's; None: as many as the run's had; 0: there are
+            none.
         progress: Show a progress bar while these are trained.
 
     Raises:
@@ -92,11 +93,11 @@ def _rows(measured: Measured, timesteps: int, progress: bool) -> Iterator[Row]:
 
     Args:
         measured: The run's two teams.
-        timesteps: Of the students that see everything; 0: there are none.
+        timesteps: Of the students that are trained for it; 0: there are none.
         progress: Show how their training goes.
     """
     yield from gap_rows(measured)
-    yield from imitation_rows(measured, measured.students_that_see_everything(timesteps, progress))
+    yield from imitation_rows(measured, measured.trained_out(timesteps, progress))
     found = measured.deviations()
     yield from theorem_rows(measured, found)
     if found is not None:

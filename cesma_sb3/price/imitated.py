@@ -9,23 +9,23 @@ import numpy.typing as npt
 
 from cesma_sb3.networks import TeamPolicy
 from cesma_sb3.price.losses import disagreements
-from cesma_sb3.price.measured import Measured
+from cesma_sb3.price.measured import Measured, TrainedOut
 from cesma_sb3.price.rows import Floats, Row, mean_row
-from cesma_sb3.price.visits import Visits
+from cesma_sb3.price.visits import Visits, with_messages_of
 
 THIRDS = ("first", "second", "last")
 
 
-def imitation_rows(measured: Measured, floor: TeamPolicy | None) -> Iterator[Row]:
+def imitation_rows(measured: Measured, trained: TrainedOut | None) -> Iterator[Row]:
     """For each agent: how often it differs, its loss, and the parts of that.
 
     Args:
         measured: The run's two teams.
-        floor: Students that see everything, if there are any.
+        trained: Students after all of their training, if there are any.
     """
     where = measured.of_students
     differs = disagreements(where, measured.team)
-    losses = _Losses(measured, floor) if isinstance(measured.policy, TeamPolicy) else None
+    losses = _Losses(measured, trained) if isinstance(measured.policy, TeamPolicy) else None
     for index, agent in enumerate(measured.team.agents):
         yield mean_row(
             "disagreement",
@@ -50,15 +50,22 @@ def thirds(visits: Visits) -> npt.NDArray[np.int64]:
 class _Losses:
     """The losses of one team, in its own states and in the expert's; of another, in the same states."""
 
-    def __init__(self, measured: Measured, floor: TeamPolicy | None) -> None:
+    def __init__(self, measured: Measured, trained: TrainedOut | None) -> None:
         policy, measure = measured.policy, measured.measure
         assert isinstance(policy, TeamPolicy)
         self.measure, self.where, self.elsewhere = measure, measured.of_students, measured.of_expert
         self.own = measure(policy, self.where)
         self.on_experts = measure(policy, self.elsewhere)
-        self.seeing = None if floor is None else measure(floor, self.where)
+        self.last = self.seeing = None
+        if trained is not None:
+            self.seeing = self._in_the_same_states(trained.seeing)
+            self.last = None if trained.own is None else self._in_the_same_states(trained.own)
         self.least = measure.least(self.where, measured.team)
         self.is_soft = self.where.probabilities is not None
+
+    def _in_the_same_states(self, policy: TeamPolicy) -> Floats:
+        """Another team's loss where the students come to, if it had talked on the way."""
+        return self.measure(policy, with_messages_of(policy, self.where))
 
     def rows(self, index: int, agent: str) -> Iterator[Row]:
         """The rows of one agent."""
@@ -81,20 +88,25 @@ class _Losses:
             yield row(f"loss in the {name} third of the steps", of_third, how)
         if self.seeing is None:
             return
-        seeing, least = (
-            self.where.of_episode(self.seeing[:, index]),
-            self.where.of_episode(self.least[:, index]),
-        )
+        seeing = self.where.of_episode(self.seeing[:, index])
+        least = self.where.of_episode(self.least[:, index])
+        last = loss if self.last is None else self.where.of_episode(self.last[:, index])
         if self.is_soft:
             how = "Loss of whoever has the expert's own distribution: its entropy, if by cross-entropy."
             yield row("least possible loss", least, how)
         how = (
-            "Loss of students that see everything, trained alike, in the students' states, less the least "
-            "possible (the entropy of soft labels; 0 of hard ones): what networks and time leave."
+            "Loss of students that see everything, trained alike to the end, in the students' states, less "
+            "the least possible (the entropy of soft labels; 0 of hard ones): what networks and time leave."
         )
         yield row("lost to fitting", seeing - least, how)
         how = (
-            "Loss of the students less that of students that see everything, in the same states, paired: "
-            "the estimate of F.1's C_p for this agent, as a loss."
+            "Loss of students with their own view, trained to the end, less that of students that see "
+            "everything, in the same states, paired: the estimate of F.1's C_p for this agent, as a loss."
         )
-        yield row("lost to partial observation", loss - seeing, how)
+        yield row("lost to partial observation", last - seeing, how)
+        if self.last is not None:
+            how = (
+                "Loss of the run's students, which were kept for their return, less that of such students "
+                "trained to the end, in the same states, paired."
+            )
+            yield row("lost to the choice of weights", loss - last, how)

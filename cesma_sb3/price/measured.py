@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from cesma_sb3.evaluation import Change, Returns, expert_act, greedy, random_act
 from cesma_sb3.experts import Expert, RecurrentExpert
 from cesma_sb3.experts.protocol import SoftExpert
 from cesma_sb3.measure import Evaluator
-from cesma_sb3.networks import TeamEnsemble, TeamPolicy
+from cesma_sb3.networks import TeamEnsemble, TeamPolicy, Visibility
 from cesma_sb3.price.deviations import Deviations, deviations
 from cesma_sb3.price.losses import Measure
 from cesma_sb3.price.visits import Soft, Visits, visit
@@ -21,6 +22,15 @@ from cesma_sb3.progress import StageProgress
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.stages import TrainedExpert, decentralize
 from cesma_sb3.stored import load_expert, load_students
+
+
+class TrainedOut(NamedTuple):
+    """Students after all of their training."""
+
+    own: TeamPolicy | None
+    """With their own view; None: these are the run's."""
+    seeing: TeamPolicy
+    """With everybody's."""
 
 
 class Measured:
@@ -108,8 +118,8 @@ class Measured:
             seed=self.evaluator.seeds.final,
         )
 
-    def students_that_see_everything(self, timesteps: int, progress: bool) -> TeamPolicy | None:
-        """Trained as the students were, with all observations for each agent.
+    def trained_out(self, timesteps: int, progress: bool) -> TrainedOut | None:
+        """Students after all of their training, with their own view and with everybody's.
 
         Args:
             timesteps: Of their training; 0: there are none.
@@ -121,21 +131,50 @@ class Measured:
         is_one_team = isinstance(self.policy, TeamPolicy) and self.dagger.algorithm == "dagger"
         if not timesteps or not is_one_team or self.experiment.students.network == "custom":
             return None
-        dagger = {"total_timesteps": timesteps, "dataset": "shared", "stop_after_matches": None}
-        students = self.experiment.students.model_copy(update={"initial": None})
+        own = None if self._kept_are_last(timesteps) else self._trained(timesteps, progress, "own")
+        return TrainedOut(own, self._trained(timesteps, progress, "joint"))
+
+    def _kept_are_last(self, timesteps: int) -> bool:
+        """Whether the run's students are those that its training ended with."""
+        run = self.folder.experiment
+        return (
+            self.dagger.keep == "last"
+            and run.fine_tuning is None
+            and run.students.initial is None
+            and run.seed == self.experiment.seed
+            and timesteps == self.folder.report()["env_samples"].get("decentralize")
+        )
+
+    def _trained(self, timesteps: int, progress: bool, sees: Visibility) -> TeamPolicy:
+        """Trained as the students were, from new weights, and as they were in the end.
+
+        Which weights a run keeps is decided by the return: that says little of the loss, which goes on
+        falling while returns no longer differ.
+        """
+        what = "everything" if sees == "joint" else "their own part"
+        dagger = {
+            "total_timesteps": timesteps,
+            "dataset": "shared",
+            "stop_after_matches": None,
+            "keep": "last",
+        }
         experiment = self.experiment.model_copy(
-            update={"dagger": self.dagger.model_copy(update=dagger), "students": students}
+            update={
+                "dagger": self.dagger.model_copy(update=dagger),
+                "students": self.experiment.students.model_copy(update={"initial": None}),
+                "evaluation": self.experiment.evaluation.model_copy(update={"every": timesteps}),
+            }
         )
         never = CheckpointConfig(minutes=None, every=None)
-        with StageProgress("students that see everything", timesteps, enabled=progress) as shown:
+        with StageProgress(f"students that see {what}", timesteps, enabled=progress) as shown:
             trained = decentralize(
                 experiment,
                 TrainedExpert([], 0, 0.0, self.expert, None),
                 self.evaluator,
                 Checkpoints(self.folder, never),
                 shown.update,
-                stage="see-everything",
-                sees="joint",
+                stage="see-everything" if sees == "joint" else "see-their-own",
+                sees=sees,
             )
         assert isinstance(trained.policy, TeamPolicy)
         return trained.policy

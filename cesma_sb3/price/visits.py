@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.experts.protocol import Act, Masks, Observations, Remembers
-from cesma_sb3.joint.channel import message_columns
+from cesma_sb3.joint.channel import MessageChannel, message_columns
 from cesma_sb3.joint.vec_env import JointVecEnv
+from cesma_sb3.networks.team_policy import TeamPolicy
 
 Array = npt.NDArray[Any]
 Soft = Callable[[Observations, Masks | None], npt.NDArray[np.float32]]
@@ -57,6 +59,32 @@ class Visits:
         sums = np.bincount(self.episodes[there], values[there], minlength=self.n_episodes)
         counts = np.bincount(self.episodes[there], minlength=self.n_episodes)
         return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def with_messages_of(policy: TeamPolicy, visits: Visits) -> Visits:
+    """The same states, in which the agents hear what this team would have said on the way to them.
+
+    Two teams that learned apart have codes of their own, and one that hears the other's is lost.
+
+    Args:
+        policy: Without a memory, if it talks.
+        visits: Whoever's; not changed.
+    """
+    channel = MessageChannel.of(policy.team)
+    if channel is None:
+        return visits
+    observations = visits.observations.copy()
+    steps = np.full((int(visits.times.max()) + 1, visits.n_episodes), -1)
+    steps[visits.times, visits.episodes] = np.arange(len(visits.times))
+    for before, now in pairwise(steps):
+        goes_on = now >= 0
+        said, heard = before[goes_on], now[goes_on]
+        masks = None if visits.masks is None else visits.masks[said]
+        actions, _ = policy.predict(observations[said], deterministic=True, action_masks=masks)
+        places = np.ix_(heard, channel.places)
+        spoke = visits.alive[said][:, channel.senders]
+        observations[places] = np.where(spoke, channel.encode(actions), observations[places])
+    return dataclasses.replace(visits, observations=observations)
 
 
 def visit(

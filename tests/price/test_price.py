@@ -3,14 +3,22 @@
 import dataclasses
 import json
 import math
+from contextlib import closing
 
+import numpy as np
 import pytest
 
 import cesma_sb3
 from cesma_sb3 import cli
 from cesma_sb3.errors import ConfigError, StorageError
+from cesma_sb3.joint.channel import MessageChannel
+from cesma_sb3.measure import Evaluator
 from cesma_sb3.price import price
+from cesma_sb3.price.measured import Measured
+from cesma_sb3.price.visits import with_messages_of
+from cesma_sb3.runs import RunFolder
 from tests.price.hidden_goal import LENGTH, N_GOALS, SURE
+from tests.price.test_estimates import students
 
 EVALUATION = {"episodes": 32, "curve_episodes": 8, "every": 2000, "n_envs": 32}
 
@@ -109,7 +117,8 @@ def test_costs_of_single_deviations_add_up_to_the_return_lost(found):
 
 def test_a_loss_is_divided_without_a_rest(found):
     for agent in ("agent_0", "agent_1", "agent_2"):
-        parts = [named(found, f"lost to {what}", agent).value for what in ("fitting", "partial observation")]
+        names = ("fitting", "partial observation", "the choice of weights")
+        parts = [named(found, f"lost to {what}", agent).value for what in names]
         loss = named(found, "loss", agent).value
         assert sum(parts) == pytest.approx(loss)
         drift = named(found, "lost to drifting away", agent).value
@@ -167,7 +176,8 @@ def test_who_talks_is_also_measured_without_being_heard(tmp_path):
 
 def test_students_with_a_memory_have_losses_too(tmp_path):
     values = {
-        "dagger.total_timesteps": 1000,
+        "dagger.total_timesteps": 1024,
+        "dagger.keep": "last",
         "students": {"network": "recurrent", "hidden_sizes": [8]},
         "dagger.batch_size": 4,
         "dagger.n_envs": 8,
@@ -178,6 +188,36 @@ def test_students_with_a_memory_have_losses_too(tmp_path):
     parts = [named(found, f"lost to {what}", "agent_0").value for what in ("fitting", "partial observation")]
     assert sum(parts) == pytest.approx(named(found, "loss", "agent_0").value)
     assert named(found, "u: largest cost of one deviation").value is None
+
+
+def test_students_that_are_trained_again_are_the_runs_own(tmp_path):
+    values = {"dagger.total_timesteps": 1024, "dagger.n_envs": 16, "dagger.keep": "last"}
+    run = cesma_sb3.run("speaker-listener-scripted", out=tmp_path / "run", evaluation=EVALUATION, **values)
+    folder = RunFolder.open(run.run_dir)
+    with closing(Evaluator(folder.experiment)) as evaluator:
+        measured = Measured(folder, folder.experiment, evaluator)
+        assert measured.trained_out(1024, progress=False).own is None
+        again = measured.trained_out(1040, progress=False).own
+        assert measured.trained_out(0, progress=False) is None
+        twice = measured._trained(1024, False, "own")
+    # Who talked hears nothing new; who did not, hears a code of its own, and nothing else changes.
+    for visits in (measured.of_students, measured.of_expert):
+        np.testing.assert_array_equal(with_messages_of(twice, visits).observations, visits.observations)
+    other, there = students(measured.team, network="feed-forward"), measured.of_students
+    changed = with_messages_of(other, there)
+    heard = np.zeros(measured.team.observation_size, dtype=bool)
+    heard[MessageChannel.of(measured.team).places] = True
+    np.testing.assert_array_equal(changed.observations[:, ~heard], there.observations[:, ~heard])
+    said, _ = other.predict(changed.observations, deterministic=True)
+    for episode in range(3):
+        steps = np.flatnonzero(there.episodes == episode)
+        assert not changed.observations[steps[0], heard].any()
+        symbols = changed.observations[steps[1:]][:, heard].argmax(axis=1)
+        np.testing.assert_array_equal(symbols, said[steps[:-1], 0])
+    kept = measured.policy.action_net.state_dict()
+    for name, weights in twice.action_net.state_dict().items():
+        assert weights.equal(kept[name])
+    assert any(not weights.equal(kept[name]) for name, weights in again.action_net.state_dict().items())
 
 
 def test_what_has_no_price(tmp_path, run):
