@@ -19,7 +19,7 @@ from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.measure import joint_env
 from cesma_sb3.networks import TeamPolicy, Visibility
-from cesma_sb3.networks.components import NetworkSpec
+from cesma_sb3.networks.components import NetworkSpec, make_net
 
 
 def expert_env(experiment: Experiment, team: TeamSpaces, seed: int) -> JointVecEnv:
@@ -135,7 +135,7 @@ def make_students(
 ) -> TeamPolicy:
     """The untrained students; with `sees="joint"`, as if each saw what all see."""
     spec = students_spec(experiment.students)
-    return TeamPolicy(
+    policy = TeamPolicy(
         team.observation_space,
         team.action_space,
         lambda _: learning_rate,
@@ -143,6 +143,11 @@ def make_students(
         actor_visibility=sees,
         **spec.arguments(),
     )
+    if sees == "joint":
+        # As many networks as the students have: one that gave the whole team's actions would have less room.
+        net = make_net(team, sees, team.output_sizes, spec, for_each_agent=True)
+        policy.action_net = net.to(policy.device)
+    return policy
 
 
 def students_spec(config: StudentsConfig) -> NetworkSpec:

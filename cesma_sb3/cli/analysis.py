@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 @click.option(
     "--timesteps",
     type=click.IntRange(min=0),
-    help="Of students that see everything, which tell what partial observation costs; else as many as the "
-    "students had. 0: none are trained.",
+    help="Of students that are trained to tell what partial observation costs; else as many as the run's "
+    "had. 0: there are none.",
 )
 @json_option
 def price(run_dir: Path, as_json: bool, **options: Any) -> None:

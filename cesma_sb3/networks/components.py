@@ -81,7 +81,8 @@ def make_net(
     Returns:
         A module [B, observation_size (+ output_size)] -> [B, sum of the components' outputs]. Without
         `for_each_agent` and shared parameters, feed-forward networks of `joint` visibility have one
-        component, which gives all outputs; all others have one an agent.
+        component, which gives all outputs, and so have recurrent ones without `for_each_agent`; all others
+        have one an agent.
 
     Raises:
         LayoutError: Entities of a team without any; or a memory of several sizes.
@@ -110,9 +111,11 @@ def make_net(
             raise LayoutError(
                 f"hidden_sizes: expected one number, the units of a memory, got {list(spec.hidden_sizes)}"
             )
+        if visibility == "joint" and for_each_agent:
+            visible *= team.n_agents
         return RecurrentTeamNet(
             visible,
-            output_sizes if visibility == "own" else [sum(output_sizes)],
+            output_sizes if len(visible) == team.n_agents else [sum(output_sizes)],
             hidden_size=spec.hidden_sizes[0],
             activation=spec.activation,
             share_parameters=spec.share_parameters,

@@ -16,15 +16,17 @@ Floats = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Deviations:
-    """One deviation at every step of the students' episodes. Shapes: T steps, E episodes, I entries."""
+    """One deviation at every step of the students' episodes. Shapes: T steps, E episodes."""
 
     costs: Floats
     """Return of the expert's action less that of the students', the expert following after either [T, E]."""
-    observations: npt.NDArray[np.float32]
-    """Where it happened, [T, E, I]."""
+    of_others: Floats
+    """The same of joint actions drawn uniformly, one in each of these states [T, E]."""
 
 
-def deviations(expert: Act, students: Act, venv: ParticleVecEnv, *, n_episodes: int, seed: int) -> Deviations:
+def deviations(
+    expert: Act, students: Act, others: Act, venv: ParticleVecEnv, *, n_episodes: int, seed: int
+) -> Deviations:
     """Costs of single deviations in the states that the students come to.
 
     The world is put back after each look, so that costs are differences of two futures of the same state.
@@ -35,6 +37,7 @@ def deviations(expert: Act, students: Act, venv: ParticleVecEnv, *, n_episodes: 
     Args:
         expert: Without a memory.
         students: Likewise; greedy.
+        others: Draws actions.
         venv: The batched particle world, in the `joint` action view.
         n_episodes: Rounded up to as many in each world.
         seed: Of the initial states.
@@ -42,23 +45,19 @@ def deviations(expert: Act, students: Act, venv: ParticleVecEnv, *, n_episodes: 
     venv.seed(seed)
     observations = venv.reset()
     horizon, rounds = venv.scenario.max_cycles, -(-n_episodes // venv.num_envs)
-    costs, seen = [], []
-    for _ in range(rounds):
-        of_round = np.zeros((horizon, venv.num_envs))
+    costs = np.zeros((2, horizon, rounds, venv.num_envs))
+    for number in range(rounds):
         for time in range(horizon):
             state = venv.get_state()
-            wanted, done = expert(observations, None), students(observations, None)
+            done = students(observations, None)
             returns = []
-            for first in (wanted, done):
-                now = venv.set_state(state)
+            for first in (expert(observations, None), done, others(observations, None)):
+                venv.set_state(state)
                 returns.append(_return(venv, first, expert, horizon - time))
-            of_round[time] = returns[0] - returns[1]
-            seen.append(now.copy())
+            costs[:, time, number] = returns[0] - np.stack(returns[1:])
             venv.set_state(state)
             observations = np.asarray(venv.step(done)[0], dtype=np.float32)
-        costs.append(of_round)
-    by_round = np.stack(seen).reshape(rounds, horizon, venv.num_envs, -1)
-    return Deviations(np.concatenate(costs, axis=1), np.concatenate(list(by_round), axis=1))
+    return Deviations(*costs.reshape(2, horizon, -1))
 
 
 def _return(venv: ParticleVecEnv, first: Any, expert: Act, n_steps: int) -> Floats:

@@ -11,7 +11,7 @@ from cesma_sb3.envs.particle.goals import GOAL
 from cesma_sb3.evaluation import Change, Returns
 from cesma_sb3.joint.channel import message_columns
 from cesma_sb3.joint.spaces import TeamSpaces
-from cesma_sb3.price.information import by_chance, entropy, mutual_information
+from cesma_sb3.price.information import Codes, by_chance, entropy, interval, mutual_information
 from cesma_sb3.price.rows import Row, mean_row
 from cesma_sb3.price.visits import Visits
 
@@ -22,20 +22,25 @@ _HOW = {
 }
 
 
-def channel_rows(as_it_is: Returns, changed: Callable[[Change], Returns]) -> Iterator[Row]:
+def channel_rows(as_it_is: Returns, changed: Callable[[Change], Returns], n_worlds: int) -> Iterator[Row]:
     """The return with the channel changed, less the return as it is.
 
     Args:
         as_it_is: The students' returns.
         changed: Their returns on the same initial states where the channel is changed.
+        n_worlds: How many are stepped together: one has no other to hear from.
     """
     for change in get_args(Change):
-        yield mean_row(
+        name, how = (
             f"return lost with messages {change}",
-            as_it_is.team - changed(change).team,
-            "return",
-            f"Students as they are less students where {_HOW[change]}; the same initial states, paired.",
+            f"Students as they are less students where {_HOW[change]}",
         )
+        if change == "shuffled" and n_worlds < 2:
+            how = f"{how}: not estimated, for evaluation.n_envs is 1, and there is no other world."
+            yield Row(name, None, None, None, "return", how)
+            continue
+        lost = as_it_is.team - changed(change).team
+        yield mean_row(name, lost, "return", f"{how}; the same initial states, paired.")
 
 
 def information_rows(visits: Visits, team: TeamSpaces, rng: np.random.Generator) -> Iterator[Row]:
@@ -60,12 +65,19 @@ def information_rows(visits: Visits, team: TeamSpaces, rng: np.random.Generator)
         others = [f"{other}'s goal" for other in team.agents if other != name]
         whose = others if parts[0].kind == "agents" else ["the goal"]
         for goal, code in zip(whose, np.split(codes, parts[0].count, axis=1), strict=True):
-            goals = code.argmax(axis=1)
-            chance, p = by_chance(goals, symbols, rng)
-            how = (
-                "What is said in the middle of an episode and the goal, a pair an episode: plug-in entropies "
-                f"with Miller and Madow's correction. Without any relation it is {chance:.3f} on average "
-                f"(200 permutations; p = {p:.3f}); the goal's entropy is {entropy(goals):.3f}."
-            )
-            value = mutual_information(goals, symbols)
-            yield Row(f"information of the message about {goal}", value, None, None, "bits", how, name)
+            yield from _told(name, goal, code.argmax(axis=1), symbols, rng)
+
+
+def _told(agent: str, goal: str, goals: Codes, symbols: Codes, rng: np.random.Generator) -> Iterator[Row]:
+    """What one agent's symbols tell of one goal, and the most that they could."""
+    chance, p = by_chance(goals, symbols, rng)
+    how = (
+        "What is said in the middle of an episode and the goal, a pair an episode: plug-in entropies with "
+        "Miller and Madow's correction, the interval by the jackknife. Without any relation it is "
+        f"{chance:.3f} on average (200 permutations; p = {p:.3f})."
+    )
+    low, high = interval(goals, symbols) or (None, None)
+    value = mutual_information(goals, symbols)
+    yield Row(f"information of the message about {goal}", value, low, high, "bits", how, agent)
+    how = "The most that can be told of it: the goal's entropy in the same episodes."
+    yield Row(f"entropy of {goal}", entropy(goals), None, None, "bits", how, agent)

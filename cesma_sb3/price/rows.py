@@ -48,3 +48,20 @@ def mean_row(name: str, values: Floats, unit: str, how: str, agent: str | None =
         return Row(name, mean, end, end, unit, how, agent)
     low, high = stats.t.interval(0.95, len(found) - 1, loc=mean, scale=error)
     return Row(name, mean, float(low), float(high), unit, how, agent)
+
+
+def ratio_row(name: str, above: Floats, below: Floats, unit: str, how: str) -> Row:
+    """A ratio of two means over the same episodes, with Student's t interval of its linearization.
+
+    Args:
+        name: Of the row.
+        above: One for each episode, [E].
+        below: Likewise; their mean is more than 0.
+        unit: Of the ratio.
+        how: How it is estimated.
+
+    Source: the delta method: to first order, the ratio errs by the mean of (above - ratio * below) / mean
+    of below.
+    """
+    ratio, size = above.mean() / below.mean(), below.mean()
+    return mean_row(name, ratio + (above - ratio * below) / size, unit, how)

@@ -53,3 +53,23 @@ def expert(observations: np.ndarray) -> np.ndarray:
     """Names the goal twice: joint observations [B, 8] to joint actions [B, 2]."""
     goals = observations[:, :N_GOALS].argmax(axis=1)
     return np.stack([goals, goals], axis=1)
+
+
+SURE = 0.7
+
+
+class Unsure:
+    """Names the goal with this probability, and anything else as often as any other."""
+
+    def labels(self, observations: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
+        return expert(observations)
+
+    def probabilities(
+        self, observations: np.ndarray, masks: np.ndarray | None = None, *, temperature: float = 1.0
+    ) -> np.ndarray:
+        goals = np.eye(N_GOALS)[observations[:, :N_GOALS].argmax(axis=1)]
+        shares = np.where(goals > 0, SURE, (1 - SURE) / (N_GOALS - 1))
+        return np.tile(shares, (1, 2)).astype(np.float32)
+
+
+unsure = Unsure()
