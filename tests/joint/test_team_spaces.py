@@ -255,3 +255,16 @@ def test_an_environments_own_layout_is_found_and_a_wrapper_may_outdate_it():
         TeamSpaces.from_parallel_env(wrong)
     with pytest.raises(UnknownNameError, match="no observation part is called 'cues'; nearest: cue"):
         TeamSpaces.from_parallel_env(LaidOut()).layouts["player_0"].observation.slice("cues")
+
+
+def test_layouts_survive_json():
+    part = ObservationLayout((Part("own", "own", 1, 2),))
+    layouts = {"a": AgentLayout(part, (ActionPart("move", "move", 0),))}
+    team = TeamSpaces(["a"], {"a": spaces.Box(-1, 1, (2,))}, {"a": spaces.Discrete(2)}, layouts)
+    again = TeamSpaces.from_json(json.loads(json.dumps(team.to_json())))
+    assert again.layouts == team.layouts
+    assert again.layouts["a"].observation.parts[0].name == "own"
+    data = team.to_json()
+    data["agents"][0]["layout"] = {"observation": "flat"}
+    with pytest.raises(LayoutError, match=r"^not a layout: ."):
+        TeamSpaces.from_json(data)
