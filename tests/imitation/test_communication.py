@@ -179,11 +179,11 @@ def test_numbers_are_sent_within_their_bounds_and_still_learn():
         names, dict.fromkeys(names, box), dict.fromkeys(names, acts), dict.fromkeys(names, layout)
     )
     policy = policy_of(team)
-    outputs = th.tensor([[0.0, 5.0, 0.0, -0.05]], requires_grad=True)
+    outputs = th.tensor([[0.0, 5.0, 0.0, -0.05], [0.0, -5.0, 0.0, 0.05]], requires_grad=True)
     heard = communication(team, policy).heard(outputs)
-    np.testing.assert_allclose(heard.detach().numpy(), [[-0.05, 0.1]], atol=1e-7)
+    np.testing.assert_allclose(heard.detach().numpy(), [[-0.05, 0.1], [0.05, -0.1]], atol=1e-7)
     heard.sum().backward()
-    assert outputs.grad.tolist() == [[0.0, 1.0, 0.0, 1.0]]
+    assert outputs.grad.tolist() == [[0.0, 1.0, 0.0, 1.0]] * 2
 
 
 def test_noise_comes_from_the_generator():

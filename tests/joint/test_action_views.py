@@ -100,6 +100,8 @@ def test_one_at_a_time_with_another_noop_and_somebody_dead():
     assert view.masks(dead).tolist() == [
         [True, False, True, True, False]
     ]  # a dead agent's category 0 is harmless
+    alive = np.ones_like(dead)
+    np.testing.assert_array_equal(view.masks(np.concatenate([alive, dead]))[1:], view.masks(dead))
     with pytest.raises(ActionViewError, match="has two choices that differ from the no-op"):
         view.encode(np.array([[0, 2]]))
     stuck = np.array([[True, False, True] * 2])  # neither can do nothing
