@@ -23,7 +23,7 @@ INSTALL := $(PIP) install -qq
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types docs bench clean
+.PHONY: help setup demo test test-slow coverage lint format types docs bench clean
 
 help:  ## show this list
 	@echo "make TARGET [SET=pinned|modern]    (now: SET=$(SET), environment $(VENV))"
@@ -39,6 +39,9 @@ test: $(STAMP)  ## run the tests (ARGS="-k spaces" passes options on to pytest)
 
 test-slow: $(STAMP)  ## run the tests that train for minutes
 	$(PYTEST) -m slow $(ARGS)
+
+coverage: $(STAMP)  ## run the tests and measure the lines that they run; below 95% is an error
+	$(PYTEST) --cov --cov-report=term $(ARGS)
 
 lint: $(STAMP)  ## check style and format
 	$(BIN)/ruff check .
@@ -58,7 +61,7 @@ bench: $(STAMP)  ## make the published numbers again
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## remove the environments, caches and built files; runs/ is left alone
-	rm -rf .venv .venv-modern .venv-docs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-modern .venv-docs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Two stamps, each written last so that an interrupted install is done again: other pins make a fresh environment, a

@@ -11,7 +11,7 @@ from stable_baselines3 import PPO
 from tests.faults import hostile
 from tests.faults.refusals import assert_refusal, contents
 
-DEEP = 100_000
+DEEP = 10_000
 YAML = {
     "a tag that calls a function": ("a: !!python/object/apply:os.mkdir [executed]", "tags are not allowed"),
     "a tag that makes an object": (
@@ -103,12 +103,10 @@ def test_the_canary_would_sing(tmp_path, monkeypatch):
 
 def test_as_a_person_sees_it(tmp_path):
     """The same in processes of their own, where nothing catches what the command does not."""
-    (tmp_path / "deep.yaml").write_text("a: " + "[" * DEEP)
     (tmp_path / "tag.yaml").write_text(YAML["a tag that calls a function"][0])
     (tmp_path / "model.zip").write_bytes(hostile.PICKLE)
     before = contents(tmp_path)
     for words in (
-        ["show", "deep.yaml"],
         ["run", "tag.yaml"],
         ["decentralize", "model.zip", "spread", "--algorithm", "PPO"],
     ):

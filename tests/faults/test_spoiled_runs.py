@@ -36,10 +36,9 @@ WHAT = {
     "a list": lambda _: b"[]",
     "nothing": lambda _: b"null",
     "an empty object": lambda _: b"{}",
-    "lists in lists": lambda _: b"[" * 100_000,
+    "lists in lists": lambda _: b"[" * 10_000,
     "a number of many digits": lambda _: b'{"format": ' + b"9" * 5_000 + b"}",
 }
-BINARY = [name for name in WHAT if name not in ("a number of many digits", "lists in lists")]
 READERS = {
     "config.yaml": ["evaluate", "export", "push"],
     "run.json": ["evaluate", "export"],
@@ -54,12 +53,15 @@ def words(command):
     return [command, "RUN", *(["./out"] if command == "push" else [])]
 
 
-@pytest.mark.parametrize("name", READERS)
-@pytest.mark.parametrize("what", WHAT)
+# An object it is, and nothing that is read back need stand in it.
+FINE = ("run.json", "an empty object")
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [(name, what) for name in READERS for what in WHAT if (name, what) != FINE]
+)
 def test_content(name, what, run, refused):
     path = run / name
-    if name == "run.json" and what == "an empty object":
-        pytest.skip("an object it is; nothing that is read back stands in it")
     path.write_bytes(WHAT[what](path.read_bytes()))
     for command in READERS[name]:
         refused(*words(command), told=path.name)

@@ -84,3 +84,31 @@ def test_messages_have_no_imitation_loss():
         gradient = outputs.grad.reshape(6, 3, 9)
         assert not gradient[:, :, 5:].any()
         assert gradient[:, :, :5].all()
+
+
+def test_weights_by_hand():
+    """N / (K n_k), which stays the same when all is seen again; never seen: as the rarest may weigh."""
+    counts = LabelCounts(TEAM)
+    for times in (1, 2):
+        counts.add(samples_of([[0, 2], [0, 2], [0, 2], [1, 2]]))
+        assert counts.counts.tolist() == [[3 * times, times, 0, 0, 0], [0, 0, 4 * times, 0, 0]]
+        np.testing.assert_allclose(counts.weights(), [[2 / 3, 2, 20, 20, 20], [20, 20, 1, 20, 20]], rtol=1e-6)
+
+
+def test_weights_of_one_label_and_of_more_than_the_bound_allows():
+    counts = LabelCounts(TEAM)
+    counts.add(samples_of([[1, 1]]))
+    np.testing.assert_allclose(counts.weights(), [[20, 1, 20, 20, 20]] * 2, rtol=1e-6)
+    counts = LabelCounts(TEAM, max_weight=2.0)
+    counts.add(samples_of([[0, 0]] * 9 + [[1, 0]]))
+    # 1 in 10 is taken for 1 in 4: 5 / 9 and 2, whose mean of 0.7 is brought back to 1.
+    np.testing.assert_allclose(counts.weights()[0], np.array([5 / 9, 2, 2, 2, 2]) / 0.7, rtol=1e-6)
+
+
+def test_labels_of_dead_agents_with_several_columns_do_not_count():
+    team = talking_team([4, 4, 4])
+    counts = LabelCounts(team)
+    labels = np.tile(np.array([1, 2, 1, 2, 1, 2]), (1, 1))
+    alive = np.array([[True, True, False]])
+    counts.add(Samples(np.zeros((1, team.observation_size), np.float32), labels, alive))
+    assert counts.counts.sum(axis=1).tolist() == [1, 1, 1, 1, 0, 0]

@@ -179,11 +179,11 @@ def test_numbers_are_sent_within_their_bounds_and_still_learn():
         names, dict.fromkeys(names, box), dict.fromkeys(names, acts), dict.fromkeys(names, layout)
     )
     policy = policy_of(team)
-    outputs = th.tensor([[0.0, 5.0, 0.0, -0.05]], requires_grad=True)
+    outputs = th.tensor([[0.0, 5.0, 0.0, -0.05], [0.0, -5.0, 0.0, 0.05]], requires_grad=True)
     heard = communication(team, policy).heard(outputs)
-    np.testing.assert_allclose(heard.detach().numpy(), [[-0.05, 0.1]], atol=1e-7)
+    np.testing.assert_allclose(heard.detach().numpy(), [[-0.05, 0.1], [0.05, -0.1]], atol=1e-7)
     heard.sum().backward()
-    assert outputs.grad.tolist() == [[0.0, 1.0, 0.0, 1.0]]
+    assert outputs.grad.tolist() == [[0.0, 1.0, 0.0, 1.0]] * 2
 
 
 def test_noise_comes_from_the_generator():
@@ -218,3 +218,36 @@ def test_using_all_symbols_costs_least_and_moves_nothing_but_messages():
     assert using.cost(one, batch).item() == pytest.approx(0.0, abs=1e-6)
     with pytest.raises(ValueError, match="message_entropy=-1"):
         communication(TEAM, policy, entropy=-1)
+
+
+def outputs_that_say(logits, size):
+    """Outputs of `TEAM` in which everybody's symbols have these logits."""
+    outputs = th.zeros(size, 3, 9)
+    outputs[:, :, 5:] = th.as_tensor(logits)
+    return outputs.flatten(1)
+
+
+@pytest.mark.parametrize("kind", ["straight-through", "gumbel-softmax"])
+def test_symbols_are_drawn_as_often_as_they_are_likely(kind):
+    logits = th.tensor([2.0, 1.0, 0.0, -2.0])
+    talk = communication(
+        TEAM, policy_of(TEAM), kind, generator=th.Generator().manual_seed(0), temperature=0.01
+    )
+    heard = talk.heard(outputs_that_say(logits, 20_000)).mean(dim=0)
+    expected = F.softmax(logits, dim=0)[th.as_tensor(talk.channel.categories)]
+    th.testing.assert_close(heard, expected, atol=0.015, rtol=0)
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_symbols_that_cannot_be_said_are_not_missed(size):
+    """The cost counts the symbols that the masks allow: of one alone there is no entropy to have."""
+    logits = th.tensor([2.0, 1.0, 0.0, -2.0])
+    batch = random_batch(TEAM, size)._replace(follows=th.ones(size, 3, dtype=th.bool))
+    talk = communication(TEAM, policy_of(TEAM), entropy=0.5)
+    p = F.softmax(logits, dim=0)
+    expected = 0.5 * 3 * (p * p.log()).sum()
+    th.testing.assert_close(talk.cost(outputs_that_say(logits, size), batch), expected)
+    masks = th.ones(size, 3, 9, dtype=th.bool)
+    masks[:, :, 6:] = False  # symbol 0 is all that is left
+    alone = batch._replace(previous_masks=masks.flatten(1))
+    assert talk.cost(outputs_that_say(logits, size), alone).item() == pytest.approx(0.0, abs=1e-5)

@@ -100,6 +100,8 @@ def test_one_at_a_time_with_another_noop_and_somebody_dead():
     assert view.masks(dead).tolist() == [
         [True, False, True, True, False]
     ]  # a dead agent's category 0 is harmless
+    alive = np.ones_like(dead)
+    np.testing.assert_array_equal(view.masks(np.concatenate([alive, dead]))[1:], view.masks(dead))
     with pytest.raises(ActionViewError, match="has two choices that differ from the no-op"):
         view.encode(np.array([[0, 2]]))
     stuck = np.array([[True, False, True] * 2])  # neither can do nothing
@@ -135,3 +137,28 @@ def test_what_a_view_cannot_hold_is_refused():
         make_view("one-at-a-time", many, nop=1)
     with pytest.raises(ActionViewError, match="noop 12, but the categories are"):
         make_view("one-at-a-time", many, noop=12)
+
+
+def test_one_at_a_time_looks_at_each_row_by_itself():
+    """Everybody is free, one of two must do category 1, or the first can do nothing at all."""
+    view = make_view("one-at-a-time", team_of([spaces.Discrete(3), spaces.Discrete(3)]))
+    free, must, dead = [1, 1, 1], [0, 1, 0], [1, 0, 0]
+    masks = view.masks(np.array([free + free, must + free, free + must, dead + free], dtype=bool))
+    assert masks.dtype == bool
+    expected = [[1, 1, 1, 1, 1], [0, 1, 0, 0, 0], [0, 0, 0, 1, 0], [1, 0, 0, 1, 1]]
+    np.testing.assert_array_equal(masks, np.array(expected, dtype=bool))
+    with pytest.raises(ActionViewError, match=r"columns \[0, 1\] cannot take their no-op now"):
+        view.masks(np.array([free + free, must + must], dtype=bool))
+    with pytest.raises(
+        ActionViewError, match=r"\[1, 2\] has two choices that differ from the no-op \[0, 0\]"
+    ):
+        view.encode(np.array([[0, 0], [0, 1], [1, 2], [2, 2]]))
+
+
+@pytest.mark.parametrize("name", ["product", "one-at-a-time"])
+def test_joint_actions_that_are_written_as_floats_are_counted_all_the_same(name):
+    view = make_view(name, team_of([spaces.Discrete(3), spaces.Discrete(2)]))
+    actions = np.arange(view.space.n)
+    encoded = view.encode(view.decode(actions).astype(np.float32))
+    assert encoded.dtype == np.int64
+    np.testing.assert_array_equal(encoded, actions)

@@ -97,3 +97,14 @@ def test_what_is_refused():
         store.append({"y": np.ones(2)}, np.zeros(2, dtype=bool))
     with pytest.raises(ValueError, match="a step of 3 environments"):
         store.append({"x": np.ones(3)}, np.zeros(3, dtype=bool))
+
+
+def test_an_episode_is_closed_with_its_last_step():
+    """What was seen at the end, of the environment that has ended, is one more step of it."""
+    store = EpisodeStore(20)
+    for step in range(3):
+        seen = np.array([10.0, 20.0]) + step
+        ended = np.array([False, step == 2])
+        store.append({"x": seen}, ended, last={"x": seen + 0.5})
+    drawn = store.sample(1, np.random.default_rng(0))
+    assert drawn.fields["x"][:, 0].tolist() == [20.0, 21.0, 22.0, 22.5]

@@ -255,3 +255,29 @@ def test_an_environments_own_layout_is_found_and_a_wrapper_may_outdate_it():
         TeamSpaces.from_parallel_env(wrong)
     with pytest.raises(UnknownNameError, match="no observation part is called 'cues'; nearest: cue"):
         TeamSpaces.from_parallel_env(LaidOut()).layouts["player_0"].observation.slice("cues")
+
+
+def test_layouts_survive_json():
+    parts = Part("own", "own", 1, 2), Part("marks", "entities", 3, 2), Part("rest", "own", 1, 1)
+    layouts = {"a": AgentLayout(ObservationLayout(parts), (ActionPart("move", "move", 0),))}
+    seen = dict.fromkeys("ab", spaces.Box(-1, 1, (9,)))
+    team = TeamSpaces(["a", "b"], seen, dict.fromkeys("ab", spaces.Discrete(2)), layouts)
+    again = TeamSpaces.from_json(json.loads(json.dumps(team.to_json())))
+    for one in (team, again, team.only("a"), again.only("a")):
+        assert one.layouts["a"] == layouts["a"]
+        assert [one.layouts["a"].observation.slice(part.name) for part in parts] == [
+            *(slice(0, 2), slice(2, 8), slice(8, 9)),
+        ]
+    assert len(again.layouts["b"].observation.parts) == 1
+    data = team.to_json()
+    data["agents"][0]["layout"] = {"observation": "flat"}
+    with pytest.raises(LayoutError, match=r"^not a layout: ."):
+        TeamSpaces.from_json(data)
+
+
+def test_a_dead_agents_action_is_within_its_bounds():
+    """As near to 0 as they allow."""
+    low, high = np.float32([1.0, -1.0, -5.0]), np.float32([2.0, 1.0, -4.0])
+    box = spaces.Box(low, high, dtype=np.float32)
+    team = TeamSpaces(["a", "b"], dict.fromkeys("ab", spaces.Box(-1, 1, (1,))), dict.fromkeys("ab", box))
+    assert team.join_actions({"a": np.array([1.5, 0.5, -4.5])}).tolist() == [1.5, 0.5, -4.5, 1.0, 0.0, -4.0]

@@ -21,7 +21,8 @@ def write_for_ever(run: RunFolder, ready: int) -> None:
     generation = 0
     while True:
         generation += 1
-        run.write_json("report.json", {"generation": generation, "padding": [generation] * (SIZE // 10)})
+        padding = [generation] * (SIZE // 10)
+        run.write_json("report.json", {"return": {}, "generation": generation, "padding": padding})
         run.write_csv("evaluations.csv", [{"generation": generation, "row": row} for row in range(200)])
         word = b"%07d" % generation
         run.write_with("expert/model.bin", partial(write_slowly, word))
