@@ -154,6 +154,8 @@ class ExpertConfig(_Config):
             raise ValueError("normalization: expected null, for there is no path to a finished model")
         if self.is_finished:
             who = "the scripted expert" if self.algorithm == SCRIPTED else "a finished controller"
+            if self.algorithm == SCRIPTED and self.path is not None:
+                raise ValueError(f"path: expected null for {who}, got {self.path!r}")
             if self.total_timesteps:
                 raise ValueError(f"total_timesteps: expected 0 for {who}, got {self.total_timesteps}")
             for key in ("kwargs", "policy_kwargs"):
@@ -290,6 +292,8 @@ class DaggerConfig(_Config):
 
     @model_validator(mode="after")
     def _fits(self) -> DaggerConfig:
+        if self.min_samples is None and self.batch_size > self.capacity:  # nothing would ever be learned
+            raise ValueError(f"capacity: expected at least batch_size {self.batch_size}, got {self.capacity}")
         if self.min_samples is not None and self.min_samples > self.capacity:
             raise ValueError(
                 f"min_samples: expected at most capacity {self.capacity}, got {self.min_samples}"
@@ -323,6 +327,15 @@ class FineTuningConfig(_Config):
     last."""
     kwargs: Arguments = {}
     """Further arguments of PPO."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> FineTuningConfig:
+        # SB3 asserts these when PPO is made: after imitation, when hours may have gone by.
+        for key, least in (("n_steps", 2 if self.n_envs == 1 else 1), ("batch_size", 2), ("n_epochs", 1)):
+            value = self.kwargs.get(key)
+            if isinstance(value, int) and value < least:
+                raise ValueError(f"kwargs: {key}: expected at least {least}, got {value}")
+        return self
 
 
 class EvaluationConfig(_Config):

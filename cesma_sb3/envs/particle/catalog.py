@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -55,4 +56,7 @@ def make_scenario(name: str, **kwargs: Any) -> Scenario:
             raise UnknownNameError.of(f"argument of {name}", key, accepted)
     if (problem := wrong_argument(make, kwargs)) is not None:
         raise ConfigError(f"{name}: {': '.join(problem)}")
+    if inspect.isabstract(make):
+        lacks = ", ".join(sorted(getattr(make, "__abstractmethods__", ())))
+        raise ConfigError(f"{name}: expected a scenario that can be made; this one lacks {lacks}")
     return make(**kwargs)
