@@ -72,7 +72,9 @@ def report(run_dirs: tuple[Path, ...], **options: Any) -> None:
 
 @cesma.command()
 @click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="A .gif file; else video.gif in the run folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A .gif or .mp4 file; else video.gif in the run folder."
+)
 @click.option(
     "--policy",
     "policies",
@@ -86,7 +88,7 @@ def report(run_dirs: tuple[Path, ...], **options: Any) -> None:
 @click.option("--seed", type=click.IntRange(min=0), help="Of the initial states; else the run's.")
 @click.option("--fps", type=float, default=8.0, show_default=True, help="Steps in a second.")
 def video(run_dir: Path, **options: Any) -> None:
-    """Draw episodes of a run, expert and students side by side, as an animated GIF."""
+    """Draw episodes of a run, expert and students side by side, as an animated GIF or an MP4 file."""
     from cesma_sb3.video import write_video
 
     click.echo(write_video(run_dir, **options))

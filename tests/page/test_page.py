@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 import cesma_sb3
 from cesma_sb3 import cli
-from cesma_sb3.errors import ConfigError, StorageError
+from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError
 from cesma_sb3.page import write_page
 from cesma_sb3.rollouts import record
 from cesma_sb3.video import write_video
@@ -215,7 +216,7 @@ def test_what_gives_no_page(runs, tmp_path):
         write_page([runs[0], runs[0]])
     with pytest.raises(StorageError, match="no such folder"):
         write_page([tmp_path / "nothing"])
-    with pytest.raises(ConfigError, match=r"expected a \.gif file"):
+    with pytest.raises(ConfigError, match=r"expected a \.gif or \.mp4 file"):
         write_video(runs[0], tmp_path / "video.mpg")
     with pytest.raises(ConfigError, match="expected more than 0 up to 50"):
         write_video(runs[0], fps=0)
@@ -239,6 +240,39 @@ def test_a_video_shows_both_from_the_same_start(runs, tmp_path):
     assert ended.value.code == 0
     with Image.open(runs[0] / "video.gif") as video:
         assert video.width == half
+
+
+def test_a_video_as_mp4_shows_the_same_for_as_long(runs, tmp_path, capsys):
+    av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'cesma-sb3[video]'")
+    animated = write_video(runs[0], tmp_path / "both.gif", episodes=2, fps=10)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(
+            ["video", str(runs[0]), "--out", str(tmp_path / "both.mp4"), "--episodes", "2", "--fps", "10"]
+        )
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "both.mp4")
+    with av.open(tmp_path / "both.mp4") as video:
+        assert video.streams.video[0].codec_context.name == "h264"
+        decoded = list(video.decode(video=0))
+    times = [frame.time for frame in decoded]
+    # 25 pictures an episode, a tenth of a second each; the last of an episode stays, and ends the file.
+    expected = [0.1 * step for step in range(25)]
+    expected += [2.4 + 1.5 + time for time in expected] + [2 * (2.4 + 1.5)]
+    assert times == pytest.approx(expected, abs=1e-3)
+    with Image.open(animated) as pictures:
+        for number in (0, 24, 49):
+            pictures.seek(number)
+            drawn = np.asarray(pictures.convert("RGB"), dtype=int)
+            found = decoded[number].to_ndarray(format="rgb24").astype(int)
+            assert np.abs(found - drawn[: found.shape[0], : found.shape[1]]).mean() < 4.0
+    assert (tmp_path / "both.mp4").stat().st_size < animated.stat().st_size / 2
+
+
+def test_mp4_without_pyav(runs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'cesma-sb3\[video\]'"):
+        write_video(runs[0], tmp_path / "both.mp4")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_rollouts_are_those_of_the_evaluation(runs):
