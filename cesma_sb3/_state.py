@@ -10,7 +10,7 @@ A value is stored as JSON holds it, or as a mapping with the key `is`:
 
 array, tensor           its place among the arrays; of a buffer that is not full, the rows in use
 list, tuple, deque, set, mapping
-object                  its attributes
+object                  its attributes, or what its `state_to_keep` returns and `go_on_from` takes
 again                   the number of the container that it is, in the order of the walk
 constant                left alone
 """
@@ -26,7 +26,7 @@ import types
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from logging import Logger as PythonLogger
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch as th
@@ -97,6 +97,17 @@ def restore(root: object, state: Any, arrays: Mapping[str, Any]) -> bool:
     return not walk.env_was_left
 
 
+@runtime_checkable
+class KeepsItself(Protocol):
+    """What has its state in another library's objects."""
+
+    def state_to_keep(self) -> Any:
+        """Its state as plain values and arrays."""
+
+    def go_on_from(self, state: Any) -> None:
+        """Takes a state over, of one that was made as this one was."""
+
+
 class _GlobalGenerators:
     """The generators that everybody shares, as if they were an object's attributes."""
 
@@ -127,6 +138,7 @@ _WITH_STATE: tuple[tuple[type[Any], str, Callable[[Any], Any]], ...] = (
     (np.random.RandomState, "random state", lambda value: list(value.get_state(legacy=True))),
     (th.Generator, "torch generator", th.Generator.get_state),
     (th.optim.Optimizer, "optimizer", lambda value: value.state_dict()),
+    (KeepsItself, "own", lambda value: value.state_to_keep()),
 )
 """What says itself what its state is."""
 
@@ -368,6 +380,8 @@ class _Restore:
             current.set_state(state)
         elif kind == "optimizer":
             current.load_state_dict(state)
+        elif kind == "own":
+            current.go_on_from(state)
         elif kind == "generators":
             current.set(state)
         else:

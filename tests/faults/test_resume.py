@@ -81,6 +81,10 @@ RUNS = {
             "fine_tuning": {"total_timesteps": 600, "n_envs": 8, "kwargs": {"n_steps": 24, "batch_size": 64}},
         },
     ),
+    "battles": (
+        "smax-3m",
+        {**SMALL, **ON_POLICY, "expert.policy_kwargs.net_arch": [16], "dagger.batch_size": 4},
+    ),
     "an expert that can be followed": (
         "spread-3-ppo",
         {**SMALL, **ON_POLICY, "expert.followable": {"weight": 0.5}, "expert.keep": "last"},

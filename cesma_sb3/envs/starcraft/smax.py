@@ -125,6 +125,33 @@ class SmaxBattles:
         self._keys, self.states, last, now, *rest = self._step(self._keys, self.states, chosen)
         return Outcome(Snapshot(*map(np.array, last)), Snapshot(*map(np.array, now)), *map(np.array, rest))
 
+    def state_to_keep(self) -> dict[str, list[npt.NDArray[Any]]]:
+        """Everything that the future depends on: SMAX's states, leaf by leaf, and the generators' keys."""
+        import jax
+
+        return {
+            name: [np.array(leaf) for leaf in jax.tree.leaves(tree)] for name, tree in self._trees().items()
+        }
+
+    def go_on_from(self, state: Mapping[str, Sequence[npt.NDArray[Any]]]) -> None:
+        """Takes over what `state_to_keep` returned.
+
+        Raises:
+            ValueError: It is of other battles.
+        """
+        import jax
+
+        if self._keys is None:
+            self.reset(0)  # for the shapes
+        for name, tree in self._trees().items():
+            leaves, made = jax.tree.flatten(tree)
+            if [np.shape(leaf) for leaf in leaves] != [np.shape(leaf) for leaf in state[name]]:
+                raise ValueError(f"{self.name}: {name} of other battles")
+            setattr(self, name, jax.tree.unflatten(made, [jax.numpy.asarray(leaf) for leaf in state[name]]))
+
+    def _trees(self) -> dict[str, Any]:
+        return {"_keys": self._keys, "states": self.states}
+
     def unit_types(self, battle: int = 0) -> list[str]:
         """The kinds of our units, in order."""
         types = np.asarray(self.states.state.unit_types)[battle, : self.n_agents]

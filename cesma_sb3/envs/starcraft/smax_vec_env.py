@@ -38,6 +38,8 @@ class SmaxVecEnv(SharedVecEnv):
         SpaceError: The view is another team's.
     """
 
+    keeps_state = True
+
     def __init__(
         self,
         map_name: str,
@@ -49,6 +51,7 @@ class SmaxVecEnv(SharedVecEnv):
         **kwargs: Any,
     ) -> None:
         self.unavailable = checked(unavailable)
+        self.replaces_unavailable = self.unavailable == "replace"
         if n_envs < 1:
             raise ConfigError(f"n_envs is {n_envs}, expected 1 or more")
         self.battles = SmaxBattles(map_name, n_envs, **kwargs)
