@@ -1,6 +1,7 @@
 """What a study costs beside its trials, and what a second worker is worth.
 
-Trials are runs of `spread-3-scripted` with values from the search space `dagger`, one thread each. The
+Trials are runs of `spread-3-scripted`, one thread each, with values that do not change how long a run takes:
+else the trials that two workers happen to draw are others, and longer or shorter, than those of one. The
 storage is a journal file. The overhead is the wall-clock time of a study with one worker less the time that
 its trials took.
 """
@@ -16,6 +17,11 @@ from cesma_sb3 import tuning
 
 TRIALS = 4
 TIMESTEPS = 150_000
+SPACE = """\
+dagger.learning_rate: { low: 3e-4, high: 1e-2, log: true }
+dagger.learning_rate_final: { choices: [0.01, 0.1, 1.0] }
+dagger.weight_decay: { choices: [0.0, 1e-5, 1e-4] }
+"""
 
 
 def run_tuning() -> dict[str, Any]:
@@ -37,11 +43,14 @@ def run_tuning() -> dict[str, Any]:
 
 def _study(out: Path, workers: int) -> tuple[float, dict[str, float]]:
     """Trials per hour, and seconds beside the trials."""
+    space = out / "space.yaml"
+    out.mkdir()
+    space.write_text(SPACE)
     began = time.perf_counter()
     settings: dict[str, Any] = {"dagger.total_timesteps": TIMESTEPS, "evaluation.every": 25_000}
     result = tuning.tune(
         "spread-3-scripted",
-        space="dagger",
+        space=str(space),
         trials=TRIALS * workers,
         workers=workers,
         storage=f"journal:///{out}/study.journal",
