@@ -62,6 +62,7 @@ def open_study(
     storage: str | None,
     contents: Mapping[str, Any],
     directions: Sequence[Direction] = ("maximize",),
+    first: Mapping[str, Any] | None = None,
 ) -> optuna.Study:
     """A study, new or out of storage.
 
@@ -71,6 +72,7 @@ def open_study(
             it is kept in memory.
         contents: What must be the same whenever the study goes on, by name.
         directions: `maximize` or `minimize`, for each objective.
+        first: Parameters of a new study's first trial; what is not named is drawn.
 
     Raises:
         ConfigError: The storage cannot be opened, or its study of that name is of other contents.
@@ -93,6 +95,8 @@ def open_study(
             raise ConfigError(f"study {name!r}: was made with another {key}; expected a new name")
         if key not in found.user_attrs:
             found.set_user_attr(key, text)
+    if first and not found.trials:
+        found.enqueue_trial(dict(first), skip_if_exists=True)  # somebody else may do so in this moment
     return found
 
 

@@ -131,6 +131,16 @@ class Interval(_Conditional):
             return None
         return list(found)
 
+    def parameter(self, value: Any) -> Any:
+        """What Optuna calls a value; None if it is none of these."""
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not self.low <= value <= self.high:
+            return None
+        values = self.values()
+        if values is None:
+            return float(value)
+        return next((one for one in values if is_same(one, value)), None)
+
     def suggest(self, name: str, trial: BaseTrial) -> Any:
         """A value, drawn by the study's sampler.
 
@@ -175,6 +185,11 @@ class Choices(_Conditional):
     def grid(self) -> list[Any] | None:
         """What Optuna's GridSampler may give: labels."""
         return list(self.labels)
+
+    def parameter(self, value: Any) -> Any:
+        """What Optuna calls a value: its label; None if it is none of these."""
+        found = (label for label, one in zip(self.labels, self.choices, strict=True) if is_same(one, value))
+        return next(found, None)
 
     def suggest(self, name: str, trial: BaseTrial) -> Any:
         """A value, drawn by the study's sampler.

@@ -55,6 +55,23 @@ class SearchSpace:
                 point |= dict.fromkeys(keys_of(name), found.suggest(name, trial))
         return point
 
+    def parameters_of(self, experiment: Experiment) -> dict[str, Any]:
+        """What Optuna calls the values that an experiment has itself, by parameter.
+
+        Left out are those that the space does not have, and those that the experiment leaves to somebody's
+        defaults.
+        """
+        own = {".".join(path): value for path, value in flatten(experiment.to_mapping())}
+        found: dict[str, Any] = {}
+        for name, distribution in self.distributions.items():
+            values = [own.get(key) for key in keys_of(name)]
+            parameter = distribution.parameter(values[0])
+            if parameter is None or not all(is_same(values[0], value) for value in values):
+                continue
+            if distribution.is_drawn(own):
+                found[name] = parameter
+        return found
+
     def grid(self) -> dict[str, list[Any]]:
         """By parameter, all that Optuna's GridSampler is to give it: numbers, and choices as their labels.
 

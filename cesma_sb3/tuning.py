@@ -109,6 +109,7 @@ def tune(
     """Runs an experiment with values from a search space, and looks for those that score best.
 
     A trial whose values are refused counts as failed, with its `cause`; a programming error ends the study.
+    The first trial has the experiment's own values, where the space has them: the others are to be better.
     The best score was chosen from many: run `best.yaml` with another seed for one to report.
 
     Args:
@@ -256,10 +257,11 @@ def _study(  # noqa: PLR0917  # what makes a study, and how it is gone through
     contents: dict[str, Any] = {"experiment": base.to_mapping(), "space": space.to_mapping()}
     if objective != "students" or len(seeds) > 1:
         contents |= {"objective": objective, "seeds": list(seeds)}
+    own = None if options.sampler == "grid" or options.as_worker else space.parameters_of(base)
     occupied = folder.exists() and any(folder.iterdir())
     with _optuna.quiet():
-        found = _optuna.open_study(study, storage, contents, request.directions)
-        if not found.trials and occupied and not options.as_worker and storage is None:
+        found = _optuna.open_study(study, storage, contents, request.directions, own)
+        if occupied and not options.as_worker and storage is None:
             raise ConfigError(
                 f"{folder}: holds something already; expected a new folder, or a study in storage"
             )
