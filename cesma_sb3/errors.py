@@ -11,6 +11,7 @@
     │   ├── DuplicateNameError  two things claim one name
     │   └── MissingExtraError   an optional package is not installed; what to install is given
     ├── ExpertError             an expert does not fit the team, or cannot give what is asked of it
+    │   └── ExpertFault         an expert or another policy gave what is no action, or cannot be done now
     └── StorageError            a file of a team or a run is missing, torn, or of another kind
         └── UntrustedError      a file that may run code when it is loaded, and nobody said that it may
 
@@ -88,6 +89,10 @@ class MissingExtraError(ConfigError):
 
 class ExpertError(CesmaError):
     """An expert does not fit the team, or cannot give what is asked of it."""
+
+
+class ExpertFault(ExpertError):  # noqa: N818 - the fault is the expert's
+    """An expert, or another policy, gave what is no action, or one that cannot be done now."""
 
 
 class StorageError(CesmaError):

@@ -19,7 +19,7 @@ from cesma_sb3._locks import alone
 from cesma_sb3._signals import terminated_as_interrupted
 from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config import GIVEN, Experiment, differences
-from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, Interrupted, StorageError
+from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, ExpertFault, Interrupted, StorageError
 from cesma_sb3.evaluation import Act, Change, Returns, expert_act, greedy, with_channel
 from cesma_sb3.experts import Expert
 from cesma_sb3.given import Handed
@@ -293,7 +293,7 @@ def _recorded(folder: RunFolder, *, resumes: bool) -> Iterator[None]:
             folder.resume()
         yield
     except BaseException as error:
-        refused = isinstance(error, CesmaError) and not isinstance(error, EnvironmentFault)
+        refused = isinstance(error, CesmaError) and not isinstance(error, EnvironmentFault | ExpertFault)
         with suppress(StorageError):  # which the error is about, perhaps
             if isinstance(error, KeyboardInterrupt):
                 folder.interrupt()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -229,29 +230,73 @@ class ReachEnv(SmallEnv):
 
 
 class FaultyEnv(MatchingGame):
-    """Does one thing wrong at step `at`: raise, nan, nan-reward, shape, vanish, stranger, hang or die."""
+    """Does one thing wrong at step `at`: raise, nan, nan-reward, shape, type, vanish, stranger, hang or die.
 
-    def __init__(self, fault: str, at: int = 2) -> None:
+    Of an episode that begins after `after` steps in all; and never again once there is a file `mended`.
+    """
+
+    def __init__(self, fault: str, at: int = 2, after: int = 0, mended: str | None = None) -> None:
         super().__init__(length=10)
-        self.fault, self.at = fault, at
+        self.fault, self.at, self.after, self.mended = fault, at, after, mended
+        self.n_steps = 0
+
+    def is_due(self) -> bool:
+        begun = self.n_steps - self.t
+        is_mended = self.mended is not None and Path(self.mended).exists()
+        return self.t == self.at and begun >= self.after and not is_mended
 
     def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
         observations, rewards, terminations, truncations, infos = super().step(actions)
-        if self.t == self.at:
-            if self.fault == "raise":
-                raise RuntimeError("the physics exploded\nin several lines")
-            if self.fault == "die":
-                os._exit(3)
-            if self.fault == "hang":
-                signal.pause()
-            if self.fault == "nan":
-                observations["player_1"] = np.array([0.0, np.nan, 0.0])
-            elif self.fault == "nan-reward":
-                rewards["player_1"] = float("nan")
-            elif self.fault == "shape":
-                observations["player_1"] = np.zeros(5)
-            elif self.fault == "vanish":
-                del observations["player_1"]
-            elif self.fault == "stranger":
-                self.agents = [*self.agents, "nobody"]
+        self.n_steps += 1
+        if self.is_due():
+            self.spoil(observations, rewards)
         return observations, rewards, terminations, truncations, infos
+
+    def spoil(self, observations: dict[str, Any], rewards: dict[str, Any]) -> None:
+        if self.fault == "raise":
+            raise RuntimeError("the physics exploded\nin several lines")
+        if self.fault == "die":
+            os._exit(3)
+        if self.fault == "hang":
+            signal.pause()
+        if self.fault == "nan":
+            observations["player_1"] = np.array([0.0, np.nan, 0.0])
+        elif self.fault == "nan-reward":
+            rewards["player_1"] = float("nan")
+        elif self.fault == "shape":
+            observations["player_1"] = np.zeros(5)
+        elif self.fault == "type":
+            observations["player_1"] = "a red cue"
+        elif self.fault == "vanish":
+            del observations["player_1"]
+        elif self.fault == "stranger":
+            self.agents = [*self.agents, "nobody"]
+
+
+class FaultyExpert:
+    """Says the cue that each agent of a `MatchingGame` sees, or 0; from call `after` on, one thing is wrong.
+
+    Of these: nan, range, shape, unavailable; and nothing any more once there is a file `mended`.
+    """
+
+    def __init__(self, fault: str, after: int = 0, mended: str | None = None) -> None:
+        self.fault, self.after, self.mended = fault, after, mended
+        self.calls = 0
+
+    def labels(self, observations: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
+        if masks is None:
+            labels = observations.reshape(len(observations), 2, -1).argmax(axis=2)
+        else:  # three agents of `MortalEnv`, with 3, 4 and 3 actions
+            labels = np.stack([flags.argmax(axis=1) for flags in np.split(masks, [3, 7], axis=1)], axis=1)
+        self.calls += 1
+        if self.calls <= self.after or (self.mended is not None and Path(self.mended).exists()):
+            return labels
+        if self.fault == "nan":
+            return np.where([[False, True]], np.nan, labels)
+        if self.fault == "range":
+            return labels + np.array([0, 7])
+        if self.fault == "shape":
+            return labels[:, :1]
+        assert masks is not None
+        labels[:, 1] = masks[:, 3:7].argmin(axis=1)
+        return labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from cesma_sb3.experts.protocol import Act, Actions, Expert, Masks, Observations, Remembers, labeller
+from cesma_sb3.joint.possible import PossibleActions
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.ensembles import TeamEnsemble
@@ -74,6 +76,7 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
 
     Raises:
         ValueError: `n_episodes` is below 1.
+        ExpertFault: Actions that cannot be done.
     """
     if n_episodes < 1:
         raise ValueError(f"n_episodes={n_episodes}: expected at least 1")
@@ -85,13 +88,15 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
     observations = np.asarray(venv.reset(), dtype=np.float32)
     if isinstance(act, Remembers):
         act.begin(None)
+    possible, who = PossibleActions(venv), _name(act)
     remaining = int(quotas.sum())
     while remaining:
-        actions = act(observations, venv.agent_masks)
+        actions = possible(act(observations, venv.agent_masks), who)
         next_observations, _, dones, infos = venv.step(actions)
         observations = np.asarray(next_observations, dtype=np.float32)
         if isinstance(act, Remembers):
             act.begin(dones)
+        possible.begin(dones)
         for index in np.flatnonzero(dones):
             if len(finished[index]) < quotas[index]:
                 finished[index].append(infos[index])
@@ -106,6 +111,12 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
         },
         wins=_wins(episodes),
     )
+
+
+def _name(act: Act) -> str:
+    """What messages call it: of a method, whose."""
+    owner = getattr(act, "__self__", act)
+    return f"the actions of {type(owner).__name__}" if not inspect.isfunction(owner) else "the actions"
 
 
 class Score(float):

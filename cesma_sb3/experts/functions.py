@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch as th
 from torch import nn
 
-from cesma_sb3.errors import ExpertError, nearest
+from cesma_sb3.errors import ExpertError, ExpertFault, nearest
 from cesma_sb3.experts.protocol import Actions, Masks, Observations
 from cesma_sb3.experts.soft import among_available, by_column, column_probabilities
 from cesma_sb3.joint.actions import ActionView, JointActions, RelaxedActions
@@ -61,7 +61,7 @@ class FunctionExpert:
         """See `Expert.labels`.
 
         Raises:
-            ExpertError: The function returned something that is no such output, or no action of the team.
+            ExpertFault: The function returned something that is no such output, or no action of the team.
         """
         found = self._call(observations, masks)
         if self.outputs == "logits":
@@ -104,7 +104,7 @@ class FunctionExpert:
         found = found[0] if isinstance(found, tuple) and found else found
         result = np.asarray(found.detach().cpu() if isinstance(found, th.Tensor) else found)
         if not (np.issubdtype(result.dtype, np.number) or result.dtype == bool):
-            raise ExpertError(f"{self.name}: returned {type(found).__name__}, expected an array of numbers")
+            raise ExpertFault(f"{self.name}: returned {type(found).__name__}, expected an array of numbers")
         return result
 
     def _checked(self, found: npt.NDArray[Any], shape: tuple[int, ...] | None) -> npt.NDArray[Any]:
@@ -113,12 +113,12 @@ class FunctionExpert:
         if found.shape[1:] == (1,) and shape == ():  # what a Discrete action is in some exports
             found = found[:, 0]
         if found.ndim == 0 or found.shape[1:] != shape:
-            raise ExpertError(
+            raise ExpertFault(
                 f"{self.name}: returned {self.outputs} of shape {found.shape}, expected (B, "
                 f"{', '.join(map(str, shape))}) in the action view {self.view.name!r}".replace(", )", ")")
             )
         if not np.isfinite(found).all():
-            raise ExpertError(f"{self.name}: returned {found[~np.isfinite(found)][0]}")
+            raise ExpertFault(f"{self.name}: returned {found[~np.isfinite(found)][0]}")
         return found
 
     def _check_categories(self, packed: Actions) -> None:
@@ -128,7 +128,7 @@ class FunctionExpert:
                 wrong = (packed[:, column] < 0) | (packed[:, column] >= n)
                 if n and wrong.any():
                     value = packed[wrong, column][0]
-                    raise ExpertError(f"{self.name}: action {value:g} for {agent}, expected 0 to {n - 1}")
+                    raise ExpertFault(f"{self.name}: action {value:g} for {agent}, expected 0 to {n - 1}")
 
 
 def one_for_each(controllers: Mapping[str, Function], team: TeamSpaces) -> Function:

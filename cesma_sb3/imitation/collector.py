@@ -11,6 +11,7 @@ from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.protocol import Expert, RecurrentExpert, Remembers, SoftExpert, labeller
 from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.joint.channel import MessageChannel, message_columns
+from cesma_sb3.joint.possible import PossibleActions
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.team_policy import TeamPolicy
 
@@ -76,6 +77,7 @@ class Collector:
         self._observations: npt.NDArray[np.float32] | None = None
         self._before: Samples | None = None
         self._began = np.ones(venv.num_envs, dtype=bool)
+        self._possible = PossibleActions(venv)
         self._labels = labeller(expert)
         self._state: tuple[npt.NDArray[np.generic], ...] | None = None
 
@@ -98,19 +100,21 @@ class Collector:
             The labelled observations of this step, and the infos of the step.
 
         Raises:
-            ExpertError: Labels are of another shape, or one is not a number.
+            ExpertFault: Labels are of another shape, or one is no number, no action of the agent, or one that
+                it cannot do now.
         """
         if self._observations is None:
             self._observations = np.asarray(self.venv.reset(), dtype=np.float32)
             self._began = np.ones(self.venv.num_envs, dtype=bool)
+            self._possible.begin(None)
             self._state = None
             self._labels = labeller(self.expert)  # with nothing in its memory
         observations = self._observations
         # Copied: the environment may overwrite its own arrays when it steps.
         alive = self.venv.alive.copy()
         masks = None if self.venv.agent_masks is None else self.venv.agent_masks.copy()
-        labels = self._labels(observations, masks)
-        self._check(labels)
+        # Students learn what is done in place of an unavailable label, which they could not do.
+        labels = self._possible(self._labels(observations, masks), f"{type(self.expert).__name__}.labels")
         probabilities = None
         if self.soft_labels:
             assert isinstance(self.expert, SoftExpert)
@@ -125,6 +129,7 @@ class Collector:
         next_observations, _, dones, infos = self.venv.step(actions)
         self._observations = np.asarray(next_observations, dtype=np.float32)
         self._began = np.array(dones, dtype=bool)
+        self._possible.begin(self._began)
         if isinstance(self._labels, Remembers):
             self._labels.begin(self._began)
         return samples, list(infos)
@@ -150,17 +155,3 @@ class Collector:
         )
         sizes = [columns.stop - columns.start for columns in self.team.action_columns]
         return np.where(np.repeat(by_expert, sizes, axis=1) & self._moves, expert, students)
-
-    def _check(self, labels: npt.NDArray[np.generic]) -> None:
-        wanted = (self.venv.num_envs, self.team.n_columns)
-        if labels.shape != wanted:
-            raise ExpertError(f"{type(self.expert).__name__}.labels: shape {labels.shape}, expected {wanted}")
-        if not np.isfinite(labels).all():
-            world, column = np.argwhere(~np.isfinite(labels))[0]
-            agent = next(
-                a for a, c in zip(self.team.agents, self.team.action_columns, strict=True) if column < c.stop
-            )
-            raise ExpertError(
-                f"{type(self.expert).__name__}.labels: {labels[world, column]} for {agent} "
-                f"in environment {world}"
-            )

@@ -77,6 +77,8 @@ class JointEnv(gymnasium.Env[Any, Any]):
         self.action_space = self.view.space
         self.metadata = dict(getattr(self.parallel_env, "metadata", None) or {})
         self.render_mode = getattr(self.parallel_env, "render_mode", None)
+        # As the battles here say it; what an environment does with such actions is its own affair.
+        self.replaces_unavailable = getattr(self.parallel_env.unwrapped, "unavailable", None) == "replace"
         # What the environment calls its agents need not be a string; everything here goes by the string.
         self._ids = dict(zip(team.agents, self.parallel_env.possible_agents, strict=True))
         self._has_masks = team.has_masks
@@ -213,8 +215,10 @@ class JointEnv(gymnasium.Env[Any, Any]):
                 continue
             try:
                 joint[where] = self.team.flatten_agent(agent, observations[self._ids[agent]])
-            except (SpaceError, TypeError, ValueError, IndexError, OverflowError) as error:
-                raise self._fault(f"observation of {str(error).splitlines()[0]}") from error
+            except SpaceError as error:
+                raise self._fault(f"observation of {error}") from error
+            except (TypeError, ValueError, IndexError, OverflowError) as error:
+                raise self._fault(f"observation of {agent}: {str(error).splitlines()[0]}") from error
         if not np.isfinite(joint).all():
             entry = int((~np.isfinite(joint)).argmax())
             owner, where = next((i, w) for i, w in enumerate(self.team.observation_slices) if entry < w.stop)

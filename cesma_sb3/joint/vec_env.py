@@ -36,6 +36,8 @@ class JointVecEnv(VecEnv):
     view: ActionView
     keeps_state: ClassVar[bool] = False
     """Whether all state is in attributes, so that a training can go on in the middle of an episode."""
+    replaces_unavailable: bool = False
+    """Whether it does the first available action in place of one that is not; else it refuses that."""
 
     @property
     @abstractmethod
@@ -122,7 +124,8 @@ class ProcessJointVecEnv(JointVecEnv):
         # Environment -> its group, and its place there.
         self._places = [(group, place) for group in self._groups for place in range(len(group.indices))]
         try:
-            self.team, self.view, self._render_mode = self._ask_all("describe")[0]
+            description = self._ask_all("describe")[0]
+            self.team, self.view, self._render_mode, self.replaces_unavailable = description
         except BaseException:
             self.close()
             raise

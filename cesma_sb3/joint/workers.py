@@ -80,9 +80,10 @@ class EnvGroup:
             reason = (str(error) or "no message").splitlines()[0]
             raise EnvironmentFault(f"{where}: {type(error).__name__}: {reason}") from error
 
-    def describe(self) -> tuple[Any, ActionView, str | None]:
-        """The team, the action view and the render mode."""
-        return self.envs[0].team, self.envs[0].view, self.envs[0].render_mode
+    def describe(self) -> tuple[Any, ActionView, str | None, bool]:
+        """The team, the action view, the render mode, and whether unavailable actions are replaced."""
+        env = self.envs[0]
+        return env.team, env.view, env.render_mode, env.replaces_unavailable
 
     def reset(
         self, seeds: Sequence[int | None], options: Sequence[dict[str, Any] | None]

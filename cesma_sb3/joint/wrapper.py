@@ -30,6 +30,7 @@ class JointVecEnvWrapper(JointVecEnv):
         self.venv = venv
         self.team = venv.team if team is None else team
         self.view = venv.view if view is None else view
+        self.replaces_unavailable = venv.replaces_unavailable
         super().__init__(venv.num_envs, self.team.observation_space, self.view.space)
         self.reset_infos = venv.reset_infos
 

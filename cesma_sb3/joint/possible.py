@@ -1,0 +1,85 @@
+"""Whether packed joint actions can be done, before an environment is asked to do them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from cesma_sb3.errors import ExpertFault
+from cesma_sb3.joint.actions import Packed
+from cesma_sb3.joint.spaces import Masks
+from cesma_sb3.joint.vec_env import JointVecEnv
+
+
+class PossibleActions:
+    """What the actions of a team become where they are done; an error that says where they cannot be.
+
+    Args:
+        venv: Batched joint environment, in the state that the actions are for.
+    """
+
+    def __init__(self, venv: JointVecEnv) -> None:
+        self.venv = venv
+        self.team = venv.team
+        self._categories_C = np.array(self.team.column_categories)
+        self._flags_C = np.array([flags.start for flags in self.team.column_masks])
+        self._agents_C = np.repeat(
+            np.arange(self.team.n_agents), [c.stop - c.start for c in self.team.action_columns]
+        )
+        self._steps_B = np.zeros(venv.num_envs, dtype=np.int64)
+
+    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
+        """A step was made; tells in which environments an episode begins, [B]. None: in all."""
+        self._steps_B = (
+            np.zeros_like(self._steps_B) if starts is None else np.where(starts, 0, self._steps_B + 1)
+        )
+
+    def __call__(self, actions: Packed, who: str) -> Packed:
+        """The actions [B, C]: the same, or where the environment replaces what is unavailable, what it does.
+
+        Args:
+            actions: Packed joint actions. What is done by agents that are not alive need not be available.
+            who: Whose they are, for messages.
+
+        Raises:
+            ExpertFault: Of another shape; not a number; no action of the agent; or one that is not available.
+        """
+        wanted = (self.venv.num_envs, self.team.n_columns)
+        if np.shape(actions) != wanted:
+            raise ExpertFault(f"{who}: shape {np.shape(actions)}, expected {wanted}")
+        is_choice_C = self._categories_C > 0
+        with np.errstate(invalid="ignore"):
+            chosen_BC = np.rint(actions)
+            is_action_BC = np.isfinite(actions) & (
+                ~is_choice_C | ((chosen_BC >= 0) & (chosen_BC < self._categories_C))
+            )
+        if not is_action_BC.all():
+            env, column = np.argwhere(~is_action_BC)[0]
+            n = self._categories_C[column]
+            expected = f"expected 0 to {n - 1}" if n else "expected a finite number"
+            raise ExpertFault(f"{self._told(actions, who, env, column)}: {expected}")
+        masks = self.venv.agent_masks
+        return actions if masks is None else self._available(actions, chosen_BC, masks, who)
+
+    def _available(
+        self, actions: Packed, chosen_BC: npt.NDArray[np.generic], masks: Masks, who: str
+    ) -> Packed:
+        is_choice_C = self._categories_C > 0
+        flags_BC = np.where(is_choice_C, self._flags_C + chosen_BC, 0).astype(np.int64)
+        lives_BC = self.venv.alive[:, self._agents_C]
+        can_BC = ~is_choice_C | ~lives_BC | np.take_along_axis(masks, flags_BC, axis=1)
+        if can_BC.all():
+            return actions
+        actions = actions.copy()
+        for env, column in np.argwhere(~can_BC):
+            available = np.flatnonzero(masks[env, self.team.column_masks[column]])
+            if not self.venv.replaces_unavailable:
+                left = ", ".join(map(str, available))
+                raise ExpertFault(f"{self._told(actions, who, env, column)}: not available; what is: {left}")
+            actions[env, column] = available[0]
+        return actions
+
+    def _told(self, actions: Packed, who: str, env: int, column: int) -> str:
+        agent = self.team.agents[self._agents_C[column]]
+        where = f"environment {env}, step {self._steps_B[env]} of its episode"
+        return f"{who}: {actions[env, column]} for {agent} in {where}"
