@@ -147,7 +147,7 @@ def _experiment(
     overridden_by: str,
 ) -> Experiment:
     """Values with others on top of them, validated."""
-    overrides = _written_out(overrides or {})
+    overrides = written_out(overrides or {})
     overridden = [path for path, _ in flatten(overrides)]
     change = nested(overrides)
     check_finite(change, overridden_by)
@@ -311,7 +311,7 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _written_out(overrides: Mapping[str, Any]) -> dict[str, Any]:
+def written_out(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """`env.n_agents` as `env.kwargs.n_agents`: what is like no key of `env` is an argument."""
     found = {}
     for path, value in flatten(overrides):

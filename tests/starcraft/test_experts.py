@@ -7,10 +7,11 @@ from imitation.util import logger as imitation_logger
 from sb3_contrib import MaskablePPO, RecurrentPPO
 
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.errors import EnvironmentFault, UnknownNameError
+from cesma_sb3.errors import EnvironmentFault, ExpertFault, UnknownNameError
 from cesma_sb3.evaluation import evaluate, expert_act, greedy, random_act
 from cesma_sb3.experts import reference_expert, sb3_expert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
+from cesma_sb3.imitation.collector import Collector
 from cesma_sb3.networks import TeamPolicy
 from tests.starcraft.skirmish import deaths
 
@@ -98,3 +99,50 @@ def test_replaced_is_what_is_first_available():
         UnknownNameError, match="no way with unavailable actions is called 'replce'; nearest: repl"
     ):
         battles(1, unavailable="replce")
+
+
+class AlwaysShoots:
+    """Whether somebody is in reach or not."""
+
+    def labels(self, observations, masks=None):
+        return np.full((len(observations), 3), 4)
+
+
+def collected(venv):
+    """What students of that expert learn from, in two steps; and what could be done."""
+    team = venv.team
+    policy = TeamPolicy(
+        team.observation_space, team.action_space, lambda _: 1e-3, team=team, hidden_sizes=(8,)
+    )
+    collector = Collector(
+        venv,
+        policy,
+        AlwaysShoots(),
+        beta=lambda _: 0.0,
+        beta_per_agent=False,
+        deterministic=True,
+        soft_labels=False,
+        temperature=1.0,
+        rng=np.random.default_rng(0),
+    )
+    return [collector.step(0)[0] for _ in range(2)]
+
+
+def test_students_learn_what_is_done_in_place_of_an_unavailable_label():
+    for samples in collected(battles(unavailable="replace")):
+        flags = samples.masks.reshape(8, 3, -1)
+        assert np.take_along_axis(flags, samples.labels[..., None], axis=2).all()
+        can_shoot = flags[:, :, 4]
+        assert not can_shoot.all()
+        assert (samples.labels[can_shoot] == 4).all()
+        assert (samples.labels == np.where(can_shoot, 4, flags.argmax(axis=2))).all()
+
+
+def test_an_unavailable_label_is_told():
+    told = r"AlwaysShoots\.labels: 4 for agent_0 in environment 0, step 0 of its episode: not available; what"
+    with pytest.raises(ExpertFault, match=told):
+        collected(battles())
+    with pytest.raises(
+        ExpertFault, match="the actions of AlwaysShoots: 4 for agent_0 in environment 0, step 0"
+    ):
+        score(battles(), expert_act(AlwaysShoots()))

@@ -119,6 +119,29 @@ def test_same_seed_same_values(instant, space, tmp_path):
     assert len({json.dumps(point) for point in first}) == 14
 
 
+def test_the_first_trial_has_the_experiments_own_values(instant, tmp_path):
+    """What the space has of them: the rest is drawn."""
+    space = tmp_path / "own.yaml"
+    space.write_text(
+        "dagger.learning_rate: {low: 1e-4, high: 1, log: true}\n"
+        "dagger.batch_size: {low: 64, high: 512, step: 64}\n"
+        "students.hidden_sizes: {choices: [[8], [64, 64]]}\n"
+        "dagger.weight_decay: {choices: [0.5, 0.25]}\n"
+        "dagger.beta.schedule: {choices: [none, linear]}\n"
+        "dagger.beta.rounds: {low: 5, high: 50, when: {dagger.beta.schedule: linear}}\n"
+    )
+    own = load_experiment("spread-3-scripted")
+    first, second = values(tune(space, 2, out=tmp_path / "study"))
+    assert first.pop("dagger.weight_decay") in (0.5, 0.25)
+    assert first == {
+        "dagger.learning_rate": own.dagger.learning_rate,
+        "dagger.batch_size": own.dagger.batch_size,
+        "students.hidden_sizes": list(own.students.hidden_sizes),
+        "dagger.beta.schedule": "none",
+    }
+    assert second["dagger.learning_rate"] != first["dagger.learning_rate"]
+
+
 def test_a_study_goes_on_as_if_it_had_never_stopped(instant, space, tmp_path):
     stored = {"storage": f"sqlite:///{tmp_path / 'study.db'}", "study": "mine", "out": tmp_path / "stored"}
     whole = tune(space, 14, out=tmp_path / "whole")
