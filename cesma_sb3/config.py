@@ -153,14 +153,7 @@ class ExpertConfig(_Config):
         if self.path is None and self.normalization is not None:
             raise ValueError("normalization: expected null, for there is no path to a finished model")
         if self.is_finished:
-            who = "the scripted expert" if self.algorithm == SCRIPTED else "a finished controller"
-            if self.algorithm == SCRIPTED and self.path is not None:
-                raise ValueError(f"path: expected null for {who}, got {self.path!r}")
-            if self.total_timesteps:
-                raise ValueError(f"total_timesteps: expected 0 for {who}, got {self.total_timesteps}")
-            for key in ("kwargs", "policy_kwargs"):
-                if names := ", ".join(getattr(self, key)):
-                    raise ValueError(f"{key}: {who} takes none, got {names}")
+            self._check_finished()
         if self.followable is not None and (self.is_finished or self.keep != "last"):
             expected = "null, for it is not trained" if self.is_finished else "keep: last beside it"
             raise ValueError(f"followable: expected {expected}")
@@ -170,6 +163,19 @@ class ExpertConfig(_Config):
                 f"learning_rate_final: expected a number for kwargs.learning_rate to fall from, got {given}"
             )
         return self
+
+    def _check_finished(self) -> None:
+        """Whether nothing is said of a training that there is not."""
+        who = "the scripted expert" if self.algorithm == SCRIPTED else "a finished controller"
+        if self.algorithm == SCRIPTED and self.path is not None:
+            raise ValueError(f"path: expected null for {who}, got {self.path!r}")
+        if self.initial is not None:
+            raise ValueError(f"initial: expected null for {who}, got {self.initial!r}")
+        if self.total_timesteps:
+            raise ValueError(f"total_timesteps: expected 0 for {who}, got {self.total_timesteps}")
+        for key in ("kwargs", "policy_kwargs"):
+            if names := ", ".join(getattr(self, key)):
+                raise ValueError(f"{key}: {who} takes none, got {names}")
 
     @property
     def is_finished(self) -> bool:
