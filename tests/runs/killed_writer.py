@@ -17,7 +17,8 @@ from cesma_sb3.runs import RunFolder
 SIZE = 100_000
 
 
-def write_for_ever(run: RunFolder, ready: int) -> None:
+def write_for_ever(run: RunFolder, ready: int, *, halts: bool) -> None:
+    """Says when everything is there once; if it `halts`, when the next file is half written, where it stays."""
     generation = 0
     while True:
         generation += 1
@@ -25,18 +26,22 @@ def write_for_ever(run: RunFolder, ready: int) -> None:
         run.write_json("report.json", {"return": {}, "generation": generation, "padding": padding})
         run.write_csv("evaluations.csv", [{"generation": generation, "row": row} for row in range(200)])
         word = b"%07d" % generation
-        run.write_with("expert/model.bin", partial(write_slowly, word))
+        halted = ready if halts and generation == 2 else None
+        run.write_with("expert/model.bin", partial(write_slowly, word, halted))
         content = word * (SIZE // 7)
         run.write_folder("students", {"team.json": content, "team.bin": content})
-        if generation == 1:
+        if generation == 1 and not halts:
             os.write(ready, b"!")
 
 
-def write_slowly(word: bytes, path: Path) -> None:
+def write_slowly(word: bytes, halted: int | None, path: Path) -> None:
     with path.open("wb") as file:
-        for _ in range(SIZE // 1000):
+        for part in range(SIZE // 1000):
             file.write(word * 100)
             file.flush()
+            if halted is not None and part == SIZE // 2000:
+                os.write(halted, b"!")
+                signal.pause()
 
 
 def main() -> None:
@@ -47,7 +52,8 @@ def main() -> None:
         readable, ready = os.pipe()
         child = os.fork()
         if child == 0:
-            write_for_ever(run, ready)
+            # On a busy machine all moments may lie between two writes: some are in the middle for sure.
+            write_for_ever(run, ready, halts=number % 4 == 0)
         os.read(readable, 1)
         time.sleep(generator.uniform(0.0, 0.03))
         os.kill(child, signal.SIGKILL)
