@@ -83,7 +83,10 @@ def fails_then_goes_on(capfd, tmp_path, text, told):
         ("type", 0, ["step 4: observation of player_1", "a red cue"]),
         ("vanish", 0, ["step 4: player_1 is alive and has no observation"]),
         ("stranger", 0, ["step 4: agents ['nobody'] are not among its possible_agents"]),
-        ("raise", 1, ["environment 0: small, step 4: raised RuntimeError: the physics exploded"]),
+        pytest.param(
+            *("raise", 1, ["environment 0: small, step 4: raised RuntimeError: the physics exploded"]),
+            marks=pytest.mark.slow,
+        ),
         ("die", 1, ["environments 0", "exit code 3"]),
         pytest.param(
             *("hang", 1, ["environments 0 to 1: no answer within 20 seconds"]), marks=pytest.mark.slow

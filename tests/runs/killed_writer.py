@@ -18,7 +18,7 @@ SIZE = 100_000
 
 
 def write_for_ever(run: RunFolder, ready: int, *, halts: bool) -> None:
-    """Says when everything is there once; if it `halts`, when the next file is half written, where it stays."""
+    """Says when everything is there once; if it `halts`, in the middle of the next file, and stays there."""
     generation = 0
     while True:
         generation += 1
