@@ -66,10 +66,8 @@ class SearchSpace:
         for name, distribution in self.distributions.items():
             values = [own.get(key) for key in keys_of(name)]
             parameter = distribution.parameter(values[0])
-            if parameter is None or not all(is_same(values[0], value) for value in values):
-                continue
-            if distribution.is_drawn(own):
-                found[name] = parameter
+            if parameter is not None and all(is_same(values[0], value) for value in values):
+                found[name] = parameter  # where it is not drawn, nobody asks for it
         return found
 
     def grid(self) -> dict[str, list[Any]]:

@@ -22,6 +22,7 @@ class PossibleActions:
         self.venv = venv
         self.team = venv.team
         self._categories_C = np.array(self.team.column_categories)
+        self._is_choice_C = self._categories_C > 0
         self._flags_C = np.array([flags.start for flags in self.team.column_masks])
         self._agents_C = np.repeat(
             np.arange(self.team.n_agents), [c.stop - c.start for c in self.team.action_columns]
@@ -47,11 +48,10 @@ class PossibleActions:
         wanted = (self.venv.num_envs, self.team.n_columns)
         if np.shape(actions) != wanted:
             raise ExpertFault(f"{who}: shape {np.shape(actions)}, expected {wanted}")
-        is_choice_C = self._categories_C > 0
         with np.errstate(invalid="ignore"):
             chosen_BC = np.rint(actions)
             is_action_BC = np.isfinite(actions) & (
-                ~is_choice_C | ((chosen_BC >= 0) & (chosen_BC < self._categories_C))
+                ~self._is_choice_C | ((chosen_BC >= 0) & (chosen_BC < self._categories_C))
             )
         if not is_action_BC.all():
             env, column = np.argwhere(~is_action_BC)[0]
@@ -64,10 +64,9 @@ class PossibleActions:
     def _available(
         self, actions: Packed, chosen_BC: npt.NDArray[np.generic], masks: Masks, who: str
     ) -> Packed:
-        is_choice_C = self._categories_C > 0
-        flags_BC = np.where(is_choice_C, self._flags_C + chosen_BC, 0).astype(np.int64)
+        flags_BC = np.where(self._is_choice_C, self._flags_C + chosen_BC, 0).astype(np.int64)
         lives_BC = self.venv.alive[:, self._agents_C]
-        can_BC = ~is_choice_C | ~lives_BC | np.take_along_axis(masks, flags_BC, axis=1)
+        can_BC = ~self._is_choice_C | ~lives_BC | np.take_along_axis(masks, flags_BC, axis=1)
         if can_BC.all():
             return actions
         actions = actions.copy()
