@@ -24,16 +24,30 @@ _MOST_STEPS = 400
 """Of an episode that are drawn."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Rollout:
     """One episode."""
 
-    pictures: list[Picture]
-    """[height, width, 3] before each step, and of environments that show it after the last one too."""
-    returns: list[float]
-    """The team's return when each picture was taken; the last is the episode's."""
-    won: bool | None
+    pictures: list[Picture] = dataclasses.field(default_factory=list)
+    """[height, width, 3] before each step and after the last one; of a long episode the start and the end."""
+    steps: list[int] = dataclasses.field(default_factory=list)
+    """How many steps had been done when each picture was taken."""
+    returns: list[float] = dataclasses.field(default_factory=list)
+    """The team's return until then; the last is the episode's."""
+    won: bool | None = None
     """Whether it was won; None where there is nothing to win."""
+
+    def add(self, picture: Any, step: int, total: float) -> None:
+        """Adds a picture.
+
+        Raises:
+            StorageError: There is none.
+        """
+        if picture is None:
+            raise StorageError("this environment gives no pictures: its render mode is not rgb_array")
+        self.pictures.append(np.asarray(picture, dtype=np.uint8))
+        self.steps.append(step)
+        self.returns.append(total)
 
 
 def record(run_dir: Path | str, *, episodes: int = 3, seed: int | None = None) -> dict[str, list[Rollout]]:
@@ -65,39 +79,32 @@ def record(run_dir: Path | str, *, episodes: int = 3, seed: int | None = None) -
 
 def _episodes(act: Act, venv: JointVecEnv, n_episodes: int, seed: int) -> list[Rollout]:
     """Successive episodes of the first environment; the others are stepped as in an evaluation."""
+    venv.draw_ends()
     venv.seed(seed)
     observations = np.asarray(venv.reset(), dtype=np.float32)
     if isinstance(act, Remembers):
         act.begin(None)
     found: list[Rollout] = []
-    pictures, returns, total = [_picture(venv)], [0.0], 0.0
     while len(found) < n_episodes:
-        following, rewards, dones, infos = venv.step(act(observations, venv.agent_masks))
-        observations = np.asarray(following, dtype=np.float32)
-        if isinstance(act, Remembers):
-            act.begin(np.asarray(dones))
-        total += float(rewards[0])
-        if not dones[0]:
-            if len(pictures) < _MOST_STEPS:
-                pictures.append(_picture(venv))
-                returns.append(total)
-            continue
-        # The environment has begun its next episode: of the last step there is a return and no picture.
-        returns[-1] = float(infos[0]["episode"]["r"])
-        found.append(Rollout(pictures, returns, _won(infos[0])))
-        pictures, returns, total = [_picture(venv)], [0.0], 0.0
+        episode, step, total, over = Rollout(), 0, 0.0, False
+        episode.add(_picture(venv), step, total)
+        while not over:
+            following, rewards, dones, infos = venv.step(act(observations, venv.agent_masks))
+            observations = np.asarray(following, dtype=np.float32)
+            if isinstance(act, Remembers):
+                act.begin(np.asarray(dones))
+            step, total, over = step + 1, total + float(rewards[0]), bool(dones[0])
+            if over:  # the environment itself has begun its next episode
+                episode.add(infos[0]["terminal_picture"], step, float(infos[0]["episode"]["r"]))
+                episode.won = bool(infos[0]["battle_won"]) if "battle_won" in infos[0] else None
+            elif len(episode.pictures) < _MOST_STEPS:
+                episode.add(_picture(venv), step, total)
+        found.append(episode)
     return found
 
 
-def _won(info: dict[str, Any]) -> bool | None:
-    return bool(info["battle_won"]) if "battle_won" in info else None
-
-
-def _picture(venv: JointVecEnv) -> Picture:
+def _picture(venv: JointVecEnv) -> Any:
     try:
-        picture = venv.get_images()[0]
+        return venv.get_images()[0]
     except CesmaError as error:
         raise StorageError(f"this environment cannot be drawn: {error}") from None
-    if picture is None:
-        raise StorageError("this environment gives no pictures: its render mode is not rgb_array")
-    return np.asarray(picture, dtype=np.uint8)

@@ -29,7 +29,7 @@ class JointVecEnv(VecEnv):
     `step` takes actions of the view, and decodes them itself. When an episode ends its environment is reset
     in the same step; the info of that step then holds `terminal_observation`, `TimeLimit.truncated`,
     `agent_returns` (each agent's sum of rewards) and `episode` (as SB3's `VecMonitor`: `r` the team's
-    return, `l` steps, `t` seconds).
+    return, `l` steps, `t` seconds), and after `draw_ends` the first environment's `terminal_picture`.
     """
 
     team: TeamSpaces
@@ -48,6 +48,16 @@ class JointVecEnv(VecEnv):
     @abstractmethod
     def agent_masks(self) -> Masks | None:
         """Joint masks of the observations last returned, [n_envs, mask_size]; None if there are none."""
+
+    draws_ends: bool = False
+    """See `draw_ends`."""
+
+    def draw_ends(self, on: bool = True) -> None:
+        """From now on the last info of the first environment's episodes holds `terminal_picture`, or not.
+
+        It is what `get_images` would show if the environment were not reset in the same step.
+        """
+        self.draws_ends = on
 
     def action_masks(self) -> Masks:
         """The view's available actions now, [n_envs, n]."""
@@ -244,6 +254,11 @@ class ProcessJointVecEnv(JointVecEnv):
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Sets an attribute of each joint environment."""
         self._ask_some(indices, "set", attr_name, value)
+
+    def draw_ends(self, on: bool = True) -> None:
+        """See `JointVecEnv.draw_ends`."""
+        super().draw_ends(on)
+        self._ask_some(0, "draw_ends", on and self._render_mode == "rgb_array")
 
     def _call_each(
         self, indices: VecEnvIndices, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -73,6 +73,11 @@ class JointVecEnvWrapper(JointVecEnv):
         """Closes the environment."""
         self.venv.close()
 
+    def draw_ends(self, on: bool = True) -> None:
+        """See `JointVecEnv.draw_ends`."""
+        super().draw_ends(on)
+        self.venv.draw_ends(on)
+
     def get_images(self) -> Sequence[Any]:
         """The environment's pictures."""
         return self.venv.get_images()

@@ -1,6 +1,7 @@
 """Joint environments in this process and in others: the same trace, the same flags, no fault that hangs."""
 
 import signal
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -183,3 +184,30 @@ def test_views_and_pictures():
     assert venv.render().shape[2] == 3
     plain = joint_vec_env(MatchingGame, 2)
     assert list(plain.get_images()) == [None, None]
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_the_end_of_an_episode_can_be_seen(processes):
+    venv = joint_vec_env(partial(MatchingGame, render_mode="rgb_array"), 3, seed=0, processes=processes)
+    with closing(venv):
+        venv.reset()
+        # Its pictures show the step; the fourth is the last.
+        for wanted in (None, 4, None):
+            venv.draw_ends(wanted is not None)
+            for step in range(4):
+                infos = venv.step(np.zeros((3, 2), dtype=np.int64))[3]
+                pictures = [info.get("terminal_picture") for info in infos]
+                assert pictures[1:] == [None, None]
+                if step == 3 and wanted is not None:
+                    assert pictures[0].shape == (4, 6, 3)
+                    assert (pictures[0] == wanted).all()
+                else:
+                    assert pictures[0] is None
+            assert (venv.get_images()[0] == 0).all()
+
+
+def test_without_a_picture_mode_ends_are_not_drawn():
+    venv = joint_vec_env(MatchingGame, 1)
+    venv.reset()
+    venv.draw_ends()
+    assert all("terminal_picture" not in venv.step(np.zeros((1, 2), dtype=np.int64))[3][0] for _ in range(4))

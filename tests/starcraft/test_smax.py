@@ -123,6 +123,28 @@ def test_a_picture_of_a_battle():
             break
         venv.step(np.zeros((2, 3), dtype=np.int64))
     assert 0 < pixels(venv.render(), ALLY) < pixels(before, ALLY)  # the dead are not drawn
+    venv.draw_ends()
+    for _ in range(100):
+        _, _, dones, infos = venv.step(np.zeros((2, 3), dtype=np.int64))
+        if dones[0]:
+            break
+    assert not infos[0]["battle_won"]
+    last = infos[0]["terminal_picture"]
+    assert pixels(last, ALLY) == 0 < pixels(last, ENEMY)
+    np.testing.assert_array_equal(venv.render().shape, before.shape)
+    assert pixels(venv.render(), ALLY) > 300  # the next battle has begun
+
+
+def test_a_single_battle_shows_its_end():
+    env = battle_env("smax-3m")
+    env.reset(seed=0)
+    while env.agents:
+        step = env.step(dict.fromkeys(env.agents, 1))
+    lost = env.render()
+    assert not step[4][env.possible_agents[0]]["battle_won"]
+    assert not (np.abs(lost.astype(int) - ALLY).max(axis=2) < 30).any()
+    env.reset()
+    assert (np.abs(env.render().astype(int) - ALLY).max(axis=2) < 30).any()
 
 
 def test_importing_it_prints_nothing():

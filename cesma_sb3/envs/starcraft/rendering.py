@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +19,17 @@ VIEW = 11.0
 _FIRST_ATTACK = 5  # of SMAX's own actions
 
 
-def battle_frame(battles: SmaxBattles, which: int = 0) -> npt.NDArray[np.uint8]:
+def battle_frame(battles: SmaxBattles, states: Any, which: int = 0) -> npt.NDArray[np.uint8]:
     """A picture [SIZE, SIZE, 3]: our units blue with their numbers, the enemies red, sizes true to scale.
 
     Bars are health, lines are shots at those in reach. The dead are not drawn.
 
     Args:
-        battles: Reset before.
+        battles: Of what map.
+        states: SMAX's own: `battles.states` or `battles.reached`.
         which: Which battle.
     """
-    env, state = battles.env, battles.states.state
+    env, state = battles.env, states.state
     read = {
         name: np.asarray(getattr(state, f"unit_{name}"))[which]
         for name in ("positions", "alive", "health", "types")

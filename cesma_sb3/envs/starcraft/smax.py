@@ -89,6 +89,8 @@ class SmaxBattles:
         self._keys: Any = None
         self.states: Any = None
         """SMAX's own, of all battles."""
+        self.reached: Any = None
+        """Likewise, before those that had ended started anew."""
 
     def layout(self) -> AgentLayout:
         """What every agent sees: the others, the enemies (zeros where out of sight or dead), and itself."""
@@ -117,12 +119,14 @@ class SmaxBattles:
             seeds = np.arange(self.n_envs, dtype=np.uint32) + np.uint32(seed % 2**32)
             self._keys = jax.vmap(jax.random.PRNGKey)(seeds)
         self._keys, self.states, snapshot = self._reset(self._keys)
+        self.reached = self.states
         return Snapshot(*map(np.array, snapshot))  # copied: jax's own cannot be written to
 
     def step(self, actions: npt.NDArray[Any]) -> Outcome:
         """One timestep of every battle, for actions [B, A]."""
         chosen = self._to_smax[np.asarray(actions)]
-        self._keys, self.states, last, now, *rest = self._step(self._keys, self.states, chosen)
+        stepped = self._step(self._keys, self.states, chosen)
+        self._keys, self.states, self.reached, last, now, *rest = stepped
         return Outcome(Snapshot(*map(np.array, last)), Snapshot(*map(np.array, now)), *map(np.array, rest))
 
     def state_to_keep(self) -> dict[str, list[npt.NDArray[Any]]]:
@@ -148,6 +152,7 @@ class SmaxBattles:
             if [np.shape(leaf) for leaf in leaves] != [np.shape(leaf) for leaf in state[name]]:
                 raise ValueError(f"{self.name}: {name} of other battles")
             setattr(self, name, jax.tree.unflatten(made, [jax.numpy.asarray(leaf) for leaf in state[name]]))
+        self.reached = self.states
 
     def _trees(self) -> dict[str, Any]:
         return {"_keys": self._keys, "states": self.states}
@@ -195,11 +200,11 @@ def _compiled(map_name: str, kwargs: tuple[tuple[str, Any], ...]) -> tuple[Any, 
         done, decided = dones["__all__"], ~(ours & theirs)
         last = snapshot(observations, state)
         again_key, again, first = reset(key)
-        key, state, now = jax.tree.map(
+        key, following, now = jax.tree.map(
             lambda new, old: np_.where(done, new, old), (again_key, again, first), (key, state, last)
         )
         reward = rewards[agents[0]].astype(np_.float32)
-        return key, state, last, now, reward, decided, done & ~decided, ours & ~theirs
+        return key, following, state, last, now, reward, decided, done & ~decided, ours & ~theirs
 
     return env, jax.jit(jax.vmap(reset)), jax.jit(jax.vmap(step))
 
@@ -266,6 +271,7 @@ class SmaxBattle:
         """Starts a battle."""
         follows = self._next if seed is None else None
         self._shown = follows or self.battles.reset(seed)
+        self.battles.reached = self.battles.states
         self._next = None
 
     def step(self, actions: Sequence[int]) -> tuple[float, bool, dict[str, Any]]:
@@ -289,15 +295,15 @@ class SmaxBattle:
         return masks
 
     def get_state(self) -> npt.NDArray[np.float32]:
-        """SMAX's own view of everything [state_shape], of the battle that is going on."""
+        """SMAX's own view of everything [state_shape]."""
         import jax
 
-        state = jax.tree.map(lambda leaf: leaf[0], self.battles.states)
+        state = jax.tree.map(lambda leaf: leaf[0], self.battles.reached)
         return np.asarray(self.battles.env.get_world_state(state), dtype=np.float32)
 
     def render(self) -> npt.NDArray[np.uint8]:
-        """See `battle_frame`. After a battle's end, the next one's beginning."""
-        return battle_frame(self.battles)
+        """See `battle_frame`."""
+        return battle_frame(self.battles, self.battles.reached)
 
     def get_unit_types(self) -> list[str]:
         """The kinds of our units."""

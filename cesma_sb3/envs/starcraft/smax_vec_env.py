@@ -148,6 +148,8 @@ class SmaxVecEnv(SharedVecEnv):
                     "episode": {"r": total, "l": int(self._lengths[battle]), "t": elapsed},
                     "agent_returns": dict.fromkeys(self.team.agents, total),
                 }
+            if dones[0] and self.draws_ends:
+                infos[0]["terminal_picture"] = battle_frame(self.battles, self.battles.reached)
             self._returns[dones] = 0.0
             self._lengths[dones] = 0
         self._now = outcome.now
@@ -158,7 +160,7 @@ class SmaxVecEnv(SharedVecEnv):
 
     def get_images(self) -> list[npt.NDArray[np.uint8]]:
         """The picture [height, width, 3] of the first battle alone."""
-        return [battle_frame(self.battles)]
+        return [battle_frame(self.battles, self.battles.states)]
 
     def render(self, mode: str | None = None) -> npt.NDArray[np.uint8] | None:
         """The picture of the first battle; there is no window."""
