@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -52,7 +53,7 @@ def write_page(run_dirs: Sequence[Path | str], out: Path | str | None = None, *,
         title=labels[0] if is_alone else "Comparison",
         runs=[_summary(label, folder, runs[label]) for label, folder in zip(labels, folders, strict=True)],
         differences=[] if is_alone else _differences([folder.experiment for folder in folders]),
-        charts=charts.in_script({name: chart for name, chart in _charts(folders, runs).items() if chart}),
+        charts=charts.in_page({name: chart for name, chart in _charts(folders, runs).items() if chart}),
         **(_alone(folders[0], episodes) if is_alone else {}),
     )
     _atomic.write(path, lambda file: file.write_text(content, encoding="utf-8"))
@@ -127,7 +128,7 @@ def _alone(folder: RunFolder, episodes: int) -> dict[str, Any]:
         except CesmaError as error:
             missing = str(error)
     return {
-        "rollouts": charts.in_script(rollouts),
+        "rollouts": charts.in_page(rollouts),
         "policies_played": list(rollouts),
         "missing": missing,
         "price": _optional(folder, "price.json").get("rows", []),
@@ -139,6 +140,7 @@ def _played(rollout: Rollout) -> dict[str, Any]:
     """An episode for the page's script."""
     return {
         "pictures": [_as_address(Image.fromarray(picture)) for picture in rollout.pictures],
+        "steps": rollout.steps,
         "returns": rollout.returns,
         "won": rollout.won,
     }
@@ -187,4 +189,7 @@ def _render(**values: Any) -> str:
         "config": [],
     }
     template = environment.get_template("page.html")
-    return template.render(plotly=get_plotlyjs(), **{**alone, **values})
+    # The page runs these two and refuses any other, by their digests: its data is no script.
+    scripts = [get_plotlyjs(), (Path(__file__).parent / "page.js").read_text(encoding="utf-8")]
+    digests = [base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts]
+    return template.render(scripts=scripts, digests=digests, **{**alone, **values})

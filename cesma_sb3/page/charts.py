@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,9 +70,17 @@ def episodes(returns: Mapping[str, Sequence[float]]) -> Chart | None:
     return {"data": traces, "layout": {**_axes("", "return of an episode"), "showlegend": False}}
 
 
-def in_script(value: Any) -> str:
-    """A value for a script in a page: whatever text it holds, the script neither ends nor changes there."""
-    return json.dumps(value).replace("<", "\\u003c")
+def in_page(value: Any) -> str:
+    """A value as JSON inside a page: no text in it ends anything there, what is not finite is null."""
+    return json.dumps(_finite(value), allow_nan=False).replace("<", "\\u003c")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _line(name: str, curve: Sequence[tuple[float, float]], color: str) -> dict[str, Any]:

@@ -16,14 +16,12 @@ _FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     *("--allow-file-access-from-files", "--virtual-time-budget=30000", "--dump-dom"),
 )
-_WATCH = """<script>
+_ASK = """<script>
 window.faults = [];
 window.addEventListener("error", (event) => faults.push(String(event.message)));
 document.addEventListener("securitypolicyviolation", (event) => faults.push("refused: " + event.blockedURI));
 for (const kind of ["error", "warn"])
   console[kind] = (...words) => faults.push(kind + ": " + words.join(" "));
-</script>"""
-_TELL = """<script>
 window.addEventListener("load", async () => {
   const wait = (ms) => new Promise((done) => setTimeout(done, ms));
   let found;
@@ -49,9 +47,10 @@ def ask(
         dark: What the system prefers.
     """
     assert BROWSER is not None
-    text = page.read_text(encoding="utf-8").replace("<head>", "<head>" + _WATCH, 1)
+    # Before the page's policy, which refuses scripts that are not the page's own.
+    text = page.read_text(encoding="utf-8").replace("<head>", "<head>" + _ASK % script, 1)
     asked = tmp_path / "asked.html"
-    asked.write_text(text.replace("</body>", _TELL % script + "</body>"), encoding="utf-8")
+    asked.write_text(text, encoding="utf-8")
     framed = tmp_path / "framed.html"
     framed.write_text(
         "<!doctype html><body>"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 import shutil
 import sys
@@ -14,6 +15,7 @@ import cesma_sb3
 from cesma_sb3 import cli
 from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError
 from cesma_sb3.page import write_page
+from cesma_sb3.page.charts import in_page
 from cesma_sb3.rollouts import record
 from cesma_sb3.video import write_video
 from tests.page.browser import BROWSER, ask
@@ -81,6 +83,28 @@ def test_the_page_holds_all_that_it_needs(page, runs):
 
 
 @in_a_browser
+def test_only_its_own_scripts_run(page, tmp_path):
+    changed = tmp_path / "changed.html"
+    text = page.read_text(encoding="utf-8")
+    assert text.count("</body>") == 1
+    foreign = "<script>window.foreign = 1</script><img src=x onerror='window.foreign = 2'></body>"
+    changed.write_text(text.replace("</body>", foreign), encoding="utf-8")
+    script = "await wait(300); return [typeof Plotly, window.foreign === undefined];"
+    found, faults = ask(changed, script, tmp_path)
+    assert found == ["object", True]
+    # The script, the picture and what it would have run.
+    assert len(faults) == 3
+    assert all(fault.startswith("refused: ") for fault in faults)
+
+
+def test_what_is_not_finite_is_no_number_in_the_page():
+    data = {"<b>": [1.5, math.nan, {"x": -math.inf}], "none": None, "n": (1, True)}
+    told = in_page(data)
+    assert "<" not in told
+    assert json.loads(told) == {"<b>": [1.5, None, {"x": None}], "none": None, "n": [1, True]}
+
+
+@in_a_browser
 def test_it_loads_plays_and_toggles(page, runs, tmp_path):
     script = """
         const image = document.querySelector('figure[data-policy="students"] img'), first = image.src;
@@ -119,8 +143,8 @@ def test_it_loads_plays_and_toggles(page, runs, tmp_path):
     assert (found["playing"], found["moved"]) == ("Pause", True)
     # What is played is what was measured: an episode of the final evaluation.
     returns = json.loads((runs[0] / "episodes.json").read_text())["students"]
-    assert found["ended"] == f"step 24, return {returns[0]:.2f}"
-    assert found["steps"] == 24
+    assert found["ended"] == f"step 25, return {returns[0]:.2f}"
+    assert found["steps"] == 25
     assert found["papers"][0] != found["papers"][1]
     assert found["expert"] == 0
     assert found["natural"] == 400
@@ -226,9 +250,9 @@ def test_what_gives_no_page(runs, tmp_path):
 def test_a_video_shows_both_from_the_same_start(runs, tmp_path):
     path = write_video(runs[0], tmp_path / "both.gif", episodes=2, fps=10)
     with Image.open(path) as video:
-        assert video.n_frames == 50
+        assert video.n_frames == 52
         frames = []
-        for number in (0, 24):
+        for number in (0, 25):
             video.seek(number)
             frames.append(np.asarray(video.convert("RGB"), dtype=int))
     half = frames[0].shape[1] // 2
@@ -255,12 +279,12 @@ def test_a_video_as_mp4_shows_the_same_for_as_long(runs, tmp_path, capsys):
         assert video.streams.video[0].codec_context.name == "h264"
         decoded = list(video.decode(video=0))
     times = [frame.time for frame in decoded]
-    # 25 pictures an episode, a tenth of a second each; the last of an episode stays, and ends the file.
-    expected = [0.1 * step for step in range(25)]
-    expected += [2.4 + 1.5 + time for time in expected] + [2 * (2.4 + 1.5)]
+    # 26 pictures an episode, a tenth of a second each; the last of an episode stays, and ends the file.
+    expected = [0.1 * step for step in range(26)]
+    expected += [2.5 + 1.5 + time for time in expected] + [2 * (2.5 + 1.5)]
     assert times == pytest.approx(expected, abs=1e-3)
     with Image.open(animated) as pictures:
-        for number in (0, 24, 49):
+        for number in (0, 25, 51):
             pictures.seek(number)
             drawn = np.asarray(pictures.convert("RGB"), dtype=int)
             found = decoded[number].to_ndarray(format="rgb24").astype(int)
@@ -281,3 +305,7 @@ def test_rollouts_are_those_of_the_evaluation(runs):
         # Its first environment ran the first two of the eight.
         assert [rollout.returns[-1] for rollout in rollouts] == pytest.approx(returns[policy][:2])
         assert all(rollout.won is None for rollout in rollouts)
+        # Before each of the 25 steps and after the last, which is not where the next episode begins.
+        assert [len(rollout.pictures) for rollout in rollouts] == [26, 26]
+        assert all(rollout.steps == list(range(26)) and len(rollout.returns) == 26 for rollout in rollouts)
+        assert (rollouts[0].pictures[-1] != rollouts[1].pictures[0]).any()

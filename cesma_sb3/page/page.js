@@ -1,0 +1,72 @@
+"use strict";
+const told = (id) => JSON.parse(document.getElementById(id).textContent);
+const charts = told("told-charts"), rollouts = told("told-rollouts");
+const root = document.documentElement;
+const by = (id) => document.getElementById(id);
+
+function colours() {
+  const style = getComputedStyle(root), line = style.getPropertyValue("--line"), ink = style.getPropertyValue("--ink");
+  return { "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font.color": ink,
+           "xaxis.gridcolor": line, "yaxis.gridcolor": line, "xaxis.zerolinecolor": line, "yaxis.zerolinecolor": line };
+}
+function theme(name) {
+  root.dataset.theme = name;
+  for (const id of Object.keys(charts)) if (by(id).data) Plotly.relayout(by(id), colours());
+}
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+root.dataset.theme = dark.matches ? "dark" : "light";
+dark.addEventListener("change", (event) => theme(event.matches ? "dark" : "light"));
+by("theme").addEventListener("click", () => theme(root.dataset.theme === "dark" ? "light" : "dark"));
+
+for (const id of Object.keys(charts)) by(id).hidden = false; // before the first is drawn: their widths depend on it
+for (const [id, chart] of Object.entries(charts)) {
+  const layout = { margin: { l: 60, r: 16, t: 16, b: 58 }, legend: { orientation: "h", y: 1.12 }, ...chart.layout };
+  Plotly.newPlot(by(id), chart.data, layout, { responsive: true, displayModeBar: false })
+    .then(() => Plotly.relayout(by(id), colours()));
+}
+for (const button of document.querySelectorAll("#shown-runs button")) button.addEventListener("click", () => {
+  const on = button.getAttribute("aria-pressed") !== "true";
+  button.setAttribute("aria-pressed", String(on));
+  const mine = charts.curves.data.map((trace, i) => trace.name.startsWith(button.dataset.run + ": ") ? i : -1).filter((i) => i >= 0);
+  Plotly.restyle(by("curves"), { visible: on }, mine);
+});
+
+const names = Object.keys(rollouts);
+if (names.length) {
+  const first = rollouts[names[0]], slider = by("time"), play = by("play"), choice = by("episode");
+  first.forEach((_, i) => choice.add(new Option("episode " + (i + 1), i)));
+  let timer = null;
+  const length = () => Math.max(...names.map((name) => rollouts[name][choice.value].pictures.length));
+  function draw() {
+    slider.max = length() - 1;
+    for (const name of names) {
+      const one = rollouts[name][choice.value], at = Math.min(Number(slider.value), one.pictures.length - 1);
+      const figure = document.querySelector(`figure[data-policy="${name}"]`), over = at === one.pictures.length - 1;
+      figure.querySelector("img").src = one.pictures[at];
+      figure.querySelector(".told").textContent =
+        `step ${one.steps[at]}, return ${one.returns[at].toFixed(2)}` + (over && one.won !== null ? (one.won ? ", won" : ", lost") : "");
+    }
+  }
+  function stop() { clearInterval(timer); timer = null; play.textContent = "Play"; }
+  function step() {
+    if (Number(slider.value) >= length() - 1) { stop(); return; }
+    slider.value = Number(slider.value) + 1;
+    draw();
+  }
+  function start() {
+    if (Number(slider.value) >= length() - 1) slider.value = 0;
+    timer = setInterval(step, Number(by("speed").value));
+    play.textContent = "Pause";
+  }
+  play.addEventListener("click", () => timer === null ? start() : stop());
+  by("step").addEventListener("click", () => { stop(); step(); });
+  by("speed").addEventListener("change", () => { if (timer !== null) { stop(); start(); } });
+  slider.addEventListener("input", () => { stop(); draw(); });
+  choice.addEventListener("change", () => { stop(); slider.value = 0; draw(); });
+  for (const button of document.querySelectorAll(".who")) button.addEventListener("click", () => {
+    const on = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(on));
+    document.querySelector(`figure[data-policy="${button.dataset.policy}"]`).hidden = !on;
+  });
+  draw();
+}
