@@ -392,6 +392,9 @@ class Experiment(_Config):
     threads: Threads | None = 1
     """Threads of PyTorch; null leaves its own choice. These networks are too small to gain from several, and
     lose much where cores are shared."""
+    device: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
+    """Where networks learn; `auto`: `cuda` if there is one. Networks as small as these gain little on a GPU,
+    and runs that are made beside one another would share it."""
     env: EnvConfig
     expert: ExpertConfig
     students: StudentsConfig = StudentsConfig()

@@ -6,9 +6,12 @@ import inspect
 from functools import partial
 
 import numpy as np
+import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.utils import get_device
 
+from cesma_sb3._signatures import arguments_of
 from cesma_sb3.algorithms import activation_class, algorithm_class, policy_class, student_module
 from cesma_sb3.config import Experiment, StudentsConfig
 from cesma_sb3.errors import ConfigError, ExpertError
@@ -60,11 +63,28 @@ def _followable(experiment: Experiment, venv: JointVecEnv, seed: int) -> Followa
         raise
 
 
+def find_device(experiment: Experiment) -> th.device:
+    """Where the experiment's networks learn.
+
+    Raises:
+        ConfigError: There is no such device here.
+    """
+    if experiment.device == "auto":
+        return get_device("auto")
+    try:
+        return th.zeros(0, device=experiment.device).device
+    except (AssertionError, RuntimeError) as error:  # of a PyTorch without it, or a machine
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        wrong = f"{experiment.device} is not here, expected cpu or auto"
+        raise ConfigError(f"device: {wrong}: {reason}") from None
+
+
 def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgorithm:
     """The untrained SB3 algorithm that the experiment names.
 
     Raises:
-        ExpertError: It refuses an argument, or the environment.
+        ConfigError: The experiment's device is not here.
+        ExpertError: The algorithm refuses an argument, or the environment.
     """
     config = experiment.expert
     algorithm = algorithm_class(config.algorithm)
@@ -83,6 +103,8 @@ def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgo
         policy_kwargs["activation_fn"] = activation_class(policy_kwargs["activation_fn"])
     if "team" in inspect.signature(policy.__init__).parameters:
         policy_kwargs["team"] = venv.team
+    if "device" in arguments_of(algorithm):
+        kwargs.setdefault("device", find_device(experiment))
     try:
         return algorithm(policy, venv, policy_kwargs=policy_kwargs, seed=seed, **kwargs)
     except (AssertionError, TypeError, ValueError) as error:  # what SB3 says of arguments, in its own words
@@ -133,7 +155,11 @@ def own_team(model: BaseAlgorithm) -> TeamPolicy:
 def make_students(
     experiment: Experiment, team: TeamSpaces, learning_rate: float, sees: Visibility = "own"
 ) -> TeamPolicy:
-    """The untrained students; with `sees="joint"`, as if each saw what all see."""
+    """The untrained students; with `sees="joint"`, as if each saw what all see.
+
+    Raises:
+        ConfigError: The experiment's device is not here.
+    """
     spec = students_spec(experiment.students)
     policy = TeamPolicy(
         team.observation_space,
@@ -147,7 +173,7 @@ def make_students(
         # As many networks as the students have: one that gave the whole team's actions would have less room.
         net = make_net(team, sees, team.output_sizes, spec, for_each_agent=True)
         policy.action_net = net.to(policy.device)
-    return policy
+    return policy.to(find_device(experiment))
 
 
 def students_spec(config: StudentsConfig) -> NetworkSpec:

@@ -28,7 +28,7 @@ from cesma_sb3.imitation import DAggerProgress
 from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
 from cesma_sb3.measure import Evaluator, joint_env
-from cesma_sb3.models import as_expert, expert_env, falling, make_model, make_students, own_team
+from cesma_sb3.models import as_expert, expert_env, falling, find_device, make_model, make_students, own_team
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy, Visibility
 from cesma_sb3.stored import start_expert, start_students
 
@@ -324,7 +324,7 @@ def fine_tune(
                 "critic_visibility": config.critic_visibility,
                 **before.policy.spec.arguments(),
             },
-            **config.kwargs,
+            **{"device": find_device(experiment), **config.kwargs},
         )
         watched = LearningCurve(
             model.policy,

@@ -42,7 +42,8 @@ def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
     Raises:
         StorageError: The run did not get that far, a file is torn, or the expert was never in one.
     """
-    experiment = evaluator.experiment
+    # The networks only act: if the device that they learned on is not here, another does.
+    experiment = evaluator.experiment.model_copy(update={"device": "cpu"})
     if not is_trained(experiment.expert):
         return stored_expert(experiment.expert, evaluator, folder).expert
     # As many environments as in training: some algorithms' arguments count on it.

@@ -1,8 +1,10 @@
-"""What holds in every test: no screen, one thread, no time limits, the same examples every time."""
+"""What holds in every test: one thread, no screen, no time limits, the same examples every time, and no GPU
+unless CUDA_VISIBLE_DEVICES names one."""
 
 import os
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
