@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 from imitation.algorithms.dagger import BetaSchedule, ExponentialBetaSchedule, LinearBetaSchedule
 from imitation.util import logger as imitation_logger
+from sb3_contrib import ARS
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
@@ -156,20 +157,43 @@ def _learn(
     if noise is not None and model.n_envs > 1 and not isinstance(noise, VectorizedActionNoise):
         # As SB3 does when it collects: so that it is there when a checkpoint is put back.
         model.action_noise = VectorizedActionNoise(noise, model.n_envs)
-    found = kept.begin({"model": model, "curve": curve})
-    if found is not None and found.ended:
+    with _visited_between_updates(model, total_timesteps, kept):
+        found = kept.begin({"model": model, "curve": curve})
+        if found is not None and found.ended:
+            return
+        if found is not None and not found.whole:
+            model._last_obs = None  # SB3 then begins new episodes
+        with closing(kept.logger(configure, LOG_FORMATS)) as logger, kept.training():
+            model.set_logger(logger)
+            model.learn(
+                total_timesteps - model.num_timesteps,  # to which SB3 adds those that were done
+                callback=_ExpertWatch(curve, keep, tick, kept),
+                reset_num_timesteps=found is None,
+            )
+        buffers = [getattr(model, name, None) for name in ("replay_buffer", "rollout_buffer", "env")]
+        kept.end(model.num_timesteps, without=[each for each in buffers if each is not None])
+
+
+@contextmanager
+def _visited_between_updates(
+    model: BaseAlgorithm, total_timesteps: int, kept: StageCheckpoints
+) -> Iterator[None]:
+    """ARS tells its callbacks of a rollout after it has drawn what it will try there: it could not go on."""
+    if not isinstance(model, ARS):
+        yield
         return
-    if found is not None and not found.whole:
-        model._last_obs = None  # SB3 then begins new episodes
-    with closing(kept.logger(configure, LOG_FORMATS)) as logger, kept.training():
-        model.set_logger(logger)
-        model.learn(
-            total_timesteps - model.num_timesteps,  # to which SB3 adds those that were done
-            callback=_ExpertWatch(curve, keep, tick, kept),
-            reset_num_timesteps=found is None,
-        )
-    buffers = [getattr(model, name, None) for name in ("replay_buffer", "rollout_buffer", "env")]
-    kept.end(model.num_timesteps, without=[each for each in buffers if each is not None])
+    update = model._do_one_update
+
+    def visit_and_update(*args: Any) -> None:
+        model._update_current_progress_remaining(model.num_timesteps, total_timesteps)  # not of what is left
+        kept.visit(model.num_timesteps)
+        update(*args)
+
+    model._do_one_update = visit_and_update  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        del model._do_one_update  # the class has its own
 
 
 class _ExpertWatch(BaseCallback):
@@ -187,7 +211,8 @@ class _ExpertWatch(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         # Between two rollouts nothing is under way: what was collected has been learned from.
-        self.kept.visit(self.num_timesteps)
+        if not isinstance(self.model, ARS):
+            self.kept.visit(self.num_timesteps)
 
     def _on_step(self) -> bool:
         self._visit()

@@ -43,6 +43,21 @@ RUNS = {
     "gumbel-softmax": ("spread-3", {**SMALL, **EXPERT, **NARROW}),
     "ddpg": ("spread-3-continuous", {**SMALL, **EXPERT}),
     "ppo": ("spread-3-ppo", {**SMALL, **ON_POLICY}),
+    "random search": (
+        "spread-3-ppo",
+        {
+            **SMALL,
+            "expert.algorithm": "ARS",
+            "expert.policy": "LinearPolicy",
+            "expert.action_view": "product",
+            "expert.n_envs": 8,
+            "expert.total_timesteps": 9000,
+            "expert.learning_rate_final": 0.1,
+            "expert.kwargs": {"n_delta": 2, "learning_rate": 0.2, "delta_std": 0.3},
+            "expert.policy_kwargs": {},
+            "checkpoint.every": 3000,
+        },
+    ),
     "noisy values": (
         "spread-3-sum-of-q",
         {**SMALL, **EXPERT, **NARROW, "expert.kwargs.exploration": "noise"},
