@@ -1,0 +1,113 @@
+"""SB3's `learn` with a learning curve and checkpoints, for whatever algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from sb3_contrib import ARS
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.noise import VectorizedActionNoise
+
+from cesma_sb3.checkpoints import StageCheckpoints
+from cesma_sb3.evaluation import Keep, LearningCurve
+
+LOG_FORMATS = ["csv", "tensorboard"]
+Tick = Callable[[int, dict[str, float]], None]
+"""Told of progress: environment timesteps so far in this stage, and what was measured last by name."""
+
+
+def learn(
+    model: BaseAlgorithm,
+    curve: LearningCurve,
+    total_timesteps: int,
+    keep: Keep,
+    *,
+    kept: StageCheckpoints,
+    tick: Tick,
+) -> None:
+    """SB3's `learn`, from where the stage stands to its end.
+
+    Args:
+        model: Untrained; its `policy` ends as `keep` says.
+        curve: Measures it on the way.
+        total_timesteps: Of the environments, those before an interruption included.
+        keep: Which weights: the best that were measured, or the last.
+        kept: Where the stage goes on, and where it is kept.
+        tick: Told of progress.
+    """
+    noise = getattr(model, "action_noise", None)
+    if noise is not None and model.n_envs > 1 and not isinstance(noise, VectorizedActionNoise):
+        # As SB3 does when it collects: so that it is there when a checkpoint is put back.
+        model.action_noise = VectorizedActionNoise(noise, model.n_envs)
+    with _visited_between_updates(model, total_timesteps, kept):
+        found = kept.begin({"model": model, "curve": curve})
+        if found is not None and found.ended:
+            return
+        if found is not None and not found.whole:
+            model._last_obs = None  # SB3 then begins new episodes
+        with closing(kept.logger(configure, LOG_FORMATS)) as logger, kept.training():
+            model.set_logger(logger)
+            model.learn(
+                total_timesteps - model.num_timesteps,  # to which SB3 adds those that were done
+                callback=_ExpertWatch(curve, keep, tick, kept),
+                reset_num_timesteps=found is None,
+            )
+        buffers = [getattr(model, name, None) for name in ("replay_buffer", "rollout_buffer", "env")]
+        kept.end(model.num_timesteps, without=[each for each in buffers if each is not None])
+
+
+@contextmanager
+def _visited_between_updates(
+    model: BaseAlgorithm, total_timesteps: int, kept: StageCheckpoints
+) -> Iterator[None]:
+    """ARS tells its callbacks of a rollout after it has drawn what it will try there: it could not go on."""
+    if not isinstance(model, ARS):
+        yield
+        return
+    update = model._do_one_update
+
+    def visit_and_update(*args: Any) -> None:
+        model._update_current_progress_remaining(model.num_timesteps, total_timesteps)  # not of what is left
+        kept.visit(model.num_timesteps)
+        update(*args)
+
+    model._do_one_update = visit_and_update  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        del model._do_one_update  # the class has its own
+
+
+class _ExpertWatch(BaseCallback):
+    """The expert's learning curve and checkpoints as an SB3 callback."""
+
+    def __init__(self, curve: LearningCurve, keep: Keep, tick: Tick, kept: StageCheckpoints) -> None:
+        super().__init__()
+        self.curve = curve
+        self.keep = keep
+        self.tick = tick
+        self.kept = kept
+
+    def _on_training_start(self) -> None:
+        self._visit()
+
+    def _on_rollout_start(self) -> None:
+        # Between two rollouts nothing is under way: what was collected has been learned from.
+        if not isinstance(self.model, ARS):
+            self.kept.visit(self.num_timesteps)
+
+    def _on_step(self) -> bool:
+        self._visit()
+        self.tick(self.num_timesteps, {"return": self.curve.last})
+        return True
+
+    def _on_training_end(self) -> None:
+        self.curve.finish(self.num_timesteps, self.keep)
+
+    def _visit(self) -> None:
+        if self.curve.visit(self.num_timesteps):
+            self.logger.record("eval/return", self.curve.last)
