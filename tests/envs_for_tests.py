@@ -11,6 +11,9 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo.utils.env import ParallelEnv
 
+from cesma_sb3.joint.layout import ActionPart, AgentLayout, ObservationLayout, Part
+from cesma_sb3.joint.spaces import TeamSpaces
+
 
 class SmallEnv(ParallelEnv):
     """Base: spaces by function, a generator of its own that a seed starts anew."""
@@ -227,6 +230,75 @@ class ReachEnv(SmallEnv):
         agents, self.agents = self.agents, [] if over else self.agents
         observations = {a: self.observe(a) for a in agents}
         return observations, rewards, dict.fromkeys(agents, False), dict.fromkeys(agents, over), {}
+
+
+def talking_team_with_masks() -> TeamSpaces:
+    """Two agents with masks: one says something and moves, the other hears something and moves."""
+    layouts = {
+        "talks": AgentLayout(
+            ObservationLayout((Part("place", "own", size=2),)),
+            (ActionPart("word", "message", 0), ActionPart("move", "move", 1)),
+        ),
+        "hears": AgentLayout(
+            ObservationLayout((Part("messages", "message", 1, 4), Part("place", "own", size=1))),
+            (ActionPart("move", "move", 0),),
+        ),
+    }
+
+    def seen(size: int, flags: int) -> spaces.Dict:
+        box = spaces.Box(-1.0, 2.0, (size,), np.float32)
+        return spaces.Dict({"observation": box, "action_mask": spaces.MultiBinary(flags)})
+
+    return TeamSpaces(
+        ["talks", "hears"],
+        {"talks": seen(2, 7), "hears": seen(5, 2)},
+        {"talks": spaces.MultiDiscrete([4, 3]), "hears": spaces.Discrete(2)},
+        layouts,
+    )
+
+
+class TalkAndMove(SmallEnv):
+    """The agents of `talking_team_with_masks`; at step t category t modulo n of each column is unavailable.
+
+    What is unavailable must not be done. A move is right if it is the last that is available.
+    """
+
+    def __init__(self, length: int = 3) -> None:
+        self.team = talking_team_with_masks()
+        super().__init__(list(self.team.agents))
+        self.length = length
+        self.done: list[dict[str, Any]] = []
+
+    def observation_space(self, agent: str) -> spaces.Space:
+        return self.team.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> spaces.Space:
+        return self.team.action_spaces[agent]
+
+    def layout(self, agent: str) -> AgentLayout:
+        return self.team.layouts[agent]
+
+    def flags(self, agent: str) -> list[np.ndarray]:
+        return [np.arange(n) != self.t % n for n in {"talks": (4, 3), "hears": (2,)}[agent]]
+
+    def observe(self, agent: str) -> dict[str, np.ndarray]:
+        size = 2 if agent == "talks" else 5
+        mask = np.concatenate(self.flags(agent)).astype(np.int8)
+        return {"observation": np.full(size, 0.1 * self.t, np.float32), "action_mask": mask}
+
+    def step(self, actions: dict[str, Any]) -> tuple[dict, dict, dict, dict, dict]:
+        reward = 0.0
+        for agent, action in actions.items():
+            columns = np.atleast_1d(action)
+            assert all(flags[k] for flags, k in zip(self.flags(agent), columns, strict=True)), (agent, action)
+            reward += float(columns[-1] == np.flatnonzero(self.flags(agent)[-1])[-1])
+        self.done.append(actions)
+        self.t += 1
+        agents, over = self.agents, self.t >= self.length
+        seen = {agent: self.observe(agent) for agent in agents}
+        self.agents = [] if over else agents
+        ends = dict.fromkeys(agents, False), dict.fromkeys(agents, over)
+        return seen, dict.fromkeys(agents, reward), *ends, {}
 
 
 class FaultyEnv(MatchingGame):

@@ -24,8 +24,8 @@ class Translation(Protocol):
     def masks(self, joint: Masks) -> Masks:
         """Joint masks of the team as those of the view."""
 
-    def actions(self, packed: Any) -> Any:
-        """Packed actions of the view as those of the team."""
+    def actions(self, packed: Any, masks: Masks | None = None) -> Any:
+        """Packed actions of the view as those of the team, whose masks these are."""
 
     def probabilities(self, flat: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Probabilities of the view's categories as those of the team's."""
@@ -56,7 +56,7 @@ class TranslatedExpert:
 
     def _translated(self, act: Any, observations: Observations, masks: Masks | None) -> Actions:
         seen = self.translation.observations(observations)
-        packed: Actions = self.translation.actions(act(seen, self._masks(masks)))
+        packed: Actions = self.translation.actions(act(seen, self._masks(masks)), masks)
         return packed
 
     def _probabilities(
@@ -96,7 +96,8 @@ class _Actor:
 class SilentExpert(TranslatedExpert):
     """Labels a team that talks by an expert that neither hears nor talks.
 
-    Message columns of its labels are category 0, or the number nearest to 0: they are no example to follow.
+    Message columns of its labels are the first category that is available, or the number nearest to 0: they
+    are no example to follow.
 
     Args:
         expert: Labels observations of `silent_team(full_team)`.

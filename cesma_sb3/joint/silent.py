@@ -53,7 +53,8 @@ class SilentVecEnv(JointVecEnvWrapper):
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Takes actions [n_envs, ...] of the view."""
-        full = self.silent.actions(self.view.decode(np.asarray(actions), self.agent_masks))
+        decoded = self.view.decode(np.asarray(actions), self.agent_masks)
+        full = self.silent.actions(decoded, self.venv.agent_masks)
         self.venv.step_async(self.venv.view.encode(full))
 
     def step_wait(self) -> tuple[Floats, Floats, npt.NDArray[np.bool_], list[Info]]:

@@ -75,6 +75,11 @@ class SilentTeam:
         self._flags = _joint_ranges(team.column_masks, self._columns)
         self._flag_places = _joint_ranges(self.team.column_masks, self._places)
         self._quiet = team.join_actions({})  # category 0, or the number nearest to 0
+        self._symbols = [
+            column
+            for column in np.setdiff1d(np.arange(team.n_columns), self._columns).tolist()
+            if team.column_categories[column]
+        ]
 
     def observations(self, joint: Floats) -> Floats:
         """Joint observations [B, I] -> [B, I']."""
@@ -83,15 +88,22 @@ class SilentTeam:
         kept: Floats = np.asarray(joint)[..., self._entries]
         return kept
 
-    def actions(self, packed: npt.NDArray[Any]) -> Packed:
+    def actions(self, packed: npt.NDArray[Any], masks: Masks | None = None) -> Packed:
         """Packed actions of the silent team [B, C'] -> of the full one [B, C].
 
-        Message columns are category 0, or the number nearest to 0.
+        Message columns are the first category that is available, or the number nearest to 0.
+
+        Args:
+            packed: Actions.
+            masks: Available categories of the full team, [B, M]; None: all.
         """
         if self.is_identity:
             return packed
         full: Packed = np.tile(self._quiet, (len(packed), 1))
         full[:, self._columns] = packed[:, self._places]
+        if masks is not None:
+            for column in self._symbols:
+                full[:, column] = masks[:, self.full.column_masks[column]].argmax(axis=1)
         return full
 
     def silence(self, packed: npt.NDArray[Any]) -> Packed:

@@ -129,8 +129,11 @@ class Split:
         whole[:, self._to_flags] = joint
         return whole
 
-    def actions(self, packed: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Packed actions of the environment [B, C] in the declared team's order [B, C]."""
+    def actions(
+        self, packed: npt.NDArray[Any], masks: npt.NDArray[np.bool_] | None = None
+    ) -> npt.NDArray[Any]:
+        """Packed actions of the environment [B, C] in the declared team's order [B, C], whatever masks."""
+        del masks
         return packed[:, self._to_packed]
 
     def probabilities(self, flat: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any, ClassVar
 
 import gymnasium
@@ -170,3 +171,67 @@ def test_the_hint_where_no_team_is_declared():
         make_vec_env(ENV)
     with pytest.raises(CesmaError, match="a declared team, but no Gymnasium environment to divide"):
         make_vec_env("tests.envs_for_tests:MatchingGame", team=TEAM)
+
+
+class Told(Cues):
+    """Ends by itself after two steps, and remembers what it was told."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "name": "told"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.render_mode = "rgb_array"
+
+    def reset(self, *, seed=None, options=None):
+        self.options = options
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        observation, reward, _, _, info = super().step(action)
+        return observation, reward, self.t == 2, False, info
+
+
+def test_what_is_said_of_an_episode_reaches_everybody():
+    env = SplitEnv(Told(), TEAM)
+    assert env.metadata == {"render_modes": ["rgb_array"], "name": "told"}
+    assert SplitEnv(Cues(), TEAM).metadata == {"render_modes": [], "name": "Cues"}
+    assert env.render_mode == "rgb_array"
+    env.reset(seed=0, options={"level": 3})
+    assert env.env.options == {"level": 3}
+    for ends in (False, True):
+        _, _, terminations, truncations, _ = env.step({"left": 0, "right": 0})
+        assert terminations == {"left": ends, "right": ends}
+        assert truncations == {"left": False, "right": False}
+    assert env.agents == []
+
+
+def test_the_parts_of_other_spaces():
+    numbers = spaces.Box(-1, np.array([2, 3], np.float64), dtype=np.float64)
+    split = Split(TEAM, spaces.Box(0, 1, (5,), np.float64), numbers)
+    assert split.observation_spaces["left"] == spaces.Box(0, 1, (3,), np.float64)
+    assert split.action_spaces["right"] == spaces.Box(-1, 2, (1,), np.float64)
+    assert split.together({"left": np.array([2.5]), "right": np.array([0.25])}).dtype == np.float64
+    two = {"one": Share("0:5", "0, 2"), "other": Share("0:5", "1")}
+    box = spaces.Box(0, 1, (5,))
+    choices = Split(two, box, spaces.MultiDiscrete([3, 2, 4]))
+    assert choices.action_spaces == {"one": spaces.MultiDiscrete([3, 4]), "other": spaces.Discrete(2)}
+    switches = Split(two, box, spaces.MultiBinary(3)).masks_for_each(np.array([1, 0, 1, 1, 0, 1]))
+    assert {agent: flags.tolist() for agent, flags in switches.items()} == {
+        "one": [True, False, False, True],
+        "other": [True, True],
+    }
+    with pytest.raises(SpaceError, match="of one axis"):
+        Split(TEAM, box, spaces.MultiDiscrete([[3, 2]]))
+
+
+@pytest.mark.skipif(
+    "start" not in signature(spaces.MultiDiscrete).parameters, reason="this Gymnasium counts from 0"
+)
+def test_choices_that_are_counted_from_elsewhere():
+    counted = spaces.MultiDiscrete([3, 2, 4], start=[5, 0, 1])
+    two = {"one": Share("0:5", "0, 2"), "other": Share("0:5", "1")}
+    split = Split(two, spaces.Box(0, 1, (5,)), counted)
+    assert split.action_spaces["one"] == spaces.MultiDiscrete([3, 4], start=[5, 1])
+    assert split.action_spaces["other"] == spaces.Discrete(2)
+    alone = Split({"one": Share("0:5", "0"), "other": Share("0:5", "1:3")}, spaces.Box(0, 1, (5,)), counted)
+    assert alone.action_spaces["one"] == spaces.Discrete(3, start=5)

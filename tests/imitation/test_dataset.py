@@ -92,3 +92,24 @@ def test_refuses_what_does_not_fit():
         dataset.add(numbered(3, 2)._replace(masks=np.ones((2, 4), dtype=bool)))
     with pytest.raises(ValueError, match="at least 1"):
         AggregatedDataset(0)
+
+
+def test_reservoir_of_one():
+    """Of two samples either is kept, half of the time; of three each, a third of the time."""
+    for total in (2, 3):
+        hits = np.zeros(total)
+        for seed in range(600):
+            dataset = AggregatedDataset(1, when_full="reservoir", rng=np.random.default_rng(seed))
+            for start in range(total):
+                dataset.add(numbered(start, 1))
+            hits[stored_numbers(dataset)] += 1
+        assert np.abs(hits - 600 / total).max() < 5 * np.sqrt(600 / total), hits
+
+
+def test_more_than_fits_at_once_and_generators_of_its_own():
+    dataset = AggregatedDataset(4)
+    dataset.add(numbered(0, 11))
+    assert sorted(stored_numbers(dataset)) == [7, 8, 9, 10]
+    assert len(dataset.sample(5).labels) == 5
+    assert dataset.n_bytes > 0
+    assert AggregatedDataset(4).n_bytes == 0

@@ -115,7 +115,9 @@ def test_relaxed_takes_the_largest_available_category_and_rescales():
     action = np.array([[0.1, 0.9, 0.5, -1.0, 1.0]], dtype=np.float32)
     np.testing.assert_allclose(view.decode(action), [[1, -2.0, 4.0]])
     np.testing.assert_allclose(view.decode(action, np.array([[True, False, True]])), [[2, -2.0, 4.0]])
-    assert view.masks(np.array([[True, False, True]])).tolist() == [[True, False, True, True, True]]
+    flags = view.masks(np.array([[True, False, True]]))
+    assert flags.dtype == bool
+    assert flags.tolist() == [[True, False, True, True, True]]
 
 
 def test_what_a_view_cannot_hold_is_refused():
@@ -162,3 +164,52 @@ def test_joint_actions_that_are_written_as_floats_are_counted_all_the_same(name)
     encoded = view.encode(view.decode(actions).astype(np.float32))
     assert encoded.dtype == np.int64
     np.testing.assert_array_equal(encoded, actions)
+
+
+def test_relaxed_numbers_beyond_their_bounds_are_taken_for_the_bounds():
+    narrow = spaces.Box(
+        np.array([0.0, 2.0], np.float32), np.array([0.5, 2.0], np.float32)
+    )  # the second is one number
+    view = make_view("relaxed", team_of([BOX, narrow]))
+    assert view.space == spaces.Box(-1.0, 1.0, (4,), np.float32)
+    packed = view.decode(np.array([[-3.0, 7.0, 0.0, 0.3], [1.5, -1.5, -1.0, -0.3]], np.float32))
+    np.testing.assert_allclose(packed, [[-2.0, 4.0, 0.25, 2.0], [3.0, 0.5, 0.0, 2.0]])
+    assert view.encode(packed).dtype == np.float32
+    np.testing.assert_allclose(view.encode(packed), [[-1, 1, 0, -1], [1, -1, -1, -1]])
+    np.testing.assert_array_equal(view.decode(np.array([0.0, 0.0, 1e-12, 0.0])), view.decode(np.zeros(4)))
+
+
+def test_one_noop_for_each_column():
+    team = team_of([spaces.Discrete(3), spaces.Discrete(2)])
+    view = make_view("one-at-a-time", team, noop=[2, 1])
+    assert view.decode(np.arange(4)).tolist() == [[2, 1], [0, 1], [1, 1], [2, 0]]
+    for wrong in ([2, 2], [2], [-1, 0]):
+        with pytest.raises(ActionViewError, match=r"noop .*, but the categories are"):
+            make_view("one-at-a-time", team, noop=wrong)
+    with pytest.raises(ActionViewError, match="noop 2, but the categories are"):
+        make_view("one-at-a-time", team, noop=2)
+
+
+@given(DISCRETE_TEAMS, SEEDS)
+def test_one_at_a_time_what_is_available_can_be_done(team, seed):
+    """Whatever the no-ops, also for who is left with category 0 alone: what the masks allow is legal."""
+    rng = np.random.default_rng(seed)
+    view = make_view("one-at-a-time", team, noop=[int(rng.integers(n)) for n in team.column_categories])
+    masks = rng.random((8, team.mask_size)) < 0.6
+    for where in team.column_masks:
+        masks[~masks[:, where].any(axis=1), where.start] = True
+    for mask in masks:
+        try:
+            allowed = np.flatnonzero(view.masks(mask[None])[0])
+        except ActionViewError:  # two are stuck
+            continue
+        for packed in view.decode(allowed, np.tile(mask, (len(allowed), 1))):
+            assert legal(team, packed, mask)
+
+
+def test_joint_actions_are_in_the_types_of_the_team():
+    for team, wanted in ((team_of([spaces.Discrete(3)]), np.int64), (team_of([BOX]), np.float32)):
+        view = make_view("joint", team)
+        assert view.encode(np.zeros((1, team.n_columns))).dtype == wanted == team.action_dtype
+    marginals = make_view("product", team_of([spaces.Discrete(3)])).marginals(np.full((1, 3), 1 / 3))
+    assert marginals.dtype == np.float32

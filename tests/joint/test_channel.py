@@ -98,3 +98,9 @@ def test_layouts_that_do_not_add_up_are_refused():
         LayoutError, match=r"agent_1: part 'heard': slots of 4, but what agent_0 says takes 3"
     ):
         MessageChannel.of(talking_team([3, 3], hears=[(1, 3), (1, 4)]))
+
+
+def test_what_is_heard_is_float32():
+    for channel in (MessageChannel.of(talking_team([4, 4])),):
+        heard = channel.encode(np.array([[0, 3, 0, 1]]))
+        assert heard.dtype == np.float32

@@ -108,3 +108,11 @@ def test_an_episode_is_closed_with_its_last_step():
         store.append({"x": seen}, ended, last={"x": seen + 0.5})
     drawn = store.sample(1, np.random.default_rng(0))
     assert drawn.fields["x"][:, 0].tolist() == [20.0, 21.0, 22.0, 22.5]
+
+
+def test_there_may_be_room_for_one_step_alone():
+    store = EpisodeStore(1)
+    for value in (3.0, 5.0):
+        store.append({"x": np.array([value])}, np.array([True]))
+    assert len(store) == 1
+    assert store.sample(4, np.random.default_rng(0)).fields["x"].tolist() == [[5.0] * 4]

@@ -13,10 +13,12 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.monitor import Monitor
 
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread, make_scenario, parallel_env
-from cesma_sb3.joint.layout import ActionPart, AgentLayout, ObservationLayout, Part
+from cesma_sb3.joint.actions import make_view
+from cesma_sb3.joint.layout import ActionPart
 from cesma_sb3.joint.silent import SilentTeam, SilentVecEnv, has_messages, silent_team
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import joint_vec_env
+from tests.envs_for_tests import TalkAndMove, talking_team_with_masks
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("speaker-listener", {}),
@@ -25,31 +27,6 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("navigation-comm", {"n_agents": 3, "n_landmarks": 5}),
     ("navigation-comm", {"continuous_actions": True}),
 ]
-
-
-def masked_team() -> TeamSpaces:
-    """Two agents with masks: one says something and moves, the other hears something and moves."""
-    layouts = {
-        "talks": AgentLayout(
-            ObservationLayout((Part("place", "own", size=2),)),
-            (ActionPart("word", "message", 0), ActionPart("move", "move", 1)),
-        ),
-        "hears": AgentLayout(
-            ObservationLayout((Part("messages", "message", 1, 4), Part("place", "own", size=1))),
-            (ActionPart("move", "move", 0),),
-        ),
-    }
-
-    def seen(size: int, flags: int) -> spaces.Dict:
-        box = spaces.Box(-1.0, 2.0, (size,), np.float32)
-        return spaces.Dict({"observation": box, "action_mask": spaces.MultiBinary(flags)})
-
-    return TeamSpaces(
-        ["talks", "hears"],
-        {"talks": seen(2, 7), "hears": seen(5, 2)},
-        {"talks": spaces.MultiDiscrete([4, 3]), "hears": spaces.Discrete(2)},
-        layouts,
-    )
 
 
 def test_messages_are_left_out_of_spaces_and_layouts() -> None:
@@ -72,7 +49,7 @@ def test_whoever_can_only_talk_has_nothing_to_choose() -> None:
 
 
 def test_masks_keep_to_what_is_left() -> None:
-    team = masked_team()
+    team = talking_team_with_masks()
     silent = SilentTeam(team)
     assert silent.team.has_masks
     assert silent.team.column_categories == (3, 2)
@@ -80,6 +57,7 @@ def test_masks_keep_to_what_is_left() -> None:
     masks = np.array([[0, 1, 0, 0, 1, 0, 1, 0, 1]], dtype=bool)
     np.testing.assert_array_equal(silent.masks(masks), [[1, 0, 1, 0, 1]])
     np.testing.assert_array_equal(silent.actions(np.array([[2, 1]])), [[0, 2, 1]])
+    np.testing.assert_array_equal(silent.actions(np.array([[2, 1]]), masks), [[1, 2, 1]])
     np.testing.assert_array_equal(silent.silence(np.array([[3, 2, 1]])), [[2, 1]])
     np.testing.assert_array_equal(silent.team.observation_space.low, [-1, -1, -1])
     speaker = SilentTeam(make_scenario("speaker-listener").team())
@@ -205,3 +183,26 @@ def test_sb3_learns_in_it(algorithm: Any, view: str, name: str) -> None:
     model = algorithm("MlpPolicy", venv, seed=0, device="cpu", batch_size=16, **few).learn(200)
     actions, _ = model.predict(venv.reset())
     assert all(venv.action_space.contains(action) for action in actions)
+
+
+def test_masks_where_agents_talk() -> None:
+    env = TalkAndMove()
+    full = joint_vec_env(lambda: env, 1)
+    assert full.team == talking_team_with_masks()
+    quiet = SilentVecEnv(full, view=make_view("one-at-a-time", silent_team(full.team), noop=(2, 1)))
+    assert quiet.view.name == "one-at-a-time"
+    quiet.reset()
+    moves = {0: [0, 1, 1, 0, 1], 1: [1, 0, 1, 1, 0], 2: [1, 1, 0, 0, 1]}
+    np.testing.assert_array_equal(quiet.agent_masks, [moves[0]])
+    np.testing.assert_array_equal(quiet.reset_infos[0]["action_mask"], moves[0])
+    assert quiet.reset_infos[0]["alive"].all()
+    # What is said is the first word that is available; the others are at rest unless somebody cannot.
+    for t, done in ((1, [1, 2]), (2, [0, 2]), (3, [0, 0])):
+        _, _, dones, infos = quiet.step(quiet.action_masks().argmax(axis=1))
+        assert env.done[-1]["talks"].tolist() == done
+        if t < 3:
+            np.testing.assert_array_equal(infos[0]["action_mask"], moves[t])
+            assert "terminal_observation" not in infos[0]
+    assert dones.all()
+    assert infos[0]["terminal_observation"].tolist() == pytest.approx([0.3, 0.3, 0.3])
+    np.testing.assert_array_equal(quiet.reset_infos[0]["action_mask"], moves[0])

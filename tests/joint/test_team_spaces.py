@@ -281,3 +281,43 @@ def test_a_dead_agents_action_is_within_its_bounds():
     box = spaces.Box(low, high, dtype=np.float32)
     team = TeamSpaces(["a", "b"], dict.fromkeys("ab", spaces.Box(-1, 1, (1,))), dict.fromkeys("ab", box))
     assert team.join_actions({"a": np.array([1.5, 0.5, -4.5])}).tolist() == [1.5, 0.5, -4.5, 1.0, 0.0, -4.0]
+
+
+def test_a_layouts_parts_stand_one_after_the_other():
+    parts = (
+        Part("a", "own", size=2),
+        Part("b", "agents", 3, 4),
+        Part("c", "own", size=1),
+        Part("d", "own", size=5),
+    )
+    layout = ObservationLayout(parts)
+    places = [layout.slice(part.name) for part in parts]
+    assert [(place.start, place.stop) for place in places] == [(0, 2), (2, 14), (14, 15), (15, 20)]
+    with pytest.raises(UnknownNameError, match="nearest: a"):
+        layout.slice("aa")
+
+
+def test_wrong_action_parts_are_told():
+    with pytest.raises(
+        LayoutError, match=r"action part 'x': kind 'mov', expected one of \('move', 'message'\)"
+    ):
+        ActionPart("x", "mov", 0)
+    with pytest.raises(LayoutError, match="action part 'x': column -1, expected at least 0"):
+        ActionPart("x", "move", -1)
+
+
+def test_one_agent_alone_keeps_its_layout():
+    team = TeamSpaces.from_parallel_env(LaidOut())
+    alone = team.only("player_1")
+    assert alone.agents == ("player_1",)
+    assert alone.layouts == {"player_1": team.layouts["player_1"]}
+    assert hash(team) == hash(TeamSpaces.from_parallel_env(LaidOut()))
+    assert hash(team) != hash(alone)
+
+
+def test_whose_action_is_none_is_told():
+    team = TeamSpaces.from_parallel_env(MatchingGame())
+    with pytest.raises(SpaceError, match=r"^player_1: action of shape \(2,\)"):
+        team.join_actions({"player_0": 0, "player_1": [0, 1]})
+    with pytest.raises(SpaceError, match="has no possible_agents, so that the team is not known"):
+        TeamSpaces.from_parallel_env(object())

@@ -71,3 +71,28 @@ def test_noise_of_continuous_experts_is_a_number(tmp_path):
     assert isinstance(noise, VectorizedActionNoise)
     assert len(noise.noises) == 8
     np.testing.assert_array_equal(noise.noises[0]._sigma, np.full(15, 0.2))
+
+
+def test_words_that_are_not_available_are_not_said(tmp_path):
+    """The environment raises where one is: the silent expert says what it can, and so do the students."""
+    expert = {
+        "algorithm": "MaskablePPO",
+        "policy": "MlpPolicy",
+        "action_view": "joint",
+        "n_envs": 8,
+        "total_timesteps": 2000,
+        "kwargs": {"n_steps": 32, "batch_size": 64, "gamma": 0.0, "learning_rate": 0.01},
+    }
+    result = cesma_sb3.run(
+        "navigation-comm",
+        out=tmp_path / "run",
+        **{
+            **TINY,
+            "env": {"id": "tests.envs_for_tests:TalkAndMove"},
+            "expert": expert,
+            "students": {"hidden_sizes": [16]},
+        },
+    )
+    assert isinstance(result.expert, SilentExpert)
+    assert result.report["return"]["expert"] > result.report["return"]["random"]
+    assert result.report["return"]["students"] > result.report["return"]["random"]
