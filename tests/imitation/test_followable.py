@@ -14,6 +14,7 @@ from stable_baselines3.common.env_checker import check_env
 import cesma_sb3
 from cesma_sb3 import JointEnv
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.imitation.followable import LIMIT, FollowableVecEnv
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks.components import NetworkSpec
@@ -171,3 +172,22 @@ def test_bad_values_are_refused(doors, kwargs, text):
 def test_experiments_that_make_no_sense_are_refused(doors, tmp_path, overrides, text):
     with pytest.raises(ConfigError, match=text):
         cesma_sb3.run(EXAMPLES / "followable_expert.yaml", out=tmp_path / "run", **overrides)
+
+
+def test_what_cannot_be_done_is_not_predicted():
+    """An agent with one action left is no riddle to anybody, whoever sees more: it costs nothing."""
+    venv = followable(lambda: MortalEnv(deaths=(None, None), length=4), 4)
+    venv.reset()
+    observations = np.random.default_rng(0).normal(size=(6, venv.team.observation_size)).astype(np.float32)
+    only = np.zeros((6, venv.team.mask_size), dtype=bool)
+    only[:, [where.start + 1 for where in venv.team.column_masks]] = True
+    alive = np.ones((6, 2), dtype=bool)
+    ones = np.ones((6, 2), dtype=np.int64)
+    np.testing.assert_allclose(venv.costs(Samples(observations, ones, alive, only)), 0.0, atol=1e-6)
+    free = Samples(observations, ones, alive, np.ones_like(only))
+    assert (np.abs(venv.costs(free)) > 1e-4).all()
+    np.testing.assert_array_equal(venv.costs(free._replace(alive=~alive)), 0.0)
+    venv.step(np.array([flags.argmax() for flags in np.split(venv.agent_masks[0], [3])] * 4).reshape(4, 2))
+    stored = venv.dataset.sample(1)
+    assert stored.masks is not None
+    assert not stored.masks.all()

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from supersuit import black_death_v3, frame_stack_v1
 
 from cesma_sb3.errors import LayoutError, SpaceError, UnknownNameError
 from cesma_sb3.joint.layout import ActionPart, AgentLayout, ObservationLayout, Part
+from cesma_sb3.joint.space_json import LARGEST, space_from_json
 from cesma_sb3.joint.spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
 
@@ -321,3 +323,45 @@ def test_whose_action_is_none_is_told():
         team.join_actions({"player_0": 0, "player_1": [0, 1]})
     with pytest.raises(SpaceError, match="has no possible_agents, so that the team is not known"):
         TeamSpaces.from_parallel_env(object())
+
+
+def test_spaces_of_other_types_survive_json():
+    numbers = spaces.Box(
+        np.array([[-(2**62) - 1, 0]]), np.array([[2**62 + 1, 7]]), shape=(1, 2), dtype=np.int64
+    )
+    point = spaces.Box(-1.0, 2.0, (), np.float32)
+    choices = spaces.MultiDiscrete(np.array([3, 2], dtype=np.int32), dtype=np.int32)
+    names = ["a", "b"]
+    team = TeamSpaces(names, {"a": numbers, "b": point}, dict.fromkeys(names, choices))
+    again = TeamSpaces.from_json(json.loads(json.dumps(team.to_json())))
+    assert again == team
+    assert again.observation_spaces["a"].high[0, 0] == 2**62 + 1
+    assert again.observation_spaces["a"].dtype == np.int64
+    assert again.observation_spaces["b"].shape == ()
+    assert again.action_spaces["a"].dtype == np.int32
+
+
+@pytest.mark.skipif(
+    "start" not in signature(spaces.MultiDiscrete).parameters, reason="this Gymnasium counts from 0"
+)
+def test_where_choices_are_counted_from_survives_json():
+    choices = spaces.MultiDiscrete([3, 2], start=[5, 0])
+    team = TeamSpaces(["a"], {"a": spaces.Box(0, 1, (1,))}, {"a": choices})
+    again = TeamSpaces.from_json(json.loads(json.dumps(team.to_json())))
+    assert again.action_spaces["a"].start.tolist() == [5, 0]
+    assert again == team
+    assert again.join_actions({"a": np.array([7, 1])}).tolist() == [2, 1]
+
+
+def test_spaces_that_would_fill_the_memory_are_refused():
+    for data in (
+        {"kind": "Box", "shape": [LARGEST, 2], "low": 0, "high": 1, "dtype": "float32"},
+        {"kind": "Discrete", "n": LARGEST + 1, "start": 0},
+        {"kind": "MultiBinary", "n": [LARGEST, 2]},
+        {"kind": "MultiDiscrete", "nvec": [LARGEST, 1], "start": [0, 0], "dtype": "int64"},
+    ):
+        with pytest.raises(SpaceError, match=r"^not a space: ValueError: \d+ numbers or categories"):
+            space_from_json(data)
+    assert space_from_json({"kind": "Discrete", "n": LARGEST, "start": 0}).n == LARGEST
+    with pytest.raises(SpaceError, match="not a space: ValueError: dtype <U3, expected numbers"):
+        space_from_json({"kind": "Box", "shape": [1], "low": 0, "high": 1, "dtype": "<U3"})
