@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cesma_sb3.errors import ConfigError, EnvironmentFault, RewardError, SpaceError
 from cesma_sb3.joint.env import JointEnv, make_parallel_env
-from cesma_sb3.joint.layout import flat_layout
+from cesma_sb3.joint.layout import AgentLayout, ObservationLayout, Part, flat_layout
 from tests.envs_for_tests import FaultyEnv, MatchingGame, MixedEnv, MortalEnv, ReachEnv
 
 
@@ -206,3 +206,86 @@ def test_infos_keep_numbers_and_leave_arrays():
     env = JointEnv(MortalEnv(masks="info"), team_reward="sum")
     _, info = env.reset(seed=0)
     assert info["agent_infos"]["mortal_0"] == {"t": 0}
+
+
+class Forgetful(MortalEnv):
+    """Says nothing any more of who has left: no observation, no reward, no flag."""
+
+    def step(self, actions):
+        result = super().step(actions)
+        *mappings, infos = result
+        return *({a: of[a] for a in self.agents} for of in mappings), infos
+
+
+def test_who_is_forgotten_hides_nobody_behind_it():
+    env = JointEnv(Forgetful(deaths=(None, 1, None), masks=None), team_reward="sum")
+    env.reset(seed=0)
+    observation, reward, terminated, truncated, info = env.step([1, 2, 2])
+    np.testing.assert_array_equal(observation, [1, 1, 0, 0, 3, 1])  # (number, step) of each who is there
+    assert info["alive"].tolist() == [True, False, True]
+    assert reward == (1 + 0) + (2 + 2)  # the first's and the third's
+    assert not terminated
+    assert not truncated
+
+
+def test_nobody_is_left_to_be_rewarded():
+    env = JointEnv(Forgetful(deaths=(1, 1), masks=None), team_reward="mean")
+    env.reset(seed=0)
+    observation, reward, terminated, _, info = env.step([1, 1])
+    assert (reward, terminated) == (0.0, True)
+    assert not observation.any()
+    assert info["agent_returns"] == {"mortal_0": 0.0, "mortal_1": 0.0}
+
+
+def test_a_view_is_told_what_is_available():
+    """The largest number of an agent is of what it cannot do: the next largest counts."""
+    env = JointEnv(MortalEnv((None, None)), view="relaxed", team_reward="sum")
+    env.reset(seed=0)
+    _, reward, *_ = env.step(np.array([1.0, -1.0, 0.5, 0.2, 1.0, 0.3, 0.1], np.float32))
+    assert reward == (2 + 0) + (2 + 1)  # MortalEnv's: the action, and the agent's number
+
+
+def test_layouts_that_are_given_are_the_teams():
+    parts = (Part("first", "own", size=1), Part("rest", "entities", 2, 1))
+    given = AgentLayout(ObservationLayout(parts))
+    env = JointEnv(MatchingGame(), layouts={"player_1": given})
+    assert env.team.layouts == {"player_0": flat_layout(3), "player_1": given}
+
+
+def test_whose_rewards_differ_is_told_lowest_first():
+    env = JointEnv(MortalEnv((None, None, None), masks=None))
+    env.reset(seed=0)
+    with pytest.raises(RewardError, match=r"but mortal_1 got 1 and mortal_0 got 2; use 'sum' or 'mean'"):
+        env.step([2, 0, 0])
+
+
+def test_a_battle_that_an_agent_says_is_won_is_won():
+    class Won(MatchingGame):
+        def step(self, actions):
+            observations, rewards, ends, cuts, _ = super().step(actions)
+            told = {"player_0": {"battle_won": False}, "player_1": {"battle_won": self.t == 4}}
+            return observations, rewards, ends, cuts, told
+
+    env = JointEnv(Won())
+    env.reset(seed=0)
+    won = [env.step([0, 0])[4]["battle_won"] for _ in range(4)]
+    assert won == [False, False, False, True]
+
+
+def test_whether_the_environment_replaces_actions_is_found():
+    assert not JointEnv(MortalEnv()).replaces_unavailable
+    env = MortalEnv()
+    env.unavailable = "replace"
+    assert JointEnv(env).replaces_unavailable
+    env.unavailable = "refuse"
+    assert not JointEnv(env).replaces_unavailable
+
+
+@pytest.mark.parametrize("method", ["reset", "step"])
+def test_tuples_of_another_length_are_told(method):
+    env = MatchingGame()
+    joint = JointEnv(env)
+    joint.reset(seed=0)
+    setattr(env, method, lambda *args, **kwargs: (1, 2, 3))
+    with pytest.raises(EnvironmentFault, match=f"{method} returned no"):
+        joint.reset() if method == "reset" else joint.step([0, 0])

@@ -365,3 +365,20 @@ def test_spaces_that_would_fill_the_memory_are_refused():
     assert space_from_json({"kind": "Discrete", "n": LARGEST, "start": 0}).n == LARGEST
     with pytest.raises(SpaceError, match="not a space: ValueError: dtype <U3, expected numbers"):
         space_from_json({"kind": "Box", "shape": [1], "low": 0, "high": 1, "dtype": "<U3"})
+
+
+def test_a_mask_may_have_a_part_for_each_column():
+    choices = spaces.MultiDiscrete([2, 3])
+    team = TeamSpaces(["a"], {"a": spaces.Box(0, 1, (1,))}, {"a": choices})
+    for mask in (([1, 0], [0, 1, 1]), [[1, 0], [0, 1, 1]], [1, 0, 0, 1, 1], np.array([1, 0, 0, 1, 1])):
+        flags = team.join_masks({"a": mask})
+        assert flags.dtype == bool
+        assert flags.tolist() == [True, False, False, True, True]
+
+
+def test_a_choice_that_there_is_not_is_no_observation():
+    team = TeamSpaces(["a"], {"a": spaces.Discrete(3)}, {"a": spaces.Discrete(2)})
+    assert team.flatten_agent("a", 2).tolist() == [0, 0, 1]
+    for wrong in (3, -1):
+        with pytest.raises(SpaceError, match=rf"a: {wrong} is not an element of Discrete\(3\)"):
+            team.flatten_agent("a", wrong)
