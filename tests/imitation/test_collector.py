@@ -1,5 +1,7 @@
 """What the collector asks of expert, students and environment, and what it writes down."""
 
+import itertools
+
 import numpy as np
 import torch as th
 
@@ -7,7 +9,7 @@ from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.imitation.collector import Collector
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
-from tests.envs_for_tests import MatchingGame, MortalEnv
+from tests.envs_for_tests import MatchingGame, MortalEnv, TalkAndMove
 
 
 def team_policy(team, **kwargs):
@@ -95,3 +97,12 @@ def test_where_agents_talk_a_sample_has_the_step_before():
         if before is not None:
             np.testing.assert_array_equal(samples.previous, before)
         before = samples.observations
+
+
+def test_what_could_be_said_on_the_step_before_is_known():
+    venv = joint_vec_env(TalkAndMove, 1, seed=0)
+    collected = collector(venv, team_policy(venv.team), Soft(venv.team))
+    steps = [collected.step(0)[0] for _ in range(5)]
+    for before, after in itertools.pairwise(steps):
+        np.testing.assert_array_equal(after.previous_masks, before.masks)
+        assert not before.masks.all()

@@ -254,23 +254,19 @@ def test_symbols_that_cannot_be_said_are_not_missed(size):
 
 
 def test_symbols_and_numbers_in_one_message():
-    """One says a symbol, the other a number: each is heard where the other's layout has it."""
-    words = {
-        "a": (spaces.Discrete(3), ("message",)),
-        "b": (spaces.Box(-1.0, 1.0, (1,), np.float32), ("message",)),
-    }
-    hears = {"a": 1, "b": 3}
+    """One says a symbol, the other two numbers: each is heard where the other's layout has it."""
+    says = {"a": spaces.Discrete(3), "b": spaces.Box(-1.0, 1.0, (2,), np.float32)}
+    hears = {"a": 2, "b": 3}
     layouts = {
         name: AgentLayout(
             ObservationLayout((Part("heard", "message", 1, hears[name]), Part("own", "own", size=1))),
-            tuple(ActionPart(f"{kind} {n}", kind, n) for n, kind in enumerate(kinds)),
+            tuple(ActionPart(f"word {n}", "message", n) for n in range(1 if name == "a" else 2)),
         )
-        for name, (_, kinds) in words.items()
+        for name in says
     }
-    seen = {name: spaces.Box(-9.0, 9.0, (hears[name] + 1,), np.float32) for name in words}
-    team = TeamSpaces(["a", "b"], seen, {name: space for name, (space, _) in words.items()}, layouts)
-    policy = policy_of(team)
-    outputs = th.tensor([[0.0, 9.0, 0.0, 0.5], [0.0, 0.0, 9.0, -4.0]])
-    heard = communication(team, policy, "straight-through").heard(outputs)
-    # What a hears is b's number, within its bounds; what b hears is a's symbol.
-    np.testing.assert_allclose(heard.numpy(), [[0.5, 0, 1, 0], [-1.0, 0, 0, 1]], atol=1e-6)
+    seen = {name: spaces.Box(-9.0, 9.0, (hears[name] + 1,), np.float32) for name in says}
+    team = TeamSpaces(["a", "b"], seen, says, layouts)
+    outputs = th.tensor([[0.0, 9.0, 0.0, 0.5, -0.25], [0.0, 0.0, 9.0, -4.0, 4.0]])
+    heard = communication(team, policy_of(team), "straight-through").heard(outputs)
+    # What a hears are b's numbers, within their bounds; what b hears is a's symbol.
+    np.testing.assert_allclose(heard.numpy(), [[0.5, -0.25, 0, 1, 0], [-1.0, 1.0, 0, 0, 1]], atol=1e-6)

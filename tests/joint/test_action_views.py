@@ -213,3 +213,10 @@ def test_joint_actions_are_in_the_types_of_the_team():
         assert view.encode(np.zeros((1, team.n_columns))).dtype == wanted == team.action_dtype
     marginals = make_view("product", team_of([spaces.Discrete(3)])).marginals(np.full((1, 3), 1 / 3))
     assert marginals.dtype == np.float32
+
+
+def test_joint_numbers_beyond_their_bounds_are_taken_for_the_bounds():
+    view = make_view("joint", team_of([BOX]))
+    packed = view.decode(np.array([[-9.0, 9.0], [9.0, -9.0], [0.0, 1.0]]))
+    assert packed.dtype == np.float32
+    np.testing.assert_array_equal(packed, [[-2.0, 4.0], [3.0, 0.5], [0.0, 1.0]])

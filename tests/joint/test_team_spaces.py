@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from supersuit import black_death_v3, frame_stack_v1
 
 from cesma_sb3.errors import LayoutError, SpaceError, UnknownNameError
-from cesma_sb3.joint.layout import ActionPart, AgentLayout, ObservationLayout, Part
+from cesma_sb3.joint.layout import ActionPart, AgentLayout, ObservationLayout, Part, flat_layout
 from cesma_sb3.joint.space_json import LARGEST, space_from_json
 from cesma_sb3.joint.spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
@@ -382,3 +382,27 @@ def test_a_choice_that_there_is_not_is_no_observation():
     for wrong in (3, -1):
         with pytest.raises(SpaceError, match=rf"a: {wrong} is not an element of Discrete\(3\)"):
             team.flatten_agent("a", wrong)
+
+
+def test_teams_that_differ_in_one_thing_are_not_the_same():
+    seen, done = {"a": spaces.Box(0, 1, (2,))}, {"a": spaces.Discrete(2)}
+    team = TeamSpaces(["a"], seen, done)
+    two = AgentLayout(ObservationLayout((Part("x", "own", size=1), Part("y", "own", size=1))))
+    others = (
+        TeamSpaces(["b"], {"b": seen["a"]}, {"b": done["a"]}),
+        TeamSpaces(["a"], {"a": spaces.Box(0, 2, (2,))}, done),
+        TeamSpaces(["a"], seen, {"a": spaces.Discrete(2, start=1)}),
+        TeamSpaces(["a"], seen, done, {"a": two}),
+    )
+    assert all(other != team for other in others)
+    assert team == TeamSpaces(["a"], dict(seen), dict(done))
+    assert team != "team"
+
+
+def test_layouts_of_no_size_or_no_such_column_are_refused():
+    for wrong in ({"count": -1}, {"size": -1}):
+        with pytest.raises(LayoutError):
+            Part("x", "own", **wrong)
+    last = AgentLayout(flat_layout(2).observation, (ActionPart("move", "move", 1),))
+    with pytest.raises(LayoutError, match="column 1"):
+        TeamSpaces(["a"], {"a": spaces.Box(0, 1, (2,))}, {"a": spaces.Discrete(2)}, {"a": last})
