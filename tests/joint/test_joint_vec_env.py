@@ -149,6 +149,7 @@ def test_a_process_that_hangs_is_given_up():
     venv.reset()
     venv.step(np.zeros((2, 2), dtype=np.int64))
     for group in venv._groups:
+        assert group._patience == 20.0
         group._patience = 0.2  # what comes next never answers
     with pytest.raises(EnvironmentFault, match=r"^environments 0 to 1: no answer within 0.2 seconds$"):
         venv.step(np.zeros((2, 2), dtype=np.int64))
@@ -211,3 +212,35 @@ def test_without_a_picture_mode_ends_are_not_drawn():
     venv.reset()
     venv.draw_ends()
     assert all("terminal_picture" not in venv.step(np.zeros((1, 2), dtype=np.int64))[3][0] for _ in range(4))
+
+
+def test_every_episode_is_counted_from_its_own_beginning():
+    venv = joint_vec_env(partial(MatchingGame, length=3), 2, seed=0)
+    assert venv.alive.tolist() == [[True, True]] * 2
+    venv.reset()
+    for _ in range(3):
+        total = np.zeros(2)
+        for _ in range(3):
+            _, rewards, dones, infos = venv.step(np.zeros((2, 2), dtype=np.int64))
+            total += rewards
+        assert dones.all()
+        assert [info["episode"]["r"] for info in infos] == total.tolist()
+        assert [info["episode"]["l"] for info in infos] == [3, 3]
+        assert infos[0]["agent_returns"] == dict.fromkeys(venv.team.agents, total[0])
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_closing_closes_the_environments_and_ends_their_processes(processes, tmp_path):
+    class Closing(MatchingGame):
+        def close(self):
+            with (tmp_path / "closed").open("a") as file:
+                file.write("x")
+
+    venv = joint_vec_env(Closing, 3, seed=0, processes=processes)
+    venv.reset()
+    running = [group._process for group in venv._groups] if processes else []
+    assert all(process.is_alive() and process.daemon for process in running)
+    for _ in range(2):
+        venv.close()
+        assert (tmp_path / "closed").read_text() == "xxx"
+    assert [process.exitcode for process in running] == [0] * processes
