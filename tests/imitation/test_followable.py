@@ -191,3 +191,16 @@ def test_what_cannot_be_done_is_not_predicted():
     stored = venv.dataset.sample(1)
     assert stored.masks is not None
     assert not stored.masks.all()
+
+
+def test_predictors_learn_as_often_as_they_should(monkeypatch):
+    venv = followable(lambda: MortalEnv(masks=None), 8, samples_per_update=20, batch_size=24)
+    updates = []
+    monkeypatch.setattr(venv, "_update", lambda: updates.append(len(venv.dataset)))
+    venv.reset()
+    for _ in range(20):
+        _, rewards, _, _ = venv.step(np.zeros((8, 3), dtype=np.int64))
+    assert rewards.dtype == np.float32
+    # One for every 20 of the 160 samples, less those that came due before there was a batch of 24.
+    assert len(updates) == 160 // 20
+    assert updates[0] == 24

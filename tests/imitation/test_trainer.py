@@ -11,8 +11,9 @@ from imitation.algorithms.base import DemonstrationAlgorithm
 from imitation.algorithms.dagger import ExponentialBetaSchedule, LinearBetaSchedule
 from imitation.data import rollout
 from imitation.util import logger as imitation_logger
+from stable_baselines3.common import logger
 
-from cesma_sb3.envs.particle import ParticleVecEnv, Spread
+from cesma_sb3.envs.particle import ParticleVecEnv, Spread, make_scenario
 from cesma_sb3.errors import ExpertError, SpaceError
 from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.experts import ExpertPolicy, ScriptedNavigationExpert
@@ -294,3 +295,54 @@ def test_faults_of_the_expert_are_named(tmp_path):
         matching_trainer(tmp_path, expert=Hard(), soft_labels=True)
     with pytest.raises(ValueError, match="batch_size=0"):
         matching_trainer(tmp_path, batch_size=0)
+
+
+def test_what_a_row_of_the_log_says(tmp_path):
+    rows = []
+
+    class Kept(logger.KVWriter):
+        def write(self, key_values, key_excluded, step=0):
+            rows.append((step, dict(key_values)))
+
+    trainer = matching_trainer(tmp_path, beta_schedule=LinearBetaSchedule(4), round_timesteps=80)
+    trainer.logger.default_logger.output_formats.append(Kept())
+    trainer.train(240, log_interval=15)  # 30 steps of 8
+    assert [step for step, _ in rows] == [120, 240]
+    _, last = rows[-1]
+    assert last.pop("dagger/steps_per_second") > 0
+    losses = [last.pop(f"dagger/loss/{agent}") for agent in trainer.venv.team.agents]
+    assert all(0 < loss < np.log(3) for loss in losses)
+    assert last == {
+        "dagger/timesteps": 240,
+        "dagger/round": 3,  # that of the next timestep
+        "dagger/beta": 0.25,
+        "dagger/n_updates": trainer.n_updates,
+        "dagger/dataset_size": 240,
+        "dagger/learning_rate": 1e-2,
+    }
+
+
+def test_the_learning_rate_follows_its_schedule(tmp_path):
+    trainer = matching_trainer(tmp_path, learning_rate=lambda left: 0.01 * left)
+    seen = []
+    trainer.train(80, callback=lambda _: seen.append(trainer.optimizer.param_groups[0]["lr"]))
+    np.testing.assert_allclose(seen, 0.01 * (1 - np.arange(10) / 10))
+
+
+def test_demonstrations_have_what_the_dataset_needs(tmp_path):
+    masked = joint_vec_env(MortalEnv, 2, seed=0, team_reward="sum")
+    talking = ParticleVecEnv(make_scenario("speaker-listener"), 2, seed=0)
+    for venv, fields in ((masked, {"masks"}), (talking, {"previous", "follows"})):
+        venv.reset()
+        trainer = MultiAgentDAggerTrainer(
+            venv=venv,
+            expert=FirstAvailable(venv.team),
+            rng=np.random.default_rng(0),
+            custom_logger=quiet(tmp_path),
+        )
+        seen = np.zeros((3, venv.team.observation_size))
+        done = np.zeros((3, venv.team.n_columns), dtype=int)
+        trainer.set_demonstrations([{"obs": seen, "acts": done}])
+        batch = trainer.dataset.sample(2)
+        for field in ("masks", "previous", "follows"):
+            assert (getattr(batch, field) is not None) == (field in fields)
