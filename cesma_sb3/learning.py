@@ -75,11 +75,12 @@ def _visited_between_updates(
         kept.visit(model.num_timesteps)
         update(*args)
 
+    # On this object alone, and for this time: the class has its own.
     model._do_one_update = visit_and_update  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        del model._do_one_update  # the class has its own
+        del model._do_one_update
 
 
 class _ExpertWatch(BaseCallback):
