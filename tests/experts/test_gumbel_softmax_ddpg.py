@@ -43,7 +43,9 @@ def test_solves_a_matching_game(straight_through):
     assert hit_rate(model) == 1.0
 
 
-@pytest.mark.parametrize(("actor", "critic"), [("own", "joint"), ("own", "own")])
+@pytest.mark.parametrize(
+    ("actor", "critic"), [("own", "joint"), pytest.param("own", "own", marks=pytest.mark.slow)]
+)
 def test_solves_it_with_decentralized_actors(actor, critic):
     env = joint_vec_env(MatchingGame, 8, seed=0)
     kwargs = {

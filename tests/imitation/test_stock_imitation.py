@@ -104,7 +104,7 @@ def generator(venv):
     )
 
 
-@pytest.mark.parametrize("kind", [GAIL, AIRL])
+@pytest.mark.parametrize("kind", [GAIL, pytest.param(AIRL, marks=pytest.mark.slow)])
 def test_adversarial_imitation(kind, demonstrated, tmp_path):
     """The reward is learned from the demonstrations; that of the environment is never seen."""
     venv = joint_vec_env(MatchingGame, 4, seed=0)
@@ -128,6 +128,7 @@ def test_adversarial_imitation(kind, demonstrated, tmp_path):
     assert evaluate(greedy(students), joint_vec_env(MatchingGame, 4), n_episodes=40, seed=1).mean > 6
 
 
+@pytest.mark.slow
 def test_density_rewards(demonstrated, tmp_path):
     """The reward is how dense the demonstrations are around an observation and action."""
     venv = joint_vec_env(MatchingGame, 4, seed=0)

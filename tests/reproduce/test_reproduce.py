@@ -131,7 +131,7 @@ def test_a_run_that_fails_is_told_of_and_the_others_go_on(tmp_path, capsys, as_j
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)])
 def test_when_stopped_no_process_is_left_and_what_to_type_is_told(tmp_path, name):
     long = {**TINY, "dagger.total_timesteps": 10**9}
     file = write_figure(tmp_path / "f.yaml", panel("p", line(overrides=long)))
