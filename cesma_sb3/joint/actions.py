@@ -183,11 +183,12 @@ class OneAtATimeActions:
         self.space: Space = spaces.Discrete(len(moves) + 1)
 
     def decode(self, actions: AnyArray, masks: Masks | None = None) -> Packed:
-        """See `ActionView.decode`: actions [B] int. With masks, who has nothing but category 0 does that."""
+        """See `ActionView.decode`: actions [B] int. With masks, who rests and has 0 alone does 0."""
         packed: npt.NDArray[np.int64] = self._table[np.asarray(actions, dtype=np.int64).reshape(-1)]
         if masks is not None:
             for column, where in enumerate(self.team.column_masks):
-                packed[~masks[:, where.start + 1 : where.stop].any(axis=1), column] = 0
+                rests = packed[:, column] == self.noop[column]
+                packed[rests & ~masks[:, where.start + 1 : where.stop].any(axis=1), column] = 0
         return packed
 
     def encode(self, packed: AnyArray) -> AnyArray:

@@ -220,3 +220,11 @@ def test_joint_numbers_beyond_their_bounds_are_taken_for_the_bounds():
     packed = view.decode(np.array([[-9.0, 9.0], [9.0, -9.0], [0.0, 1.0]]))
     assert packed.dtype == np.float32
     np.testing.assert_array_equal(packed, [[-2.0, 4.0], [3.0, 0.5], [0.0, 1.0]])
+
+
+def test_one_at_a_time_a_move_that_cannot_be_done_is_not_hidden():
+    """Only who rests is taken for doing category 0; a move is for the environment to refuse."""
+    view = make_view("one-at-a-time", team_of([spaces.Discrete(3), spaces.Discrete(3)]), noop=1)
+    only = np.array([[True, False, False] * 2])
+    assert view.decode(np.array([0]), only).tolist() == [[0, 0]]
+    assert view.decode(np.array([2]), only).tolist() == [[2, 0]]
