@@ -77,6 +77,8 @@ class JointEnv(gymnasium.Env[Any, Any]):
         self.action_space = self.view.space
         self.metadata = dict(getattr(self.parallel_env, "metadata", None) or {})
         self.render_mode = getattr(self.parallel_env, "render_mode", None)
+        self.draws_end = False
+        """Whether the last info of an episode holds `terminal_picture`: what `render` gives then."""
         # As the battles here say it; what an environment does with such actions is its own affair.
         self.replaces_unavailable = getattr(self.parallel_env.unwrapped, "unavailable", None) == "replace"
         # What the environment calls its agents need not be a string; everything here goes by the string.
@@ -157,6 +159,8 @@ class JointEnv(gymnasium.Env[Any, Any]):
         info = self._info(observations, infos or {}, visible)
         if over:
             info["agent_returns"] = dict(zip(self.team.agents, self._returns.tolist(), strict=True))
+            if self.draws_end:
+                info["terminal_picture"] = self._call(self.parallel_env.render)
         return observation, reward, over and not by_truncation, by_truncation, info
 
     def action_masks(self) -> Masks:

@@ -258,7 +258,7 @@ class ProcessJointVecEnv(JointVecEnv):
     def draw_ends(self, on: bool = True) -> None:
         """See `JointVecEnv.draw_ends`."""
         super().draw_ends(on)
-        self._ask_some(0, "draw_ends", on and self._render_mode == "rgb_array")
+        self._ask_some(0, "set", "draws_end", on and self._render_mode == "rgb_array")
 
     def _call_each(
         self, indices: VecEnvIndices, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]

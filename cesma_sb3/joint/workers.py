@@ -59,7 +59,6 @@ class EnvGroup:
 
     def __init__(self, recipe: Recipe, indices: Sequence[int]) -> None:
         self.indices = list(indices)
-        self._draws_end_of: set[int] = set()
         self.envs: list[JointEnv] = []
         for place in range(len(self.indices)):
             self.envs.append(self._guard(place, self._make, recipe))
@@ -115,14 +114,8 @@ class EnvGroup:
         if not (terminated or truncated):
             return observation, reward, False, info, None
         info["terminal_observation"] = observation
-        if place in self._draws_end_of:
-            info["terminal_picture"] = self._guard(place, env.render)
         observation, reset_info = self._guard(place, env.reset)
         return observation, reward, True, info, reset_info
-
-    def draw_ends(self, place: int, on: bool) -> None:
-        """Whether the last info of one environment's episodes holds `terminal_picture`."""
-        (self._draws_end_of.add if on else self._draws_end_of.discard)(place)
 
     def get(self, place: int, name: str) -> Any:
         """An attribute of one environment, or of the PettingZoo environment in it."""
