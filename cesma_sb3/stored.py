@@ -42,7 +42,7 @@ def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
     Raises:
         StorageError: The run did not get that far, a file is torn, or the expert was never in one.
     """
-    # The networks only act: if the device that they learned on is not here, another does.
+    # The networks only act, which the processor of any machine can.
     experiment = evaluator.experiment.model_copy(update={"device": "cpu"})
     if not is_trained(experiment.expert):
         return stored_expert(experiment.expert, evaluator, folder).expert

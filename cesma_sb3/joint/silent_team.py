@@ -22,6 +22,7 @@ from gymnasium import spaces
 
 from cesma_sb3.joint.actions import Packed
 from cesma_sb3.joint.agent_spaces import ActionColumns, Floats, Space, flat_bounds, without_mask
+from cesma_sb3.joint.channel import message_columns
 from cesma_sb3.joint.layout import ActionPart, AgentLayout, ObservationLayout
 from cesma_sb3.joint.spaces import Masks, TeamSpaces
 
@@ -75,11 +76,8 @@ class SilentTeam:
         self._flags = _joint_ranges(team.column_masks, self._columns)
         self._flag_places = _joint_ranges(self.team.column_masks, self._places)
         self._quiet = team.join_actions({})  # category 0, or the number nearest to 0
-        self._symbols = [
-            column
-            for column in np.setdiff1d(np.arange(team.n_columns), self._columns).tolist()
-            if team.column_categories[column]
-        ]
+        said = np.flatnonzero(message_columns(team)).tolist()
+        self._symbols = [column for column in said if team.column_categories[column]]
 
     def observations(self, joint: Floats) -> Floats:
         """Joint observations [B, I] -> [B, I']."""

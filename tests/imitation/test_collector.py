@@ -10,6 +10,7 @@ from cesma_sb3.imitation.collector import Collector
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
 from tests.envs_for_tests import MatchingGame, MortalEnv, TalkAndMove
+from tests.imitation.test_trainer import CueExpert, FirstAvailable
 
 
 def team_policy(team, **kwargs):
@@ -23,14 +24,8 @@ def collector(venv, policy, expert, **kwargs):
     return Collector(venv, policy, expert, beta=lambda _: 0.0, rng=rng, **{**arguments, **kwargs})
 
 
-class Soft:
-    """The first available action, and probabilities that tell what was asked."""
-
-    def __init__(self, team):
-        self.team = team
-
-    def labels(self, observations, masks=None):
-        return np.stack([masks[:, where].argmax(axis=1) for where in self.team.column_masks], axis=1)
+class Soft(FirstAvailable):
+    """Has probabilities that tell what was asked."""
 
     def probabilities(self, observations, masks=None, *, temperature=1.0):
         return (masks * temperature + observations.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -61,7 +56,7 @@ def test_students_with_a_memory_act_as_they_would_alone():
     venv = joint_vec_env(lambda: MatchingGame(length=3), 4, seed=0)
     policy = team_policy(venv.team, network="recurrent", hidden_sizes=(8,))
     done = Done(venv)
-    collected = collector(venv, policy, Cues())
+    collected = collector(venv, policy, CueExpert())
     alone, forgetful = policy.actor(), []
     alone.begin(None)
     for _ in range(8):
@@ -70,11 +65,6 @@ def test_students_with_a_memory_act_as_they_would_alone():
         forgetful.append(policy.predict(samples.observations, deterministic=True)[0])
         alone.begin(collected.began)
     assert any((a != b).any() for a, b in zip(done.actions, forgetful, strict=True))
-
-
-class Cues:
-    def labels(self, observations, masks=None):
-        return observations.reshape(len(observations), 2, 3).argmax(axis=2)
 
 
 class Still:

@@ -201,6 +201,6 @@ def test_predictors_learn_as_often_as_they_should(monkeypatch):
     for _ in range(20):
         _, rewards, _, _ = venv.step(np.zeros((8, 3), dtype=np.int64))
     assert rewards.dtype == np.float32
-    # One for every 20 of the 160 samples, less those that came due before there was a batch of 24.
+    # One for every 20 of the 160 samples; the first with 24, which is a batch.
     assert len(updates) == 160 // 20
     assert updates[0] == 24
