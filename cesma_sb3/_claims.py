@@ -90,12 +90,16 @@ def is_surplus(study: optuna.Study, number: int, wanted: int) -> bool:
 def revive(study: optuna.Study, told: Callable[[str], object] = lambda _: None) -> None:
     """Fails the trials of dead workers and puts them before the study again.
 
+    Of other machines' workers only heartbeats tell, which a database has and a journal has not.
+
     Args:
         study: The study.
         told: Told of each.
     """
     import optuna
 
+    with _optuna.quiet():
+        optuna.storages.fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False):
         if trial.state.name != "RUNNING" or is_alive(trial):
             continue

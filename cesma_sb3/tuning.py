@@ -296,7 +296,28 @@ def _work(study: optuna.Study, request: _Request, progress: StudyProgress) -> No
         study.pruner = _optuna.make_pruner(request.pruner, _every(request))
         if grid is not None and study.sampler.is_exhausted(study):  # type: ignore[attr-defined]  # GridSampler's
             return
-        study.optimize(trials, n_trials=1, catch=(CesmaError,))
+        _run_one(study, trials, progress)
+
+
+def _run_one(study: optuna.Study, trials: Trials, progress: StudyProgress) -> None:
+    """Runs a trial. Its result is dropped if others took this worker for dead and do the trial again."""
+    import optuna
+
+    taken: list[int] = []
+
+    def run(trial: optuna.Trial) -> float | tuple[float, float]:
+        try:
+            return trials(trial)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            taken.append(trial.number)
+            raise
+
+    try:
+        study.optimize(run, n_trials=1, catch=(CesmaError,))
+    except ValueError:  # Optuna's, which cannot end a trial that has been ended
+        if not taken:
+            raise
+        progress.told(f"trial {taken[0]}: this worker was silent for so long that the trial is done again")
 
 
 def _every(request: _Request) -> int:

@@ -11,13 +11,15 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import optuna
 import pytest
 
-from cesma_sb3 import _claims, _optuna, load_experiment, tuning
+from cesma_sb3 import _claims, _optuna, load_experiment, pipeline, tuning
 from cesma_sb3.errors import CesmaError, ConfigError
+from tests.tuning.test_studies import scored
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = """\
@@ -148,10 +150,9 @@ def test_the_same_command_elsewhere_works_on_the_study_too(postgres, command, tm
     both = [command(postgres, "elsewhere", out=f"machine-{n}") for n in range(2)]
     held = None
     while len({process_of(trial) for trial in begun(postgres, "elsewhere")}) < 2:  # the first waits
-        if held is None:
-            for trial in begun(postgres, "elsewhere"):
-                held = process_of(trial)
-                os.kill(held, signal.SIGSTOP)
+        if held is None and (found := begun(postgres, "elsewhere")):
+            held = process_of(found[0])
+            os.kill(held, signal.SIGSTOP)
         assert all(process.poll() is None for process in both)
         time.sleep(0.1)
     if held is not None:  # else both were at work at the first look
@@ -232,6 +233,71 @@ def test_a_trial_that_nobody_is_at_work_on_is_done_again(tmp_path):
     states = [trial.state.name for trial in study.get_trials()]
     assert states == ["FAIL", "RUNNING", "WAITING"]
     assert study.get_trials()[2].params == study.get_trials()[0].params
+
+
+@pytest.fixture
+def pulse(monkeypatch):
+    """Workers that say that they are alive every second."""
+    monkeypatch.setattr(_optuna, "HEARTBEAT_SECONDS", 1)
+
+
+@pytest.fixture
+def runs(monkeypatch) -> list[Path]:
+    """In place of real runs, nothing; gives their folders."""
+    done: list[Path] = []
+
+    def run(experiment, *, out, watch):
+        done.append(out)
+        return pipeline.RunResult(None, None, scored(0.5), out)
+
+    monkeypatch.setattr(pipeline, "run_experiment", run)
+    return done
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed:UserWarning")
+def test_a_machine_that_is_lost_in_the_last_trials_is_not_waited_for(tmp_path, pulse, runs):
+    """Nobody asks for another trial then, so nobody but those who wait would look for heartbeats."""
+    (tmp_path / "space.yaml").write_text(SPACE)
+    storage = f"sqlite:///{tmp_path}/study.db"
+    tune = partial(
+        tuning.tune, "spread-3-scripted", space=tmp_path / "space.yaml", storage=storage, study="lost"
+    )
+    tune(trials=1, out=tmp_path / "here")
+    with _optuna.quiet():
+        study = optuna.load_study(study_name="lost", storage=_optuna._storage(storage))
+        lost = study.ask()
+        lost.set_user_attr(_claims.WORKER, "another-machine:1:1")
+        lost.suggest_float("dagger.learning_rate", 1e-3, 1, log=True)
+        study._storage.record_heartbeat(lost._trial_id)
+    found = tune(trials=2, out=tmp_path / "here").study.trials
+    assert [trial.state.name for trial in found] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert found[2].params["dagger.learning_rate"] == found[1].params["dagger.learning_rate"]
+
+
+def test_a_worker_that_was_taken_for_dead_goes_on_with_another_trial(tmp_path, monkeypatch, runs):
+    """A computer that slept, say: the others fail its trial and do it again."""
+    (tmp_path / "space.yaml").write_text(SPACE)
+    storage = f"sqlite:///{tmp_path}/study.db"
+    run = pipeline.run_experiment
+
+    def slow(experiment, *, out, watch):
+        if not runs:
+            (mine,) = begun(storage, "slept")
+            _optuna._storage(storage).set_trial_state_values(mine._trial_id, optuna.trial.TrialState.FAIL)
+        return run(experiment, out=out, watch=watch)
+
+    monkeypatch.setattr(pipeline, "run_experiment", slow)
+    found = tuning.tune(
+        "spread-3-scripted",
+        space=tmp_path / "space.yaml",
+        storage=storage,
+        study="slept",
+        trials=2,
+        out=tmp_path / "here",
+    )
+    assert [trial.state.name for trial in found.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert _claims.CAUSE not in found.study.trials[0].user_attrs
+    assert len(runs) == 3
 
 
 def test_several_that_begin_at_once_are_not_too_many(tmp_path):
