@@ -43,8 +43,9 @@ def learn(
     if noise is not None and model.n_envs > 1 and not isinstance(noise, VectorizedActionNoise):
         # As SB3 does when it collects: so that it is there when a checkpoint is put back.
         model.action_noise = VectorizedActionNoise(noise, model.n_envs)
-    with _visited_between_updates(model, total_timesteps, kept):
-        found = kept.begin({"model": model, "curve": curve})
+    buffer = getattr(model, "rollout_buffer", None)  # is emptied when the next turn begins
+    with _visited_between_turns(model, total_timesteps, kept):
+        found = kept.begin({"model": model, "curve": curve}, constants=[] if buffer is None else [buffer])
         if found is not None and found.ended:
             return
         if found is not None and not found.whole:
@@ -53,53 +54,53 @@ def learn(
             model.set_logger(logger)
             model.learn(
                 total_timesteps - model.num_timesteps,  # to which SB3 adds those that were done
-                callback=_ExpertWatch(curve, keep, tick, kept),
+                callback=_ExpertWatch(curve, keep, tick),
                 reset_num_timesteps=found is None,
             )
-        buffers = [getattr(model, name, None) for name in ("replay_buffer", "rollout_buffer", "env")]
-        kept.end(model.num_timesteps, without=[each for each in buffers if each is not None])
+        left = [getattr(model, name, None) for name in ("replay_buffer", "env")]
+        kept.end(model.num_timesteps, without=[each for each in left if each is not None])
 
 
 @contextmanager
-def _visited_between_updates(
+def _visited_between_turns(
     model: BaseAlgorithm, total_timesteps: int, kept: StageCheckpoints
 ) -> Iterator[None]:
-    """ARS tells its callbacks of a rollout after it has drawn what it will try there: it could not go on."""
-    if not isinstance(model, ARS):
+    """Visits the stage before each turn of SB3's loop: what was collected has been learned from.
+
+    Callbacks are told of a rollout only after something of it has been drawn: the noise of state-dependent
+    exploration, what ARS will try.
+    """
+    name = "_do_one_update" if isinstance(model, ARS) else "collect_rollouts"
+    turn = getattr(model, name, None)
+    if turn is None:  # an algorithm with another loop has no checkpoint within its stage
         yield
         return
-    update = model._do_one_update
 
-    def visit_and_update(*args: Any) -> None:
-        model._update_current_progress_remaining(model.num_timesteps, total_timesteps)  # not of what is left
+    def visit_and_turn(*args: Any, **kwargs: Any) -> Any:
+        # ARS measures its progress by what is left.
+        model._update_current_progress_remaining(model.num_timesteps, total_timesteps)
         kept.visit(model.num_timesteps)
-        update(*args)
+        return turn(*args, **kwargs)
 
     # On this object alone, and for this time: the class has its own.
-    model._do_one_update = visit_and_update  # type: ignore[method-assign, assignment]
+    setattr(model, name, visit_and_turn)
     try:
         yield
     finally:
-        del model._do_one_update
+        delattr(model, name)
 
 
 class _ExpertWatch(BaseCallback):
-    """The expert's learning curve and checkpoints as an SB3 callback."""
+    """The expert's learning curve as an SB3 callback."""
 
-    def __init__(self, curve: LearningCurve, keep: Keep, tick: Tick, kept: StageCheckpoints) -> None:
+    def __init__(self, curve: LearningCurve, keep: Keep, tick: Tick) -> None:
         super().__init__()
         self.curve = curve
         self.keep = keep
         self.tick = tick
-        self.kept = kept
 
     def _on_training_start(self) -> None:
         self._visit()
-
-    def _on_rollout_start(self) -> None:
-        # Between two rollouts nothing is under way: what was collected has been learned from.
-        if not isinstance(self.model, ARS):
-            self.kept.visit(self.num_timesteps)
 
     def _on_step(self) -> bool:
         self._visit()

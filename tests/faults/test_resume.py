@@ -58,6 +58,29 @@ RUNS = {
             "checkpoint.every": 3000,
         },
     ),
+    "noise of the state": (
+        "spread-3-continuous",
+        {
+            **SMALL,
+            **EXPERT,
+            "expert.algorithm": "SAC",
+            "expert.policy": "MlpPolicy",
+            "expert.kwargs": {"use_sde": True, "learning_starts": 64, "batch_size": 32, "train_freq": 4},
+            "expert.policy_kwargs": {"net_arch": [16]},
+        },
+    ),
+    "noise of the state, on policy": (
+        "spread-3-continuous",
+        {
+            **SMALL,
+            "expert.algorithm": "PPO",
+            "expert.policy": "MlpPolicy",
+            "expert.n_envs": 8,
+            "expert.total_timesteps": 600,
+            "expert.kwargs": {"use_sde": True, "n_steps": 24, "batch_size": 64},
+            "expert.policy_kwargs": {"net_arch": [16]},
+        },
+    ),
     "noisy values": (
         "spread-3-sum-of-q",
         {**SMALL, **EXPERT, **NARROW, "expert.kwargs.exploration": "noise"},
