@@ -10,9 +10,10 @@ import pytest
 import torch as th
 
 import cesma_sb3
+from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.errors import ConfigError, ExpertError
 from cesma_sb3.evaluation import evaluate, greedy
-from cesma_sb3.experts import adapt_expert
+from cesma_sb3.experts import ScriptedGoalExpert, adapt_expert
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
@@ -86,6 +87,9 @@ def test_what_gets_worse_is_not_kept(tmp_path):
 def test_it_begins_where_the_students_are_and_the_critic_learns_first():
     venv = joint_vec_env(MatchingGame, 8, seed=0)
     students = students_for(venv)
+    with th.no_grad():  # not those that the same seed gives
+        for weight in students.action_net.parameters():
+            weight.mul_(1.5)
     model = tuner(venv, students, warm_up=0.5)
     seen = th.as_tensor(venv.reset())
     th.testing.assert_close(model.policy.outputs(seen), students.outputs(seen))
@@ -93,8 +97,50 @@ def test_it_begins_where_the_students_are_and_the_critic_learns_first():
     model.learn(32 * 8 * 4, callback=lambda found, _: found["self"].num_timesteps <= 32 * 8)
     th.testing.assert_close(model.policy.outputs(seen), students.outputs(seen))
     assert any(not th.equal(a, b) for a, b in zip(critic, model.policy.value_net.parameters(), strict=True))
-    model.learn(32 * 8 * 4)
+    # Half of it is over when the second rollout of four has been collected.
+    model.learn(32 * 8 * 4, callback=lambda found, _: found["self"].num_timesteps <= 32 * 8 * 2)
     assert not th.equal(model.policy.outputs(seen), students.outputs(seen))
+    assert all(weight.requires_grad for weight in model.policy.parameters())
+
+
+def test_the_term_is_a_mean_over_agents_of_moves_alone():
+    """Of a team that talks, against a sum by hand."""
+    scenario = make_scenario("navigation-comm")
+    venv = ParticleVecEnv(scenario, 4, seed=0)
+    team = venv.team
+    expert = ScriptedGoalExpert(team, scenario.agents)
+    model = tuner(venv, students_for(venv), expert=expert, imitation=1.0, imitation_final=1.0)
+    model.learn(32 * 4)
+    assert model.logger.name_to_value["train/imitation_weight"] == 1.0
+    assert model.logger.name_to_value["train/imitation_loss"] > 0
+    batch = next(model.rollout_buffer.get(16))
+    loss, log = model._loss(batch)
+    model.expert = None
+    alone, _ = model._loss(batch)
+    labels = th.as_tensor(expert.labels(batch.observations.numpy()))
+    log_probs = model.policy.distribution(batch.observations).column_log_probs(labels)
+    by_hand = 0.0
+    for sample in log_probs.tolist():
+        for agent, where in zip(team.agents, team.action_columns, strict=True):
+            for part in team.layouts[agent].action:
+                if part.kind == "move":
+                    by_hand -= sample[where.start + part.column]
+    by_hand /= 16 * team.n_agents
+    assert log["imitation_loss"] == pytest.approx(by_hand, rel=1e-5)
+    assert (loss - alone).item() == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_sb3_saves_and_loads_it_without_its_expert(tmp_path):
+    venv = joint_vec_env(MatchingGame, 4, seed=0)
+    expert = adapt_expert(controllers.joint, venv.team)
+    model = tuner(venv, students_for(venv), expert=expert, imitation=0.5)
+    model.save(tmp_path / "model.zip")
+    loaded = FineTuningPPO.load(tmp_path / "model.zip", env=venv)
+    assert loaded.expert is None
+    assert (loaded.imitation, loaded.imitation_final, loaded.warm_up) == (0.5, 0.0, 0.1)
+    for mine, others in zip(model.policy.parameters(), loaded.policy.parameters(), strict=True):
+        assert th.equal(mine, others)
+    loaded.learn(32 * 4)
 
 
 def test_the_term_of_imitation_teaches_and_fades():
@@ -117,6 +163,9 @@ def test_what_it_cannot_do_is_told():
     students = students_for(venv)
     with pytest.raises(ConfigError, match=r"imitation -1, imitation_final 0\.0, warm_up 0\.1: expected"):
         tuner(venv, students, imitation=-1)
+    for warm_up in (-0.1, 1.0, 1.5):
+        with pytest.raises(ConfigError, match=rf"warm_up {warm_up}: expected at least 0, and below 1 for"):
+            tuner(venv, students, warm_up=warm_up)
     with pytest.raises(ConfigError, match="these students have a memory"):
         tuner(venv, students_for(venv, network="recurrent"))
     masked = joint_vec_env(MortalEnv, 2, seed=0, team_reward="sum")
@@ -129,6 +178,7 @@ def test_what_it_cannot_do_is_told():
 
     with pytest.raises(ExpertError, match="Remembers: has a memory: expected imitation 0"):
         tuner(venv, students, expert=Remembers(venv.team), imitation=0.1)
+    tuner(venv, students, expert=Remembers(venv.team))  # whom nobody imitates any more
 
 
 def test_a_baseline_has_nobody_to_tune():
