@@ -7,6 +7,7 @@ from gymnasium import spaces
 from imitation.util import logger as imitation_logger
 from pettingzoo.utils.env import ParallelEnv
 
+from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.errors import ConfigError, ExpertError, LayoutError, SpaceError
 from cesma_sb3.evaluation import evaluate, expert_act, greedy
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
@@ -197,8 +198,13 @@ def test_the_same_seed_gives_the_same_students():
 def test_what_is_refused():
     venv = venv_of()
     policy = students(venv.team)
-    with pytest.raises(ConfigError, match="dataset 'own': agents with a memory"):
+    told = r"^dataset 'own': agents with a memory learn from the team's episodes; use 'shared'$"
+    with pytest.raises(ConfigError, match=told):
         trainer_of(venv, policy, shared_dataset=False)
+    talking = ParticleVecEnv(make_scenario("speaker-listener"), 2, seed=0)
+    told = r"^network 'recurrent': agents that communicate need another network$"
+    with pytest.raises(ConfigError, match=told):
+        trainer_of(talking, students(talking.team))
     with pytest.raises(ConfigError, match="when_full 'reservoir': expected 'drop-oldest'"):
         trainer_of(venv, policy, when_full="reservoir")
     with pytest.raises(ExpertError, match="Recaller: has no `probabilities`: use labels 'hard'"):

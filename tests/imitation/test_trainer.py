@@ -1,6 +1,8 @@
 """`MultiAgentDAggerTrainer`: Algorithm 1, imitation's interfaces, and what it learns."""
 
 import os
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +16,11 @@ from imitation.util import logger as imitation_logger
 from stable_baselines3.common import logger
 
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread, make_scenario
-from cesma_sb3.errors import ExpertError, SpaceError
+from cesma_sb3.errors import ConfigError, ExpertError, SpaceError
 from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.experts import ExpertPolicy, ScriptedNavigationExpert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
+from cesma_sb3.imitation import trainer as trainer_module
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
@@ -320,6 +323,77 @@ def test_what_a_row_of_the_log_says(tmp_path):
         "dagger/dataset_size": 240,
         "dagger/learning_rate": 1e-2,
     }
+
+
+def test_what_a_callback_is_told(tmp_path, monkeypatch):
+    trainer = matching_trainer(tmp_path)
+
+    def update():
+        trainer.n_updates += 1
+        return th.tensor([1.0, 10.0]) * trainer.n_updates
+
+    monkeypatch.setattr(trainer, "update", update)
+    told = []
+    trainer.train(100, callback=told.append, log_interval=4)
+    assert [each.timesteps for each in told] == list(range(8, 105, 8))
+    assert {each.total_timesteps for each in told} == {104}  # 13 steps of 8
+    # Means since the last row; there is enough to learn from in the eighth step.
+    first = [each.losses[0] for each in told]
+    np.testing.assert_array_equal(first, [np.nan] * 7 + [1, 2, 2.5, 3, 3.5, 6])
+    np.testing.assert_array_equal([each.losses[1] for each in told], np.multiply(10, first))
+
+
+def test_how_fast_it_is_counts_from_where_this_call_began(tmp_path, monkeypatch):
+    rates = []
+
+    class Kept(logger.KVWriter):
+        def write(self, key_values, key_excluded, step=0):
+            rates.append((step, key_values["dagger/steps_per_second"]))
+
+    trainer = matching_trainer(tmp_path)
+    trainer.logger.default_logger.output_formats.append(Kept())
+    clock = iter([10.0, 12.0, 100.0, 102.0])
+    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    trainer.train(240, log_interval=15, callback=lambda progress: progress.timesteps < 160)
+    trainer.go_on(log_interval=15)
+    assert rates == [(120, 60.0), (240, 40.0)]
+
+
+def test_networks_learn_in_their_training_mode(tmp_path):
+    modes = []
+
+    def loss(outputs, batch):
+        modes.append(trainer.policy.action_net.training)
+        return th.stack([outputs.square().mean()] * 2)
+
+    trainer = matching_trainer(tmp_path, loss=loss)
+    trainer.train(80)
+    assert modes
+    assert all(modes)
+
+
+def test_datasets_of_their_own_are_refused_where_agents_learn_from_others(tmp_path):
+    seeing = joint_vec_env(MatchingGame, 2, seed=0)
+    policy = TeamPolicy(
+        seeing.team.observation_space,
+        seeing.team.action_space,
+        lambda _: 1e-3,
+        team=seeing.team,
+        actor_visibility="joint",
+    )
+    talking = ParticleVecEnv(make_scenario("speaker-listener"), 2, seed=0)
+    for venv, students, told in (
+        (talking, None, "dataset 'own': agents that communicate learn from one another; use 'shared'"),
+        (seeing, policy, "dataset 'own': a `joint` actor learns from joint observations; use 'shared'"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{re.escape(told)}$"):
+            MultiAgentDAggerTrainer(
+                venv=venv,
+                expert=CueExpert(),
+                policy=students,
+                shared_dataset=False,
+                rng=np.random.default_rng(0),
+            )
 
 
 def test_the_learning_rate_follows_its_schedule(tmp_path):
