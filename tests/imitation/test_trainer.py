@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -296,8 +297,15 @@ def test_faults_of_the_expert_are_named(tmp_path):
         matching_trainer(tmp_path, expert=Hard()).train(10)
     with pytest.raises(ExpertError, match="no `probabilities`"):
         matching_trainer(tmp_path, expert=Hard(), soft_labels=True)
-    with pytest.raises(ValueError, match="batch_size=0"):
-        matching_trainer(tmp_path, batch_size=0)
+    for name in ("batch_size", "samples_per_update", "temperature"):
+        with pytest.raises(ValueError, match=f"^{name}=0: expected more than 0$"):
+            matching_trainer(tmp_path, **{name: 0})
+    three = joint_vec_env(partial(MatchingGame, 3), 2, seed=0)
+    policy = matching_trainer(tmp_path).policy
+    with pytest.raises(
+        SpaceError, match=r"^MultiAgentDAggerTrainer: policy and venv are of different teams$"
+    ):
+        MultiAgentDAggerTrainer(venv=three, expert=CueExpert(), policy=policy, rng=np.random.default_rng(0))
 
 
 def test_what_a_row_of_the_log_says(tmp_path):
@@ -357,6 +365,56 @@ def test_how_fast_it_is_counts_from_where_this_call_began(tmp_path, monkeypatch)
     trainer.train(240, log_interval=15, callback=lambda progress: progress.timesteps < 160)
     trainer.go_on(log_interval=15)
     assert rates == [(120, 60.0), (240, 40.0)]
+
+
+def test_nothing_is_learned_from_less_than_the_least(tmp_path):
+    trainer = matching_trainer(tmp_path, min_samples=160)
+    began = []
+    trainer.train(240, callback=lambda told: began.append(told.timesteps) if told.n_updates else None)
+    assert began[0] == 160
+
+
+@pytest.mark.parametrize("most", [None, 1e-3])
+def test_gradients_are_clipped_to_the_norm(tmp_path, most):
+    trainer = matching_trainer(
+        tmp_path,
+        max_grad_norm=most,
+        optimizer_class=th.optim.SGD,
+        optimizer_kwargs={"weight_decay": 0.0},
+        learning_rate=1.0,
+        min_samples=10**6,
+    )
+    trainer.train(80)
+    before = [weight.detach().clone() for weight in trainer.policy.action_net.parameters()]
+    trainer.update()
+    after = trainer.policy.action_net.parameters()
+    moved = sum((a - b).square().sum().item() for a, b in zip(after, before, strict=True)) ** 0.5
+    assert moved == pytest.approx(most, rel=1e-3) if most else moved > 0.05
+
+
+def test_its_arguments_come_to_its_parts(tmp_path):
+    trainer = matching_trainer(
+        tmp_path,
+        capacity=50,
+        when_full="reservoir",
+        learning_rate=lambda left: 0.01 * left,
+        optimizer_kwargs={"weight_decay": 0.25},
+    )
+    assert (trainer.dataset.capacity, trainer.dataset.when_full) == (50, "reservoir")
+    (group,) = trainer.optimizer.param_groups
+    assert (group["lr"], group["weight_decay"]) == (0.01, 0.25)
+    talking = ParticleVecEnv(make_scenario("speaker-listener"), 2, seed=0)
+    trainer = MultiAgentDAggerTrainer(
+        venv=talking,
+        expert=CueExpert(),
+        rng=np.random.default_rng(0),
+        messages="softmax",
+        message_temperature=0.7,
+        message_entropy=0.2,
+        custom_logger=quiet(tmp_path),
+    )
+    told = trainer.communication
+    assert (told.kind, told.temperature, told.entropy) == ("softmax", 0.7, 0.2)
 
 
 def test_networks_learn_in_their_training_mode(tmp_path):
