@@ -192,10 +192,19 @@ def test_layouts_from_the_environment_and_checked():
         TeamSpaces(["a"], seen, done, {"b": layout})
     with pytest.raises(LayoutError, match="two parts are called 'x'"):
         ObservationLayout((Part("x", "own"), Part("x", "own")))
-    with pytest.raises(LayoutError, match="kind 'thing'"):
+    with pytest.raises(LayoutError, match=r"^part 'x': kind 'thing', expected one of \('own', "):
         Part("x", "thing")
+    with pytest.raises(LayoutError, match=r"^part 'x': count 1 x size -1, expected at least 0$"):
+        Part("x", "own", 1, -1)
     flat = TeamSpaces(["a"], seen, done).layouts["a"]
-    assert [part.kind for part in flat.observation.parts] == ["own"]
+    assert flat.observation.parts == (Part("observation", "own", 1, 6),)
+
+
+def test_lists_of_parts_are_as_good():
+    parts, moves = [Part("self", "own", 1, 2)], [ActionPart("move", "move", 0)]
+    layout = AgentLayout(ObservationLayout(parts), moves)
+    assert layout == AgentLayout(ObservationLayout(tuple(parts)), tuple(moves))
+    assert hash(layout) == hash(AgentLayout(ObservationLayout(tuple(parts)), tuple(moves)))
 
 
 @pytest.mark.parametrize(
@@ -222,6 +231,8 @@ def test_what_does_not_fit_is_refused():
                       dict.fromkeys(["scout", "tank"], spaces.Discrete(3)))  # fmt: skip
     with pytest.raises(SpaceError, match="no agent is called 'scuot'; nearest: scout"):
         team.agent_index("scuot")
+    with pytest.raises(SpaceError, match=r"^no agent is called 'x'; nearest: scout, tank$"):
+        team.agent_index("x")
     with pytest.raises(SpaceError, match="agent 2: expected 0 to 1"):
         team.only(2)
     with pytest.raises(SpaceError, match=r"tank: shape \(3,\), expected \(2,\)"):
