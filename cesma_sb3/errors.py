@@ -119,6 +119,22 @@ class CheckpointWarning(UserWarning):
     """A checkpoint is not used, or what goes on from it may differ from an uninterrupted run."""
 
 
+def check_choice(what: str, name: object, choices: Iterable[str]) -> None:
+    """Whether a value is one of those that there are.
+
+    Args:
+        what: The kind of thing that it says, e.g. "visibility".
+        name: The value.
+        choices: Those that there are.
+
+    Raises:
+        UnknownNameError: It is none of them.
+    """
+    names = tuple(choices)
+    if name not in names:
+        raise UnknownNameError.of(what, str(name), names)
+
+
 def nearest(name: str, choices: Iterable[str], n: int = 3) -> tuple[str, ...]:
     """The names most like `name`, best first (at most `n`, possibly none); letter case is ignored."""
     by_folded = {choice.casefold(): choice for choice in choices}

@@ -23,7 +23,7 @@ from stable_baselines3 import PPO
 from torch import nn
 
 from cesma_sb3 import _atomic
-from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError
+from cesma_sb3.errors import ConfigError, MissingExtraError, check_choice
 from cesma_sb3.joint.agent_spaces import ActionColumns
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks import AgentPolicy, TeamPolicy
@@ -110,8 +110,7 @@ def export(run_dir: Path | str, *, format: Format = "onnx", out: Path | str | No
         StorageError: The run is incomplete, or a file is torn.
         UnknownNameError: There is no such format.
     """
-    if format not in get_args(Format):
-        raise UnknownNameError.of("format", format, get_args(Format))
+    check_choice("format", format, get_args(Format))
     folder = RunFolder.open(run_dir)
     target = folder.path / "export" / format if out is None else Path(out)
     if out is not None:

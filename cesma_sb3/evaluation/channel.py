@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.errors import LayoutError, UnknownNameError
+from cesma_sb3.errors import LayoutError, check_choice
 from cesma_sb3.experts.protocol import Act, Actions, Masks, Observations
 from cesma_sb3.joint.channel import MessageChannel
 from cesma_sb3.joint.spaces import TeamSpaces
@@ -35,8 +35,7 @@ def with_channel(act: Act, team: TeamSpaces, change: Change, rng: np.random.Gene
         UnknownNameError: There is no such change.
         LayoutError: The team has no channel.
     """
-    if change not in get_args(Change):
-        raise UnknownNameError.of("change of the channel", change, get_args(Change))
+    check_choice("change of the channel", change, get_args(Change))
     channel = MessageChannel.of(team)
     if channel is None:
         raise LayoutError("nobody in this team hears what another says: there are no messages to change")

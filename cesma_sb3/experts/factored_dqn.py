@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from torch import nn
 from torch.nn import functional as F
 
-from cesma_sb3.errors import ExpertError, UnknownNameError
+from cesma_sb3.errors import ExpertError, check_choice
 from cesma_sb3.experts.factored_q_policy import FactoredQPolicy
 from cesma_sb3.experts.target_networks import follow
 from cesma_sb3.networks.head import UNAVAILABLE
@@ -110,9 +110,8 @@ class FactoredDQN(OffPolicyAlgorithm):
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        for kind, name, known in (("exploration", exploration, Exploration), ("loss", loss, Loss)):
-            if name not in get_args(known):
-                raise UnknownNameError.of(kind, name, get_args(known))
+        check_choice("exploration", exploration, get_args(Exploration))
+        check_choice("loss", loss, get_args(Loss))
         super().__init__(
             policy,
             env,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch as th
 from torch import nn
 
-from cesma_sb3.errors import ExpertError, ExpertFault, nearest
+from cesma_sb3.errors import ExpertError, ExpertFault, check_choice, nearest
 from cesma_sb3.experts.protocol import Actions, Masks, Observations
 from cesma_sb3.experts.soft import among_available, by_column, column_probabilities
 from cesma_sb3.joint.actions import ActionView, JointActions, RelaxedActions
@@ -35,6 +35,9 @@ class FunctionExpert:
             `one-at-a-time` view [B, n], else for each category (and each continuous action) of the team
             [B, output_size]; the largest is done. DQN's values are such numbers.
         name: What errors call it; None: the function's name.
+
+    Raises:
+        UnknownNameError: `outputs` is neither.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class FunctionExpert:
         outputs: Outputs = "actions",
         name: str | None = None,
     ) -> None:
+        check_choice("output", outputs, get_args(Outputs))
         self.function = function
         self.team = team
         self.view = view

@@ -16,7 +16,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from torch import nn
 from torch.nn import functional as F
 
-from cesma_sb3.errors import ExpertError
+from cesma_sb3.errors import check_choice
 from cesma_sb3.experts.gumbel_softmax_policy import Actor, Critics, GumbelSoftmaxPolicy, gumbel_noise
 from cesma_sb3.experts.target_networks import follow
 from cesma_sb3.networks.feed_forward import TeamNet
@@ -40,7 +40,7 @@ class GumbelSoftmaxDDPG(DDPG):
     | own, own, each | independent DDPG: each agent alone, with the team's reward |
 
     Raises:
-        ExpertError: `others_actions` is neither.
+        UnknownNameError: `others_actions` is neither.
 
     Args:
         policy: "MlpPolicy" or a subclass of `GumbelSoftmaxPolicy`.
@@ -143,8 +143,7 @@ class GumbelSoftmaxDDPG(DDPG):
         self.straight_through = straight_through
         self.logit_penalty = logit_penalty
         self.max_grad_norm = max_grad_norm
-        if others_actions not in get_args(OthersActions):
-            raise ExpertError(f"others_actions: expected buffer or current, got {others_actions}")
+        check_choice("others_actions", others_actions, get_args(OthersActions))
         self.others_actions: OthersActions = others_actions
         if _init_setup_model:
             self._setup_model()

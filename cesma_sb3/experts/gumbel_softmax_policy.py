@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 import torch as th
 from gymnasium import spaces
@@ -101,7 +101,8 @@ class GumbelSoftmaxPolicy(TD3Policy):
         optimizer_kwargs: Its arguments, less the learning rate.
 
     Raises:
-        ExpertError: `critic_values` is neither, or does not go with `critic_form`.
+        ExpertError: `critic_values` does not go with `critic_form`.
+        UnknownNameError: There is no such visibility, network, form or values.
     """
 
     actor: Actor  # type: ignore[assignment]  # another class than TD3's, with what TD3 asks of it
@@ -131,8 +132,6 @@ class GumbelSoftmaxPolicy(TD3Policy):
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        if critic_values not in get_args(CriticValues):
-            raise ExpertError(f"critic_values: expected summed or each, got {critic_values}")
         # Plain values, set before nn.Module.__init__ has run; `_build` needs them.
         self.team = team or TeamSpaces(["agent"], {"agent": observation_space}, {"agent": action_space})
         self.n_critics = n_critics

@@ -6,11 +6,12 @@ message columns, K categories (padded to the largest), N agents.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch as th
 from torch.nn import functional as F
 
+from cesma_sb3.errors import check_choice
 from cesma_sb3.imitation.dataset import Batch
 from cesma_sb3.joint.channel import MessageChannel, message_columns
 from cesma_sb3.networks.head import ActionHead
@@ -46,6 +47,10 @@ class Communication:
             Algorithm 2 as written.
         generator: Draws the Gumbel noise; on the device of the outputs.
 
+    Raises:
+        ValueError: A number is out of its range.
+        UnknownNameError: There is no such kind.
+
     Source: section 4.4, Figure 2, Algorithm 2; section 6.3 for the softmax as the bridge between discrete and
     continuous; Jang et al. (2017).
     """
@@ -60,6 +65,7 @@ class Communication:
         entropy: float = 0.0,
         generator: th.Generator | None = None,
     ) -> None:
+        check_choice("kind of messages", kind, get_args(Messages))
         if temperature <= 0:
             raise ValueError(f"message_temperature={temperature}: expected more than 0")
         if entropy < 0:

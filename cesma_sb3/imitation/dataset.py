@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch as th
 
+from cesma_sb3.errors import check_choice
 from cesma_sb3.joint.episodes import EpisodeStore
 from cesma_sb3.joint.spaces import TeamSpaces
 
@@ -69,6 +70,7 @@ class AggregatedDataset:
 
     Raises:
         ValueError: `capacity` is below 1.
+        UnknownNameError: `when_full` is neither.
 
     Source: section 4.3: "having a shared dataset of trajectories in this way allows us to view (pi_1, ...,
     pi_M) as a single neural-network with disconnected components"; appendix A.1, "each agent has its own
@@ -85,6 +87,7 @@ class AggregatedDataset:
     ) -> None:
         if capacity < 1:
             raise ValueError(f"capacity={capacity}: expected at least 1")
+        check_choice("when_full", when_full, get_args(WhenFull))
         self.capacity = capacity
         self.when_full = when_full
         self.rng = rng if rng is not None else np.random.default_rng()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import torch as th
 from torch.nn import functional as F
 
+from cesma_sb3.errors import check_choice
 from cesma_sb3.imitation.class_weights import ClassWeighting, LabelCounts
 from cesma_sb3.imitation.dataset import Batch, Samples
 from cesma_sb3.joint.channel import message_columns
@@ -44,6 +45,7 @@ class ColumnwiseLoss:
 
     Raises:
         ValueError: `cross-entropy` on continuous columns.
+        UnknownNameError: There is no such loss, or no such weights.
 
     Source: section 6.5 and E.2 (cross-entropy), A.2 (mean-squared error), E.4 (weights), section 4.4 and
     Algorithm 2 (the loss is of the physical action alone).
@@ -57,6 +59,8 @@ class ColumnwiseLoss:
         *,
         class_weights: ClassWeighting = "none",
     ) -> None:
+        check_choice("loss", kind, get_args(LossName))
+        check_choice("class weighting", class_weights, get_args(ClassWeighting))
         if kind == "cross-entropy" and head.n_continuous:
             raise ValueError("loss 'cross-entropy': the team has continuous actions; use 'mse' or 'auto'")
         self.head = head

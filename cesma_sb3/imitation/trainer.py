@@ -100,6 +100,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
             or class weights of a loss that is not by name; or students with a memory communicate, have
             datasets of their own, or a reservoir.
         ValueError: A number is out of its range.
+        UnknownNameError: There is no such loss, kind of messages, class weighting, or `when_full`.
 
     Source: section 4.3 and Algorithm 1 (appendix B); section 4.4 and Algorithm 2 (appendix C); Ross et al.
     (2011).

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, RewardError, SpaceError
+from cesma_sb3.errors import CesmaError, EnvironmentFault, RewardError, SpaceError, check_choice
 from cesma_sb3.joint.actions import ActionView, make_view
 from cesma_sb3.joint.agent_spaces import Floats
 from cesma_sb3.joint.layout import AgentLayout
@@ -49,7 +49,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
 
     Raises:
         SpaceError: The spaces have no joint view, or not this action view.
-        ConfigError: `team_reward` is none of the three.
+        UnknownNameError: `team_reward` is none of the three.
     """
 
     def __init__(
@@ -60,10 +60,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
         team_reward: TeamReward = "shared",
         layouts: Mapping[str, AgentLayout] | None = None,
     ) -> None:
-        if team_reward not in get_args(TeamReward):
-            raise ConfigError(
-                f"team_reward {team_reward!r}: expected one of {', '.join(get_args(TeamReward))}"
-            )
+        check_choice("team reward", team_reward, get_args(TeamReward))
         self.parallel_env = as_parallel(env)
         team = TeamSpaces.from_parallel_env(self.parallel_env)
         if layouts is not None:

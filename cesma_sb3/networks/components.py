@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch as th
 from torch import nn
 
-from cesma_sb3.errors import ExpertError, LayoutError
+from cesma_sb3.errors import ExpertError, LayoutError, check_choice
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.entities import EntityNet
 from cesma_sb3.networks.feed_forward import TeamNet
@@ -25,7 +25,11 @@ CriticValues = Literal["summed", "each"]
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSpec:
-    """How the components of an actor or critic are built."""
+    """How the components of an actor or critic are built.
+
+    Raises:
+        UnknownNameError: There is no such kind.
+    """
 
     kind: NetworkKind = "feed-forward"
     """`feed-forward`: layers on the flat observation. `entities`: `EntityNet`, which needs layouts.
@@ -45,6 +49,9 @@ class NetworkSpec:
     """`custom` only: makes an agent's network, `module(n_inputs, n_outputs, **module_kwargs)`."""
     module_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """`custom` only: further arguments of `module`."""
+
+    def __post_init__(self) -> None:
+        check_choice("network", self.kind, get_args(NetworkKind))
 
     def arguments(self) -> dict[str, Any]:
         """The same as arguments of `TeamPolicy`."""
@@ -87,7 +94,9 @@ def make_net(
     Raises:
         LayoutError: Entities of a team without any; or a memory of several sizes.
         ExpertError: A custom network that is no actor of each agent's own.
+        UnknownNameError: There is no such visibility.
     """
+    check_choice("visibility", visibility, get_args(Visibility))
     if spec.kind == "custom":
         if spec.module is None:
             raise ExpertError("network custom: expected a module, which makes each agent's network")
@@ -179,6 +188,7 @@ class ActionValue(nn.Module):
 
     Raises:
         ExpertError: An additive form of `joint` visibility with a value for each agent.
+        UnknownNameError: There is no such form, or no such values.
 
     Source: section 4.2 (the sum of separate values as the team's value) for the additive form; Lowe et al.
         (2017) for a critic of each agent.
@@ -193,6 +203,8 @@ class ActionValue(nn.Module):
         values: CriticValues = "summed",
     ) -> None:
         super().__init__()
+        check_choice("critic_form", form, get_args(CriticForm))
+        check_choice("critic_values", values, get_args(CriticValues))
         self.form = form
         self.values = values
         self.visibility = visibility

@@ -76,6 +76,7 @@ class TeamPolicy(ActorCriticPolicy):
     Raises:
         SpaceError: The spaces given are not the team's. Later, where SB3's own algorithms would train agents
             that have a memory.
+        UnknownNameError: There is no such visibility or network.
 
     Source: section 4.3 and Figure 1.
     """

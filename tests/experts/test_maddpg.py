@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
-from cesma_sb3.errors import ExpertError
+from cesma_sb3.errors import ExpertError, UnknownNameError
 from cesma_sb3.experts import GumbelSoftmaxDDPG
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import joint_vec_env
@@ -224,9 +224,9 @@ def test_a_centralized_actor_is_no_team():
 
 def test_unknown_choices_are_refused_in_one_line():
     env = joint_vec_env(MatchingGame, 1, seed=0)
-    with pytest.raises(ExpertError, match="others_actions: expected buffer or current, got replay"):
+    with pytest.raises(UnknownNameError, match="no others_actions is called 'replay'; "):
         make(env, others_actions="replay")
-    with pytest.raises(ExpertError, match="critic_values: expected summed or each, got own"):
+    with pytest.raises(UnknownNameError, match="no critic_values is called 'own'; "):
         make(env, policy_kwargs={"critic_values": "own"})
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cesma_sb3.errors import ConfigError, EnvironmentFault, RewardError, SpaceError
+from cesma_sb3.errors import EnvironmentFault, RewardError, SpaceError, UnknownNameError
 from cesma_sb3.joint.env import JointEnv, make_parallel_env
 from cesma_sb3.joint.layout import AgentLayout, ObservationLayout, Part, flat_layout
 from tests.envs_for_tests import FaultyEnv, MatchingGame, MixedEnv, MortalEnv, ReachEnv
@@ -198,7 +198,7 @@ def test_rendering_layouts_and_views_are_handed_through():
     assert JointEnv(MatchingGame(), view=env.view).action_space.n == 9
     with pytest.raises(SpaceError, match="made for another team"):
         JointEnv(MatchingGame(3), view=env.view)
-    with pytest.raises(ConfigError, match="team_reward 'all': expected one of shared, sum, mean"):
+    with pytest.raises(UnknownNameError, match="no team reward is called 'all'; expected one of: mean, sh"):
         JointEnv(MatchingGame(), team_reward="all")
 
 

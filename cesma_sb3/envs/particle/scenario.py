@@ -18,7 +18,7 @@ from gymnasium import spaces
 
 from cesma_sb3.envs.particle.controls import Controls
 from cesma_sb3.envs.particle.world import Array, Body, Index, World
-from cesma_sb3.errors import ConfigError, UnknownNameError
+from cesma_sb3.errors import ConfigError, check_choice
 from cesma_sb3.joint.layout import AgentLayout, ObservationLayout
 from cesma_sb3.joint.spaces import TeamSpaces
 
@@ -151,7 +151,6 @@ def check_reward(scenario: str, reward: str, local_ratio: float) -> None:
         UnknownNameError: No such reward.
         ConfigError: `local_ratio` is outside 0 to 1.
     """
-    if reward not in get_args(Reward):
-        raise UnknownNameError.of(f"reward of {scenario}", reward, get_args(Reward))
+    check_choice(f"reward of {scenario}", reward, get_args(Reward))
     if not 0.0 <= local_ratio <= 1.0:
         raise ConfigError(f"local_ratio is {local_ratio}, expected 0 to 1")

@@ -16,7 +16,7 @@ from cesma_sb3.envs.particle.randomness import generator_from_state, generator_s
 from cesma_sb3.envs.particle.rendering import Renderer
 from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.envs.particle.world import Array, Index, worlds_first
-from cesma_sb3.errors import ConfigError, RewardError, SpaceError, UnknownNameError
+from cesma_sb3.errors import ConfigError, RewardError, SpaceError, check_choice
 from cesma_sb3.joint.actions import ActionView, make_view
 from cesma_sb3.joint.env import TeamReward
 from cesma_sb3.joint.vec_env import SharedVecEnv
@@ -229,8 +229,7 @@ class ParticleVecEnv(SharedVecEnv):
 
 def _checked_team_reward(scenario: Scenario, team_reward: TeamReward | None) -> TeamReward:
     choice = team_reward or "shared"
-    if choice not in get_args(TeamReward):
-        raise UnknownNameError.of("team reward", choice, get_args(TeamReward))
+    check_choice("team reward", choice, get_args(TeamReward))
     if choice == "shared" and not scenario.shared_reward:
         raise RewardError(
             f'the agents of {scenario.name} get different rewards, expected team_reward="sum" or "mean"'
