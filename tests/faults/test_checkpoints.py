@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from stable_baselines3 import PPO
 
 import cesma_sb3
 from cesma_sb3 import cli
@@ -230,6 +231,22 @@ def test_without_checkpoints_nothing_waits(tmp_path, monkeypatch):
     with pytest.raises(Interrupted):
         cesma_sb3.run(NAME, out=tmp_path / "run", **{**TINY, **never, "checkpoint.every": None})
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_where_no_checkpoint_can_come_nothing_waits(tmp_path, monkeypatch):
+    """An algorithm whose loop is not SB3's."""
+    went_on = []
+
+    def learn(self, *args, **kwargs):
+        os.kill(os.getpid(), signal.SIGINT)
+        went_on.append(True)
+
+    monkeypatch.setattr(PPO, "collect_rollouts", None)
+    monkeypatch.setattr(PPO, "learn", learn)
+    expert = {"expert.algorithm": "PPO", "expert.policy": "MlpPolicy", "expert.policy_kwargs": {}}
+    with pytest.raises(Interrupted):
+        cesma_sb3.run("spread-3-ppo", out=tmp_path / "run", **{**TINY, **expert})
+    assert not went_on
 
 
 def test_in_another_thread_a_run_is_no_different(tmp_path, whole):
