@@ -130,7 +130,6 @@ class ProcessJointVecEnv(JointVecEnv):
     def __init__(self, groups: Sequence[GroupHandle]) -> None:
         self._groups = list(groups)
         self._closed = False
-        self._waiting = False
         # Environment -> its group, and its place there.
         self._places = [(group, place) for group in self._groups for place in range(len(group.indices))]
         try:
@@ -184,7 +183,6 @@ class ProcessJointVecEnv(JointVecEnv):
             raise EnvironmentFault(f"{len(actions)} actions for {self.num_envs} environments")
         for group, where in self._parts():
             group.send("step", actions[where])
-        self._waiting = True
 
     def step_wait(self) -> tuple[Floats, Floats, npt.NDArray[np.bool_], list[Info]]:
         """Receives what came of the actions.
@@ -198,7 +196,6 @@ class ProcessJointVecEnv(JointVecEnv):
             RewardError: Rewards that should be shared differ.
         """
         results: list[Transition] = self._receive_all()
-        self._waiting = False
         rewards = np.concatenate([result.rewards for result in results])
         dones = np.concatenate([result.dones for result in results])
         infos = [info for result in results for info in result.infos]
@@ -245,9 +242,7 @@ class ProcessJointVecEnv(JointVecEnv):
         """An attribute of each environment."""
         if attr_name == "render_mode":
             return [self._render_mode for _ in self._get_indices(indices)]
-        if (
-            attr_name == "action_masks"
-        ):  # sb3-contrib asks whether it exists; a method need not travel for that
+        if attr_name == "action_masks":  # sb3-contrib asks whether there is one: a method need not travel
             return [self.action_masks for _ in self._get_indices(indices)]
         return self._ask_some(indices, "get", attr_name)
 

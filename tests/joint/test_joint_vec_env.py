@@ -1,8 +1,12 @@
 """Joint environments in this process and in others: the same trace, the same flags, no fault that hangs."""
 
+import multiprocessing
 import signal
+import sys
+import traceback
 from contextlib import closing
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from cesma_sb3.errors import ConfigError, EnvironmentFault, RewardError
+from cesma_sb3.joint import vec_env
 from cesma_sb3.joint.actions import make_view
 from cesma_sb3.joint.env import JointEnv
 from cesma_sb3.joint.spaces import TeamSpaces
@@ -162,8 +167,12 @@ def broken():
 
 def test_what_cannot_be_made_is_reported_before_anything_runs():
     for processes in (0, 1):
-        with pytest.raises(EnvironmentFault, match=r"^environment 0: FileNotFoundError: no game here$"):
+        with pytest.raises(
+            EnvironmentFault, match=r"^environment 0: FileNotFoundError: no game here$"
+        ) as caught:
             joint_vec_env(broken, 1, processes=processes)
+        # The place in the environment's code is there too, wherever it ran.
+        assert "in broken" in "".join(traceback.format_exception(caught.value))
     with pytest.raises(ConfigError, match="n_envs=0"):
         joint_vec_env(MatchingGame, 0)
     venv = joint_vec_env(MortalEnv, 1)
@@ -172,6 +181,36 @@ def test_what_cannot_be_made_is_reported_before_anything_runs():
         venv.step(np.array([[1, 0, 0]]))
     with pytest.raises(EnvironmentFault, match="2 actions for 1 environments"):
         venv.step(np.zeros((2, 3)))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing forks there")
+def test_how_processes_are_started(monkeypatch):
+    started = []
+
+    def start(context, *rest):
+        started.append(context.get_start_method())
+        raise InterruptedError
+
+    def make(**kwargs):
+        with pytest.raises(InterruptedError):
+            joint_vec_env(MatchingGame, 2, processes=True, **kwargs)
+
+    monkeypatch.setattr(vec_env, "RemoteGroup", start)
+    make()
+    make(start_method="fork")
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    make()
+    assert started == ["forkserver", "fork", "spawn"]
+
+
+def test_an_episode_knows_how_long_after_the_start_it_ended(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(vec_env, "time", SimpleNamespace(time=lambda: clock[0]))
+    venv = joint_vec_env(MatchingGame, 1, seed=0)
+    venv.reset()
+    clock[0] = 107.25
+    ends = [venv.step(np.zeros((1, 2), dtype=int))[3][0].get("episode") for _ in range(8)]
+    assert [end and (end["l"], end["t"]) for end in ends] == [None, None, None, (4, 7.25)] * 2
 
 
 def test_views_and_pictures():
