@@ -165,6 +165,10 @@ def broken():
     raise FileNotFoundError("no game here")
 
 
+def says_nothing():
+    raise InterruptedError
+
+
 def test_what_cannot_be_made_is_reported_before_anything_runs():
     for processes in (0, 1):
         with pytest.raises(
@@ -173,6 +177,8 @@ def test_what_cannot_be_made_is_reported_before_anything_runs():
             joint_vec_env(broken, 1, processes=processes)
         # The place in the environment's code is there too, wherever it ran.
         assert "in broken" in "".join(traceback.format_exception(caught.value))
+    with pytest.raises(EnvironmentFault, match=r"^environment 0: InterruptedError: no message$"):
+        joint_vec_env(says_nothing, 1)
     with pytest.raises(ConfigError, match="n_envs=0"):
         joint_vec_env(MatchingGame, 0)
     venv = joint_vec_env(MortalEnv, 1)
@@ -196,6 +202,8 @@ def test_how_processes_are_started(monkeypatch):
             joint_vec_env(MatchingGame, 2, processes=True, **kwargs)
 
     monkeypatch.setattr(vec_env, "RemoteGroup", start)
+    assert joint_vec_env(MatchingGame, 2, processes=False).num_envs == 2
+    assert not started
     make()
     make(start_method="fork")
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
@@ -211,6 +219,14 @@ def test_an_episode_knows_how_long_after_the_start_it_ended(monkeypatch):
     clock[0] = 107.25
     ends = [venv.step(np.zeros((1, 2), dtype=int))[3][0].get("episode") for _ in range(8)]
     assert [end and (end["l"], end["t"]) for end in ends] == [None, None, None, (4, 7.25)] * 2
+
+
+@pytest.mark.parametrize("team_reward", ["shared", "sum", "mean"])
+def test_steps_are_of_the_types_that_sb3_expects(team_reward):
+    venv = joint_vec_env(MatchingGame, 2, seed=0, team_reward=team_reward)
+    assert venv.reset().dtype == np.float32
+    observations, rewards, dones, _ = venv.step(np.zeros((2, 2), dtype=int))
+    assert (observations.dtype, rewards.dtype, dones.dtype) == (np.float32, np.float32, bool)
 
 
 def test_views_and_pictures():
