@@ -19,7 +19,7 @@ from stable_baselines3.common import logger
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread, make_scenario
 from cesma_sb3.errors import ConfigError, ExpertError, SpaceError
 from cesma_sb3.evaluation import evaluate, greedy
-from cesma_sb3.experts import ExpertPolicy, ScriptedNavigationExpert
+from cesma_sb3.experts import ExpertPolicy, ScriptedGoalExpert, ScriptedNavigationExpert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation import trainer as trainer_module
 from cesma_sb3.joint.vec_env import joint_vec_env
@@ -415,6 +415,26 @@ def test_its_arguments_come_to_its_parts(tmp_path):
     )
     told = trainer.communication
     assert (told.kind, told.temperature, told.entropy) == ("softmax", 0.7, 0.2)
+    for shared in (True, False):
+        trainer = matching_trainer(tmp_path, shared_dataset=shared)
+        assert (trainer.dataset._owners is None) == shared
+
+
+def test_noise_in_messages_is_the_trainers_own(tmp_path):
+    talking = ParticleVecEnv(make_scenario("speaker-listener"), 2, seed=0)
+    trainer = MultiAgentDAggerTrainer(
+        venv=talking,
+        expert=ScriptedGoalExpert(talking.team, make_scenario("speaker-listener").agents),
+        rng=np.random.default_rng(0),
+        batch_size=8,
+        samples_per_update=10**6,
+        custom_logger=quiet(tmp_path),
+    )
+    trainer.train(40)
+    everyones, own = th.get_rng_state(), trainer.communication.generator.get_state()
+    trainer.update()
+    assert th.equal(everyones, th.get_rng_state())
+    assert not th.equal(own, trainer.communication.generator.get_state())
 
 
 def test_networks_learn_in_their_training_mode(tmp_path):
