@@ -90,7 +90,7 @@ def is_surplus(study: optuna.Study, number: int, wanted: int) -> bool:
 def revive(study: optuna.Study, told: Callable[[str], object] = lambda _: None) -> None:
     """Fails the trials of dead workers and puts them before the study again.
 
-    Of other machines' workers only heartbeats tell, which a database has and a journal has not.
+    Those of this machine: of others' only heartbeats tell, which Optuna looks for.
 
     Args:
         study: The study.
@@ -98,8 +98,6 @@ def revive(study: optuna.Study, told: Callable[[str], object] = lambda _: None) 
     """
     import optuna
 
-    with _optuna.quiet():
-        optuna.storages.fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False):
         if trial.state.name != "RUNNING" or is_alive(trial):
             continue

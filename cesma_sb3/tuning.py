@@ -279,6 +279,8 @@ def _study(  # noqa: PLR0917  # what makes a study, and how it is gone through
 
 def _work(study: optuna.Study, request: _Request, progress: StudyProgress) -> None:
     """Runs trials until there are enough, or time is up, or the grid has no more."""
+    import optuna
+
     trials, me = request.trials, _claims.worker_name()
     grid = trials.space.grid() if request.sampler == "grid" else None
     while True:
@@ -289,7 +291,10 @@ def _work(study: optuna.Study, request: _Request, progress: StudyProgress) -> No
             return
         busy = _claims.running(study)
         if trials.wanted is not None and len(done) + len(busy) >= trials.wanted:
-            time.sleep(_WAIT_SECONDS)  # one of them may die, and its trial is then done here
+            # One of them may die, and its trial is then done here. Other machines' are known by heartbeats, which
+            # `optimize` looks for; but nobody asks for a trial now.
+            optuna.storages.fail_stale_trials(study)
+            time.sleep(_WAIT_SECONDS)
             continue
         others = [ord(letter) for letter in me] if busy else []
         study.sampler = _optuna.make_sampler(request.sampler, [request.seed, len(done), *others], grid)

@@ -280,13 +280,13 @@ def test_a_worker_that_was_taken_for_dead_goes_on_with_another_trial(tmp_path, m
     storage = f"sqlite:///{tmp_path}/study.db"
     run = pipeline.run_experiment
 
-    def slow(experiment, *, out, watch):
+    def fail_the_first(experiment, *, out, watch):
         if not runs:
             (mine,) = begun(storage, "slept")
             _optuna._storage(storage).set_trial_state_values(mine._trial_id, optuna.trial.TrialState.FAIL)
         return run(experiment, out=out, watch=watch)
 
-    monkeypatch.setattr(pipeline, "run_experiment", slow)
+    monkeypatch.setattr(pipeline, "run_experiment", fail_the_first)
     found = tuning.tune(
         "spread-3-scripted",
         space=tmp_path / "space.yaml",
