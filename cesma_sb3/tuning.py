@@ -291,7 +291,7 @@ def _work(study: optuna.Study, request: _Request, progress: StudyProgress) -> No
             return
         busy = _claims.running(study)
         if trials.wanted is not None and len(done) + len(busy) >= trials.wanted:
-            # One of them may die, and its trial is then done here. Other machines' are known by heartbeats, which
+            # One of them may die, and its trial is then done here. Of other machines' heartbeats tell, which
             # `optimize` looks for; but nobody asks for a trial now.
             optuna.storages.fail_stale_trials(study)
             time.sleep(_WAIT_SECONDS)
