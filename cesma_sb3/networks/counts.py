@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
-from cesma_sb3.networks.entities import EntityNet
-from cesma_sb3.networks.feed_forward import BatchedLinear, TeamNet
-from cesma_sb3.networks.separate import SeparateNet
+from cesma_sb3.errors import ExpertError
+from cesma_sb3.networks.feed_forward import BatchedLinear
+from cesma_sb3.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.networks.team_policy import TeamPolicy
+
+_CRITICS = frozenset({"critic", "value_net", "vf_features_extractor", "lstm_critic"})
+"""What SB3 and sb3-contrib call modules that only training needs."""
 
 
 def parameter_counts(model_or_policy: BaseAlgorithm | BasePolicy) -> dict[str, int]:
-    """Weights and biases that are trained: no padding, no targets.
+    """Weights and biases of the networks: no padding, no targets, no standard deviations of whole columns.
+
+    Every module of the policy counts, whatever its class: feature extractors and memories included.
 
     Args:
-        model_or_policy: Of SB3 or of this package, with networks of any kind.
+        model_or_policy: Of SB3, sb3-contrib or of this package, with networks of any kind.
 
     Returns:
-        `actor`: what chooses actions, of all agents together; a network of action values counts here.
+        `actor`: what chooses actions, of all agents together; a network of action values counts here, and so
+        does what actor and critic share.
         `critic`: what is needed in training alone; 0 for value-based policies.
         `total`: both.
         `agent`: what one agent needs in order to act, the largest of the team; only where agents act by
@@ -28,36 +38,52 @@ def parameter_counts(model_or_policy: BaseAlgorithm | BasePolicy) -> dict[str, i
         MADDPG).
     """
     policy = model_or_policy.policy if isinstance(model_or_policy, BaseAlgorithm) else model_or_policy
-    actors, critics = _parts(policy)
-    actor, critic = (sum(map(_count, parts)) for parts in (actors, critics))
-    counts = {"actor": actor, "critic": critic, "total": actor + critic}
-    for part in actors:
-        net = getattr(part, "net", part)
-        if isinstance(net, TeamNet) and net.n_components > 1:
-            counts["agent"] = max(_count(net.component(index)) for index in range(net.n_components))
-        elif isinstance(net, SeparateNet):
-            counts["agent"] = max(map(_count, net.agents))
-        elif isinstance(net, EntityNet) and not net.joins_mates:
-            counts["agent"] = _count(net)
+    with th.random.fork_rng(devices=[]):  # taking networks apart makes modules, which draws initial weights
+        counts = {"actor": 0, "critic": 0}
+        for part, count in _parts(policy):
+            counts[part] += count
+        counts["total"] = counts["actor"] + counts["critic"]
+        if (team := _own_team(policy)) is not None:
+            counts["agent"] = max(_count(team.agent(index).network) for index in range(team.team.n_agents))
     return counts
 
 
-def _parts(policy: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
-    """The modules of the actor and those of the critic."""
-    if isinstance(policy, ActorCriticPolicy):
-        actor: list[nn.Module] = [policy.action_net]
-        critic: list[nn.Module] = [policy.value_net]
-        if hasattr(policy.mlp_extractor, "policy_net"):
-            actor.append(policy.mlp_extractor.policy_net)
-            critic.append(policy.mlp_extractor.value_net)
-        return actor, critic
-    actors = [getattr(policy, name) for name in ("actor", "q_net") if hasattr(policy, name)]
-    critics = [getattr(policy, name) for name in ("critic",) if hasattr(policy, name)]
-    return actors, critics
+def _parts(policy: nn.Module) -> Iterator[tuple[str, int]]:
+    """Weights of each module of a policy, and whether they are the `actor`'s or the `critic`'s."""
+    seen: set[nn.Module] = set()
+    for name, module in policy.named_children():
+        if name.endswith("_target"):
+            continue
+        inner = module.named_children() if name == "mlp_extractor" else [(name, module)]
+        for part, found in inner:
+            yield "critic" if part in _CRITICS else "actor", _count(found, seen)
+    yield "actor", sum(weight.numel() for name, weight in policy.named_parameters() if _is_bare(name))
 
 
-def _count(module: nn.Module) -> int:
+def _is_bare(name: str) -> bool:
+    """Whether a parameter is the policy's own, in no module of it; standard deviations are no weights."""
+    return "." not in name and name != "log_std"
+
+
+def _own_team(policy: nn.Module) -> TeamPolicy | None:
+    """The policy as a team whose agents act by themselves; None where they cannot."""
+    make = getattr(policy, "team_policy", None)
+    try:
+        found = policy if make is None else make()
+    except ExpertError:  # a centralized actor
+        return None
+    return found if isinstance(found, TeamPolicy) and found.actor_visibility == "own" else None
+
+
+def _count(module: nn.Module, seen: set[nn.Module] | None = None) -> int:
+    """Weights of a module; those of modules in `seen` have been counted."""
+    seen = set() if seen is None else seen
+    if module in seen:
+        return 0
+    seen.add(module)
     if isinstance(module, BatchedLinear):
         return module.n_real
-    own = sum(weight.numel() for weight in module.parameters(recurse=False) if weight.requires_grad)
-    return own + sum(_count(child) for child in module.children())
+    if isinstance(module, RecurrentTeamNet) and module.n_components > 1 and not module.share_parameters:
+        return sum(_count(module.component(index)) for index in range(module.n_components))  # no padding
+    own = sum(weight.numel() for weight in module.parameters(recurse=False))
+    return own + sum(_count(child, seen) for child in module.children())

@@ -1,8 +1,12 @@
 """What is kept of runs: what figures are drawn from, and nothing of where they lay."""
 
 import json
+import shutil
 
-from benchmarks.keep import keep
+import pytest
+
+from benchmarks.keep import KEPT, keep
+from benchmarks.parameters import count_again
 from cesma_sb3.gathered import read_run
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder
@@ -33,3 +37,19 @@ def test_the_results_are_kept_without_weights_and_places(tmp_path):
     assert RunFolder.open(copy).experiment == run.experiment
     assert read_run(copy) == read_run(made / "seed-0")
     assert keep(tmp_path / "made", kept) == [copy]  # again, in its place
+
+
+@pytest.mark.parametrize(
+    "name", ["spread-3", "spread-3-hetero-exponential-dqn", "navigation-comm-3", "spread-3-qmix"]
+)
+def test_kept_counts_are_those_of_the_networks(name, tmp_path):
+    kept = next(KEPT.glob(f"runs/{name}/seed-0"), None)
+    if kept is None:
+        pytest.skip(f"no run of {name} is kept")
+    shutil.copytree(kept, tmp_path / "run")
+    run = RunFolder.open(tmp_path / "run")
+    right = run.report()
+    run.write_json("report.json", {**right, "parameters": {"students": {"actor": 0}}})
+    before, after = count_again(run)
+    assert (before, after) == ({"students": {"actor": 0}}, right["parameters"])
+    assert run.report() == right
