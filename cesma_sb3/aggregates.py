@@ -26,7 +26,7 @@ _EXTRA = "pip install 'cesma-sb3[stats]'"
 
 
 class Estimate(NamedTuple):
-    """A number, and its interval; None where a single run leaves nothing to draw."""
+    """A number, and its interval; None where one run, or runs that are all alike, leave nothing to draw."""
 
     value: float
     low: float | None
@@ -62,9 +62,8 @@ def aggregates(scores: Scores, *, repetitions: int = REPETITIONS) -> dict[str, E
         "optimality_gap": rliable.metrics.aggregate_optimality_gap,
     }
     found = _interval(scores, lambda drawn: np.array([of(drawn) for of in named.values()]), repetitions)
-    single = len(scores) == 1
     return {
-        name: _estimate(value, low, high, single)
+        name: _estimate(value, low, high, are_alike(scores))
         for name, value, low, high in zip(named, *found, strict=True)
     }
 
@@ -80,7 +79,17 @@ def improvement(x: Scores, y: Scores, *, repetitions: int = REPETITIONS) -> Esti
         repetitions: Of the bootstrap.
     """
     (value,), (low,), (high,) = _interval((x, y), lambda *drawn: np.array([_higher(*drawn)]), repetitions)
-    return _estimate(value, low, high, min(len(x), len(y)) == 1)
+    no_interval = min(len(x), len(y)) == 1 or (are_alike(x) and are_alike(y))
+    return _estimate(value, low, high, no_interval)
+
+
+def are_alike(scores: Scores) -> bool:
+    """Whether a bootstrap over runs has nothing to draw from: one run, or several with the same scores.
+
+    Args:
+        scores: [R, T].
+    """
+    return len(np.unique(scores, axis=0)) == 1
 
 
 def _higher(x: Scores, y: Scores) -> float:
@@ -131,8 +140,8 @@ def _interval(
     return (values[""], *intervals[""])
 
 
-def _estimate(value: Any, low: Any, high: Any, single: bool) -> Estimate:
-    return Estimate(float(value), None if single else float(low), None if single else float(high))
+def _estimate(value: Any, low: Any, high: Any, no_interval: bool) -> Estimate:
+    return Estimate(float(value), None if no_interval else float(low), None if no_interval else float(high))
 
 
 @contextlib.contextmanager

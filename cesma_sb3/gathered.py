@@ -275,12 +275,14 @@ def _win_rates(panel: Panel, policy: str, runs: Sequence[RunData]) -> Row:
     if not wins:
         return {}
     rates = [won["rate"] for won in wins]
+    ends = [(won["low"], won["high"]) for won in wins if won["low"] is not None]
+    whole = len(ends) == len(wins)  # no interval holds that of a run that has none
     return {
         "win_rate": _center(panel, rates),
         "win_rate_min": min(rates),
         "win_rate_max": max(rates),
-        "win_rate_low": min(won["low"] for won in wins),
-        "win_rate_high": max(won["high"] for won in wins),
+        "win_rate_low": min(low for low, _ in ends) if whole else None,
+        "win_rate_high": max(high for _, high in ends) if whole else None,
     }
 
 

@@ -257,12 +257,13 @@ def _results_table(report: Mapping[str, Any]) -> str:
         row = [
             policy,
             f"{value:.2f}",
-            f"{report['standard_error'][policy]:.2f}",
+            "-" if (error := report["standard_error"][policy]) is None else f"{error:.2f}",
             "-" if score is None else f"{score:.3f}",
         ]
         if wins is not None:
             won = wins[policy]
-            row.append(f"{won['rate']:.2f} ({won['low']:.2f} to {won['high']:.2f})")
+            ends = "" if won["low"] is None else f" ({won['low']:.2f} to {won['high']:.2f})"
+            row.append(f"{won['rate']:.2f}{ends}")
         rows.append(row)
     return _table(rows)
 

@@ -71,6 +71,8 @@ def make_report(
     }
     if wins := {policy: _win_rate(found) for policy, found in returns.items() if found.wins is not None}:
         report["win_rate"] = wins
+    if notes := _notes(returns):
+        report["notes"] = notes
     if outcome is not None:
         stages = outcome.stages
         report["env_samples"] = {name: stage.env_samples for name, stage in stages.items()}
@@ -79,6 +81,18 @@ def make_report(
         if (imitated := outcome.imitators or outcome.students) is not None:
             report["stopped_early"] = imitated.stopped_early
     return report
+
+
+def _notes(returns: Mapping[str, Returns]) -> list[str]:
+    """What a reader of the numbers must know, a line each."""
+    notes = []
+    if alike := [policy for policy, found in returns.items() if found.are_alike]:
+        n_episodes = len(returns[alike[0]].team)
+        notes.append(
+            f"{', '.join(alike)}: {n_episodes} evaluation episodes are all alike: the environment has no "
+            "randomness, or ignores its seed; counted as one"
+        )
+    return notes
 
 
 def _win_rate(returns: Returns) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3.aggregates import REPETITIONS, Estimate, Scores, aggregates, improvement
+from cesma_sb3.aggregates import REPETITIONS, Estimate, Scores, aggregates, are_alike, improvement
 from cesma_sb3.compared import Metric, System, Task
 from cesma_sb3.gathered import Row
 
@@ -135,7 +135,12 @@ def doubts(found: Sequence[Section]) -> list[str]:
         counts = {label: len(scores) for label, scores in section.scores.items()}
         if single := [label for label, runs in counts.items() if runs == 1]:
             notes.append(f"{section.task}: {', '.join(single)}: one run, which gives no interval")
-        few = min((runs for runs in counts.values() if runs > 1), default=_FEW + 1)
+        alike = {label for label, scores in section.scores.items() if are_alike(scores)}
+        if several := [label for label in counts if label in alike and counts[label] > 1]:
+            notes.append(
+                f"{section.task}: {', '.join(several)}: all runs have the same score, which gives no interval"
+            )
+        few = min((runs for label, runs in counts.items() if label not in alike), default=_FEW + 1)
         if few <= _FEW and section.task != ALL:
             most = 100 * (1 - 0.5 ** (few - 1))
             notes.append(

@@ -24,17 +24,24 @@ def print_result(name: str, report: Mapping[str, Any]) -> None:
         row = [policy, number(returns[policy]), number(scores.get(policy))]
         if wins is not None:
             won = wins[policy]
-            row += [number(won["rate"]), f"{number(won['low'])} to {number(won['high'])}"]
+            row += [number(won["rate"]), interval(won["low"], won["high"])]
         rows.append(row)
     print_table(header, rows, numbers=True)
     for policy, counts in report.get("parameters", {}).items():
         parts = ", ".join(f"{part} {count:,}" for part, count in counts.items())
         click.echo(f"parameters, {policy}: {parts}")
+    for note in report.get("notes", ()):
+        click.echo(f"note: {note}")
 
 
 def number(value: float | None) -> str:
     """A number with two digits; `-` for none."""
     return "-" if value is None or value != value else f"{value:.2f}"  # noqa: PLR0124  # NaN
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Both ends of an interval; `-` where there is none."""
+    return "-" if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
 def cell(value: Any) -> str:

@@ -18,6 +18,9 @@ from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.ensembles import TeamEnsemble
 from cesma_sb3.networks.team_policy import TeamPolicy
 
+_ROUNDING = 1e-6
+"""Relative differences up to this are those of float32."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Returns:
@@ -31,6 +34,29 @@ class Returns:
     """Undiscounted return of each agent, [n_episodes] each."""
     wins: npt.NDArray[np.bool_] | None = None
     """Which episodes were won, [n_episodes]; None where there is nothing to win."""
+    traces: npt.NDArray[np.float64] | None = None
+    """A number made of all observations and actions of each episode, [n_episodes]: it is the same in episodes
+    that are the same step by step; None: unknown."""
+
+    @property
+    def are_alike(self) -> bool:
+        """Whether there are several episodes, and all of them are the same up to rounding.
+
+        The environment and the policy then have no randomness (or ignore their seeds).
+        """
+        more = [column for column in (self.wins, self.traces) if column is not None]
+        columns = np.array([self.team, self.lengths, *self.agents.values(), *more], dtype=np.float64)
+        # Rows of one batch may differ by rounding, even where the same is computed in each.
+        same = np.ptp(columns, axis=1) <= _ROUNDING * np.abs(columns).max(axis=1)
+        return len(self.team) > 1 and bool(same.all())
+
+    @property
+    def n_samples(self) -> int:
+        """How many independent measurements these episodes are: episodes that are all alike are one.
+
+        Whoever makes an interval asks this first: a single measurement has none.
+        """
+        return 1 if self.are_alike else len(self.team)
 
     @property
     def win_rate(self) -> float | None:
@@ -39,8 +65,8 @@ class Returns:
 
     @property
     def win_interval(self) -> tuple[float, float] | None:
-        """The win rate's 95% confidence interval, by Wilson's score (1927)."""
-        if self.wins is None:
+        """The win rate's 95% confidence interval, by Wilson's score (1927); None of a single measurement."""
+        if self.wins is None or self.n_samples < 2:
             return None
         interval = binomtest(int(self.wins.sum()), len(self.wins)).proportion_ci(method="wilson")
         return float(interval.low), float(interval.high)
@@ -57,8 +83,8 @@ class Returns:
 
     @property
     def standard_error(self) -> float:
-        """Standard error of the mean team return."""
-        return self.std / math.sqrt(len(self.team))
+        """Standard error of the mean team return; NaN of a single measurement."""
+        return self.std / math.sqrt(len(self.team)) if self.n_samples > 1 else float("nan")
 
 
 def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None = None) -> Returns:
@@ -89,9 +115,11 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
     if isinstance(act, Remembers):
         act.begin(None)
     possible, who = PossibleActions(venv), _name(act)
+    traces = _Traces(venv)
     remaining = int(quotas.sum())
     while remaining:
         actions = possible(act(observations, venv.agent_masks), who)
+        traces.add(observations, actions)
         next_observations, _, dones, infos = venv.step(actions)
         observations = np.asarray(next_observations, dtype=np.float32)
         if isinstance(act, Remembers):
@@ -99,8 +127,9 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
         possible.begin(dones)
         for index in np.flatnonzero(dones):
             if len(finished[index]) < quotas[index]:
-                finished[index].append(infos[index])
+                finished[index].append({**infos[index], "trace": traces.now[index]})
                 remaining -= 1
+        traces.begin(np.asarray(dones, dtype=bool))
     episodes = [info for infos_of_one in finished for info in infos_of_one]
     return Returns(
         team=np.array([info["episode"]["r"] for info in episodes], dtype=np.float64),
@@ -110,7 +139,28 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
             for agent in venv.team.agents
         },
         wins=_wins(episodes),
+        traces=np.array([info["trace"] for info in episodes], dtype=np.float64),
     )
+
+
+class _Traces:
+    """A number for each environment's episode so far, made of all that was observed and done in it."""
+
+    def __init__(self, venv: JointVecEnv) -> None:
+        self.now = np.zeros(venv.num_envs)
+        # Weights without a pattern, so that different steps hardly ever give the same sum.
+        self._seen, self._done = (
+            np.sin(np.arange(1, size + 1) ** 2.0)
+            for size in (venv.team.observation_size, venv.team.n_columns)
+        )
+
+    def add(self, observations: Observations, actions: Actions) -> None:
+        """Adds a step of every environment: [B, I] and [B, A]."""
+        self.now = 0.99 * self.now + 1.0 + observations @ self._seen + actions @ self._done
+
+    def begin(self, starts: npt.NDArray[np.bool_]) -> None:
+        """Begins anew where an episode has ended, [B]."""
+        self.now = np.where(starts, 0.0, self.now)
 
 
 def _name(act: Act) -> str:

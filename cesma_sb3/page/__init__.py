@@ -107,6 +107,7 @@ def _summary(label: str, folder: RunFolder, run: RunData) -> dict[str, Any]:
         "label": label,
         "description": folder.experiment.description,
         "policies": policies,
+        "notes": report.get("notes", []),
         "reward": report.get("reward", ""),
         "stages": [
             {"name": stage, "samples": samples, "seconds": report["seconds"].get(stage)}

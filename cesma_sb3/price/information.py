@@ -36,14 +36,14 @@ def interval(one: Codes, other: Codes) -> tuple[float, float] | None:
         other: Likewise.
 
     Returns:
-        Low and high in bits, within 0 and the smaller of the two entropies.
+        Low and high in bits, within 0 and the smaller of the two entropies; None where all pairs are alike.
 
     Source: Efron and Stein (1981).
     """
     table, n = _table(one, other), len(one)
-    if n < 2:
-        return None
     kinds = np.argwhere(table > 0)
+    if len(kinds) < 2:
+        return None
     weights = table[tuple(kinds.T)]
     without = np.array([_information(_less_one(table, *kind)) for kind in kinds])
     center = float((weights * without).sum() / n)

@@ -9,6 +9,8 @@ import numpy.typing as npt
 from scipy import stats
 
 Floats = npt.NDArray[np.float64]
+_ROUNDING = 1e-12
+"""Relative differences up to this are those of float64."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Row:
 def mean_row(name: str, values: Floats, unit: str, how: str, agent: str | None = None) -> Row:
     """A mean of independent values with Student's t interval; what is not a number is left out.
 
+    Values that are all alike say nothing about how far their mean is off: they get no interval.
+
     Args:
         name: Of the row.
         values: One for each episode, [E].
@@ -42,11 +46,10 @@ def mean_row(name: str, values: Floats, unit: str, how: str, agent: str | None =
     if not len(found):
         return Row(name, None, None, None, unit, f"{how} Nothing was observed.", agent)
     mean = float(found.mean())
-    error = float(stats.sem(found)) if len(found) > 1 else float("nan")
-    if not error > 0:  # one episode, or all alike
-        end = mean if error == 0 else None
-        return Row(name, mean, end, end, unit, how, agent)
-    low, high = stats.t.interval(0.95, len(found) - 1, loc=mean, scale=error)
+    if np.ptp(found) <= _ROUNDING * np.abs(found).max():
+        alike = f"{how} All {len(found)} values are alike: no interval." if len(found) > 1 else how
+        return Row(name, mean, None, None, unit, alike, agent)
+    low, high = stats.t.interval(0.95, len(found) - 1, loc=mean, scale=float(stats.sem(found)))
     return Row(name, mean, float(low), float(high), unit, how, agent)
 
 

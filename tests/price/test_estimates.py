@@ -80,7 +80,7 @@ def test_intervals_are_students():
     row = mean_row("x", np.append(values, np.nan), "return", "How.")
     low, high = stats.ttest_1samp(values, 0.0).confidence_interval()
     assert (row.value, row.low, row.high) == pytest.approx((values.mean(), low, high))
-    assert mean_row("x", np.full(4, 2.0), "return", "How.").low == 2.0
+    assert mean_row("x", np.full(4, 2.0), "return", "How.").low is None
     assert mean_row("x", np.array([2.0]), "return", "How.").low is None
     assert mean_row("x", np.array([np.nan]), "return", "How.").value is None
 
