@@ -16,14 +16,19 @@
         └── UntrustedError      a file that may run code when it is loaded, and nobody said that it may
 
     Interrupted                 a run was stopped by Ctrl-C and can go on: a KeyboardInterrupt
-    CheckpointWarning           a checkpoint is not used, or gives other numbers
+    CesmaWarning                something that a run carries on with, and whoever started it should know
+    └── CheckpointWarning       a checkpoint is not used, or gives other numbers
 
 Each message is one line: what was wrong, where, and what was expected.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import sys
+import sysconfig
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -115,7 +120,11 @@ class UntrustedError(StorageError):
     """A file that may run code when it is loaded, and nobody said that it may."""
 
 
-class CheckpointWarning(UserWarning):
+class CesmaWarning(UserWarning):
+    """Something that a run carries on with, and that whoever started it should know: one line."""
+
+
+class CheckpointWarning(CesmaWarning):
     """A checkpoint is not used, or what goes on from it may differ from an uninterrupted run."""
 
 
@@ -140,3 +149,46 @@ def nearest(name: str, choices: Iterable[str], n: int = 3) -> tuple[str, ...]:
     by_folded = {choice.casefold(): choice for choice in choices}
     matches = difflib.get_close_matches(name.casefold(), by_folded, n=n, cutoff=0.5)
     return tuple(by_folded[match] for match in matches)
+
+
+def error_line(error: BaseException) -> str:
+    """An error of somebody else's code in one line: `KeyError: 'missing' (my_env.py:41)`.
+
+    The place is the innermost line of the user's own files; where the error passed through none of them, of
+    the installed packages other than this one; and is left out where there is neither.
+    """
+    message = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    place = _place(error)
+    return f"{type(error).__name__}: {message}" + (f" ({place})" if place else "")
+
+
+def _place(error: BaseException) -> str | None:
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    for owner in ("user", "package"):
+        for file, line in reversed(frames):
+            if _owner(file) == owner:
+                return f"{_findable(file)}:{line}"
+    return None
+
+
+def _owner(file: str) -> str:
+    """Whose a file is: the user's, a package's, or neither (Python's, this package's, generated code)."""
+    path = Path(file)
+    if file.startswith("<"):
+        return "user" if file.startswith(("<stdin", "<ipython")) else "neither"
+    if path.is_relative_to(Path(__file__).parent):
+        return "neither"
+    if not {"site-packages", "dist-packages"}.isdisjoint(path.parts):
+        return "package"
+    return "neither" if path.is_relative_to(sysconfig.get_path("stdlib")) else "user"
+
+
+def _findable(file: str) -> str:
+    """A file relative to the current folder, else to where Python looks for modules, else absolute."""
+    roots = [*sorted(filter(None, sys.path), key=len, reverse=True)]
+    with contextlib.suppress(OSError):  # the current folder was removed
+        roots.insert(0, str(Path.cwd()))
+    for root in map(Path, roots):
+        if Path(file).is_relative_to(root):
+            return str(Path(file).relative_to(root))
+    return file

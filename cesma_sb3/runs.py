@@ -7,6 +7,7 @@ checkpoints/       where a run stands that has not finished (`cesma_sb3/checkpoi
 expert/, students/ what was trained
 evaluations.csv    each evaluation on the way
 report.json        the results; a folder without it is of a run that did not finish
+error.log          the traceback of what a failed run ended with
 figure.png         reward against environment samples
 """
 
@@ -23,6 +24,7 @@ import platform
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -40,12 +42,13 @@ from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.registry import load_experiment
 
-CONFIG, RUN, REPORT, FIGURE, EVALUATIONS = (
+CONFIG, RUN, REPORT, FIGURE, EVALUATIONS, LOG = (
     "config.yaml",
     "run.json",
     "report.json",
     "figure.png",
     "evaluations.csv",
+    "error.log",
 )
 EXPERT, STUDENTS, CHECKPOINTS = "expert", "students", "checkpoints"
 EXPERT_WEIGHTS = "policy.safetensors"
@@ -158,6 +161,7 @@ class RunFolder:
         if (self.path / REPORT).exists():
             raise ConfigError(f"{self.path}: this run has finished: it cannot go on")
         self.clean()
+        (self.path / LOG).unlink(missing_ok=True)
         ended = ("ended", "error")
         info = {key: value for key, value in self.info.items() if key not in ended}
         self.info = {**info, "status": "running", "resumed": [*self.info.get("resumed", []), _now()]}
@@ -168,9 +172,11 @@ class RunFolder:
         self._end("interrupted")
 
     def fail(self, reason: BaseException | str) -> None:
-        """Writes status `failed` and why."""
+        """Writes status `failed` and why; of an exception, its traceback to `error.log`."""
         text = reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}".rstrip(": ")
         self._end("failed", error=" ".join(text.split()))
+        if isinstance(reason, BaseException):
+            self.write_text(LOG, "".join(traceback.format_exception(reason)))
 
     def discard(self) -> bool:
         """Removes the folder of a run that was refused before anything came of it, and what was made for it.

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from cesma_sb3.errors import CesmaError, CheckpointWarning, nearest
+from cesma_sb3.errors import CesmaError, CesmaWarning, nearest
 
 _SHOW_WARNING = warnings.showwarning
 
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _show_warning(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
     """Ours are meant for whoever typed the command; others for whoever wrote the code."""
-    if issubclass(category, CheckpointWarning):
+    if issubclass(category, CesmaWarning):
         click.echo(f"warning: {message}", err=True)
     else:
         _SHOW_WARNING(message, category, *args, **kwargs)

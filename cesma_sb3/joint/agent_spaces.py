@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from cesma_sb3.errors import SpaceError
+from cesma_sb3.errors import SpaceError, error_line
 
 Floats = npt.NDArray[np.float32]
 Space = spaces.Space[Any]
@@ -24,6 +24,29 @@ def without_mask(space: Space) -> tuple[Space, bool]:
     if isinstance(space, spaces.Dict) and set(space.spaces) == MASKED_KEYS:
         return space.spaces["observation"], True
     return space, False
+
+
+def space_of(env: Any, kind: str, agent: Any) -> Space:
+    """An agent's space, as a PettingZoo environment gives it.
+
+    Args:
+        env: The environment.
+        kind: `observation` or `action`.
+        agent: What the environment calls the agent.
+
+    Raises:
+        SpaceError: The environment has no such method, it raised, or what it returned is no space.
+    """
+    name, method = type(env).__name__, getattr(env, f"{kind}_space", None)
+    if not callable(method):
+        raise SpaceError(f"{name}: its {kind}_space is {method}, expected a method that takes an agent")
+    try:
+        space = method(agent)
+    except Exception as error:  # whatever a foreign environment raises
+        raise SpaceError(f"{name}: {kind}_space({agent!r}) raised {error_line(error)}") from error
+    if not isinstance(space, spaces.Space):
+        raise SpaceError(f"{agent}: its {kind} space is {space!r}, expected a space of gymnasium")
+    return space
 
 
 def flat_bounds(space: Space) -> tuple[Floats, Floats]:
@@ -62,33 +85,48 @@ def flatten(space: Space, value: Any) -> Floats:
     Raises:
         SpaceError: The value does not have the space's shape, keys or categories.
     """
-    if isinstance(space, spaces.Box):
-        array = np.asarray(value, dtype=np.float32)
-        if array.shape != space.shape:
-            raise SpaceError(f"shape {array.shape}, expected {space.shape}")
-        return array.reshape(-1)
+    if isinstance(space, spaces.Box | spaces.MultiBinary):
+        return _numbers(value, space.shape).astype(np.float32, copy=False).reshape(-1)
     if isinstance(space, spaces.Dict):
+        if not isinstance(value, Mapping):
+            raise SpaceError(f"{_kind(value)}, expected a dict with the keys {list(space.spaces)}")
         missing = [key for key in space.spaces if key not in value]
         if missing:
             raise SpaceError(f"keys {sorted(map(str, value))}, without {missing}")
         parts = [flatten(member, value[key]) for key, member in space.spaces.items()]
         return np.concatenate([np.zeros(0, dtype=np.float32), *parts])
     if isinstance(space, spaces.Tuple):
+        if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str):
+            raise SpaceError(f"{_kind(value)}, expected a tuple of {len(space.spaces)} members")
         if len(value) != len(space.spaces):
             raise SpaceError(f"{len(value)} members, expected {len(space.spaces)}")
         parts = [flatten(member, item) for member, item in zip(space.spaces, value, strict=True)]
         return np.concatenate([np.zeros(0, dtype=np.float32), *parts])
-    if isinstance(space, spaces.MultiBinary):
-        array = np.asarray(value, dtype=np.float32)
-        if array.shape != space.shape:
-            raise SpaceError(f"shape {array.shape}, expected {space.shape}")
-        return array.reshape(-1)
     return _one_hot(space, value)
+
+
+def _numbers(value: Any, shape: Sequence[int]) -> npt.NDArray[Any]:
+    """The value as an array of numbers of this shape."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind == "O" and value is not None:
+            array = array.astype(np.float64)
+    except Exception as error:  # rows of different lengths, or whatever somebody else's array type raises
+        raise SpaceError(f"{_kind(value)}, expected numbers of shape {tuple(shape)}") from error
+    if array.dtype.kind not in "biuf":
+        raise SpaceError(f"{_kind(value)}, expected numbers of shape {tuple(shape)}")
+    if array.shape != tuple(shape):
+        raise SpaceError(f"shape {array.shape}, expected {tuple(shape)}")
+    return array
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"{type(value).__name__} {' '.join(repr(value).split())[:60]}"
 
 
 def _one_hot(space: Space, value: Any) -> Floats:
     columns = ActionColumns.of(space)
-    index = columns.encode(value)
+    index = columns.encode(_numbers(value, np.shape(value)))
     if ((index < 0) | (index > columns.high)).any():
         raise SpaceError(f"{value} is not an element of {space}")
     starts = np.cumsum([0, *columns.categories[:-1]])
@@ -162,7 +200,7 @@ class ActionColumns:
         return isinstance(self.space, spaces.Box)
 
     def decode(self, columns: npt.NDArray[Any]) -> Any:
-        """Columns [n_columns] as the environment takes the action: an int for Discrete, else an array.
+        """Columns [n_columns] as an action of the space, of the type and dtype that its `sample()` gives.
 
         Real numbers are clipped into the bounds of the space, of which float32 may have rounded off a last
         digit.
@@ -175,13 +213,13 @@ class ActionColumns:
             action = np.asarray(columns, dtype=np.float64).reshape(space.shape)
             if np.issubdtype(space.dtype, np.integer):
                 action = np.rint(action)
-            return np.clip(action, space.low, space.high).astype(space.dtype)
+            return np.asarray(np.clip(action, space.low, space.high)).astype(space.dtype)
         index = np.rint(columns).astype(np.int64)
         if ((index < 0) | (index > self.high)).any():
             sizes = list(self.categories)
             raise SpaceError(f"categories {index.tolist()} of columns with {sizes} categories")
         if isinstance(space, spaces.Discrete):
-            return int(index[0] + self.start[0])
+            return np.dtype(space.dtype or np.int64).type(index[0] + self.start[0])
         return (index + self.start).reshape(space.shape).astype(space.dtype)
 
     def encode(self, action: Any) -> npt.NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -9,16 +10,29 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.errors import CesmaError, EnvironmentFault, RewardError, SpaceError, check_choice
+from cesma_sb3.errors import (
+    CesmaError,
+    ConfigError,
+    EnvironmentFault,
+    RewardError,
+    SpaceError,
+    check_choice,
+    error_line,
+)
 from cesma_sb3.joint.actions import ActionView, make_view
 from cesma_sb3.joint.agent_spaces import Floats
+from cesma_sb3.joint.answers import Answers
 from cesma_sb3.joint.layout import AgentLayout
-from cesma_sb3.joint.parallel import as_parallel, make_parallel_env
+from cesma_sb3.joint.parallel import as_parallel, make_parallel_env, unwrapped
 from cesma_sb3.joint.spaces import Masks, TeamSpaces
 
 __all__ = ["JointEnv", "TeamReward", "as_parallel", "make_parallel_env"]
 
 TeamReward = Literal["shared", "sum", "mean"]
+
+_RESET_LAST: weakref.WeakValueDictionary[int, JointEnv] = weakref.WeakValueDictionary()
+"""By the identity of an environment without its wrappers: who was the last to reset it."""
+ONE_EACH = "the function that makes environments has to make a new one at every call"
 
 
 class JointEnv(gymnasium.Env[Any, Any]):
@@ -31,9 +45,9 @@ class JointEnv(gymnasium.Env[Any, Any]):
 
     *The episode ends* when nobody is alive. It is `truncated` if one of the agents that acted in its last
     step ended by truncation, since the team then still had a future, and `terminated` otherwise; never both.
-    Agents that had terminated before do not count. In the last observation the agents whose future was cut
-    off keep their observation (all that acted, if the episode terminated), and `alive` says which slots
-    these are.
+    Agents that had terminated before do not count. After `max_steps` steps all that are alive are truncated.
+    In the last observation the agents whose future was cut off keep their observation (all that acted, if the
+    episode terminated), and `alive` says which slots these are.
 
     `info` holds `alive` [n_agents] bool; `action_mask` [mask_size] bool where the environment has masks (in
     its observations, or under `action_mask` in its infos); `agent_infos` where agents have numbers or words
@@ -46,10 +60,12 @@ class JointEnv(gymnasium.Env[Any, Any]):
         team_reward: `shared`: the one reward that all agents which acted must have got (to 1e-6, relative);
             `sum` or `mean` over the agents that acted.
         layouts: What the parts of observations mean, in place of the environment's own `layout(agent)`.
+        max_steps: Steps of an episode, at most, at least 1; None: as many as the environment takes.
 
     Raises:
         SpaceError: The spaces have no joint view, or not this action view.
         UnknownNameError: `team_reward` is none of the three.
+        ConfigError: `max_steps` is below 1.
     """
 
     def __init__(
@@ -59,9 +75,14 @@ class JointEnv(gymnasium.Env[Any, Any]):
         view: str | ActionView = "joint",
         team_reward: TeamReward = "shared",
         layouts: Mapping[str, AgentLayout] | None = None,
+        max_steps: int | None = None,
     ) -> None:
         check_choice("team reward", team_reward, get_args(TeamReward))
+        if max_steps is not None and max_steps < 1:
+            raise ConfigError(f"max_steps={max_steps}: expected at least 1, or None")
         self.parallel_env = as_parallel(env)
+        self.innermost: Any = unwrapped(self.parallel_env)
+        """The environment without its wrappers."""
         team = TeamSpaces.from_parallel_env(self.parallel_env)
         if layouts is not None:
             team = TeamSpaces(team.agents, team.observation_spaces, team.action_spaces, layouts)
@@ -72,14 +93,17 @@ class JointEnv(gymnasium.Env[Any, Any]):
         self.team_reward = team_reward
         self.observation_space = team.observation_space
         self.action_space = self.view.space
-        self.metadata = dict(getattr(self.parallel_env, "metadata", None) or {})
+        self.max_steps = max_steps
+        metadata = getattr(self.parallel_env, "metadata", None)
+        self.metadata = dict(metadata) if isinstance(metadata, Mapping) else {}
         self.render_mode = getattr(self.parallel_env, "render_mode", None)
         self.draws_end = False
         """Whether the last info of an episode holds `terminal_picture`: what `render` gives then."""
         # As the battles here say it; what an environment does with such actions is its own affair.
-        self.replaces_unavailable = getattr(self.parallel_env.unwrapped, "unavailable", None) == "replace"
+        self.replaces_unavailable = getattr(self.innermost, "unavailable", None) == "replace"
         # What the environment calls its agents need not be a string; everything here goes by the string.
         self._ids = dict(zip(team.agents, self.parallel_env.possible_agents, strict=True))
+        self._answers = Answers(self._ids, self._fault)
         self._has_masks = team.has_masks
         self._alive = np.zeros(team.n_agents, dtype=bool)
         self._mask: Masks = np.ones(team.mask_size, dtype=bool)
@@ -104,16 +128,16 @@ class JointEnv(gymnasium.Env[Any, Any]):
         super().reset(seed=seed)
         self._step = 0
         self._returns[:] = 0.0
+        _RESET_LAST[id(self.innermost)] = self
         extra = {} if options is None else {"options": options}
-        result = self._call(self.parallel_env.reset, seed=seed, **extra)
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise self._fault("reset returned no (observations, infos)")
-        observations, infos = result
+        answer = self._call(self.parallel_env.reset, seed=seed, **extra)
+        observations, infos = self._answers.several("reset", answer, ("observations", "infos"))
+        observations = self._answers.by_agent("observations", observations)
         self._alive = self._present()
         if not self._alive.any():
             raise self._fault("no agent is alive after reset")
         observation, visible = self._join(observations, self._alive, self._alive)
-        return observation, self._info(observations, infos or {}, visible)
+        return observation, self._info(observations, self._answers.infos(infos), visible)
 
     def step(self, action: Any) -> tuple[Floats, float, bool, bool, dict[str, Any]]:
         """One step of everybody who is alive.
@@ -132,28 +156,35 @@ class JointEnv(gymnasium.Env[Any, Any]):
         """
         if not self._alive.any():
             raise self._fault("step before reset, or after the end of the episode")
+        if _RESET_LAST.get(id(self.innermost)) is not self:
+            raise self._fault(
+                "was reset by another joint environment, which steps the same object: " + ONE_EACH
+            )
         masks = self._mask[None] if self._has_masks else None
         packed = self.view.decode(np.asarray(action)[None], masks)[0]
         actions = self.team.split_actions(packed)
         acted = self._alive
         living = zip(self.team.agents, acted, strict=True)
         self._step += 1
-        result = self._call(
+        answer = self._call(
             self.parallel_env.step, {self._ids[agent]: actions[agent] for agent, lives in living if lives}
         )
-        if not isinstance(result, tuple) or len(result) != 5:
-            raise self._fault("step returned no (observations, rewards, terminations, truncations, infos)")
-        observations, rewards, terminations, truncations, infos = result
-
-        terminated, truncated = self._flags(terminations), self._flags(truncations)
-        self._alive = self._present() & ~terminated & ~truncated
-        cut_off = acted & ~self._alive & truncated & ~terminated
+        observations, rewards, terminations, truncations, infos = self._answers.several(
+            "step", answer, ("observations", "rewards", "terminations", "truncations", "infos")
+        )
+        observations = self._answers.by_agent("observations", observations)
+        terminated = self._answers.flags("terminations", terminations)
+        truncated = self._answers.flags("truncations", truncations)
+        present = self._present() & ~terminated & ~truncated
+        out_of_time = present & (self.max_steps is not None and self._step >= self.max_steps)
+        self._alive = present & ~out_of_time
+        cut_off = (acted & ~self._alive & truncated & ~terminated) | out_of_time
         over = not self._alive.any()
         by_truncation = over and bool(cut_off.any())
         shown = self._alive if not over else cut_off if by_truncation else acted
         reward = self._reward(rewards, acted)
-        observation, visible = self._join(observations, shown, self._alive)
-        info = self._info(observations, infos or {}, visible)
+        observation, visible = self._join(observations, shown, present)
+        info = self._info(observations, self._answers.infos(infos), visible)
         if over:
             info["agent_returns"] = dict(zip(self.team.agents, self._returns.tolist(), strict=True))
             if self.draws_end:
@@ -170,8 +201,9 @@ class JointEnv(gymnasium.Env[Any, Any]):
         return self.parallel_env.render()
 
     def close(self) -> None:
-        """Closes the environment."""
-        self.parallel_env.close()
+        """Closes the environment, if it can be closed."""
+        if callable(close := getattr(self.parallel_env, "close", None)):
+            close()
 
     def _call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -179,23 +211,18 @@ class JointEnv(gymnasium.Env[Any, Any]):
         except CesmaError:
             raise
         except Exception as error:  # whatever a foreign environment raises
-            reason = (str(error) or "no message").splitlines()[0]
-            raise self._fault(f"raised {type(error).__name__}: {reason}") from error
+            raise self._fault(f"raised {error_line(error)}") from error
 
     def _fault(self, message: str, kind: type[EnvironmentFault] = EnvironmentFault) -> EnvironmentFault:
-        name = self.metadata.get("name") or type(self.parallel_env.unwrapped).__name__
-        return kind(f"{name}, step {self._step}: {message}")
+        return kind(f"{self.name}, step {self._step}: {message}")
+
+    @property
+    def name(self) -> str:
+        """What the environment calls itself; else its class."""
+        return str(self.metadata.get("name") or type(self.innermost).__name__)
 
     def _present(self) -> npt.NDArray[np.bool_]:
-        present = set(self.parallel_env.agents)
-        known = np.array([agent in present for agent in self._ids.values()], dtype=bool)
-        if known.sum() < len(present):
-            strangers = sorted(map(str, present - set(self._ids.values())))
-            raise self._fault(f"agents {strangers} are not among its possible_agents")
-        return known
-
-    def _flags(self, flags: Mapping[Any, Any]) -> npt.NDArray[np.bool_]:
-        return np.array([bool(flags.get(agent, False)) for agent in self._ids.values()], dtype=bool)
+        return self._answers.present(getattr(self.parallel_env, "agents", None))
 
     def _join(
         self, observations: Mapping[Any, Any], shown: npt.NDArray[np.bool_], needed: npt.NDArray[np.bool_]
@@ -218,8 +245,6 @@ class JointEnv(gymnasium.Env[Any, Any]):
                 joint[where] = self.team.flatten_agent(agent, observations[self._ids[agent]])
             except SpaceError as error:
                 raise self._fault(f"observation of {error}") from error
-            except (TypeError, ValueError, IndexError, OverflowError) as error:
-                raise self._fault(f"observation of {agent}: {str(error).splitlines()[0]}") from error
         if not np.isfinite(joint).all():
             entry = int((~np.isfinite(joint)).argmax())
             owner, where = next((i, w) for i, w in enumerate(self.team.observation_slices) if entry < w.stop)
@@ -228,20 +253,16 @@ class JointEnv(gymnasium.Env[Any, Any]):
             )
         return joint, visible
 
-    def _reward(self, rewards: Mapping[Any, Any], acted: npt.NDArray[np.bool_]) -> float:
+    def _reward(self, answer: Any, acted: npt.NDArray[np.bool_]) -> float:
+        rewards = self._answers.rewards(answer)
         values: dict[str, float] = {}
         for index in np.flatnonzero(acted):
             agent = self.team.agents[index]
-            given = rewards.get(self._ids[agent]) if self._ids[agent] in rewards else None
-            if given is None:
-                if self._alive[index]:
-                    raise self._fault(f"{agent} acted and has no reward")
-                continue  # it left with this step: some environments forget such agents at once
-            number = np.asarray(given)
-            if number.size != 1 or not np.isfinite(number).all():
-                raise self._fault(f"reward of {agent} is {given!r}, expected a finite number")
-            values[agent] = float(number.reshape(()))
-            self._returns[index] += values[agent]
+            if agent in rewards:
+                values[agent] = rewards[agent]
+                self._returns[index] += rewards[agent]
+            elif self._alive[index]:  # else it left with this step: some environments forget such agents
+                raise self._fault(f"{agent} acted and has no reward")
         if not values:
             return 0.0
         if self.team_reward == "shared":

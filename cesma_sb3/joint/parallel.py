@@ -34,12 +34,17 @@ def as_parallel(env: Any) -> AnyParallelEnv:
         convert = aec_to_parallel if env.metadata.get("is_parallelizable") else turn_based_aec_to_parallel
         parallel: AnyParallelEnv = convert(env)
         return parallel
-    names = ("reset", "step", "observation_space", "possible_agents")
+    names = ("reset", "step", "observation_space", "action_space")
     if isinstance(env, gymnasium.Env) or not all(hasattr(env, name) for name in names):
         hint = "; env.team says how a Gymnasium environment is divided" * isinstance(env, gymnasium.Env)
         raise ConfigError(f"{type(env).__name__}: expected a PettingZoo ParallelEnv or AECEnv{hint}")
     checked: AnyParallelEnv = env
     return checked
+
+
+def unwrapped(env: Any) -> Any:
+    """The environment without its wrappers; one that does not inherit from PettingZoo may have none."""
+    return getattr(env, "unwrapped", env)
 
 
 def make_parallel_env(

@@ -25,6 +25,7 @@ from cesma_sb3.joint.agent_spaces import (
     flatten,
     naming,
     slices_of,
+    space_of,
     unwrap_observation,
     without_mask,
 )
@@ -104,8 +105,8 @@ class TeamSpaces:
         with warnings.catch_warnings():
             # Spaces that are given as dicts and not by functions are fine with us.
             warnings.simplefilter("ignore")
-            observation_spaces = {str(agent): env.observation_space(agent) for agent in agents}
-            action_spaces = {str(agent): env.action_space(agent) for agent in agents}
+            observation_spaces = {str(agent): space_of(env, "observation", agent) for agent in agents}
+            action_spaces = {str(agent): space_of(env, "action", agent) for agent in agents}
         team = cls([str(agent) for agent in agents], observation_spaces, action_spaces)
         return cls(
             team.agents,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -14,13 +15,16 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
-from cesma_sb3.errors import ConfigError, EnvironmentFault
+from cesma_sb3.errors import CesmaWarning, ConfigError, EnvironmentFault
 from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.env import TeamReward
 from cesma_sb3.joint.spaces import Masks, TeamSpaces
 from cesma_sb3.joint.workers import GroupHandle, Info, LocalGroup, Recipe, RemoteGroup, Transition
 
 Floats = npt.NDArray[np.float32]
+
+LONG_EPISODE = 10_000
+"""Steps of one episode after which whoever waits is told."""
 
 
 class JointVecEnv(VecEnv):
@@ -125,16 +129,26 @@ class SharedVecEnv(JointVecEnv):
 
 
 class ProcessJointVecEnv(JointVecEnv):
-    """Joint environments stepped one after the other, here or spread over processes. See `joint_vec_env`."""
+    """Joint environments stepped one after the other, here or spread over processes. See `joint_vec_env`.
 
-    def __init__(self, groups: Sequence[GroupHandle]) -> None:
+    Args:
+        groups: The environments, in the order of their numbers.
+        may_be_endless: Whether nothing but the environments themselves ends their episodes.
+
+    Raises:
+        SpaceError: An environment differs from the first.
+    """
+
+    def __init__(self, groups: Sequence[GroupHandle], *, may_be_endless: bool = True) -> None:
         self._groups = list(groups)
         self._closed = False
         # Environment -> its group, and its place there.
         self._places = [(group, place) for group in self._groups for place in range(len(group.indices))]
         try:
-            description = self._ask_all("describe")[0]
-            self.team, self.view, self._render_mode, self.replaces_unavailable = description
+            first, *others = self._ask_all("describe")
+            for group, other in zip(self._groups[1:], others, strict=True):
+                first.check_alike(other, self._groups[0].indices[0], group.indices[0])
+            self._name, self.team, self.view, self._render_mode, self.replaces_unavailable = first
         except BaseException:
             self.close()
             raise
@@ -144,6 +158,7 @@ class ProcessJointVecEnv(JointVecEnv):
         self._returns = np.zeros(n_envs)
         self._lengths = np.zeros(n_envs, dtype=np.int64)
         self._start = time.time()
+        self._watches_length = may_be_endless
         self.reset_infos: list[Info] = [{} for _ in range(n_envs)]
         super().__init__(n_envs, self.team.observation_space, self.view.space)
 
@@ -202,6 +217,9 @@ class ProcessJointVecEnv(JointVecEnv):
         reset_infos = [info for result in results for info in result.reset_infos]
         self._returns += rewards
         self._lengths += 1
+        if self._watches_length and self._lengths.max() >= LONG_EPISODE:
+            self._watches_length = False
+            self._warn_of_length(int(self._lengths.argmax()))
         for index in np.flatnonzero(dones):
             infos[index]["episode"] = {
                 "r": float(self._returns[index]),
@@ -216,6 +234,14 @@ class ProcessJointVecEnv(JointVecEnv):
         self._remember([reset or info for info, reset in zip(infos, reset_infos, strict=True)])
         observations = np.concatenate([result.observations for result in results])
         return observations, rewards.astype(np.float32), dones, infos
+
+    def _warn_of_length(self, index: int) -> None:
+        warnings.warn(
+            f"{self._name} (environment {index}): an episode has not ended after {LONG_EPISODE:,} steps; "
+            "where an environment has no end of its own, env.max_steps ends its episodes",
+            CesmaWarning,
+            stacklevel=1,  # one place for all, so that Python shows the line once
+        )
 
     def _remember(self, infos: Sequence[Info]) -> None:
         self._alive = np.stack([info["alive"] for info in infos])
@@ -298,12 +324,14 @@ def joint_vec_env(
     patience: float | None = None,
     view: str | ActionView = "joint",
     team_reward: TeamReward = "shared",
+    max_steps: int | None = None,
     start_method: str | None = None,
 ) -> ProcessJointVecEnv:
     """Many environments as one.
 
     Args:
-        make_env: Makes one PettingZoo environment; it is called once for each, in its process.
+        make_env: Makes one PettingZoo environment, a new one at every call; it is called once for each, in
+            its process. All have the same agents, spaces and layouts.
         n_envs: How many, at least 1.
         seed: The first reset of environment i is seeded with seed + i, and its own generator then goes on.
         processes: 0 or False: all in this process. A number: as many processes, the environments spread over
@@ -311,18 +339,20 @@ def joint_vec_env(
         patience: Seconds that a process may take for an answer; None: as long as it takes.
         view: The action view, or its name.
         team_reward: How rewards become one: see `JointEnv`.
+        max_steps: Steps after which an episode is truncated; None: when the environment ends it.
         start_method: Of `multiprocessing`. By default `forkserver` where it exists, else `spawn`; either
             needs a script to guard its entry with `if __name__ == "__main__":`.
 
     Raises:
-        ConfigError: A count below what is possible.
-        SpaceError: The environment's spaces have no joint view, or not this action view.
+        ConfigError: A count below what is possible, or one environment was given twice.
+        SpaceError: The environment's spaces have no joint view, or not this action view; or an environment
+            differs from the first.
         EnvironmentFault: `make_env` raised.
     """
     n_processes = (n_envs if processes else 0) if isinstance(processes, bool) else processes
     if n_envs < 1 or n_processes < 0:
         raise ConfigError(f"n_envs={n_envs}, processes={processes}: expected at least 1 and at least 0")
-    recipe = Recipe(make_env, view, team_reward)
+    recipe = Recipe(make_env, view, team_reward, max_steps)
     indices = np.array_split(np.arange(n_envs), min(n_processes, n_envs) or 1)
     groups: list[GroupHandle]
     if n_processes:
@@ -331,7 +361,7 @@ def joint_vec_env(
         groups = [RemoteGroup(context, recipe, part.tolist(), patience) for part in indices]
     else:
         groups = [LocalGroup(recipe, part.tolist()) for part in indices]
-    env = ProcessJointVecEnv(groups)
+    env = ProcessJointVecEnv(groups, may_be_endless=max_steps is None)
     if seed is not None:
         env.seed(seed)
     return env

@@ -19,9 +19,10 @@ import cloudpickle
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.errors import CesmaError, EnvironmentFault
+from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, SpaceError, error_line
 from cesma_sb3.joint.actions import ActionView
-from cesma_sb3.joint.env import JointEnv, TeamReward
+from cesma_sb3.joint.env import ONE_EACH, JointEnv, TeamReward
+from cesma_sb3.joint.spaces import TeamSpaces
 
 Info = dict[str, Any]
 
@@ -32,6 +33,62 @@ class Recipe(NamedTuple):
     make_env: Callable[[], Any]
     view: str | ActionView
     team_reward: TeamReward
+    max_steps: int | None = None
+
+    def make(self) -> JointEnv:
+        """Makes one."""
+        return JointEnv(
+            self.make_env(), view=self.view, team_reward=self.team_reward, max_steps=self.max_steps
+        )
+
+
+class Description(NamedTuple):
+    """What is the same of all environments of a batch, and the name of the first."""
+
+    name: str
+    team: TeamSpaces
+    view: ActionView
+    render_mode: str | None
+    replaces_unavailable: bool
+
+    @classmethod
+    def of(cls, env: JointEnv) -> Description:
+        """The description of one environment."""
+        return cls(env.name, env.team, env.view, env.render_mode, env.replaces_unavailable)
+
+    def check_alike(self, other: Description, own: int, others: int) -> None:
+        """Whether another environment can be stepped in one batch with this one.
+
+        Args:
+            other: The other one.
+            own: The number of this environment.
+            others: The number of the other one.
+
+        Raises:
+            SpaceError: It cannot; the message names both and the first difference.
+        """
+        theirs = other._parts()
+        for what, mine in self._parts().items():
+            if theirs[what] != mine:
+                raise SpaceError(
+                    f"environment {others} differs from environment {own}: {what}: {_shown(theirs[what])}, "
+                    f"expected {_shown(mine)}"
+                )
+
+    def _parts(self) -> dict[str, Any]:
+        """What must be the same, by what it is called; the agents first, since the rest goes by them."""
+        team = self.team
+        parts: dict[str, Any] = {"the agents": list(team.agents)}
+        for agent in team.agents:
+            parts[f"the observation space of {agent}"] = team.observation_spaces[agent]
+            parts[f"the action space of {agent}"] = team.action_spaces[agent]
+            parts[f"the layout of {agent}"] = team.layouts[agent]
+        return {
+            **parts,
+            "having action masks": team.has_masks,
+            "the render mode": self.render_mode,
+            "replacing unavailable actions": self.replaces_unavailable,
+        }
 
 
 class Transition(NamedTuple):
@@ -60,12 +117,25 @@ class EnvGroup:
     def __init__(self, recipe: Recipe, indices: Sequence[int]) -> None:
         self.indices = list(indices)
         self.envs: list[JointEnv] = []
-        for place in range(len(self.indices)):
-            self.envs.append(self._guard(place, self._make, recipe))
+        try:
+            for place in range(len(self.indices)):
+                self.envs.append(self._guard(place, recipe.make))
+                self._check_last()
+        except BaseException:
+            with contextlib.suppress(Exception):  # what is wrong already is what counts
+                self.close()
+            raise
 
-    @staticmethod
-    def _make(recipe: Recipe) -> JointEnv:
-        return JointEnv(recipe.make_env(), view=recipe.view, team_reward=recipe.team_reward)
+    def _check_last(self) -> None:
+        """Whether the newest environment is one of its own, and like the first."""
+        *before, last = self.envs
+        for env, index in zip(before, self.indices, strict=False):
+            if env.innermost is last.innermost:
+                here = self.indices[len(before)]
+                raise ConfigError(f"environments {index} and {here} are one and the same object: {ONE_EACH}")
+        if before:
+            first, here = self.indices[0], self.indices[len(before)]
+            Description.of(before[0]).check_alike(Description.of(last), first, here)
 
     def _guard(self, place: int, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Calls the function, and puts the environment's number before what it raises."""
@@ -74,16 +144,12 @@ class EnvGroup:
             return function(*args, **kwargs)
         except CesmaError as error:
             raise type(error)(f"{where}: {error}") from error
-        except AttributeError:  # `hasattr` must be able to ask
-            raise
         except Exception as error:  # whatever a foreign environment raises
-            reason = (str(error) or "no message").splitlines()[0]
-            raise EnvironmentFault(f"{where}: {type(error).__name__}: {reason}") from error
+            raise EnvironmentFault(f"{where}: {error_line(error)}") from error
 
-    def describe(self) -> tuple[Any, ActionView, str | None, bool]:
-        """The team, the action view, the render mode, and whether unavailable actions are replaced."""
-        env = self.envs[0]
-        return env.team, env.view, env.render_mode, env.replaces_unavailable
+    def describe(self) -> Description:
+        """What the environments have in common."""
+        return Description.of(self.envs[0])
 
     def reset(
         self, seeds: Sequence[int | None], options: Sequence[dict[str, Any] | None]
@@ -128,7 +194,10 @@ class EnvGroup:
 
     def call(self, place: int, name: str, args: Any, kwargs: Any) -> Any:
         """Calls a method of one environment, or of the PettingZoo environment in it."""
-        return self._guard(place, self.get(place, name), *args, **kwargs)
+        method = self.get(
+            place, name
+        )  # unguarded, as in `get`: whoever asks for it may be asking whether it is there
+        return self._guard(place, method, *args, **kwargs)
 
     def images(self) -> list[Any]:
         """What each environment renders."""
@@ -269,5 +338,12 @@ def _answer(group: EnvGroup | None, command: str, args: tuple[Any, ...]) -> tupl
 
 def _raised(error: Exception) -> tuple[Any, ...]:
     # Only our own kinds and AttributeError are sure to be made again from a message.
-    kind = type(error) if isinstance(error, CesmaError | AttributeError) else EnvironmentFault
-    return ("raised", kind, str(error), traceback.format_exc())
+    if isinstance(error, CesmaError | AttributeError):
+        return ("raised", type(error), str(error), traceback.format_exc())
+    return ("raised", EnvironmentFault, error_line(error), traceback.format_exc())
+
+
+def _shown(value: Any) -> str:
+    """A value in one line of bearable length."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 200 else f"{text[:197]}..."

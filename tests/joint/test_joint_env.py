@@ -158,7 +158,7 @@ def test_shared_rewards_must_be_shared():
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("raise", "raised RuntimeError: the physics exploded"),
+        ("raise", r"raised RuntimeError: the physics exploded \(tests/envs_for_tests.py:\d+\)"),
         ("nan", "observation of player_1: entry 1 is nan"),
         ("nan-reward", "reward of player_1 is nan, expected a finite number"),
         ("shape", r"observation of player_1: shape \(5,\), expected \(3,\)"),

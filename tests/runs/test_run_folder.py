@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cesma_sb3 import runs
-from cesma_sb3.errors import CesmaError, ConfigError, StorageError
+from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, StorageError
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder
 
@@ -49,6 +49,25 @@ def test_a_failure_is_written_on_one_line(run):
     assert (again.status, again.info["error"]) == ("failed", "ValueError: two lines")
     with pytest.raises(StorageError, match=r"incomplete, status 'failed': it has no report\.json"):
         again.report()
+
+
+def test_the_traceback_of_a_failure_is_kept_until_the_run_is_resumed(run):
+    def innermost():
+        return {}["missing"]
+
+    with pytest.raises(KeyError) as caught:
+        innermost()
+    try:
+        raise EnvironmentFault("small, step 2") from caught.value
+    except EnvironmentFault as error:
+        run.fail(error)
+    log = (run.path / "error.log").read_text()
+    assert "in innermost" in log
+    assert log.rstrip().endswith("EnvironmentFault: small, step 2")
+    run.resume()
+    assert not (run.path / "error.log").exists()
+    run.fail("killed")
+    assert not (run.path / "error.log").exists()
 
 
 def test_runs_never_share_a_folder(experiment, tmp_path, monkeypatch):

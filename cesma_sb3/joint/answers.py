@@ -1,0 +1,124 @@
+"""What an environment answers, read strictly: errors say what came and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cesma_sb3.errors import EnvironmentFault
+
+Flags = npt.NDArray[np.bool_]
+
+
+class Answers:
+    """Reads the answers of one environment.
+
+    Args:
+        ids: For each agent of the team, in order, what the environment calls it.
+        fault: Makes the error from a message; it adds the environment's name and the step.
+    """
+
+    def __init__(self, ids: Mapping[str, Any], fault: Callable[[str], EnvironmentFault]) -> None:
+        self._ids = dict(ids)
+        self._known = frozenset(self._ids.values())
+        self._fault = fault
+
+    def several(self, method: str, answer: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
+        """What a method returned, as many values as it has names.
+
+        Raises:
+            EnvironmentFault: It is no tuple, or one of another length.
+        """
+        if not isinstance(answer, tuple | list):
+            raise self._fault(f"{method} returned no ({', '.join(names)}), but {_shown(answer)}")
+        if len(answer) != len(names):
+            raise self._fault(f"{method} returned no ({', '.join(names)}), but {len(answer)} values")
+        return tuple(answer)
+
+    def by_agent(self, what: str, answer: Any) -> Mapping[Any, Any]:
+        """A value for each agent.
+
+        Raises:
+            EnvironmentFault: It is no dict.
+        """
+        if not isinstance(answer, Mapping):
+            raise self._fault(f"{what} are {_shown(answer)}, expected a dict: a value for each agent")
+        return answer
+
+    def infos(self, answer: Any) -> Mapping[Any, Any]:
+        """The agents' infos; an environment that has none may say None."""
+        return {} if answer is None else self.by_agent("infos", answer)
+
+    def present(self, agents: Any) -> Flags:
+        """Which agents are in the environment's `agents`, [n_agents].
+
+        Raises:
+            EnvironmentFault: It is no list of agents, or one of them is not of the team.
+        """
+        if isinstance(agents, str) or not isinstance(agents, Iterable):
+            raise self._fault(f"its agents are {_shown(agents)}, expected the list of those that are alive")
+        there = list(agents)
+        known = np.array([agent in there for agent in self._ids.values()], dtype=bool)
+        if strangers := sorted(str(agent) for agent in there if agent not in self._known):
+            raise self._fault(f"agents {strangers} are not among its possible_agents")
+        return known
+
+    def flags(self, what: str, answer: Any) -> Flags:
+        """A flag of each agent, [n_agents]; agents that are left out have False.
+
+        Raises:
+            EnvironmentFault: It is no dict, a key is no agent, or a value is neither true nor false.
+        """
+        given = self._only_agents(what, answer)
+        return np.array([self._flag(what, given.get(name, False), name) for name in self._ids.values()], bool)
+
+    def _flag(self, what: str, value: Any, name: Any) -> bool:
+        if isinstance(value, bool | np.bool_):
+            return bool(value)
+        number = _number(value)
+        if number not in (0.0, 1.0):
+            raise self._fault(f"{what} of {name} are {_shown(value)}, expected True or False")
+        return bool(number)
+
+    def rewards(self, answer: Any) -> dict[str, float]:
+        """The reward of each agent that has one.
+
+        Raises:
+            EnvironmentFault: It is no dict, a key is no agent, or a value is not a finite number.
+        """
+        given = self._only_agents("rewards", answer)
+        rewards = {}
+        for agent, name in self._ids.items():
+            value = given.get(name)
+            if value is None:
+                continue
+            number = _number(value)
+            if number is None or not np.isfinite(number):
+                raise self._fault(f"reward of {agent} is {_shown(value)}, expected a finite number")
+            rewards[agent] = number
+        return rewards
+
+    def _only_agents(self, what: str, answer: Any) -> Mapping[Any, Any]:
+        given = self.by_agent(what, answer)
+        if strangers := [key for key in given if key not in self._known]:
+            team = ", ".join(self._ids)
+            raise self._fault(f"{what} have the key {strangers[0]!r}, which is no agent; expected {team}")
+        return given
+
+
+def _number(value: Any) -> float | None:
+    """A single number, which may stand in an array of one entry; None of anything else."""
+    try:
+        array = np.asarray(value)
+    except Exception:  # whatever somebody else's type raises that is no array
+        return None
+    return float(array.reshape(())) if array.size == 1 and array.dtype.kind in "biuf" else None
+
+
+def _shown(value: Any) -> str:
+    """A value in one short line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
