@@ -34,7 +34,7 @@ from cesma_sb3.runs import CHECKPOINTS, RunFolder, to_json, versions
 
 LOG = "progress.csv"
 T = TypeVar("T")
-_FORMAT = 1
+_FORMAT = 2
 _KEPT = 2
 _MANIFEST, _STATE, _ARRAYS = "manifest.json", "state.json", "arrays.safetensors"
 _SAME = ("python", "torch", "numpy", "stable-baselines3")

@@ -1,8 +1,9 @@
-"""The aggregated dataset: preallocated arrays, a cap, and a stated policy for what happens at the cap."""
+"""The aggregated dataset: arrays that grow to a cap, and a stated policy for what happens at the cap."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import torch as th
 
 from cesma_sb3.errors import check_choice
 from cesma_sb3.joint.episodes import EpisodeStore
+from cesma_sb3.joint.rows import Rows, compact_dtype
 from cesma_sb3.joint.spaces import TeamSpaces
 
 WhenFull = Literal["drop-oldest", "reservoir"]
@@ -58,7 +60,8 @@ class AggregatedDataset:
     each agent its part of some joint state. All agents still learn in one pass, as long as each one's network
     sees its own observation alone.
 
-    Nothing is copied when it grows, nothing touches the disk, and memory is claimed once, by the first add.
+    Nothing touches the disk. Memory is allocated for the samples that come, or that `expect` announces, not
+    for all of `capacity` (`Rows`).
 
     Args:
         capacity: Most samples kept.
@@ -67,6 +70,8 @@ class AggregatedDataset:
             algorithm R).
         rng: Draws batches, and what the reservoir replaces.
         separate: The team, if each agent draws samples of its own; None: all learn from the same ones.
+        observation_dtype: What observations are stored as where it holds them exactly (`compact_dtype`);
+            batches are float32.
 
     Raises:
         ValueError: `capacity` is below 1.
@@ -84,6 +89,7 @@ class AggregatedDataset:
         when_full: WhenFull = "drop-oldest",
         rng: np.random.Generator | None = None,
         separate: TeamSpaces | None = None,
+        observation_dtype: npt.DTypeLike = np.float32,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"capacity={capacity}: expected at least 1")
@@ -92,21 +98,20 @@ class AggregatedDataset:
         self.when_full = when_full
         self.rng = rng if rng is not None else np.random.default_rng()
         self.n_seen = 0  # samples ever added
-        self._arrays: dict[str, npt.NDArray[np.generic]] = {}
+        self.rows = Rows(capacity, dict.fromkeys(_OBSERVATIONS, observation_dtype))
         self._owners = None if separate is None else _owners(separate)
 
     def __len__(self) -> int:
         return min(self.n_seen, self.capacity)
 
     @property
-    def rows_in_use(self) -> tuple[int, int]:
-        """Length of the arrays, and how many of their rows hold something: what a checkpoint keeps."""
-        return self.capacity, len(self)
-
-    @property
     def n_bytes(self) -> int:
-        """Memory claimed by the arrays, in bytes."""
-        return sum(array.nbytes for array in self._arrays.values())
+        """Memory that is allocated, in bytes."""
+        return self.rows.n_bytes
+
+    def expect(self, count: int) -> None:
+        """Announces that at most `count` more samples are added, so that memory is allocated once."""
+        self.rows.expect(self.n_seen + count)
 
     def add(self, samples: Samples, ended: npt.NDArray[np.bool_] | None = None) -> None:
         """Adds samples; the arrays are copied.
@@ -118,26 +123,22 @@ class AggregatedDataset:
         Raises:
             ValueError: The arrays differ in length, or a field that earlier samples had is missing (or new),
                 or samples of a team that communicates come to datasets of the agents' own.
+            ConfigError: There is not enough memory.
         """
         fields = {name: array for name, array in samples._asdict().items() if array is not None}
         count = len(samples.observations)
         lengths = {name: len(array) for name, array in fields.items()}
         if set(lengths.values()) != {count}:
             raise ValueError(f"samples of different lengths: {lengths}")
-        if not self._arrays:
-            self._arrays = {
-                name: np.zeros((self.capacity, *array.shape[1:]), array.dtype)
-                for name, array in fields.items()
-            }
-        if fields.keys() != self._arrays.keys():
-            raise ValueError(f"samples with {sorted(fields)}, but the dataset holds {sorted(self._arrays)}")
+        held = self.rows.arrays
+        if held and fields.keys() != held.keys():
+            raise ValueError(f"samples with {sorted(fields)}, but the dataset holds {sorted(held)}")
         if self._owners is not None and "previous" in fields:
             raise ValueError(
                 "agents that communicate need a shared dataset: one's message is another's input"
             )
         places, kept = self._places(count)
-        for name, array in fields.items():
-            self._arrays[name][places] = array[kept]
+        self.rows.write(places, {name: array[kept] for name, array in fields.items()})
         self.n_seen += count
 
     def _places(self, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -163,15 +164,15 @@ class AggregatedDataset:
             raise ValueError("the dataset is empty: collect or set demonstrations first")
         if self._owners is None:
             rows = self.rng.integers(0, len(self), size=batch_size)
-            drawn = {name: array.take(rows, axis=0) for name, array in self._arrays.items()}
+            drawn = {name: array.take(rows, axis=0) for name, array in self.rows.arrays.items()}
         else:
-            n_agents = self._arrays["alive"].shape[1]
+            n_agents = self.rows.arrays["alive"].shape[1]
             agents_rows = self.rng.integers(0, len(self), size=(batch_size, n_agents))
             drawn = {
                 name: array[agents_rows[:, self._owners[name]], np.arange(array.shape[1])]
-                for name, array in self._arrays.items()
+                for name, array in self.rows.arrays.items()
             }
-        return Batch(**{name: th.from_numpy(array).to(device) for name, array in drawn.items()})
+        return _batch(drawn, device)
 
 
 class EpisodeDataset:
@@ -182,15 +183,18 @@ class EpisodeDataset:
     Args:
         capacity: Most samples kept; the oldest episodes make room for the newest.
         rng: Draws batches.
+        observation_dtype: As in `AggregatedDataset`.
 
     Raises:
         ValueError: `capacity` is below 1.
     """
 
-    def __init__(self, capacity: int, *, rng: np.random.Generator) -> None:
+    def __init__(
+        self, capacity: int, *, rng: np.random.Generator, observation_dtype: npt.DTypeLike = np.float32
+    ) -> None:
         self.capacity = capacity
         self.rng = rng
-        self.store = EpisodeStore(capacity)
+        self.store = EpisodeStore(capacity, compact=dict.fromkeys(_OBSERVATIONS, observation_dtype))
 
     def __len__(self) -> int:
         """Samples of the episodes kept."""
@@ -198,8 +202,12 @@ class EpisodeDataset:
 
     @property
     def n_bytes(self) -> int:
-        """Memory claimed by the arrays, in bytes."""
-        return self.store.n_bytes
+        """Memory that is allocated, in bytes."""
+        return self.store.rows.n_bytes
+
+    def expect(self, count: int) -> None:
+        """Announces that at most `count` more samples are added, so that memory is allocated once."""
+        self.store.rows.expect(self.store.n_seen + count)
 
     def add(self, samples: Samples, ended: npt.NDArray[np.bool_] | None = None) -> None:
         """Adds a step of every environment; the arrays are copied.
@@ -210,6 +218,7 @@ class EpisodeDataset:
 
         Raises:
             ValueError: It is not said where episodes end.
+            ConfigError: An episode is longer than `capacity`, or there is not enough memory.
         """
         if ended is None:
             raise ValueError("students with a memory learn from whole episodes: say where they end")
@@ -222,7 +231,33 @@ class EpisodeDataset:
             ValueError: No episode has ended yet.
         """
         drawn = self.store.sample(batch_size, self.rng).fields
-        return Batch(**{name: th.from_numpy(array).to(device) for name, array in drawn.items()})
+        return _batch(drawn, device)
+
+
+def sample_bytes(team: TeamSpaces, *, has_masks: bool, soft_labels: bool, communicates: bool) -> int:
+    """Memory of one sample of a team in a dataset, in bytes.
+
+    Args:
+        team: The team.
+        has_masks: Whether actions can be unavailable.
+        soft_labels: Whether the expert's distribution is stored too.
+        communicates: Whether the step before is stored too.
+    """
+    masks = team.mask_size if has_masks else 0
+    seen = team.observation_size * compact_dtype(team).itemsize + team.n_agents + masks
+    labels = team.n_columns * np.dtype(team.action_dtype).itemsize
+    return labels + seen * (2 if communicates else 1) + (4 * team.mask_size if soft_labels else 0)
+
+
+_OBSERVATIONS = ("observations", "previous")
+"""Fields that hold joint observations."""
+
+
+def _batch(drawn: Mapping[str, npt.NDArray[Any]], device: th.device | str) -> Batch:
+    """Arrays as tensors; observations are converted on the device, to which fewer bytes then travel."""
+    fields = {name: th.from_numpy(array).to(device) for name, array in drawn.items()}
+    fields |= {name: fields[name].to(th.float32) for name in _OBSERVATIONS if name in fields}
+    return Batch(**fields)
 
 
 def _owners(team: TeamSpaces) -> dict[str, npt.NDArray[np.int64]]:

@@ -36,7 +36,7 @@ def demonstrated(
     Raises:
         SpaceError: Observations or actions are not of this team's shape.
     """
-    for observations, actions, in_order in _as_arrays(demonstrations):
+    for observations, actions, in_order in _in_parts(_as_arrays(demonstrations)):
         obs = np.asarray(observations, dtype=np.float32).reshape(len(observations), -1)
         acts: Any = np.asarray(actions, dtype=team.action_dtype).reshape(len(actions), -1)
         if obs.shape[1] != team.observation_size or acts.shape[1] != team.n_columns:
@@ -66,6 +66,15 @@ def _as_arrays(demonstrations: AnyTransitions) -> Iterable[tuple[Any, Any, bool]
             yield item.obs[:-1], item.acts, True
         else:
             yield item["obs"], item["acts"], False
+
+
+def _in_parts(batches: Iterable[tuple[Any, Any, bool]], size: int = 4096) -> Iterator[tuple[Any, Any, bool]]:
+    """Independent steps in parts, so that a large recording is not all there as float32 at once."""
+    for observations, actions, in_order in batches:
+        step = max(1, len(observations)) if in_order else size
+        for start in range(0, max(1, len(observations)), step):
+            rows = slice(start, start + step)
+            yield observations[rows], actions[rows], in_order
 
 
 def _one_hot(actions: npt.NDArray[Any], categories: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -24,6 +24,7 @@ from cesma_sb3.imitation.dataset import AggregatedDataset, Batch, EpisodeDataset
 from cesma_sb3.imitation.demonstrations import demonstrated
 from cesma_sb3.imitation.losses import ColumnwiseLoss, ImitationLoss, LossName
 from cesma_sb3.joint.channel import MessageChannel
+from cesma_sb3.joint.rows import compact_dtype
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.team_policy import TeamPolicy
 
@@ -53,7 +54,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
     """DAgger for a team: students act, the centralized expert labels, all agents learn in one batched update.
 
     An algorithm of the `imitation` library: demonstrations, types, beta schedules and logger are imitation's.
-    The data path is its own: preallocated arrays, no disk, no collation sample by sample.
+    The data path is its own: arrays in memory, no disk, no collation sample by sample.
 
     Algorithm 1 is `samples_per_update=1` (its k), `beta_schedule=None`; defaults: larger batches, less often.
     Where the team's layouts declare messages it is Algorithm 2: see `Communication`.
@@ -156,12 +157,17 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         if not shared_dataset:
             _check_separable(self._policy, self.communication)
         self.dataset: AggregatedDataset | EpisodeDataset
+        stored_as = compact_dtype(venv.team)
         if self._policy.is_recurrent:
             _check_recurrent(self.communication, when_full, shared_dataset=shared_dataset)
-            self.dataset = EpisodeDataset(capacity, rng=rng)
+            self.dataset = EpisodeDataset(capacity, rng=rng, observation_dtype=stored_as)
         else:
             self.dataset = AggregatedDataset(
-                capacity, when_full=when_full, rng=rng, separate=None if shared_dataset else venv.team
+                capacity,
+                when_full=when_full,
+                rng=rng,
+                separate=None if shared_dataset else venv.team,
+                observation_dtype=stored_as,
             )
         self.collector = Collector(
             venv,
@@ -239,6 +245,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
             log_interval: Vector steps between two rows of the log.
         """
         self._call = _Call(-(-total_timesteps // self.venv.num_envs), self.venv.team.n_agents)
+        self.dataset.expect(self._call.n_steps * self.venv.num_envs)
         self.restart()
         self.go_on(callback=callback, log_interval=log_interval)
 

@@ -1,4 +1,4 @@
-"""Whole episodes of batched environments, for learners with a memory: preallocated, with a cap, padded.
+"""Whole episodes of batched environments, for learners with a memory: up to a cap, drawn with padding.
 
 Shape suffixes: B environments or episodes drawn, T timesteps of the longest episode drawn.
 """
@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from cesma_sb3.errors import ConfigError
+from cesma_sb3.joint.rows import Rows
 
 Array = npt.NDArray[Any]
 
@@ -28,41 +31,34 @@ class EpisodeStore:
     """Keeps the newest whole episodes, as many as have room.
 
     Steps of all environments are appended together. An episode counts from its end on; what has begun and not
-    ended yet cannot be drawn. Its timesteps stand one after the other in arrays that are claimed once, and
-    the oldest episodes make room for the newest.
+    ended yet cannot be drawn. Its timesteps stand one after the other in arrays (`Rows`), and the oldest
+    episodes make room for the newest.
 
     Args:
-        capacity: Most timesteps kept, at least 1. An episode that is longer is not kept.
+        capacity: Most timesteps kept, at least 1. No episode may be longer.
+        compact: By name of a field, what to store it as where that holds it exactly (`Rows`).
 
     Raises:
         ValueError: `capacity` is below 1.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, compact: Mapping[str, npt.DTypeLike] | None = None) -> None:
         if capacity < 1:
             raise ValueError(f"capacity={capacity}: expected at least 1")
         self.capacity = capacity
-        self._arrays: dict[str, Array] = {}
+        self.rows = Rows(capacity, compact)
+        self._names: list[str] = []
         self._begun: list[list[dict[str, Array]]] = []
         self._episodes: deque[tuple[int, int]] = deque()  # where each begins, and its length; oldest first
         self._end = 0  # where the next one begins
-        self._filled = 0  # rows that were ever written
         self.n_steps = 0
         """Timesteps of the episodes kept."""
+        self.n_seen = 0
+        """Timesteps of all episodes that have ended."""
 
     def __len__(self) -> int:
         """Episodes kept."""
         return len(self._episodes)
-
-    @property
-    def rows_in_use(self) -> tuple[int, int]:
-        """Length of the arrays, and how many of their rows hold something: what a checkpoint keeps."""
-        return self.capacity, self._filled
-
-    @property
-    def n_bytes(self) -> int:
-        """Memory claimed by the arrays, in bytes."""
-        return sum(array.nbytes for array in self._arrays.values())
 
     def append(
         self,
@@ -79,21 +75,25 @@ class EpisodeStore:
 
         Raises:
             ValueError: Other names than before, or another number of environments.
+            ConfigError: An episode is longer than `capacity`, or there is not enough memory.
         """
-        if not self._arrays:
-            self._arrays = {
-                name: np.zeros((self.capacity, *array.shape[1:]), array.dtype)
-                for name, array in fields.items()
-            }
+        if not self._names:
+            self._names = sorted(fields)
             self._begun = [[] for _ in ended]
-        if fields.keys() != self._arrays.keys() or len(ended) != len(self._begun):
+        if sorted(fields) != self._names or len(ended) != len(self._begun):
             raise ValueError(
                 f"a step of {len(ended)} environments with {sorted(fields)}, but the store holds "
-                f"{sorted(self._arrays)} of {len(self._begun)}"
+                f"{self._names} of {len(self._begun)}"
             )
         copied = {name: np.array(array) for name, array in fields.items()}
         for env, steps in enumerate(self._begun):
             steps.append({name: array[env] for name, array in copied.items()})
+            length = len(steps) + (last is not None)
+            if length > self.capacity:  # it could never be drawn
+                raise ConfigError(
+                    f"an episode of environment {env} takes {length} steps or more, but capacity is "
+                    f"{self.capacity}; expected a capacity of at least one whole episode"
+                )
         for env in np.flatnonzero(ended).tolist():
             if last is not None:
                 self._begun[env].append({name: np.array(last[name][env]) for name in fields})
@@ -106,17 +106,14 @@ class EpisodeStore:
 
     def _keep(self, steps: list[dict[str, Array]]) -> None:
         length = len(steps)
-        if length > self.capacity:
-            return
         while self.n_steps + length > self.capacity:
             self.n_steps -= self._episodes.popleft()[1]
         places = (self._end + np.arange(length)) % self.capacity
-        for name, array in self._arrays.items():
-            array[places] = np.stack([step[name] for step in steps])
+        self.rows.write(places, {name: np.stack([step[name] for step in steps]) for name in self._names})
         self._episodes.append((self._end, length))
-        self._filled = min(self.capacity, max(self._filled, self._end + length))
         self._end = (self._end + length) % self.capacity
         self.n_steps += length
+        self.n_seen += length
 
     def sample(self, n: int, rng: np.random.Generator) -> Episodes:
         """Episodes drawn uniformly with replacement.
@@ -131,7 +128,7 @@ class EpisodeStore:
         real = steps < lengths
         places = np.where(real, (starts + steps) % self.capacity, 0)
         fields = {}
-        for name, array in self._arrays.items():
+        for name, array in self.rows.arrays.items():
             taken = array[places]
             taken[~real] = 0
             fields[name] = taken

@@ -1,11 +1,16 @@
-"""The dataset keeps what it says it keeps, in the memory that it claimed at first."""
+"""The dataset keeps what it says it keeps, in the memory that its samples need."""
 
 import numpy as np
 import pytest
+import torch as th
+from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cesma_sb3.imitation import AggregatedDataset, Samples
+from cesma_sb3.imitation.dataset import sample_bytes
+from cesma_sb3.joint.rows import compact_dtype
+from cesma_sb3.joint.spaces import TeamSpaces
 
 
 def numbered(start, count):
@@ -16,8 +21,8 @@ def numbered(start, count):
 
 
 def stored_numbers(dataset):
-    rows = dataset._arrays["observations"][: len(dataset), 0].astype(int)
-    assert np.array_equal(rows, dataset._arrays["labels"][: len(dataset), 0]), (
+    rows = dataset.rows.arrays["observations"][: len(dataset), 0].astype(int)
+    assert np.array_equal(rows, dataset.rows.arrays["labels"][: len(dataset), 0]), (
         "fields of one sample came apart"
     )
     return rows
@@ -59,14 +64,76 @@ def test_reservoir_is_uniform_over_everything_seen():
     assert np.abs(eighths - 1000).max() < 5 * np.sqrt(1000), eighths
 
 
-def test_memory_is_claimed_once():
+def test_memory_is_allocated_once_for_what_is_expected():
     dataset = AggregatedDataset(1000)
+    dataset.expect(20_000)
     dataset.add(numbered(0, 10))
-    claimed, arrays = dataset.n_bytes, {name: id(array) for name, array in dataset._arrays.items()}
+    claimed, arrays = dataset.n_bytes, {name: id(array) for name, array in dataset.rows.arrays.items()}
     for start in range(10, 20_000, 500):
         dataset.add(numbered(start, 500))
     assert dataset.n_bytes == claimed
-    assert {name: id(array) for name, array in dataset._arrays.items()} == arrays
+    assert {name: id(array) for name, array in dataset.rows.arrays.items()} == arrays
+
+
+@pytest.mark.parametrize("when_full", ["drop-oldest", "reservoir"])
+def test_growing_changes_neither_the_samples_kept_nor_those_drawn(when_full):
+    """With memory for all at once, or as it comes: the same rows, and the same draws."""
+
+    def drawn(expected):
+        dataset = AggregatedDataset(300, when_full=when_full, rng=np.random.default_rng(3))
+        dataset.expect(expected)
+        batches = []
+        for start in range(0, 700, 35):
+            dataset.add(numbered(start, 35))
+            batches.append(dataset.sample(50).labels.numpy())
+        return np.concatenate(batches), stored_numbers(dataset)
+
+    for one, other in zip(drawn(700), drawn(0), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_large_capacity_costs_nothing():
+    dataset = AggregatedDataset(10**12)  # terabytes, if they were allocated
+    dataset.add(numbered(0, 7))
+    assert dataset.n_bytes == 7 * (3 * 4 + 8 + 2)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_pixels_are_stored_as_bytes_and_learned_from_as_floats(separate):
+    pixels = spaces.Box(0, 255, (2, 3), np.uint8)
+    team = TeamSpaces(["a", "b"], dict.fromkeys("ab", pixels), dict.fromkeys("ab", spaces.Discrete(2)))
+    seen = np.random.default_rng(0).integers(0, 256, size=(40, 12)).astype(np.float32)
+    batches = []
+    for dtype in (np.float32, compact_dtype(team)):
+        rng = np.random.default_rng(1)
+        dataset = AggregatedDataset(
+            100, rng=rng, separate=team if separate else None, observation_dtype=dtype
+        )
+        dataset.add(Samples(seen, np.zeros((40, 2), dtype=np.int64), np.ones((40, 2), dtype=bool)))
+        assert dataset.rows.arrays["observations"].dtype == dtype
+        batches.append(dataset.sample(500).observations)
+    assert batches[1].dtype == th.float32
+    assert th.equal(*batches)
+    kinds = {"has_masks": False, "soft_labels": False, "communicates": False}
+    assert dataset.n_bytes == 40 * sample_bytes(team, **kinds)
+
+
+def test_the_bytes_of_a_sample_are_those_of_every_field():
+    acts, seen = spaces.Discrete(3), spaces.Discrete(5)
+    team = TeamSpaces(["a", "b"], {"a": seen, "b": seen}, {"a": acts, "b": acts})
+    full = Samples(
+        observations=np.zeros((4, 10), np.float32),
+        labels=np.zeros((4, 2), np.int64),
+        alive=np.ones((4, 2), bool),
+        masks=np.ones((4, 6), bool),
+        probabilities=np.zeros((4, 6), np.float32),
+        previous=np.zeros((4, 10), np.float32),
+        follows=np.ones((4, 2), bool),
+        previous_masks=np.ones((4, 6), bool),
+    )
+    dataset = AggregatedDataset(4, observation_dtype=compact_dtype(team))
+    dataset.add(full)
+    assert dataset.n_bytes == 4 * sample_bytes(team, has_masks=True, soft_labels=True, communicates=True)
 
 
 def test_batches_are_uniform_and_same_seed_same_batches():

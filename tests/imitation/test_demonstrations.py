@@ -7,6 +7,7 @@ from imitation.data import types
 
 from cesma_sb3.envs.particle import make_scenario
 from cesma_sb3.errors import SpaceError
+from cesma_sb3.imitation import AggregatedDataset, Samples
 from cesma_sb3.imitation.demonstrations import demonstrated
 from cesma_sb3.joint.spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame
@@ -52,6 +53,26 @@ def test_transitions_do_not(kind):
     assert samples.previous.shape == samples.observations.shape
     assert not samples.previous.any()
     assert not samples.follows.any()
+
+
+@pytest.mark.parametrize("when_full", ["drop-oldest", "reservoir"])
+def test_a_large_recording_comes_in_parts_and_fills_a_dataset_as_one(when_full):
+    rng = np.random.default_rng(1)
+    seen = rng.integers(0, 256, size=(9000, TEAM.observation_size)).astype(np.uint8)
+    done = np.stack([rng.integers(k, size=9000) for k in TEAM.column_categories], axis=1)
+    parts = list(demonstrated([{"obs": seen, "acts": done}], TEAM))
+    assert [len(part.observations) for part in parts] == [4096, 4096, 808]
+    together = Samples(
+        *(np.concatenate(fields) for fields in zip(*(part[:3] for part in parts), strict=True))
+    )
+    held = []
+    for samples in (parts, [together]):
+        dataset = AggregatedDataset(5000, when_full=when_full, rng=np.random.default_rng(2))
+        for each in samples:
+            dataset.add(each)
+        held.append([*dataset.rows.arrays.values(), dataset.sample(64).observations.numpy()])
+    for one, other in zip(*held, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_what_is_not_asked_for_is_not_given():

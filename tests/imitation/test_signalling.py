@@ -51,7 +51,9 @@ def test_a_signalling_game_is_solved_through_the_channel_alone(tmp_path):
 def test_the_dataset_keeps_the_step_before(tmp_path):
     trainer = trainer_of(tmp_path, deterministic=False)
     trainer.train(16 * 12)
-    stored = {name: array[: 16 * 12].reshape(12, 16, -1) for name, array in trainer.dataset._arrays.items()}
+    stored = {
+        name: array[: 16 * 12].reshape(12, 16, -1) for name, array in trainer.dataset.rows.arrays.items()
+    }
     first = np.arange(12) % 5 == 0
     assert not stored["follows"][first].any()
     assert stored["follows"][~first].all()
@@ -72,7 +74,7 @@ def test_the_students_talk_where_the_expert_acts(tmp_path):
     )
     trainer.train(160)
     played, said = np.concatenate(played), np.concatenate(said)
-    labels = trainer.dataset._arrays["labels"][:160]
+    labels = trainer.dataset.rows.arrays["labels"][:160]
     assert np.array_equal(played[:, 0], said[:, 0])
     assert said[:, 0].any()
     assert np.array_equal(played[:, 1], labels[:, 1])
@@ -98,7 +100,7 @@ def test_demonstrated_episodes_know_the_step_before(tmp_path):
     actions = rng.integers(4, size=(5, 2))
     trainer.set_demonstrations([Trajectory(observations, actions, None, True)])
     trainer.set_demonstrations([{"obs": observations[:5], "acts": actions}])
-    stored = {name: array[:10] for name, array in trainer.dataset._arrays.items()}
+    stored = {name: array[:10] for name, array in trainer.dataset.rows.arrays.items()}
     assert stored["follows"].all(axis=1).tolist() == [False, True, True, True, True] + [False] * 5
     assert np.array_equal(stored["previous"][1:5], observations[:4])
     trainer.update()
@@ -114,7 +116,7 @@ def test_teams_without_messages_are_trained_as_ever(tmp_path):
     assert trainer.communication is None
     assert not trainer.collector.has_channel
     trainer.train(160)
-    assert set(trainer.dataset._arrays) == {"observations", "labels", "alive"}
+    assert set(trainer.dataset.rows.arrays) == {"observations", "labels", "alive"}
     assert trainer.rng.bit_generator.state == _draws_of_plain_batches(trainer)
     before = {name: tensor.clone() for name, tensor in trainer.policy.state_dict().items()}
     state = trainer.rng.bit_generator.state

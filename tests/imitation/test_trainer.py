@@ -219,7 +219,7 @@ def test_dead_agents_and_masks_are_respected(tmp_path):
         custom_logger=quiet(tmp_path),
     )
     trainer.train(1_200)
-    stored = trainer.dataset._arrays
+    stored = trainer.dataset.rows.arrays
     assert not stored["alive"][: len(trainer.dataset)].all(), "some agents died"
     labels, masks = stored["labels"], stored["masks"]
     starts = np.array([where.start for where in venv.team.column_masks])

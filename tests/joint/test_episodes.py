@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cesma_sb3.errors import ConfigError
 from cesma_sb3.joint.episodes import EpisodeStore
 
 
@@ -33,14 +34,13 @@ def run(store, lengths_of_envs):
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.lists(st.integers(1, 7), min_size=1, max_size=6), min_size=1, max_size=4),
-    st.integers(5, 40),
+    st.integers(7, 40),
     st.integers(0, 100),
 )
 def test_the_newest_whole_episodes_that_have_room(lengths, capacity, seed):
     store = EpisodeStore(capacity)
-    fitting = [episode for episode in run(store, lengths) if len(episode) <= capacity]
     kept = []
-    for episode in reversed(fitting):
+    for episode in reversed(run(store, lengths)):
         if sum(map(len, kept)) + len(episode) > capacity:
             break
         kept.append(episode)
@@ -82,6 +82,28 @@ def test_what_had_begun_can_be_forgotten():
     store.forget_begun()
     store.append({"x": np.ones(2)}, np.array([True, False]))
     assert store.n_steps == 1
+
+
+@pytest.mark.parametrize(("capacity", "closes"), [(3, False), (3, True), (1, True), (6, False)])
+def test_an_episode_that_can_never_be_drawn_is_refused_while_it_lasts(capacity, closes):
+    """With its closing step, if there is one; environment 0, whose episodes are short, is no excuse."""
+    store = EpisodeStore(capacity)
+    last = {"x": np.zeros(2)} if closes else None
+    step = ({"x": np.ones(2)}, np.array([capacity > 1, False]), last)
+    for _ in range(capacity - closes):
+        store.append(*step)
+    with pytest.raises(ConfigError) as caught:
+        store.append(*step)
+    assert str(caught.value) == (
+        f"an episode of environment {int(capacity > 1)} takes {capacity + 1} steps or more, but capacity is "
+        f"{capacity}; expected a capacity of at least one whole episode"
+    )
+
+
+def test_a_large_capacity_costs_nothing():
+    store = EpisodeStore(10**12)
+    run(store, [[3, 4]])
+    assert store.rows.n_bytes <= 2 * 7 * (2 * 8 + 1)
 
 
 def test_what_is_refused():

@@ -17,6 +17,7 @@ from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.dataset import AggregatedDataset, Samples
 from cesma_sb3.imitation.trainer import Callback, DAggerProgress, MultiAgentDAggerTrainer
 from cesma_sb3.joint.channel import MessageChannel
+from cesma_sb3.joint.rows import compact_dtype
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.ensembles import TeamEnsemble
 from cesma_sb3.networks.memory import State
@@ -167,7 +168,9 @@ class IterativeTrainer(MultiAgentDAggerTrainer):
             when_full=self._when_full,
             rng=self.rng,
             separate=self._separate,
+            observation_dtype=compact_dtype(self.venv.team),
         )
+        self.dataset.expect(self.dataset.capacity)
 
     def _learn(self, before: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Trains this iteration's team and adds it; the mean loss of each agent, or `before` without data."""
