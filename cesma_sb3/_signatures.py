@@ -33,12 +33,44 @@ def wrong_argument(made: Callable[..., Any], values: Mapping[str, Any]) -> tuple
         The name, and what was expected and given; None if nothing is wrong.
     """
     known = {name: (hint, default) for name, hint, default in _parameters(made)}
-    for name, value in values.items():
+    for name, value in with_integers(made, values).items():
         hint, default = known.get(name, (Any, None))
         expected = _judged(hint)
         if expected is not None and value is not default and not _fits(expected, value):
             return name, f"expected {_called(expected)}, got {_shown(value)}"
     return None
+
+
+def with_integers(made: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with whole floats such as 1e6 as integers where the signature asks for integers.
+
+    Args:
+        made: A class or a function.
+        values: Arguments of it, by name. Those of other names, or of a type that is not declared, stay.
+    """
+    known = {name: hint for name, hint, _ in _parameters(made)}
+    return {name: _with_integers(known.get(name, Any), value) for name, value in values.items()}
+
+
+def _with_integers(hint: Any, value: Any) -> Any:
+    expected = _judged(hint)
+    if expected is None or not isinstance(value, float | list | dict):
+        return value
+    try:  # pydantic takes a whole float for an integer, and for nothing else that becomes one
+        return _integers_of(value, TypeAdapter(expected).validate_python(value))
+    except (PydanticSchemaGenerationError, ValidationError):
+        return value
+
+
+def _integers_of(value: Any, converted: Any) -> Any:
+    """The value, with the integers of what it was converted to in place of its floats."""
+    if isinstance(value, float) and type(converted) is int:
+        return converted
+    if isinstance(value, list) and isinstance(converted, list | tuple) and len(value) == len(converted):
+        return [_integers_of(*pair) for pair in zip(value, converted, strict=True)]
+    if isinstance(value, dict) and isinstance(converted, dict):
+        return {key: _integers_of(item, converted.get(key)) for key, item in value.items()}
+    return value
 
 
 def _parameters(made: Callable[..., Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +12,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
 from cesma_sb3 import plugins
-from cesma_sb3._signatures import arguments_of, wrong_argument
+from cesma_sb3._signatures import arguments_of, with_integers, wrong_argument
 from cesma_sb3.config import (
     GIVEN,
     ONNX,
@@ -25,7 +25,7 @@ from cesma_sb3.config import (
     StudentsConfig,
 )
 from cesma_sb3.envs.build import environment_name
-from cesma_sb3.envs.particle import make_scenario
+from cesma_sb3.envs.particle import SCENARIOS, make_scenario
 from cesma_sb3.envs.starcraft import is_battle
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts import TeamPPO
@@ -151,6 +151,45 @@ def find_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None:
         return ("env",), problem
     trainer_problem = None if experiment.dagger is None else _trainer_problem(experiment.dagger)
     return trainer_problem or _class_problem(experiment)
+
+
+def whole_arguments(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """Arguments that are whole floats, such as 1e6, where the class or function asks for integers.
+
+    Args:
+        experiment: One in which `find_problem` finds nothing.
+
+    Returns:
+        What to put in their place, as a file would hold it: by part and key, all arguments of that class.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for (part, key), made in _takers(experiment):
+        values = getattr(getattr(experiment, part), key)
+        changed = with_integers(made, values)
+        if repr(changed) != repr(values):  # 8 equals 8.0
+            found.setdefault(part, {})[key] = changed
+    return found
+
+
+def _takers(experiment: Experiment) -> Iterator[tuple[tuple[str, str], Callable[..., Any]]]:
+    """Who gets which of an experiment's arguments."""
+    expert, students, dagger = experiment.expert, experiment.students, experiment.dagger
+    if (scenario := SCENARIOS.get(environment_name(experiment.env.id))) is not None:
+        yield ("env", "kwargs"), scenario
+    if expert.algorithm not in _NO_CLASS and isinstance(made := controller(expert), type):
+        yield ("expert", "kwargs"), made
+    elif expert.algorithm not in _NO_CLASS and made is None and expert.path is None:
+        algorithm = algorithm_class(expert.algorithm)
+        yield ("expert", "kwargs"), algorithm
+        yield ("expert", "policy_kwargs"), policy_class(algorithm, expert.policy)
+    if (module := student_module(students)) is not None:
+        yield ("students", "kwargs"), module
+    if dagger is not None:
+        yield ("dagger", "algorithm_kwargs"), ALGORITHMS[dagger.algorithm]
+        if dagger.loss_class is not None:
+            yield ("dagger", "loss_kwargs"), loss_class(dagger.loss_class)
+    if experiment.fine_tuning is not None:
+        yield ("fine_tuning", "kwargs"), TeamPPO
 
 
 def _class_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None:

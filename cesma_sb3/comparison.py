@@ -21,7 +21,7 @@ from cesma_sb3.compared import (
     read_folder,
 )
 from cesma_sb3.comparison_figures import draw
-from cesma_sb3.errors import ConfigError, StorageError
+from cesma_sb3.errors import ConfigError, StorageError, integer
 from cesma_sb3.gathered import Row
 from cesma_sb3.marl_eval import marl_eval, unequal
 from cesma_sb3.planned import Failure
@@ -105,8 +105,7 @@ def compare(
     """
     if metric is not None and metric not in METRICS:
         raise ConfigError(f"metric: {unknown('metric', metric, METRICS)}")
-    if repetitions < 1:
-        raise ConfigError(f"repetitions: expected at least 1, got {repetitions}")
+    repetitions = integer("repetitions", repetitions, 1)
     words = [names] if isinstance(names, str | Path) else list(names)
     if not words:
         raise ConfigError("expected the name of an experiment, or a folder of runs")

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
-PositiveInt = Annotated[int, Field(gt=0, le=2**53)]
-NonNegativeInt = Annotated[int, Field(ge=0, le=2**53)]
+
+def whole(value: Any) -> Any:
+    """A float that is a whole number, such as 1e6, as an int; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = BeforeValidator(whole)
+PositiveInt = Annotated[int, Field(gt=0, le=2**53), Whole]
+NonNegativeInt = Annotated[int, Field(ge=0, le=2**53), Whole]
 # What is made at once: bounds that no machine reaches, so that a slip of the hand does not fill its memory.
-Count = Annotated[int, Field(gt=0, le=1_000_000)]
-Threads = Annotated[int, Field(gt=0, le=1_024)]
-Capacity = Annotated[int, Field(gt=0, le=1_000_000_000)]
+Count = Annotated[int, Field(gt=0, le=1_000_000), Whole]
+Threads = Annotated[int, Field(gt=0, le=1_024), Whole]
+Capacity = Annotated[int, Field(gt=0, le=1_000_000_000), Whole]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
-Width = Annotated[int, Field(gt=0, le=100_000)]
+Width = Annotated[int, Field(gt=0, le=100_000), Whole]
 Sizes = Annotated[tuple[Width, ...], Field(strict=False)]  # YAML has lists only
 
 # Checked as what YAML can hold; typed as what a constructor takes.
@@ -78,7 +85,7 @@ class EnvConfig(_Config):
     """SuperSuit wrappers, the innermost first."""
     team_reward: Literal["shared", "sum", "mean"] | None = None
     """How the team's reward is made of the agents'; None: `shared`, all get the same one."""
-    processes: Annotated[int, Field(ge=0, le=1_024)] = 0
+    processes: Annotated[int, Field(ge=0, le=1_024), Whole] = 0
     """Worker processes of environments that aren't batched; 0: in this process."""
     patience: PositiveFloat | None = 600.0
     """Seconds that one of them may take for an answer before the run fails; null: as long as it takes."""

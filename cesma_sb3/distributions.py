@@ -112,8 +112,12 @@ class Interval(_Conditional):
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def examples(self) -> tuple[Any, ...]:
-        """The values that stand for all in a check."""
-        return self.low, self.high
+        """The values that stand for all in a check; the first one is a fraction if any can be drawn."""
+        if self.is_integer:
+            return self.low, self.high
+        middle = (self.low + self.high) / 2
+        between = self.low + self.step if self.step else middle + 0.5 * middle.is_integer()
+        return tuple(sorted((self.low, self.high, between), key=lambda number: float(number).is_integer()))
 
     def values(self) -> Sequence[Any] | None:
         """All of them, in order; None: any number in between."""

@@ -26,11 +26,13 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import operator
 import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 class CesmaError(Exception):
@@ -142,6 +144,29 @@ def check_choice(what: str, name: object, choices: Iterable[str]) -> None:
     names = tuple(choices)
     if name not in names:
         raise UnknownNameError.of(what, str(name), names)
+
+
+def integer(what: str, value: Any, least: int = 0, most: int = 2**53) -> int:
+    """A number as Python's own integer: NumPy's integers and whole floats too.
+
+    Args:
+        what: What the error calls it, e.g. "seed".
+        value: The number.
+        least: The smallest that is allowed.
+        most: The largest that is allowed.
+
+    Raises:
+        ConfigError: It is no integer, or out of its range.
+    """
+    try:
+        number = int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)
+    except TypeError:
+        raise ConfigError(f"{what}: expected an integer, got {value!r}") from None
+    if number < least:
+        raise ConfigError(f"{what}: expected at least {least:,}, got {number}")
+    if number > most:
+        raise ConfigError(f"{what}: expected at most {most:,}, got {number}")
+    return number
 
 
 def nearest(name: str, choices: Iterable[str], n: int = 3) -> tuple[str, ...]:

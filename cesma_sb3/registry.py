@@ -14,12 +14,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cesma_sb3._yaml import check_finite, read_mapping
 from cesma_sb3.config import EnvConfig, Experiment
 from cesma_sb3.errors import ConfigError, DuplicateNameError, UnknownNameError, nearest
-from cesma_sb3.validation import shown, unknown, validate
+from cesma_sb3.validation import plain, shown, unknown, validate
 
 if sys.version_info >= (3, 11):
     from importlib.resources.abc import Traversable
@@ -33,7 +31,7 @@ _SUFFIXES = (".yaml", ".yml")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 100
 """Letters: with a time and a seed behind it, a folder is called so."""
-_LARGEST = 2**18
+LARGEST = 2**18
 """Bytes of a file of values: thousands of keys, and YAML is read slowly."""
 # Arguments belong to what they are given to: whatever names another one starts without them.
 _ARGUMENTS_OF = {
@@ -67,15 +65,15 @@ class Document:
         """
         try:
             with self.file.open("rb") as file:
-                content = file.read(_LARGEST + 1)
+                content = file.read(LARGEST + 1)
             text = content.decode("utf-8-sig")
         except FileNotFoundError:
             raise ConfigError(f"{self.label}: no such file") from None
         except (OSError, ValueError) as error:  # ValueError: not UTF-8, or no name of a file
             told = error.strerror if isinstance(error, OSError) else error
             raise ConfigError(f"{self.label}: cannot be read: {told}") from None
-        if len(content) > _LARGEST:
-            raise ConfigError(f"{self.label}: cannot be read: expected at most {_LARGEST:,} bytes")
+        if len(content) > LARGEST:
+            raise ConfigError(f"{self.label}: cannot be read: expected at most {LARGEST:,} bytes")
         return read_mapping(text, self.label)
 
 
@@ -151,6 +149,8 @@ def _experiment(
     overridden = [path for path, _ in flatten(overrides)]
     change = nested(overrides)
     check_finite(change, overridden_by)
+    data = plain(data)
+    check_finite(data, label)
     data = _merge(data, change)
 
     def source(path: tuple[str, ...]) -> str:
@@ -171,6 +171,8 @@ def _experiment(
         if problem is not None:
             path, message = problem
             raise ConfigError(f"{source(path)}: {'.'.join(path)}: {message}")
+        if change := algorithms.whole_arguments(experiment):
+            experiment = validate(Experiment, _merge(data, change), source)
     return experiment
 
 
@@ -307,7 +309,7 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested and dotted keys as a file would hold them: nested, of YAML's kinds of values."""
     found: dict[str, Any] = {}
     for path, value in flatten(values):
-        found = _merge(found, _nest(path, _plain(value)))
+        found = _merge(found, _nest(path, plain(value)))
     return found
 
 
@@ -324,13 +326,6 @@ def _nest(path: tuple[str, ...], value: Any) -> dict[str, Any]:
     for key in reversed(path):
         value = {key: value}
     return value  # type: ignore[no-any-return]  # a path has at least one key
-
-
-def _plain(value: Any) -> Any:
-    """The value as YAML would have given it: lists for tuples, Python's numbers for NumPy's."""
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _overlap(a: tuple[str, ...], b: tuple[str, ...]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cesma_sb3 import _atomic
-from cesma_sb3.errors import ConfigError
+from cesma_sb3.errors import ConfigError, integer
 from cesma_sb3.figures import BUDGETS, Budget, Figure, load_figure
 from cesma_sb3.gathered import Row, drawn_panel, read_run, table_rows
 from cesma_sb3.planned import (
@@ -71,9 +71,8 @@ def reproduce(
     """
     if budget not in BUDGETS:
         raise ConfigError(f"budget: {unknown('budget', budget, BUDGETS)}")
-    for label, count in (("seeds", seeds), ("workers", workers)):
-        if count is not None and count < 1:
-            raise ConfigError(f"{label}: expected at least 1, got {count}")
+    seeds = None if seeds is None else integer("seeds", seeds, 1)
+    workers = None if workers is None else integer("workers", workers, 1)
     found = load_figure(name)
     figure = dataclasses.replace(found, figure=found.figure.only(tuple(only)))
     folder = Path("runs", "reproduce", budget) if out is None else Path(out)

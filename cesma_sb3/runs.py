@@ -40,7 +40,7 @@ from cesma_sb3._locks import alone
 from cesma_sb3._yaml import write_mapping
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ConfigError, StorageError
-from cesma_sb3.registry import load_experiment
+from cesma_sb3.registry import LARGEST, load_experiment
 
 CONFIG, RUN, REPORT, FIGURE, EVALUATIONS, LOG = (
     "config.yaml",
@@ -90,6 +90,9 @@ class RunFolder:
         """
         parents = Path("runs") / experiment.name if out is None else Path(out)
         made = [each for each in (*reversed(parents.parents), parents) if not each.exists()]
+        content = write_mapping(experiment.to_mapping())
+        if len(content.encode()) > LARGEST:  # arrays among the arguments, say
+            raise ConfigError(f"{experiment.name}: expected values of at most {LARGEST:,} bytes as YAML")
         path = _new_folder(parents, experiment.seed) if out is None else _given_folder(parents)
         info: dict[str, Any] = {
             "name": experiment.name,
@@ -106,7 +109,7 @@ class RunFolder:
         with alone(path, "another run writes there"):
             if any(path.iterdir()):
                 raise ConfigError(f"{path}: holds something already; expected a new or an empty folder")
-            run.write_text(CONFIG, write_mapping(experiment.to_mapping()))
+            run.write_text(CONFIG, content)
             run.write_json(RUN, info)
         return run
 
@@ -320,7 +323,7 @@ def to_json(value: Any) -> Any:
 def _new_folder(parent: Path, seed: int) -> Path:
     """A folder of its own for a run; two runs that start in the same second get two."""
     stem = f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%SZ}-seed{seed}"
-    parent.mkdir(parents=True, exist_ok=True)
+    _given_folder(parent)
     number = 1
     while True:
         path = parent / (stem if number == 1 else f"{stem}-{number}")

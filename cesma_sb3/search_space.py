@@ -6,12 +6,12 @@ import dataclasses
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from cesma_sb3.config import Arguments, DaggerConfig, Experiment, ExpertConfig
+from cesma_sb3.config import Arguments, DaggerConfig, Experiment, ExpertConfig, whole
 from cesma_sb3.distributions import Choices, Distribution, Interval, is_same
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.registry import data_folder, find_document, flatten, load_experiment, written_out
@@ -211,11 +211,18 @@ def _distribution(label: str, name: str, value: Any) -> Distribution:
         raise ConfigError(f"{place}: expected {{low, high}} or {{choices}}, got {shown(value)}")
     fields = {key: _field(key, label) for key in keys_of(name)}
     model: type[Distribution] = Choices if "choices" in value else Interval
+    if any(_is_integer(field.annotation) for field, is_argument in fields.values() if not is_argument):
+        value = {key: whole(number) for key, number in value.items()}  # 1e3 to 1e4 are integers too
     found = validate(model, value, lambda _: place)
     for key, (field, is_argument) in fields.items():
         if not is_argument:
             _check_values(f"{label}: {key}", field, found)
     return found
+
+
+def _is_integer(annotation: Any) -> bool:
+    """Whether a key takes integers, or null."""
+    return annotation is int or any(map(_is_integer, get_args(annotation)))
 
 
 def _check_values(place: str, field: FieldInfo, found: Distribution) -> None:

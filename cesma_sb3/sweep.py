@@ -13,7 +13,7 @@ import numpy as np
 from cesma_sb3 import _atomic
 from cesma_sb3._ray import on_ray
 from cesma_sb3.config import Experiment
-from cesma_sb3.errors import ConfigError
+from cesma_sb3.errors import ConfigError, integer
 from cesma_sb3.planned import (
     Failure,
     alone,
@@ -78,9 +78,8 @@ def sweep(
     Raises:
         CesmaError: Bad input: one line, before anything runs.
     """
-    for label, count in (("seeds", seeds), ("workers", workers)):
-        if count is not None and count < 1:
-            raise ConfigError(f"{label}: expected at least 1, got {count}")
+    seeds = integer("seeds", seeds, 1)
+    workers = None if workers is None else integer("workers", workers, 1)
     if address is not None and workers is not None:
         raise ConfigError("workers: expected none with the address of a cluster, which knows its own")
     names = [names] if isinstance(names, str | Path) else list(names)

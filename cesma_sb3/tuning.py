@@ -13,13 +13,13 @@ from cesma_sb3 import _claims, _optuna
 from cesma_sb3._signals import terminated_as_interrupted
 from cesma_sb3._workers import Workers
 from cesma_sb3.config import Experiment
-from cesma_sb3.errors import CesmaError, ConfigError
+from cesma_sb3.errors import CesmaError, ConfigError, integer
 from cesma_sb3.registry import is_name, load_experiment
 from cesma_sb3.search_space import SearchSpace, default_spaces, load_space, merged
 from cesma_sb3.study_files import BEST, TRIALS, best_trial, draw, write_best, write_tables
 from cesma_sb3.study_progress import StudyProgress
 from cesma_sb3.trials import Objective, Trials, expert_values
-from cesma_sb3.validation import shown, unknown
+from cesma_sb3.validation import plain, shown, unknown
 
 if TYPE_CHECKING:
     import optuna
@@ -140,14 +140,15 @@ def tune(
         CesmaError: Bad input, before anything is trained; or no trial finished.
         RuntimeError: A worker had a programming error; its log is named.
     """
-    for label, number in (("trials", trials), ("workers", workers), ("seeds", seeds), ("minutes", minutes)):
-        if number is not None and not number > 0:
-            raise ConfigError(f"{label}: expected more than 0, got {number}")
+    trials = None if trials is None else integer("trials", trials, 1)
+    workers, seeds, seed = integer("workers", workers, 1), integer("seeds", seeds, 1), integer("seed", seed)
+    if minutes is not None and not minutes > 0:
+        raise ConfigError(f"minutes: expected more than 0, got {minutes}")
     if objective not in get_args(Objective):
         raise ConfigError(f"objective: {unknown('objective', objective, get_args(Objective))}")
     if study is not None and not is_name(study):
         raise ConfigError(f"study: expected letters, digits and - _ . only, got {shown(study)}")
-    fixed = {**overrides, "seed": seed}
+    fixed = {**plain(overrides), "seed": seed}
     base = load_experiment(name, fixed)
     if stage_wise and (objective != "students" or expert is not None or base.dagger is None):
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -38,6 +39,21 @@ def validate(model: type[Model], data: Mapping[str, Any], source: Callable[[KeyP
         path, problem = _describe(model, first)
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ConfigError(f"{source(path)}: {'.'.join(path)}: {problem}{more}") from None
+
+
+def plain(value: Any) -> Any:
+    """A value as YAML would have given it: lists for tuples and arrays, Python's own numbers and text.
+
+    NumPy's numbers and arrays, tensors, and whatever else is an array (`__array__`) become numbers and lists
+    of them; a path becomes text. What has no such form stays, for `validate` to refuse.
+    """
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if hasattr(value, "__array__") and hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple | range):
+        return [plain(item) for item in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cesma_sb3.cli.group import cesma
-from cesma_sb3.cli.options import json_option
+from cesma_sb3.cli.options import Whole, json_option
 from cesma_sb3.cli.printed import print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @cesma.command()
 @click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option("--episodes", type=click.IntRange(min=1), help="Of each measurement; else the experiment's.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of the initial states; else the run's.")
+@click.option("--episodes", type=Whole(min=1), help="Of each measurement; else the experiment's.")
+@click.option("--seed", type=Whole(min=0), help="Of the initial states; else the run's.")
 @click.option(
     "--timesteps",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     help="Of students that are trained to tell what partial observation costs; else as many as the run's "
     "had. 0: there are none.",
 )
@@ -58,7 +58,7 @@ def _shown(value: float | None) -> str:
 @click.option("--out", type=click.Path(path_type=Path), help="The file; else report.html in the run folder.")
 @click.option(
     "--episodes",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     default=3,
     show_default=True,
     help="Of each policy, to play.",
@@ -84,8 +84,8 @@ def report(run_dirs: tuple[Path, ...], **options: Any) -> None:
     show_default=True,
     help="Whom to show; may be given again.",
 )
-@click.option("--episodes", type=click.IntRange(min=1), default=3, show_default=True, help="In a row.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of the initial states; else the run's.")
+@click.option("--episodes", type=Whole(min=1), default=3, show_default=True, help="In a row.")
+@click.option("--seed", type=Whole(min=0), help="Of the initial states; else the run's.")
 @click.option("--fps", type=float, default=8.0, show_default=True, help="Steps in a second.")
 def video(run_dir: Path, **options: Any) -> None:
     """Draw episodes of a run, expert and students side by side, as an animated GIF or an MP4 file."""

@@ -8,15 +8,13 @@ from typing import Any
 import click
 
 from cesma_sb3.cli.group import cesma
-from cesma_sb3.cli.options import json_option, overrides_of, settings_option, told_how_to_go_on
+from cesma_sb3.cli.options import Whole, json_option, overrides_of, settings_option, told_how_to_go_on
 from cesma_sb3.cli.printed import print_json, print_table, tell_failures
 
 
 @cesma.command()
 @click.argument("names", nargs=-1, required=True, metavar="[LABEL=]NAME...")
-@click.option(
-    "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each experiment."
-)
+@click.option("--seeds", type=Whole(min=1), default=3, show_default=True, help="Runs of each experiment.")
 @click.option("--baselines", is_flag=True, help="Also the registered baselines of these experiments.")
 @click.option("--experts", is_flag=True, help="Also each experiment's expert.")
 @click.option(
@@ -26,13 +24,13 @@ from cesma_sb3.cli.printed import print_json, print_table, tell_failures
 )
 @click.option(
     "--repetitions",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     default=2000,
     show_default=True,
     help="Of the bootstrap, which makes the intervals.",
 )
 @settings_option("Override a value: dagger.n_envs=8.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes at once; else one for each core.")
+@click.option("--workers", type=Whole(min=1), help="Processes at once; else one for each core.")
 @click.option(
     "--ray", "address", metavar="ADDRESS", help="A Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT."
 )

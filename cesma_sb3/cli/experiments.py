@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cesma_sb3.cli.group import cesma
-from cesma_sb3.cli.options import json_option, overrides_of, settings_option, told_how_to_resume
+from cesma_sb3.cli.options import Whole, json_option, overrides_of, settings_option, told_how_to_resume
 from cesma_sb3.cli.printed import print_json, print_result, print_table
 
 
@@ -42,7 +42,7 @@ def show(name: str, as_json: bool) -> None:
 
 @cesma.command()
 @click.argument("name", required=False)
-@click.option("--seed", type=click.IntRange(min=0), help="All randomness comes from it.")
+@click.option("--seed", type=Whole(min=0), help="All randomness comes from it.")
 @settings_option("Override a value: expert.n_envs=8.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The run folder, new or empty; else one under runs/NAME."
@@ -91,12 +91,12 @@ def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: 
 @click.option(
     "--timesteps",
     "total_timesteps",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     default=100_000,
     show_default=True,
     help="Environment timesteps of the decentralization, at most.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="All randomness comes from it.")
+@click.option("--seed", type=Whole(min=0), default=0, help="All randomness comes from it.")
 @settings_option("A further value: env.team_reward=mean.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder; else one under runs/.")
 @json_option
@@ -121,10 +121,8 @@ def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool
 
 @cesma.command()
 @click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option(
-    "--episodes", type=click.IntRange(min=1), help="Episodes of each policy; else the experiment's."
-)
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of the episodes; else the run's.")
+@click.option("--episodes", type=Whole(min=1), help="Episodes of each policy; else the experiment's.")
+@click.option("--seed", type=Whole(min=0), help="Seed of the episodes; else the run's.")
 @click.option(
     "--messages",
     type=click.Choice(["shuffled", "zeroed", "random"]),

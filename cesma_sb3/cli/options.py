@@ -13,6 +13,22 @@ from cesma_sb3.errors import ConfigError, Interrupted
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+class Whole(click.IntRange):
+    """An integer, which may be written as YAML has numbers: `1000`, `1_000`, `1e3`."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The integer; click's own message if it is none, or out of its range."""
+        try:
+            number = float(value)
+            value = int(number) if number.is_integer() and not str(value).lstrip("+-").isdigit() else value
+        except ValueError:  # told by click
+            pass
+        return super().convert(value, param, ctx)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from cesma_sb3.cli.group import cesma
-from cesma_sb3.cli.options import json_option, overrides_of, settings_option, told_how_to_go_on
+from cesma_sb3.cli.options import Whole, json_option, overrides_of, settings_option, told_how_to_go_on
 from cesma_sb3.cli.printed import cell, number, print_json, print_table, tell_failures
 
-_SEEDS, _WORKERS = click.IntRange(1, 10_000), click.IntRange(1, 1_024)
+_SEEDS, _WORKERS = Whole(1, 10_000), Whole(1, 1_024)
 
 
 @cesma.command()
@@ -23,7 +23,7 @@ _SEEDS, _WORKERS = click.IntRange(1, 10_000), click.IntRange(1, 1_024)
     multiple=True,
     help="What to tune: a search space; may be given again. Else those of its expert and students.",
 )
-@click.option("--trials", type=click.IntRange(min=1), help="Runs, finished, pruned or failed; else 20.")
+@click.option("--trials", type=Whole(min=1), help="Runs, finished, pruned or failed; else 20.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="After these, no trial begins.")
 @click.option("--workers", type=_WORKERS, default=1, show_default=True, help="Processes at once.")
 @click.option(
@@ -60,7 +60,7 @@ _SEEDS, _WORKERS = click.IntRange(1, 10_000), click.IntRange(1, 1_024)
     "--expert", type=click.Path(path_type=Path), help="A run folder: its expert is used, students are tuned."
 )
 @click.option("--stage-wise", is_flag=True, help="The expert first, then the students of the best one.")
-@click.option("--seed", type=click.IntRange(min=0), help="All randomness comes from it.")
+@click.option("--seed", type=Whole(min=0), help="All randomness comes from it.")
 @settings_option("Override a value: dagger.n_envs=8.")
 @click.option("--out", type=click.Path(path_type=Path), help="The study's folder; else runs/tune/STUDY.")
 @click.option("--as-worker", is_flag=True, hidden=True)

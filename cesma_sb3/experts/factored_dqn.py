@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from torch import nn
 from torch.nn import functional as F
 
-from cesma_sb3.errors import ExpertError, check_choice
+from cesma_sb3.errors import ExpertError, check_choice, integer
 from cesma_sb3.experts.factored_q_policy import FactoredQPolicy
 from cesma_sb3.experts.target_networks import follow
 from cesma_sb3.networks.head import UNAVAILABLE
@@ -130,7 +130,7 @@ class FactoredDQN(OffPolicyAlgorithm):
             policy_kwargs=policy_kwargs,
             verbose=verbose,
             device=device,
-            seed=seed,
+            seed=None if seed is None else integer("seed", seed),
             sde_support=False,
             supported_action_spaces=(spaces.Discrete, spaces.MultiDiscrete),
             support_multi_env=True,

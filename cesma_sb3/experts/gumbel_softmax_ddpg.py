@@ -16,7 +16,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from torch import nn
 from torch.nn import functional as F
 
-from cesma_sb3.errors import check_choice
+from cesma_sb3.errors import check_choice, integer
 from cesma_sb3.experts.gumbel_softmax_policy import Actor, Critics, GumbelSoftmaxPolicy, gumbel_noise
 from cesma_sb3.experts.target_networks import follow
 from cesma_sb3.networks.feed_forward import TeamNet
@@ -132,7 +132,7 @@ class GumbelSoftmaxDDPG(DDPG):
             policy_kwargs=policy_kwargs,
             verbose=verbose,
             device=device,
-            seed=seed,
+            seed=None if seed is None else integer("seed", seed),
             sde_support=False,
             supported_action_spaces=(spaces.Discrete, spaces.MultiDiscrete),
             support_multi_env=True,

@@ -18,6 +18,7 @@ from cesma_sb3.errors import (
     SpaceError,
     check_choice,
     error_line,
+    integer,
 )
 from cesma_sb3.joint.actions import ActionView, make_view
 from cesma_sb3.joint.agent_spaces import Floats
@@ -125,6 +126,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
         Raises:
             EnvironmentFault: The environment raised, or what it returned is no observation.
         """
+        seed = None if seed is None else integer("seed", seed)
         super().reset(seed=seed)
         self._step = 0
         self._returns[:] = 0.0

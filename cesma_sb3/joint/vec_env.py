@@ -15,7 +15,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
-from cesma_sb3.errors import CesmaWarning, ConfigError, EnvironmentFault
+from cesma_sb3.errors import CesmaWarning, ConfigError, EnvironmentFault, integer
 from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.env import TeamReward
 from cesma_sb3.joint.spaces import Masks, TeamSpaces
@@ -62,6 +62,14 @@ class JointVecEnv(VecEnv):
         It is what `get_images` would show if the environment were not reset in the same step.
         """
         self.draws_ends = on
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Seeds for the next `reset`: environment i is seeded with seed + i; None draws the first at random.
+
+        Raises:
+            ConfigError: The seed is no integer, or negative.
+        """
+        return super().seed(None if seed is None else integer("seed", seed))
 
     def action_masks(self) -> Masks:
         """The view's available actions now, [n_envs, n]."""
@@ -349,9 +357,8 @@ def joint_vec_env(
             differs from the first.
         EnvironmentFault: `make_env` raised.
     """
-    n_processes = (n_envs if processes else 0) if isinstance(processes, bool) else processes
-    if n_envs < 1 or n_processes < 0:
-        raise ConfigError(f"n_envs={n_envs}, processes={processes}: expected at least 1 and at least 0")
+    n_envs = integer("n_envs", n_envs, 1)
+    n_processes = n_envs if processes is True else integer("processes", processes)
     recipe = Recipe(make_env, view, team_reward, max_steps)
     indices = np.array_split(np.arange(n_envs), min(n_processes, n_envs) or 1)
     groups: list[GroupHandle]

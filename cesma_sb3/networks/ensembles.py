@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch as th
 from torch import nn
 
-from cesma_sb3.errors import SpaceError
+from cesma_sb3.errors import SpaceError, integer
 from cesma_sb3.networks.ensemble_agents import EnsembleAgent, MixtureAgent, SequenceAgent, draw
 from cesma_sb3.networks.memory import State
 from cesma_sb3.networks.team_policy import TeamPolicy
@@ -69,11 +69,11 @@ class TeamEnsemble(nn.Module):
         if not components:
             raise SpaceError(f"{type(self).__name__}: no components, expected at least one")
         self.team = components[0].team
-        self.seed = seed
+        self.seed = integer("seed", seed)
         self.components = nn.ModuleList()
         for component in components:
             self._append(component)
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(self.seed)
 
     def _append(self, component: TeamPolicy) -> None:
         if component.team != self.team:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3.errors import ConfigError
+from cesma_sb3.errors import ConfigError, integer
 from cesma_sb3.joint.channel import MessageChannel
 from cesma_sb3.measure import Evaluator, threads
 from cesma_sb3.price.gap import gap_rows
@@ -74,8 +74,7 @@ def price(
         changes["evaluation.episodes"] = episodes
     if timesteps is None:
         timesteps = int(report["env_samples"].get("decentralize", folder.experiment.dagger.total_timesteps))
-    if timesteps < 0:
-        raise ConfigError(f"timesteps: expected at least 0, got {timesteps}")
+    timesteps = integer("timesteps", timesteps)
     experiment = load_experiment(folder.path / CONFIG, changes)
     with threads(experiment.threads), closing(Evaluator(experiment)) as evaluator:
         rows = [*_rows(Measured(folder, experiment, evaluator), timesteps, progress)]

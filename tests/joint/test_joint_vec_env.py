@@ -180,7 +180,7 @@ def test_what_cannot_be_made_is_reported_before_anything_runs():
         assert "in broken" in "".join(traceback.format_exception(caught.value))
     with pytest.raises(EnvironmentFault, match=r"^environment 0: InterruptedError: no message \(tests"):
         joint_vec_env(says_nothing, 1)
-    with pytest.raises(ConfigError, match="n_envs=0"):
+    with pytest.raises(ConfigError, match="n_envs: expected at least 1, got 0"):
         joint_vec_env(MatchingGame, 0)
     venv = joint_vec_env(MortalEnv, 1)
     venv.reset()

@@ -274,7 +274,7 @@ def test_mistakes_are_named() -> None:
         ParticleVecEnv(Spread(3, reward="mpe2"))
     with pytest.raises(UnknownNameError, match="team reward"):
         ParticleVecEnv(Spread(3), team_reward="summ")  # type: ignore[arg-type]  # the typo is the test
-    with pytest.raises(ConfigError, match="n_envs is 0"):
+    with pytest.raises(ConfigError, match="n_envs: expected at least 1, got 0"):
         ParticleVecEnv(Spread(3), 0)
     with pytest.raises(SpaceError, match="another team"):
         ParticleVecEnv(Spread(3), view=make_view("joint", Spread(4).team()))

@@ -158,7 +158,7 @@ def test_what_is_refused():
         SmaxVecEnv("3n")
     with pytest.raises(ConfigError, match="max_step"):
         SmaxVecEnv("3m", max_step=3)
-    with pytest.raises(ConfigError, match="n_envs is 0, expected 1 or more"):
+    with pytest.raises(ConfigError, match="n_envs: expected at least 1, got 0"):
         SmaxVecEnv("3m", 0)
     with pytest.raises(SpaceError, match="expected reset before anything else"):
         _ = SmaxVecEnv("3m", 2).alive

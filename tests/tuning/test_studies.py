@@ -207,7 +207,7 @@ def test_a_bug_or_an_interrupt_stops_and_its_trial_is_done_again(instant, monkey
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"trials": 0}, "trials: expected more than 0, got 0"),
+        ({"trials": 0}, "trials: expected at least 1, got 0"),
         ({"minutes": -1}, "minutes: expected more than 0, got -1"),
         ({"sampler": "tpa"}, "sampler: unknown sampler 'tpa'; did you mean 'tpe'?"),
         ({"pruner": "medien"}, "pruner: unknown pruner 'medien'; did you mean 'median'?"),

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from cesma_sb3._signatures import arguments_of, wrong_argument
+from cesma_sb3._signatures import arguments_of, with_integers, wrong_argument
 from cesma_sb3.envs.particle.navigation_comm import NavigationComm
 from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.envs.particle.speaker_listener import SpeakerListener
@@ -59,4 +59,4 @@ def make_scenario(name: str, **kwargs: Any) -> Scenario:
     if inspect.isabstract(make):
         lacks = ", ".join(sorted(getattr(make, "__abstractmethods__", ())))
         raise ConfigError(f"{name}: expected a scenario that can be made; this one lacks {lacks}")
-    return make(**kwargs)
+    return make(**with_integers(make, kwargs))

@@ -15,7 +15,7 @@ from cesma_sb3.envs.particle.catalog import make_scenario
 from cesma_sb3.envs.particle.randomness import generator_from_state, generator_state
 from cesma_sb3.envs.particle.rendering import FRAMES_PER_SECOND, Renderer
 from cesma_sb3.envs.particle.scenario import Scenario
-from cesma_sb3.errors import SpaceError, UnknownNameError
+from cesma_sb3.errors import SpaceError, UnknownNameError, integer
 from cesma_sb3.joint.layout import AgentLayout
 
 RENDER_MODES = ("human", "rgb_array")
@@ -75,7 +75,7 @@ class ParticleParallelEnv(ParallelEnv[str, Observation, Any]):
     ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
         """Starts an episode; the same seed gives the same episodes from here on."""
         if seed is not None:
-            self._rng = np.random.default_rng(seed)
+            self._rng = np.random.default_rng(integer("seed", seed))
         self.scenario.reset(self.world, self._rng, np.arange(1))
         self.agents = list(self.possible_agents)
         self._steps, self._rewards = 0, {}

@@ -16,7 +16,7 @@ from cesma_sb3.envs.particle.randomness import generator_from_state, generator_s
 from cesma_sb3.envs.particle.rendering import Renderer
 from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.envs.particle.world import Array, Index, worlds_first
-from cesma_sb3.errors import ConfigError, RewardError, SpaceError, check_choice
+from cesma_sb3.errors import RewardError, SpaceError, check_choice, integer
 from cesma_sb3.joint.actions import ActionView, make_view
 from cesma_sb3.joint.env import TeamReward
 from cesma_sb3.joint.vec_env import SharedVecEnv
@@ -62,8 +62,7 @@ class ParticleVecEnv(SharedVecEnv):
         team_reward: TeamReward | None = None,
         render_mode: str | None = "rgb_array",
     ) -> None:
-        if n_envs < 1:
-            raise ConfigError(f"n_envs is {n_envs}, expected 1 or more")
+        n_envs = integer("n_envs", n_envs, 1)
         self.scenario = scenario
         self.team_reward = _checked_team_reward(scenario, team_reward)
         self.team = scenario.team()
@@ -73,7 +72,7 @@ class ParticleVecEnv(SharedVecEnv):
         self.world = scenario.new_world(n_envs)
         self._render_mode = render_mode
         super().__init__(n_envs, self.team.observation_space, self.view.space)
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(None if seed is None else integer("seed", seed))
         self._actions: npt.NDArray[Any] | None = None
         self._steps: Index = np.zeros(n_envs, dtype=np.int64)
         self._agent_returns: Array = np.zeros((self.team.n_agents, n_envs))

@@ -12,7 +12,7 @@ from cesma_sb3.envs.starcraft.availability import available_actions, checked
 from cesma_sb3.envs.starcraft.battle import BattleEnv
 from cesma_sb3.envs.starcraft.rendering import battle_frame
 from cesma_sb3.envs.starcraft.smax import SmaxBattle, SmaxBattles, Snapshot
-from cesma_sb3.errors import ConfigError, SpaceError
+from cesma_sb3.errors import SpaceError, integer
 from cesma_sb3.joint.actions import ActionView, make_view
 from cesma_sb3.joint.spaces import Masks, TeamSpaces
 from cesma_sb3.joint.vec_env import SharedVecEnv
@@ -52,8 +52,7 @@ class SmaxVecEnv(SharedVecEnv):
     ) -> None:
         self.unavailable = checked(unavailable)
         self.replaces_unavailable = self.unavailable == "replace"
-        if n_envs < 1:
-            raise ConfigError(f"n_envs is {n_envs}, expected 1 or more")
+        n_envs = integer("n_envs", n_envs, 1)
         self.battles = SmaxBattles(map_name, n_envs, **kwargs)
         self.team = smax_team(self.battles)
         self.view = make_view(view, self.team) if isinstance(view, str) else view
