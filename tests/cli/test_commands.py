@@ -6,10 +6,12 @@ import sys
 from types import SimpleNamespace
 from typing import get_args
 
+import click
 import pytest
 import yaml
 
 from cesma_sb3 import cli
+from cesma_sb3.cli.options import Whole
 from cesma_sb3.evaluation import Change
 from cesma_sb3.registry import list_experiments, load_experiment
 from cesma_sb3.runs import RunFolder
@@ -223,3 +225,18 @@ def test_what_needs_no_pytorch_does_not_import_it(arguments):
 def test_messages_can_be_changed_in_every_way_there_is():
     (messages,) = (option for option in cli.cesma.commands["evaluate"].params if option.name == "messages")
     assert tuple(messages.type.choices) == get_args(Change)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1e3", 1000), ("2_000", 2000), ("3.0", 3), ("7", 7), ("9007199254740993", 2**53 + 1)],
+)
+def test_options_take_integers_as_yaml_writes_numbers(text, number):
+    found = Whole(min=1).convert(text, None, None)
+    assert repr(found) == repr(number)
+
+
+@pytest.mark.parametrize("text", ["1.5", "1e-3", "inf", "nan", "0", "-1e3", "many", "0x10"])
+def test_options_refuse_what_is_no_such_integer(text):
+    with pytest.raises(click.BadParameter):
+        Whole(min=1).convert(text, None, None)
