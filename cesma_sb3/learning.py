@@ -16,8 +16,8 @@ from cesma_sb3.checkpoints import StageCheckpoints
 from cesma_sb3.evaluation import Keep, LearningCurve
 
 LOG_FORMATS = ["csv", "tensorboard"]
-Tick = Callable[[int, dict[str, float]], None]
-"""Told of progress: environment timesteps so far in this stage, and what was measured last by name."""
+Tick = Callable[..., None]
+"""Told of progress: `StageProgress.update`, or what takes the same arguments."""
 
 
 def learn(
@@ -46,7 +46,10 @@ def learn(
     buffer = getattr(model, "rollout_buffer", None)  # is emptied when the next turn begins
     with _visited_between_turns(model, total_timesteps, kept):
         found = kept.begin({"model": model, "curve": curve}, constants=[] if buffer is None else [buffer])
+        if found is not None:
+            tick(found.timesteps, resumed=True)
         if found is not None and found.ended:
+            tick(found.timesteps, {"return": curve.kept})
             return
         if found is not None and not found.whole:
             model._last_obs = None  # SB3 then begins new episodes
@@ -59,6 +62,7 @@ def learn(
             )
         left = [getattr(model, name, None) for name in ("replay_buffer", "env")]
         kept.end(model.num_timesteps, without=[each for each in left if each is not None])
+        tick(model.num_timesteps, {"return": curve.kept})
 
 
 @contextmanager
@@ -90,6 +94,15 @@ def _visited_between_turns(
         delattr(model, name)
 
 
+def _return_of(model: BaseAlgorithm) -> float:
+    """The mean return of the last episodes of training, as SB3 logs it (`rollout/ep_rew_mean`); NaN of none.
+
+    Stochastic policies sample there, and explore: it may be far from what evaluations measure.
+    """
+    episodes = model.ep_info_buffer
+    return sum(episode["r"] for episode in episodes) / len(episodes) if episodes else float("nan")
+
+
 class _ExpertWatch(BaseCallback):
     """The expert's learning curve as an SB3 callback."""
 
@@ -104,7 +117,7 @@ class _ExpertWatch(BaseCallback):
 
     def _on_step(self) -> bool:
         self._visit()
-        self.tick(self.num_timesteps, {"return": self.curve.last})
+        self.tick(self.num_timesteps, {"return": self.curve.last, "in training": _return_of(self.model)})
         return True
 
     def _on_training_end(self) -> None:

@@ -13,7 +13,7 @@ from stable_baselines3.common.utils import get_device
 
 from cesma_sb3._signatures import arguments_of
 from cesma_sb3.algorithms import activation_class, algorithm_class, policy_class, student_module
-from cesma_sb3.config import Experiment, StudentsConfig
+from cesma_sb3.config import Experiment, ExpertConfig, StudentsConfig
 from cesma_sb3.errors import ConfigError, ExpertError
 from cesma_sb3.experts import Expert, SilentExpert, sb3_expert
 from cesma_sb3.imitation.followable import FollowableVecEnv
@@ -110,6 +110,36 @@ def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgo
     except (AssertionError, TypeError, ValueError) as error:  # what SB3 says of arguments, in its own words
         told = " ".join(str(error).split()) or type(error).__name__
         raise ExpertError(f"expert: {algorithm.__name__}: {told}") from error
+
+
+def check_masks(config: ExpertConfig, venv: JointVecEnv) -> None:
+    """Whether an algorithm keeps to the actions that are available, if the environment says which these are.
+
+    sb3-contrib's algorithms that do so have `use_masking` in `learn`; of others, the class says `uses_masks`.
+
+    Args:
+        config: Of an expert that is trained.
+        venv: The environment; it may be reset.
+
+    Raises:
+        ConfigError: It would train on actions that cannot be done.
+    """
+    algorithm = algorithm_class(config.algorithm)
+    if (
+        getattr(algorithm, "uses_masks", False)
+        or "use_masking" in inspect.signature(algorithm.learn).parameters
+    ):
+        return
+    if not venv.team.has_masks:
+        venv.reset()  # masks may come with the infos
+    if venv.replaces_unavailable or not (venv.team.has_masks or venv.agent_masks is not None):
+        return
+    raise ConfigError(
+        f"expert.algorithm: {algorithm.__name__} does not know action masks, which this environment has; "
+        "expected MaskablePPO or RecurrentFactoredDQN (a class of yours that keeps to them has uses_masks = "
+        "True), or an environment that replaces what is unavailable (of battles, env.kwargs.unavailable: "
+        "replace)"
+    )
 
 
 def falling(start: float, final_fraction: float, progress_remaining: float) -> float:

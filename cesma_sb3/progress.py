@@ -45,6 +45,8 @@ class StageProgress:
         self.stage = stage
         self.total = total
         self.completed = 0
+        self.completed_before = 0
+        """Of these, the timesteps that an earlier process did."""
         self.measured: dict[str, float] = {}
         console = Console(stderr=True) if console is None else console
         self._display: _Display = _Silent()
@@ -60,14 +62,20 @@ class StageProgress:
     ) -> None:
         self._display.stop(finished=kind is None)
 
-    def update(self, completed: int, measured: Mapping[str, float] | None = None) -> None:
+    def update(
+        self, completed: int, measured: Mapping[str, float] | None = None, *, resumed: bool = False
+    ) -> None:
         """Tells how far the stage is; cheap enough to be called at every step.
 
         Args:
             completed: Environment timesteps so far in this stage.
             measured: What was measured last, by name, to be shown beside it.
+            resumed: These timesteps were done before this stage was resumed: they do not count in its rate.
         """
         self.completed = completed
+        if resumed:
+            self.completed_before = completed
+            self._display.resume()
         if measured:
             self.measured.update(measured)
         self._display.refresh()
@@ -83,6 +91,9 @@ class _Display:
 
     def start(self) -> None:
         """The stage begins."""
+
+    def resume(self) -> None:
+        """The stage begins where an earlier process has left it."""
 
     def refresh(self) -> None:
         """The stage got further."""
@@ -115,6 +126,10 @@ class _Bar(_Display):
     def start(self) -> None:
         self.task = self.progress.add_task(self.stage.stage, total=self.stage.total)
         self.progress.start()
+
+    def resume(self) -> None:
+        if self.task is not None:
+            self.progress.reset(self.task, completed=self.stage.completed)
 
     def refresh(self) -> None:
         if self.task is not None:
@@ -173,7 +188,7 @@ class _Lines(_Display):
             return
         self.printed = now
         completed, total = self.stage.completed, self.stage.total
-        rate = completed / (now - self.started)
+        rate = self._rate(now - self.started)
         left = duration((total - completed) / rate) if rate > 0 else "-"
         share = f"{completed:,}/{total:,} steps ({completed / max(total, 1):.0%})"
         self._print(f"{self.stage.stage}: {share}, {rate:,.0f}/s, {left} left{self._numbers()}")
@@ -183,9 +198,13 @@ class _Lines(_Display):
             return
         self._announce()
         completed, elapsed = self.stage.completed, self.clock() - self.started
-        rate = f", {completed / elapsed:,.0f}/s" if elapsed > 0 else ""
+        rate = f", {self._rate(elapsed):,.0f}/s" if elapsed > 0 else ""
         how = f"{'done' if finished else 'ended early'} after {completed:,} steps in {duration(elapsed)}"
         self._print(f"{self.stage.stage}: {how}{rate}{self._numbers()}")
+
+    def _rate(self, elapsed: float) -> float:
+        """Timesteps of this process in a second."""
+        return (self.stage.completed - self.stage.completed_before) / elapsed
 
     def _announce(self) -> None:
         if not self.is_announced:

@@ -26,7 +26,16 @@ from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
 from cesma_sb3.learning import LOG_FORMATS, Tick, learn
 from cesma_sb3.measure import Evaluator, joint_env
-from cesma_sb3.models import as_expert, expert_env, falling, find_device, make_model, make_students, own_team
+from cesma_sb3.models import (
+    as_expert,
+    check_masks,
+    expert_env,
+    falling,
+    find_device,
+    make_model,
+    make_students,
+    own_team,
+)
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy, Visibility
 from cesma_sb3.stored import start_expert, start_students
 
@@ -92,6 +101,7 @@ def train_expert(
         finished = finished_expert(config, evaluator, handed)
         curve: Curve = [(0, evaluator.on_curve(labeller(finished.expert)))]
         return TrainedExpert(curve, 0, 0.0, finished.expert, finished.model, finished)
+    check_masks(config, evaluator.venv)
     kept = checkpoints.stage(stage)
     with (
         closing(expert_env(experiment, evaluator.venv.team, evaluator.seeds.expert)) as venv,
@@ -185,6 +195,8 @@ def decentralize(
             seen=evaluator.seen("students"),
         )
         found = kept.begin({"trainer": trainer, "curve": curve}, constants=[trained.expert])
+        if found is not None:
+            tick(found.timesteps, resumed=True)
         if found is None:
             curve.visit(0)
         elif not found.whole:
@@ -206,6 +218,7 @@ def decentralize(
                     trainer.go_on(callback=watch)
             curve.finish(trainer.timesteps, config.keep)
             kept.end(trainer.timesteps, without=[trainer.dataset, venv])
+        tick(trainer.timesteps, {"return": curve.kept})
     return TrainedStudents(
         curve.points,
         trainer.timesteps,

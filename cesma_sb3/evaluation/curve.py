@@ -39,6 +39,8 @@ class LearningCurve:
         self.every = every
         self.seen = seen
         self.points: Curve = []
+        self.kept = float("nan")
+        """The return that was measured with the weights that `finish` kept; NaN before."""
         self._best_score = float("-inf")
         self._best_weights: dict[str, Any] = {}
 
@@ -58,8 +60,10 @@ class LearningCurve:
         """The last measurement, and the best weights (so far) back in place if they are what is kept."""
         if not self.points or self.points[-1][0] != timesteps:
             self._measure(timesteps)
+        self.kept = self.last
         if keep == "best" and self._best_weights:
             self.policy.load_state_dict(self._best_weights)
+            self.kept = self._best_score
 
     def _measure(self, timesteps: int) -> None:
         score = self.measure()

@@ -39,6 +39,8 @@ class RecurrentFactoredDQN(FactoredDQN):
 
     replay_buffer: EpisodeReplayBuffer | None
     _learns_from_episodes: ClassVar[bool] = True
+    uses_masks: ClassVar[bool] = True
+    """Whether it keeps to the actions that are available while it trains."""
 
     def __init__(
         self,

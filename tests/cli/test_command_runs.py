@@ -59,6 +59,15 @@ def test_progress_of_both_stages_is_on_standard_error(done):
     assert "\r" not in done[0].stderr
 
 
+def test_a_stage_ends_with_the_return_of_what_it_keeps(done, run):
+    with (run.path / "evaluations.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for stage in ("expert", "students"):
+        best = max(float(row["return"]) for row in rows if row["stage"] == stage)
+        (told,) = [line for line in done[0].stderr.splitlines() if line.startswith(f"{stage}: done after")]
+        assert f", return {best:.4g}" in told
+
+
 def test_the_run_folder_is_complete(run):
     assert run.status == "finished"
     assert run.info["command"].startswith(

@@ -41,6 +41,34 @@ def test_lines_come_now_and_then(console, clock):
     assert len(lines) == 2 + 100 // 15
 
 
+def test_the_rate_of_a_resumed_stage_is_that_of_its_own_steps(console, clock):
+    with StageProgress("expert", 10_000, console=console, clock=clock) as progress:
+        progress.update(6_000, resumed=True)
+        for step in range(40):
+            clock.now += 1.0
+            progress.update(6_000 + (step + 1) * 100)
+    lines = lines_of(console)
+    assert lines[1] == "expert: 7,500/10,000 steps (75%), 100/s, 0:25 left"
+    assert lines[-1] == "expert: done after 10,000 steps in 0:40, 100/s"
+
+
+def test_a_stage_that_had_ended_before_has_no_rate(console, clock):
+    with StageProgress("expert", 4_000, console=console, clock=clock) as progress:
+        clock.now += 2.0
+        progress.update(4_000, resumed=True)
+        progress.update(4_000, {"return": 3.5})
+    assert lines_of(console)[-1] == "expert: done after 4,000 steps in 0:02, 0/s, return 3.5"
+
+
+def test_the_bar_of_a_resumed_stage_knows_no_steps_of_before():
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    progress = StageProgress("students", 1_000, console=console)
+    with progress:
+        progress.update(900, resumed=True)
+        task = progress._display.progress.tasks[0]
+        assert (task.completed, task.speed) == (900, None)
+
+
 def test_a_stage_that_ends_early_says_so(console, clock):
     def stage():
         with StageProgress("expert", 10, console=console, clock=clock) as progress:

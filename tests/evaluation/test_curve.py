@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3 import PPO
+from stable_baselines3.common.utils import safe_mean
 from torch import nn
 
 from cesma_sb3.evaluation import LearningCurve, MatchingCurve
 from cesma_sb3.imitation import DAggerProgress
+from cesma_sb3.joint.vec_env import joint_vec_env
+from cesma_sb3.learning import _ExpertWatch
+from tests.envs_for_tests import MatchingGame
 
 
 def progress(timesteps):
@@ -44,6 +49,19 @@ def test_keeps_the_best_weights_or_the_last(keep, weight):
         curve.visit(timesteps)
     curve.finish(30, keep)
     assert th.equal(policy.weight.detach(), th.full((1, 1), weight))
+    assert curve.kept == weight  # what is told of the stage when it is done
+
+
+def test_the_return_of_training_is_shown_beside_that_of_evaluations():
+    told = []
+    env = joint_vec_env(MatchingGame, 3, seed=0)
+    model = PPO("MlpPolicy", env, n_steps=8, batch_size=24)
+    curve = LearningCurve(model.policy, lambda: -7.0, every=1_000)
+    model.learn(48, callback=_ExpertWatch(curve, "last", lambda steps, measured: told.append(measured)))
+    assert [measured["return"] for measured in told] == [-7.0] * 16
+    assert np.isnan(told[0]["in training"])  # no episode has ended
+    ended_before = [episode["r"] for episode in model.ep_info_buffer][:-3]  # SB3 counts them after a step
+    assert told[-1]["in training"] == pytest.approx(safe_mean(ended_before))
 
 
 def test_ends_after_matches_in_a_row():
