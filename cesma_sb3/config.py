@@ -85,6 +85,8 @@ class EnvConfig(_Config):
     """SuperSuit wrappers, the innermost first."""
     team_reward: Literal["shared", "sum", "mean"] | None = None
     """How the team's reward is made of the agents'; None: `shared`, all get the same one."""
+    max_steps: Count | None = None
+    """Steps after which an episode is truncated; null: when the environment itself ends it."""
     processes: Annotated[int, Field(ge=0, le=1_024), Whole] = 0
     """Worker processes of environments that aren't batched; 0: in this process."""
     patience: PositiveFloat | None = 600.0

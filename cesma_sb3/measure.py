@@ -114,6 +114,7 @@ def joint_env(experiment: Experiment, n_envs: int, seed: int, view: str = "joint
         team=None if env.team is None else {a: Share(s.observation, s.action) for a, s in env.team.items()},
         wrappers=[{"name": wrapper.name, **wrapper.kwargs} for wrapper in env.wrappers],
         team_reward=env.team_reward,
+        max_steps=env.max_steps,
         processes=env.processes,
         patience=env.patience,
         n_envs=n_envs,

@@ -27,6 +27,7 @@ def make_vec_env(
     team: Mapping[str, Share] | None = None,
     wrappers: Sequence[Mapping[str, Any]] = (),
     team_reward: TeamReward | None = None,
+    max_steps: int | None = None,
     processes: int = 0,
     patience: float | None = None,
     n_envs: int = 1,
@@ -44,6 +45,7 @@ def make_vec_env(
         wrappers: SuperSuit wrappers, the innermost first: {"name": "black_death_v3", ...arguments}. A
             scenario with wrappers is stepped as the PettingZoo environment that it is as well.
         team_reward: How rewards become one; None is `shared`.
+        max_steps: Steps after which an episode is truncated; None: when the environment itself ends it.
         processes: Worker processes of environments that are not batched; 0: in this process.
         patience: Seconds that one of them may take for an answer; None: as long as it takes.
         n_envs: How many.
@@ -57,9 +59,12 @@ def make_vec_env(
     target = environment_name(target)
     if not wrappers and team is None and _is_scenario(target):
         scenario = make_scenario(target, **dict(kwargs or {}))
-        return ParticleVecEnv(scenario, n_envs, seed=seed, view=view, team_reward=team_reward)
+        return ParticleVecEnv(
+            scenario, n_envs, seed=seed, view=view, team_reward=team_reward, max_steps=max_steps
+        )
     if target.startswith(SMAX) and not wrappers and team_reward in {None, "shared"}:
-        return SmaxVecEnv(target.removeprefix(SMAX), n_envs, seed=seed, view=view, **(kwargs or {}))
+        battle, given = target.removeprefix(SMAX), dict(kwargs or {})
+        return SmaxVecEnv(battle, n_envs, seed=seed, view=view, episode_limit=max_steps, **given)
     make = partial(make_parallel, target, kwargs=dict(kwargs or {}), team=team, wrappers=list(wrappers))
     return joint_vec_env(
         make,
@@ -69,6 +74,7 @@ def make_vec_env(
         patience=patience,
         view=view,
         team_reward=team_reward or "shared",
+        max_steps=max_steps,
     )
 
 

@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from cesma_sb3.errors import (
     CesmaError,
-    ConfigError,
     EnvironmentFault,
     RewardError,
     SpaceError,
     check_choice,
     error_line,
+    integer,
     integer,
 )
 from cesma_sb3.joint.actions import ActionView, make_view
@@ -79,8 +79,6 @@ class JointEnv(gymnasium.Env[Any, Any]):
         max_steps: int | None = None,
     ) -> None:
         check_choice("team reward", team_reward, get_args(TeamReward))
-        if max_steps is not None and max_steps < 1:
-            raise ConfigError(f"max_steps={max_steps}: expected at least 1, or None")
         self.parallel_env = as_parallel(env)
         self.innermost: Any = unwrapped(self.parallel_env)
         """The environment without its wrappers."""
@@ -94,7 +92,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
         self.team_reward = team_reward
         self.observation_space = team.observation_space
         self.action_space = self.view.space
-        self.max_steps = max_steps
+        self.max_steps = None if max_steps is None else integer("max_steps", max_steps, 1)
         metadata = getattr(self.parallel_env, "metadata", None)
         self.metadata = dict(metadata) if isinstance(metadata, Mapping) else {}
         self.render_mode = getattr(self.parallel_env, "render_mode", None)

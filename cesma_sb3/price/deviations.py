@@ -44,7 +44,7 @@ def deviations(
     """
     venv.seed(seed)
     observations = venv.reset()
-    horizon, rounds = venv.scenario.max_cycles, -(-n_episodes // venv.num_envs)
+    horizon, rounds = venv.episode_limit, -(-n_episodes // venv.num_envs)
     costs = np.zeros((2, horizon, rounds, venv.num_envs))
     for number in range(rounds):
         for time in range(horizon):

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.starcraft import battle_env
 from cesma_sb3.errors import CesmaError
 from cesma_sb3.experts import adapt_expert, reference_expert
+from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
 from cesma_sb3.networks.memory import MemoryActor
 from cesma_sb3.testing import check_environment, check_expert, check_team
 from tests.bring import controllers
 from tests.envs_for_tests import FaultyEnv, MatchingGame, MixedEnv, MortalEnv, ReachEnv
+from tests.joint.test_answers import Answering, Duck
 
 ENV = "tests.envs_for_tests:MatchingGame"
 
@@ -50,6 +55,93 @@ def test_an_environment_that_no_seed_reaches():
 def test_faults_are_told(fault):
     with pytest.raises(CesmaError):
         check_environment(lambda: FaultyEnv(fault))
+
+
+class ComesLate(MatchingGame):
+    """The second agent is not there when an episode begins, and leaves and comes back later."""
+
+    def __init__(self):
+        super().__init__(length=8)
+
+    def begin(self):
+        super().begin()
+        self.agents = ["player_0"] if self.t in (0, 1, 4, 5) else ["player_1", "player_0"]
+
+    def step(self, actions):
+        assert set(actions) == set(self.agents)
+        acted, self.t = self.agents, self.t + 1
+        self.begin()
+        over = self.t == self.length
+        seen = {agent: self.observe(agent) for agent in self.agents}
+        self.agents = [] if over else self.agents
+        return seen, dict.fromkeys(acted, 1), dict.fromkeys(acted, False), dict.fromkeys(acted, over), {}
+
+
+class PlainArrays(MatchingGame):
+    """Rewards and flags as arrays of one entry, spaces made anew at every call, resets without options."""
+
+    def observation_space(self, agent):
+        return spaces.Box(0.0, 1.0, (self.n_cues,), np.float32)
+
+    def reset(self, seed=None):
+        return super().reset(seed)
+
+    def step(self, actions):
+        seen, rewards, *flags, _ = super().step(actions)
+        return (
+            seen,
+            *({a: np.array([value]) for a, value in each.items()} for each in (rewards, *flags)),
+            None,
+        )
+
+
+class NeverEnds(MatchingGame):
+    def __init__(self):
+        super().__init__(length=10**18)
+
+
+@pytest.mark.parametrize("make", [ComesLate, PlainArrays, NeverEnds, Duck])
+def test_what_a_run_takes_is_right(make):
+    assert check_environment(make, n_steps=30) == joint_vec_env(make).team
+
+
+class EndsForAll(MatchingGame):
+    def step(self, actions):
+        *parts, terminations, truncations, infos = super().step(actions)
+        return *parts, {**terminations, "__all__": self.t == 4}, truncations, infos
+
+
+def one_for_all():
+    return ONE
+
+
+ONE = MatchingGame()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (EndsForAll, "environment 0: small, step 1: terminations have the key '__all__', which is no agent"),
+        (one_for_all, "environments 0 and 1 are one and the same object"),
+        (
+            lambda: Answering("rewards", [1, 1]),
+            r"environment 0: small, step 2: rewards are \[1, 1\], expected",
+        ),
+        (lambda: Duck(action_space=None), "environment 0: Duck: its action_space is None"),
+    ],
+)
+def test_what_a_run_refuses_is_refused_in_its_words(make, message):
+    for refuse in (check_environment, partial(play, n_steps=5)):
+        with pytest.raises(CesmaError, match=message) as told:
+            refuse(make)
+        assert "\n" not in str(told.value)
+
+
+def play(make, n_steps):
+    venv = joint_vec_env(make, 2, seed=0)
+    venv.reset()
+    for _ in range(n_steps):
+        venv.step(np.zeros((2, 2), int))
 
 
 @pytest.mark.parametrize("name", ["spread", "speaker-listener"])

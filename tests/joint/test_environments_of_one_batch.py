@@ -3,6 +3,7 @@
 from contextlib import closing
 from functools import partial
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -14,6 +15,8 @@ from cesma_sb3.joint.env import JointEnv
 from cesma_sb3.joint.layout import AgentLayout, ObservationLayout, Part
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.joint.workers import LocalGroup, Recipe
+from cesma_sb3.measure import joint_env
+from cesma_sb3.registry import make_experiment
 from tests.envs_for_tests import MatchingGame, MortalEnv
 
 
@@ -132,6 +135,46 @@ class Endless(MatchingGame):
         super().__init__(length=10**18)
 
 
+class EndlessPlant(gymnasium.Env):
+    """Joint already, for `env.team`, and without an end."""
+
+    observation_space = spaces.Box(0, 1, (2,), np.float32)
+    action_space = spaces.MultiDiscrete([2, 2])
+
+    def reset(self, seed=None, options=None):
+        return np.ones(2, np.float32), {}
+
+    def step(self, action):
+        return np.ones(2, np.float32), 1.0, False, False, {}
+
+
+HERE = "tests.joint.test_environments_of_one_batch"
+SHARES = {"a": {"observation": "0", "action": "0"}, "b": {"observation": "1", "action": "1"}}
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"id": f"{HERE}:Endless"},
+        {"id": f"{HERE}:EndlessPlant", "team": SHARES},
+        {"id": "spread", "kwargs": {"n_agents": 2}},
+        {"id": "spread", "kwargs": {"n_agents": 2}, "wrappers": [{"name": "frame_stack_v1"}]},
+    ],
+)
+def test_an_experiment_says_max_steps_of_any_environment(env):
+    expert = {"algorithm": "PPO", "total_timesteps": 1}
+    values = {
+        "name": "short",
+        "env": {**env, "max_steps": 4},
+        "expert": expert,
+        "dagger": {"total_timesteps": 1},
+    }
+    venv = joint_env(make_experiment(values, {}, called="here"), 2, seed=0)
+    venv.reset()
+    ends = [venv.step(np.zeros((2, 2), int))[2].tolist() for _ in range(8)]
+    assert ends == ([[False, False]] * 3 + [[True, True]]) * 2
+
+
 def test_max_steps_truncates_and_keeps_the_last_observation():
     env = JointEnv(Endless(), max_steps=3)
     for _ in range(2):
@@ -158,7 +201,7 @@ def test_max_steps_leaves_earlier_ends_and_earlier_deaths_as_they_are():
     env.reset(seed=0)
     env.step(np.zeros(2, int))
     assert env.step(np.zeros(2, int))[2:4] == (True, False)  # all died in the very step of the limit
-    with pytest.raises(ConfigError, match="max_steps=0: expected at least 1"):
+    with pytest.raises(ConfigError, match="max_steps: expected at least 1, got 0"):
         JointEnv(Endless(), max_steps=0)
 
 

@@ -104,6 +104,18 @@ def test_the_last_step_tells_about_the_episode(team_reward: Any) -> None:
         total[:] = 0.0
 
 
+@pytest.mark.parametrize(("max_steps", "length"), [(3, 3), (99, 5), (None, 5)])
+def test_max_steps_ends_an_episode_before_the_scenario_does(max_steps: int | None, length: int) -> None:
+    env = ParticleVecEnv(Spread(n_agents=2, max_cycles=5), 2, seed=0, max_steps=max_steps)
+    env.reset()
+    ends = [env.step(np.zeros((2, 2), dtype=np.int64)) for _ in range(length)]
+    assert [dones.tolist() for _, _, dones, _ in ends] == [[False] * 2] * (length - 1) + [[True] * 2]
+    assert ends[-1][3][0]["episode"]["l"] == length
+    assert ends[-1][3][0]["TimeLimit.truncated"]
+    with pytest.raises(ConfigError, match="max_steps: expected at least 1, got 0"):
+        ParticleVecEnv(Spread(n_agents=2), max_steps=0)
+
+
 def test_worlds_that_end_apart_are_reset_apart() -> None:
     env = ParticleVecEnv(Spread(3, max_cycles=7), 5, seed=1)
     env.reset()

@@ -96,8 +96,9 @@ def test_agents_say_what_they_are_and_see():
     assert env.state().shape == (env.battle.get_env_info()["state_shape"],)
 
 
-def test_who_only_stands_there_is_cut_off_or_loses():
-    venv = make_vec_env("smax-3m", kwargs={"max_steps": 8}, n_envs=2, seed=0)
+@pytest.mark.parametrize("limit", [{"kwargs": {"max_steps": 8}}, {"max_steps": 9}])
+def test_who_only_stands_there_is_cut_off_or_loses(limit):
+    venv = make_vec_env("smax-3m", n_envs=2, seed=0, **limit)
     venv.reset()
     for step in range(9):
         _, _, dones, infos = venv.step(np.zeros((2, 3), dtype=np.int64))

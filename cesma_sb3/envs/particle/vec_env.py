@@ -27,7 +27,8 @@ Observations = npt.NDArray[np.float32]
 class ParticleVecEnv(SharedVecEnv):
     """`n_envs` worlds of a scenario, stepped together.
 
-    Episodes are truncated after the scenario's `max_cycles` steps, never terminated; a world whose episode
+    Episodes are truncated after the scenario's `max_cycles` steps, or `max_steps` if these are fewer; never
+    terminated; a world whose episode
     ended starts the next one in the same step. The last infos of an episode hold "terminal_observation",
     "TimeLimit.truncated", "episode" (`r` the return of the team reward, `l` steps, `t` seconds since this
     environment was made), as SB3 knows them, and "agent_returns" (agent -> return of its own reward).
@@ -42,9 +43,10 @@ class ParticleVecEnv(SharedVecEnv):
         team_reward: "shared": the one reward that all agents get; "sum" or "mean" of the agents' rewards.
             None means "shared", which a scenario whose agents get different rewards refuses.
         render_mode: What SB3 is told; pictures are of the first world.
+        max_steps: Steps of an episode, at most, at least 1; None: `max_cycles` of the scenario.
 
     Raises:
-        ConfigError: No worlds.
+        ConfigError: No worlds, or `max_steps` is below 1.
         SpaceError: The view is another team's.
         RewardError: The agents of this scenario do not share their reward, and nothing says how to add it up.
         UnknownNameError: No such view or team reward.
@@ -61,8 +63,11 @@ class ParticleVecEnv(SharedVecEnv):
         view: str | ActionView = "joint",
         team_reward: TeamReward | None = None,
         render_mode: str | None = "rgb_array",
+        max_steps: int | None = None,
     ) -> None:
         n_envs = integer("n_envs", n_envs, 1)
+        limit = scenario.max_cycles if max_steps is None else integer("max_steps", max_steps, 1)
+        self.episode_limit = min(scenario.max_cycles, limit)
         self.scenario = scenario
         self.team_reward = _checked_team_reward(scenario, team_reward)
         self.team = scenario.team()
@@ -139,7 +144,7 @@ class ParticleVecEnv(SharedVecEnv):
         self._steps += 1
         observations = self.scenario.observe(self.world)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        ended = self._steps >= self.scenario.max_cycles
+        ended = self._steps >= self.episode_limit
         if ended.any():
             which = np.flatnonzero(ended)
             self._report(which, observations, infos)
@@ -210,14 +215,14 @@ class ParticleVecEnv(SharedVecEnv):
 
     def get_images(self) -> list[npt.NDArray[np.uint8]]:
         """The picture [height, width, 3] of the first world alone."""
-        caption = f"step {self._steps[0]} of {self.scenario.max_cycles}"
+        caption = f"step {self._steps[0]} of {self.episode_limit}"
         return [self._renderer.frame(self.world, caption=caption)]
 
     def render(self, mode: str | None = None) -> npt.NDArray[np.uint8] | None:
         """The picture of the first world; in mode "human" it is shown in a window."""
         mode = mode or self.render_mode
         if mode == "human":
-            self._renderer.show(self.world, caption=f"step {self._steps[0]} of {self.scenario.max_cycles}")
+            self._renderer.show(self.world, caption=f"step {self._steps[0]} of {self.episode_limit}")
             return None
         return self.get_images()[0] if mode == "rgb_array" else None
 

@@ -29,12 +29,13 @@ class SmaxVecEnv(SharedVecEnv):
         n_envs: B, how many battles.
         seed: Battle i is seeded with seed + i.
         view: How joint actions look to SB3: a name of `make_view`, or a view of this team.
+        episode_limit: Most timesteps of a battle, at least 1; None: SMAX's own limit.
         unavailable: What becomes of an action that is not available: see `BattleEnv`.
         kwargs: Arguments of SMAX: see `SmaxBattles`.
 
     Raises:
         MissingExtraError: JaxMARL is not installed.
-        ConfigError: No battles, or an unknown map or argument.
+        ConfigError: No battles, a limit below 1, or an unknown map or argument.
         SpaceError: The view is another team's.
     """
 
@@ -47,6 +48,7 @@ class SmaxVecEnv(SharedVecEnv):
         *,
         seed: int | None = None,
         view: str | ActionView = "joint",
+        episode_limit: int | None = None,
         unavailable: str = "refuse",
         **kwargs: Any,
     ) -> None:
@@ -54,6 +56,9 @@ class SmaxVecEnv(SharedVecEnv):
         self.replaces_unavailable = self.unavailable == "replace"
         n_envs = integer("n_envs", n_envs, 1)
         self.battles = SmaxBattles(map_name, n_envs, **kwargs)
+        limit = self.battles.episode_limit
+        if episode_limit is not None and integer("episode_limit", episode_limit, 1) < limit:
+            self.battles = SmaxBattles(map_name, n_envs, **{**kwargs, "max_steps": episode_limit - 1})
         self.team = smax_team(self.battles)
         self.view = make_view(view, self.team) if isinstance(view, str) else view
         if self.view.team != self.team:
