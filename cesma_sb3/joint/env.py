@@ -18,7 +18,6 @@ from cesma_sb3.errors import (
     check_choice,
     error_line,
     integer,
-    integer,
 )
 from cesma_sb3.joint.actions import ActionView, make_view
 from cesma_sb3.joint.agent_spaces import Floats
