@@ -73,12 +73,12 @@ def run_growing_teams() -> dict[str, Any]:
 
 
 def _row(size: int, trained: Path) -> dict[str, Any]:
-    other_team = ("--set", f"env.n_agents={size}", "--episodes", str(EPISODES))
+    other_team = ("--set", f"env.kwargs.n_agents={size}", "--episodes", str(EPISODES))
     report = json.loads(_cesma("evaluate", str(trained), *other_team, "--json"))
     tuned = _run(
         "spread-6",
         OUT / f"fine-tuned-{size}",
-        f"env.n_agents={size}",
+        f"env.kwargs.n_agents={size}",
         f"expert.initial={trained}",
         "expert.total_timesteps=0",
         f"students.initial={trained}",

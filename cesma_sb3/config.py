@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
@@ -47,6 +48,10 @@ class _Config(BaseModel):
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+    dependents: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """By key, the keys beside it that start anew where an override, or a file that extends another, gives the
+    key another value: they belong to what it names."""
+
 
 class WrapperConfig(_Config):
     """A SuperSuit wrapper; further keys are its arguments."""
@@ -74,11 +79,14 @@ class ShareConfig(_Config):
 class EnvConfig(_Config):
     """The environment."""
 
+    dependents: ClassVar[Mapping[str, tuple[str, ...]]] = {"id": ("kwargs", "team", "wrappers")}
+
     id: Text
     """A scenario of `cesma_sb3.envs.particle` such as `spread`, or `package.module:function` that makes a
-    PettingZoo environment, or with `team` a Gymnasium one."""
+    PettingZoo environment, or with `team` a Gymnasium one. Another one starts without the `kwargs`, `team`
+    and `wrappers` of the one before."""
     kwargs: Arguments = {}
-    """Arguments of the scenario or function."""
+    """Arguments of the scenario or function: `env.kwargs.n_agents`."""
     team: dict[str, ShareConfig] | None = None
     """By agent, its part of a Gymnasium environment whose observation and action are joint already."""
     wrappers: Annotated[tuple[WrapperConfig, ...], Field(strict=False)] = ()
@@ -117,10 +125,19 @@ class FollowableConfig(_Config):
 class ExpertConfig(_Config):
     """The centralized controller."""
 
+    dependents: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "algorithm": (
+            *("policy", "kwargs", "policy_kwargs", "learning_rate_final"),
+            *("path", "trust", "normalization", "outputs"),
+        )
+    }
+
     algorithm: Text
     """`scripted`; an algorithm of `cesma_sb3.experts`, stable_baselines3 or sb3_contrib; `torchscript` or
     `onnx`; or `module:name` of an SB3 algorithm, or of a controller as `cesma_sb3.decentralize` takes it: a
-    class is made with `kwargs`, and with the team if it has an argument `team`."""
+    class is made with `kwargs`, and with the team if it has an argument `team`. Another one starts
+    without the `policy`, `kwargs`, `policy_kwargs`, `learning_rate_final`, `path`, `trust`, `normalization`
+    and `outputs` of the one before."""
     path: Text | None = None
     """The file of a finished controller, which is not trained: SB3's `.zip`, TorchScript, ONNX."""
     trust: bool = False
@@ -195,11 +212,14 @@ class ExpertConfig(_Config):
 class StudentsConfig(_Config):
     """The decentralized policies."""
 
+    dependents: ClassVar[Mapping[str, tuple[str, ...]]] = {"module": ("kwargs",)}
+
     network: Literal["feed-forward", "entities", "recurrent", "custom"] = "feed-forward"
     """`entities`: blind to the order of landmarks and other agents, for environments that declare them.
     `recurrent`: with a memory (linear, GRU, linear). `custom`: of `module`."""
     module: Text | None = None
-    """Of `custom`: `module:Class` of an agent's network, made with the numbers of its inputs and outputs."""
+    """Of `custom`: `module:Class` of an agent's network, made with the numbers of its inputs and outputs.
+    Another one starts without the `kwargs` of the one before."""
     kwargs: Arguments = {}
     """Of `custom`: further arguments of `module`."""
     hidden_sizes: Sizes = (128, 128)
@@ -245,6 +265,8 @@ class BetaConfig(_Config):
 class DaggerConfig(_Config):
     """Decentralization: how the students learn from the expert."""
 
+    dependents: ClassVar[Mapping[str, tuple[str, ...]]] = {"loss_class": ("loss_kwargs",)}
+
     algorithm: Literal["dagger", "bc", "forward-training", "smile", "searn"] = "dagger"
     """The imitation algorithm (4.3): DAgger, behavioural cloning, Forward Training, SMILe, or SEARN."""
     algorithm_kwargs: Arguments = {}
@@ -274,7 +296,8 @@ class DaggerConfig(_Config):
     loss: Literal["auto", "cross-entropy", "mse"] = "auto"
     """`auto` looks at each action's space."""
     loss_class: Text | None = None
-    """`module:Class` of a loss in its place, made with the team and `ActionHead` (`ImitationLoss`)."""
+    """`module:Class` of a loss in its place, made with the team and `ActionHead` (`ImitationLoss`).
+    Another one starts without the `loss_kwargs` of the one before."""
     loss_kwargs: Arguments = {}
     """Further arguments of `loss_class`."""
     class_weights: Literal["none", "inverse-frequency"] = "none"

@@ -226,8 +226,8 @@ def evaluate_run(
         episodes: Of each policy; None: as many as the experiment says.
         seed: Of the episodes' initial states; None: the run's, which gives the report's own numbers again.
         messages: What the students hear instead of what was said (`with_channel`); None: what was said.
-        **overrides: Values in place of the run's, as `run` takes them. With `env.n_agents=12`, policies over
-            entities act in a team of another size than the one that they were trained in.
+        **overrides: Values in place of the run's, as `run` takes them. With `env.kwargs.n_agents=12`,
+            policies over entities act in a team of another size than the one that they were trained in.
 
     Returns:
         `return`, `normalized`, `std` and `standard_error` by policy, and `episodes`.

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from cesma_sb3._yaml import check_finite, read_mapping
-from cesma_sb3.config import EnvConfig, Experiment
-from cesma_sb3.errors import ConfigError, DuplicateNameError, UnknownNameError, nearest
-from cesma_sb3.validation import plain, shown, unknown, validate
+from cesma_sb3.config import Experiment
+from cesma_sb3.errors import ConfigError, DuplicateNameError, UnknownNameError
+from cesma_sb3.validation import plain, schema_of, shown, unknown, validate
 
 if sys.version_info >= (3, 11):
     from importlib.resources.abc import Traversable
@@ -33,16 +33,12 @@ _LONGEST_NAME = 100
 """Letters: with a time and a seed behind it, a folder is called so."""
 LARGEST = 2**18
 """Bytes of a file of values: thousands of keys, and YAML is read slowly."""
-# Arguments belong to what they are given to: whatever names another one starts without them.
-_ARGUMENTS_OF = {
-    ("expert", "algorithm"): (
-        *("policy", "kwargs", "policy_kwargs", "learning_rate_final"),
-        *("path", "trust", "normalization", "outputs"),
-    ),
-    ("students", "module"): ("kwargs",),
-    ("dagger", "loss_class"): ("loss_kwargs",),
-    ("env", "id"): ("kwargs", "team", "wrappers"),
+_DEPENDENTS = {
+    (part, key): dependents
+    for part, field in Experiment.model_fields.items()
+    for key, dependents in getattr(schema_of(field.annotation), "dependents", {}).items()
 }
+"""By a part's key, the keys beside it that start anew with another value of it."""
 _NOT_INHERITED = ("name", "description", "extends")
 
 
@@ -108,7 +104,7 @@ def load_experiment(
     Args:
         name_or_path: A registered name, or a YAML file: a `Path`, or text that ends with `.yaml`.
         overrides: Values that replace those of the file; keys nested, or dotted (`expert.n_envs`), or both.
-            `env.n_agents` is short for `env.kwargs.n_agents`.
+            Arguments of an environment or a class stand below `kwargs`: `env.kwargs.n_agents`.
         check_names: Also check the names of classes and of their arguments, which imports PyTorch and SB3.
         overridden_by: What errors call the place of the overrides.
 
@@ -145,7 +141,7 @@ def _experiment(
     overridden_by: str,
 ) -> Experiment:
     """Values with others on top of them, validated."""
-    overrides = written_out(overrides or {})
+    overrides = overrides or {}
     overridden = [path for path, _ in flatten(overrides)]
     change = nested(overrides)
     check_finite(change, overridden_by)
@@ -283,7 +279,7 @@ def _check_name(document: Document, data: Mapping[str, Any]) -> None:
 def _merge(base: Mapping[str, Any], change: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
     """`change` on top of `base`: mappings are merged, everything else is replaced."""
     merged = dict(base)
-    for key, dependents in ((at[-1], _ARGUMENTS_OF[at]) for at in _ARGUMENTS_OF if at[:-1] == path):
+    for key, dependents in ((at[-1], _DEPENDENTS[at]) for at in _DEPENDENTS if at[:-1] == path):
         if key in change and change[key] != base.get(key, change[key]):
             merged = {name: value for name, value in merged.items() if name not in dependents}
     for key, value in change.items():
@@ -310,15 +306,6 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path, value in flatten(values):
         found = _merge(found, _nest(path, plain(value)))
-    return found
-
-
-def written_out(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """`env.n_agents` as `env.kwargs.n_agents`: what is like no key of `env` is an argument."""
-    found = {}
-    for path, value in flatten(overrides):
-        is_argument = len(path) == 2 and path[0] == "env" and not nearest(path[1], EnvConfig.model_fields)
-        found[".".join(("env", "kwargs", path[1]) if is_argument else path)] = value
     return found
 
 

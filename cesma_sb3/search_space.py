@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from cesma_sb3.config import Arguments, DaggerConfig, Experiment, ExpertConfig, whole
 from cesma_sb3.distributions import Choices, Distribution, Interval, is_same
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.registry import data_folder, find_document, flatten, load_experiment, written_out
+from cesma_sb3.registry import data_folder, find_document, flatten, load_experiment
 from cesma_sb3.validation import schema_of, shown, unknown, validate
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class SearchSpace:
             ConfigError: It tunes what is overridden, or an argument that the experiment's classes don't have.
         """
         tuned = self.keys
-        for key in written_out(overrides):
+        for key in (".".join(path) for path, _ in flatten(overrides)):
             if key in tuned:
                 raise ConfigError(f"override: {key}: this value is tuned by {self.label}")
         # Other keys were checked against the schema; together, their first values may be a bad combination.

@@ -107,7 +107,9 @@ def _describe(model: type[BaseModel], error: Any) -> tuple[KeyPath, str]:
     path = tuple(str(part) for part in error["loc"])
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        problem = f"unknown key{_choices(path[-1], sorted(_keys(model, path[:-1])))}"
+        keys = _keys(model, path[:-1])
+        argument = f"; an argument is {'.'.join((*path[:-1], 'kwargs', path[-1]))}" * ("kwargs" in keys)
+        problem = f"unknown key{_choices(path[-1], sorted(keys))}{argument}"
     elif kind == "missing":
         problem = "this key is missing"
     elif kind == "literal_error":

@@ -128,7 +128,7 @@ def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool
     type=click.Choice(["shuffled", "zeroed", "random"]),
     help="What the students hear instead of what was said: another world's messages, none, or random ones.",
 )
-@settings_option("Override a value: env.n_agents=12.")
+@settings_option("Override a value: env.kwargs.n_agents=12.")
 @json_option
 def evaluate(run_dir: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Evaluate the policies of a run folder again, perhaps in another team or environment."""

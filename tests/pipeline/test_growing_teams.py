@@ -21,7 +21,7 @@ def small(tmp_path_factory):
 
 
 def test_expert_and_students_are_measured_in_a_larger_team(small):
-    report = evaluate_run(small.run_dir, **{"env.n_agents": 5})
+    report = evaluate_run(small.run_dir, **{"env.kwargs.n_agents": 5})
     assert set(report["agent_return"]["students"]) == {f"agent_{i}" for i in range(5)}
     assert report["return"]["random"] < small.report["return"]["random"]  # more landmarks to be far from
     assert set(report["return"]) == {"expert", "students", "random", "reference"}
@@ -39,7 +39,7 @@ def test_a_larger_team_starts_from_a_smaller_ones_weights(small, tmp_path):
         out=tmp_path / "run",
         **{
             **TINY,
-            "env.n_agents": 4,
+            "env.kwargs.n_agents": 4,
             "expert": {**TINY["expert"], **start, "total_timesteps": 0},
             "students": start,
             "dagger.total_timesteps": 16,
@@ -58,7 +58,7 @@ def test_networks_made_for_their_team_do_not_grow(tmp_path):
     plain = {"network": "feed-forward", "hidden_sizes": [8]}
     result = cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **{**TINY_SCRIPTED, "students": plain})
     with pytest.raises(StorageError, match=r"team\.safetensors.*size mismatch"):
-        evaluate_run(result.run_dir, **{"env.n_agents": 4})
+        evaluate_run(result.run_dir, **{"env.kwargs.n_agents": 4})
 
 
 TINY_SCRIPTED = {key: value for key, value in TINY.items() if key != "expert"}

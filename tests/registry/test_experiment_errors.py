@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from cesma_sb3.config import DaggerConfig, EnvConfig, ExpertConfig, StudentsConfig
 from cesma_sb3.errors import CesmaError, ConfigError, DuplicateNameError, UnknownNameError
 from cesma_sb3.registry import describe_experiments, list_experiments, load_experiment
 
@@ -256,3 +257,42 @@ def test_a_broken_file_does_not_hide_the_others(folder):
     descriptions = dict(describe_experiments())
     assert descriptions["broken"].startswith(f"error: {folder}/broken.yaml: line 1:")
     assert "spread-3" in descriptions
+
+
+@pytest.mark.parametrize("name", ["n_agents", "args", "idle", "team_size", "reward", "kwarg", "ids", "zzz"])
+@pytest.mark.parametrize("part", ["env", "expert"])
+def test_arguments_stand_below_kwargs_and_nowhere_else(part, name):
+    """However near a name is to a key, or to none: no key of the schema, present or to come, changes that."""
+    text = problem_of("spread-3", {f"{part}.{name}": 1}, check_names=False)
+    assert text.startswith(f"override: {part}.{name}: unknown key")
+    assert text.endswith(f"; an argument is {part}.kwargs.{name}")
+    found = load_experiment("spread-3", {f"{part}.kwargs.{name}": 1}, check_names=False).to_mapping()
+    assert found[part]["kwargs"][name] == 1
+
+
+def test_a_part_without_arguments_has_no_such_hint():
+    assert "an argument" not in problem_of("spread-3", {"evaluation.episode": 1}, check_names=False)
+
+
+@pytest.mark.parametrize("schema", [EnvConfig, ExpertConfig, StudentsConfig, DaggerConfig])
+def test_a_key_says_which_keys_start_anew_with_it(schema):
+    assert schema.dependents
+    for key, dependents in schema.dependents.items():
+        told = schema.model_fields[key].description
+        assert all(f"`{each}`" in told and each in schema.model_fields for each in dependents)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "other"),
+    [
+        ("env.id", "rendezvous", "kwargs"),
+        ("expert.algorithm", "PPO", "policy_kwargs"),
+        ("expert.algorithm", "PPO", "kwargs"),
+    ],
+)
+def test_what_belongs_to_another_value_is_not_kept(key, value, other):
+    part, name = key.split(".")
+    before = load_experiment("spread-3").to_mapping()[part]
+    after = load_experiment("spread-3", {key: value}, check_names=False).to_mapping()[part]
+    assert before[other] != after[other]
+    assert load_experiment("spread-3", {key: before[name]}).to_mapping()[part] == before

@@ -432,7 +432,7 @@ def test_what_is_tuned_cannot_be_overridden_too():
 def test_the_short_form_of_an_argument_is_the_same_key(write):
     found = write("env.kwargs.n_agents: {low: 2, high: 4}\n")
     with pytest.raises(ConfigError, match=r"env.kwargs.n_agents: this value is tuned by"):
-        found.check("spread-3-scripted", {"env.n_agents": 3})
+        found.check("spread-3-scripted", {"env.kwargs.n_agents": 3})
 
 
 def test_a_space_as_plain_values():
