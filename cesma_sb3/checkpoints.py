@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from cesma_sb3 import _state
+from cesma_sb3._closing import closing_all
 from cesma_sb3._signals import Waiting
 from cesma_sb3.config import CheckpointConfig
 from cesma_sb3.errors import CheckpointWarning, StorageError
@@ -95,14 +96,18 @@ class StageCheckpoints:
         """How long the stage has taken so far, before interruptions too."""
         return time.perf_counter() - self._begun
 
-    def logger(self, configure: Callable[[str, list[str]], T], formats: list[str]) -> T:
-        """A logger of SB3 or imitation in the stage's folder; of a run that goes on, in one beside it."""
+    @contextmanager
+    def logger(self, configure: Callable[[str, list[str]], T], formats: list[str]) -> Iterator[T]:
+        """A logger of SB3 or imitation in the stage's folder; of a run that resumes, in one beside it."""
         logs = self.run.folder.path / "logs" / self.name
         number = 1
         while self.run.resumes and (logs / LOG).exists():
             number += 1
             logs = logs.with_name(f"{self.name}-{number}")
-        return configure(str(logs), formats)
+        logger = configure(str(logs), formats)
+        outputs: Any = getattr(logger, "default_logger", logger)  # imitation's logger leads to SB3's
+        with closing_all(logger, outputs.output_formats):
+            yield logger
 
     def begin(self, root: object, *, constants: Iterable[object] = ()) -> Found | None:
         """Says what the stage's state is; if the run goes on, puts the newest good one into it.

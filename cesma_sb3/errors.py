@@ -17,7 +17,8 @@
 
     Interrupted                 a run was stopped by Ctrl-C and can go on: a KeyboardInterrupt
     CesmaWarning                something that a run carries on with, and whoever started it should know
-    └── CheckpointWarning       a checkpoint is not used, or gives other numbers
+    ├── CheckpointWarning       a checkpoint is not used, or gives other numbers
+    └── ClosingWarning          an environment or a logger could not be closed; results do not depend on it
 
 Each message is one line: what was wrong, where, and what was expected.
 """
@@ -128,6 +129,10 @@ class CesmaWarning(UserWarning):
 
 class CheckpointWarning(CesmaWarning):
     """A checkpoint is not used, or what goes on from it may differ from an uninterrupted run."""
+
+
+class ClosingWarning(CesmaWarning):
+    """An environment or a logger could not be closed; results do not depend on it."""
 
 
 def check_choice(what: str, name: object, choices: Iterable[str]) -> None:

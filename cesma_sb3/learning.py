@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from sb3_contrib import ARS
@@ -53,7 +53,7 @@ def learn(
             return
         if found is not None and not found.whole:
             model._last_obs = None  # SB3 then begins new episodes
-        with closing(kept.logger(configure, LOG_FORMATS)) as logger, kept.training():
+        with kept.logger(configure, LOG_FORMATS) as logger, kept.training():
             model.set_logger(logger)
             model.learn(
                 total_timesteps - model.num_timesteps,  # to which SB3 adds those that were done

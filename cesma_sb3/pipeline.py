@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import errno
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cesma_sb3._closing import closing, logged_by
 from cesma_sb3._locks import alone
 from cesma_sb3._signals import terminated_as_interrupted
 from cesma_sb3.checkpoints import Checkpoints
@@ -191,6 +192,7 @@ def _measured(
         threads(experiment.threads),
         alone(folder.path, "another run writes there"),
         _recorded(folder, resumes=resumes),
+        logged_by(folder.log),
         closing(Evaluator(experiment, watch)) as evaluator,
     ):
         try_students(experiment, evaluator.venv.team)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3._closing import closing
 from cesma_sb3.errors import CesmaError, StorageError
 from cesma_sb3.evaluation import Act, expert_act, greedy
 from cesma_sb3.experts.protocol import Remembers

@@ -7,7 +7,7 @@ checkpoints/       where a run stands that has not finished (`cesma_sb3/checkpoi
 expert/, students/ what was trained
 evaluations.csv    each evaluation on the way
 report.json        the results; a folder without it is of a run that did not finish
-error.log          the traceback of what a failed run ended with
+error.log          the tracebacks of what a failed run ended with, and of what could not be closed
 figure.png         reward against environment samples
 """
 
@@ -179,7 +179,14 @@ class RunFolder:
         text = reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}".rstrip(": ")
         self._end("failed", error=" ".join(text.split()))
         if isinstance(reason, BaseException):
-            self.write_text(LOG, "".join(traceback.format_exception(reason)))
+            self.log("".join(traceback.format_exception(reason)))
+
+    def log(self, text: str) -> None:
+        """Adds a traceback to `error.log`; nothing happens if that cannot be written."""
+        with contextlib.suppress(OSError, StorageError):
+            path = self.file(LOG)
+            before = path.read_text(encoding="utf-8") if path.exists() else ""
+            self.write_text(LOG, before + text)
 
     def discard(self) -> bool:
         """Removes the folder of a run that was refused before anything came of it, and what was made for it.
@@ -188,7 +195,7 @@ class RunFolder:
             Whether it did: not if a file holds something, but for those that a run begins with.
         """
         files = [path for path in self.path.rglob("*") if not path.is_dir()]
-        begins_with = (CONFIG, RUN, "events.out.tfevents")  # TensorBoard's have a header from the start
+        begins_with = (CONFIG, RUN, LOG, "events.out.tfevents")  # TensorBoard's have a header from the start
         if any(not path.name.startswith(begins_with) and path.stat().st_size for path in files):
             return False
         for path in files:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ from imitation.util import logger as imitation_logger
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 
+from cesma_sb3._closing import closing
 from cesma_sb3.algorithms import loss_class
 from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config import BetaConfig, DaggerConfig, Experiment
@@ -103,9 +103,7 @@ def train_expert(
         return TrainedExpert(curve, 0, 0.0, finished.expert, finished.model, finished)
     check_masks(config, evaluator.venv)
     kept = checkpoints.stage(stage)
-    with (
-        closing(expert_env(experiment, evaluator.venv.team, evaluator.seeds.expert)) as venv,
-    ):
+    with closing(expert_env(experiment, evaluator.venv.team, evaluator.seeds.expert)) as venv:
         model = make_model(experiment, venv, evaluator.seeds.expert)
         check(model)
         start_expert(model, config.initial)
@@ -173,7 +171,7 @@ def decentralize(
     # Initial weights come from PyTorch's global generator, as everywhere in SB3.
     set_random_seed(seeds.students)
     with (
-        closing(kept.logger(imitation_logger.configure, LOG_FORMATS)) as logger,
+        kept.logger(imitation_logger.configure, LOG_FORMATS) as logger,
         closing(joint_env(experiment, config.n_envs, seeds.students)) as venv,
     ):
         policy = make_students(experiment, venv.team, config.learning_rate, sees)

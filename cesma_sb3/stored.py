@@ -5,11 +5,10 @@ An expert that was finished before the run is the exception: its own files are r
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from cesma_sb3._closing import closing
 from cesma_sb3.algorithms import student_module
 from cesma_sb3.config import Experiment
 from cesma_sb3.experts import Expert

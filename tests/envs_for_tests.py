@@ -90,6 +90,19 @@ class MatchingGame(SmallEnv):
         return result
 
 
+class UncloseableGame(MatchingGame):
+    """A game whose `close()` raises, and leaves a file for each attempt."""
+
+    def __init__(self, attempts: str | None = None) -> None:
+        super().__init__()
+        self.attempts = attempts
+
+    def close(self) -> None:
+        if self.attempts is not None:
+            (Path(self.attempts) / f"{os.getpid()}-{id(self)}").touch()
+        raise RuntimeError("the window was gone")
+
+
 class MortalEnv(SmallEnv):
     """Agents with masks (in observations or infos) that die one after the other and vanish from the dicts.
 

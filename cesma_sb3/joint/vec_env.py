@@ -15,6 +15,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
+from cesma_sb3._closing import warn_unclosed
 from cesma_sb3.errors import CesmaWarning, ConfigError, EnvironmentFault, integer
 from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.env import TeamReward
@@ -259,11 +260,14 @@ class ProcessJointVecEnv(JointVecEnv):
             self._masks = np.stack([everything if mask is None else mask for mask in masks])
 
     def close(self) -> None:
-        """Closes the environments and ends their processes."""
+        """Closes the environments and ends their processes.
+
+        Warns:
+            ClosingWarning: An environment's `close()` raised; all others are closed.
+        """
         if not self._closed:
             self._closed = True
-            for group in self._groups:
-                group.close()
+            warn_unclosed(line for group in self._groups for line in group.close())
 
     def get_images(self) -> Sequence[Any]:
         """A picture [height, width, 3] uint8 of each environment, or None in another render mode."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
@@ -19,6 +20,7 @@ import cloudpickle
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3._closing import error_of_closing
 from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, SpaceError, error_line
 from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.env import ONE_EACH, JointEnv, TeamReward
@@ -122,8 +124,7 @@ class EnvGroup:
                 self.envs.append(self._guard(place, recipe.make))
                 self._check_last()
         except BaseException:
-            with contextlib.suppress(Exception):  # what is wrong already is what counts
-                self.close()
+            self.close()
             raise
 
     def _check_last(self) -> None:
@@ -203,11 +204,12 @@ class EnvGroup:
         """What each environment renders."""
         return [self._guard(place, env.render) for place, env in enumerate(self.envs)]
 
-    def close(self) -> None:
-        """Closes all."""
-        for env in self.envs:
-            env.close()
+    def close(self) -> list[str]:
+        """Closes all; each error as one line."""
+        numbered = zip(self.indices, self.envs, strict=False)
+        lines = [line for i, env in numbered for line in error_of_closing(f"environment {i}", env.close)]
         self.envs = []
+        return lines
 
 
 class GroupHandle(Protocol):
@@ -221,8 +223,8 @@ class GroupHandle(Protocol):
     def receive(self) -> Any:
         """The result of the oldest command, or what it raised."""
 
-    def close(self) -> None:
-        """Closes the environments."""
+    def close(self) -> list[str]:
+        """Closes the environments; each error as one line."""
 
 
 class LocalGroup:
@@ -242,9 +244,9 @@ class LocalGroup:
         command, args = self._pending.pop(0)
         return getattr(self._group, command)(*args)
 
-    def close(self) -> None:
+    def close(self) -> list[str]:
         """See `GroupHandle.close`."""
-        self._group.close()
+        return self._group.close()
 
 
 class RemoteGroup:
@@ -297,14 +299,23 @@ class RemoteGroup:
         first, last = self.indices[0], self.indices[-1]
         return f"environment {first}" if first == last else f"environments {first} to {last}"
 
-    def close(self) -> None:
+    def close(self) -> list[str]:
         """See `GroupHandle.close`. A process that does not end within some seconds is ended."""
         self.send("close")
-        self._process.join(timeout=5)
+        lines: list[str] = []
+        by = time.monotonic() + 5
+        with contextlib.suppress(EOFError, OSError):  # of a process that is gone
+            while self._connection.poll(max(0.0, by - time.monotonic())):
+                outcome, *content = self._connection.recv()
+                if outcome == "closed":  # others are answers that nobody waited for
+                    (lines,) = content
+                    break
+        self._process.join(timeout=max(0.0, by - time.monotonic()))
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
         self._connection.close()
+        return lines
 
 
 def serve(connection: Connection, payload: bytes) -> None:
@@ -322,6 +333,7 @@ def serve(connection: Connection, payload: bytes) -> None:
         while True:
             command, args = connection.recv()
             if command == "close":
+                connection.send(("closed", [] if group is None else group.close()))
                 break
             connection.send(fault or _answer(group, command, args))
     if group is not None:

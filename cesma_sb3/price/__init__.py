@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cesma_sb3._closing import closing
 from cesma_sb3.errors import ConfigError, integer
 from cesma_sb3.joint.channel import MessageChannel
 from cesma_sb3.measure import Evaluator, threads
