@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,6 +72,55 @@ def _integers_of(value: Any, converted: Any) -> Any:
     if isinstance(value, dict) and isinstance(converted, dict):
         return {key: _integers_of(item, converted.get(key)) for key, item in value.items()}
     return value
+
+
+def mask_parameter(function: Callable[..., Any]) -> inspect.Parameter | None:
+    """The parameter by which a controller takes action masks beside its observations.
+
+    It is the one whose name says so (`masks`, `action_masks`, `avail_actions`, `legal_moves`), wherever it
+    stands and whatever its default is; else a second positional parameter without a default. The signature is
+    that of what a decorator wrapped, where it says what that was (`functools.wraps`).
+
+    Args:
+        function: A function, a bound method, an object that can be called, or a TorchScript method.
+
+    Returns:
+        The parameter, or None of a controller that takes none.
+
+    Raises:
+        ValueError: There is no signature, or it takes whatever it is given (`*args`), so that nobody can say.
+    """
+    try:
+        parameters = _signature(function)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    positional = [each for each in parameters if each.kind in _POSITIONAL]
+    for each in parameters:
+        if each.kind in _NAMED and each not in positional[:1] and _MASK_NAME.search(each.name):
+            return each
+    if len(positional) > 1 and positional[1].default is inspect.Parameter.empty:
+        return positional[1]
+    if any(each.kind not in _NAMED for each in parameters):
+        raise ValueError("it takes whatever it is given")
+    return None
+
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_NAMED = (*_POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
+_MASK_NAME = re.compile(r"mask|avail|legal", re.IGNORECASE)
+
+
+def _signature(function: Any) -> list[inspect.Parameter]:
+    """The parameters of a function; of a TorchScript method, those of its schema."""
+    schema: Any = getattr(function, "schema", None)
+    if not hasattr(schema, "arguments"):
+        return list(inspect.signature(function).parameters.values())
+    empty = inspect.Parameter.empty
+    return [
+        inspect.Parameter(each.name, _POSITIONAL[1], default=None if each.has_default_value() else empty)
+        for each in schema.arguments
+        if each.name != "self"
+    ]
 
 
 def _parameters(made: Callable[..., Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
+from cesma_sb3.experts.brought import name_of
 from cesma_sb3.experts.protocol import Act, Actions, Expert, Masks, Observations, Remembers, labeller
 from cesma_sb3.joint.possible import PossibleActions
 from cesma_sb3.joint.spaces import TeamSpaces
@@ -118,7 +119,7 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
     traces = _Traces(venv)
     remaining = int(quotas.sum())
     while remaining:
-        actions = possible(act(observations, venv.agent_masks), who)
+        actions = possible(act(observations, _copied(venv.agent_masks)), who)
         traces.add(observations, actions)
         next_observations, _, dones, infos = venv.step(actions)
         observations = np.asarray(next_observations, dtype=np.float32)
@@ -163,10 +164,15 @@ class _Traces:
         self.now = np.where(starts, 0.0, self.now)
 
 
+def _copied(masks: Masks | None) -> Masks | None:
+    """Masks that whoever acts may write into: the environment's own tell what is possible."""
+    return None if masks is None else masks.copy()
+
+
 def _name(act: Act) -> str:
     """What messages call it: of a method, whose."""
     owner = getattr(act, "__self__", act)
-    return f"the actions of {type(owner).__name__}" if not inspect.isfunction(owner) else "the actions"
+    return f"the actions of {name_of(owner)}" if not inspect.isfunction(owner) else "the actions"
 
 
 class Score(float):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,9 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 from cesma_sb3.errors import ActionViewError, ExpertError
-from cesma_sb3.experts.functions import FunctionExpert, Outputs, of_tensors, one_for_each
+from cesma_sb3.experts.brought import BroughtExpert
+from cesma_sb3.experts.functions import FunctionExpert, Outputs, one_for_each
+from cesma_sb3.experts.network import Network
 from cesma_sb3.experts.protocol import Expert
 from cesma_sb3.experts.sb3 import sb3_expert, space_problem
 from cesma_sb3.experts.translated import TranslatedExpert, Translation
@@ -38,8 +41,9 @@ def adapt_expert(
 
     Args:
         controller: An `Expert`; an algorithm or a policy of SB3 or sb3-contrib; a function of joint
-            observations (and masks), see `FunctionExpert`, or a PyTorch module of them; or one controller for
-            each agent, by name, see `one_for_each`.
+            observations (and masks), see `FunctionExpert`, or a network of them, see `Network`; or one
+            controller for each agent, by name, see `one_for_each`. A class whose constructor needs nothing,
+            or `team` alone, stands for an object of it.
         team: The team that it controls.
         view: The action view of what a function returns.
         outputs: What a function returns.
@@ -52,12 +56,14 @@ def adapt_expert(
         ExpertError: It is none of these, or does not fit the team; what was expected is named.
         ActionViewError: The view cannot hold the team's actions.
     """
-    if isinstance(controller, Expert):
-        return controller
-    silent = SilentTeam(team)
+    controller = _object(controller, team)
     if isinstance(controller, BaseAlgorithm | BasePolicy):
-        ways = [split, None, silent] if split is not None else [None, silent]
+        ways = [split, None, SilentTeam(team)] if split is not None else [None, SilentTeam(team)]
         return _of_model(controller, team, ways, normalization)
+    if isinstance(controller, Expert):
+        own = type(controller).__module__.partition(".")[0] == __name__.partition(".")[0]
+        return controller if own else BroughtExpert(controller, team)
+    silent = SilentTeam(team)
     way: Translation | None = None if communicates or silent.is_identity else silent
     if isinstance(controller, Mapping):
         controlled = team if way is None else way.team
@@ -70,8 +76,11 @@ def adapt_expert(
         )
     elif callable(controller):
         way = way if split is None else split
-        controller = of_tensors(controller) if isinstance(controller, nn.Module) else controller
         controlled = team if way is None else way.team
+        if isinstance(controller, nn.Module):
+            controller = Network.of_module(controller)
+        if isinstance(controller, Network):
+            controller.fit(controlled)
         expert = FunctionExpert(controller, controlled, make_view(view, controlled), outputs=outputs)
     else:
         raise ExpertError(
@@ -79,6 +88,35 @@ def adapt_expert(
             "observations, a controller for each agent by name, or an object with `labels`"
         )
     return expert if way is None else TranslatedExpert(expert, way)
+
+
+def _object(controller: Any, team: TeamSpaces) -> Any:
+    """The controller itself: of a class an object, of a model's own `predict` the model.
+
+    Raises:
+        ExpertError: A class whose objects are to be trained, or need more than the team.
+    """
+    model = getattr(controller, "__self__", None)
+    if isinstance(model, BaseAlgorithm | BasePolicy) and getattr(controller, "__name__", "") == "predict":
+        return model
+    if not isinstance(controller, type):
+        return controller
+    name = controller.__name__
+    if issubclass(controller, BaseAlgorithm | BasePolicy | nn.Module):
+        raise ExpertError(f"{name}: is a class, without weights; expected a trained object of it")
+    try:
+        parameters = inspect.signature(controller).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise ExpertError(f"{name}: is a class, expected an object of it: {error}") from None
+    needed = [
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    takes_team = "team" in {each.name for each in parameters}
+    if set(needed) - {"team"}:
+        raise ExpertError(f"{name}: is a class that needs {', '.join(needed)}; expected an object of it")
+    return controller(**({"team": team} if takes_team else {}))
 
 
 def _of_model(

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.errors import MissingExtraError, StorageError, UntrustedError
-from cesma_sb3.experts.functions import Function, of_tensors
-from cesma_sb3.experts.protocol import Observations
+from cesma_sb3.experts.network import Network
+from cesma_sb3.experts.protocol import Masks
 
 
 def load_sb3(path: Path, algorithm: type[BaseAlgorithm], *, trust: bool = False) -> BaseAlgorithm:
@@ -72,7 +73,7 @@ def load_normalization(path: Path, *, trust: bool = False) -> VecNormalize:
     return found
 
 
-def load_torchscript(path: Path, *, trust: bool = False) -> Function:
+def load_torchscript(path: Path, *, trust: bool = False) -> Network:
     """A TorchScript module as a function of joint observations [B, I] float32.
 
     Raises:
@@ -87,19 +88,15 @@ def load_torchscript(path: Path, *, trust: bool = False) -> Function:
             module = th.jit.load(str(path), map_location="cpu")
     except (RuntimeError, ValueError) as error:
         raise StorageError(f"{path}: no TorchScript: {_line(error)}") from None
-    module.eval()
-
-    call = of_tensors(module)
-    call.__qualname__ = path.name
-    return call
+    return Network.of_module(module, path.name)
 
 
-def load_onnx(path: Path) -> Function:
-    """An ONNX model with one input as a function of joint observations [B, I] float32.
+def load_onnx(path: Path) -> Network:
+    """An ONNX model of joint observations [B, I], and of masks [B, M] if it has an input called so.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
-        StorageError: There is no such file, it is no such model, or it has several inputs.
+        StorageError: There is no such file, it is no such model, or its inputs are others.
     """
     _must_exist(path)
     try:
@@ -108,20 +105,43 @@ def load_onnx(path: Path) -> Function:
         raise MissingExtraError(f"{path}: {error}; try: pip install 'cesma-sb3[onnx]'") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = th.get_num_threads()
+    options.log_severity_level = 3  # a shape that does not fit is told by whoever tries it
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common base but this
         raise StorageError(f"{path}: no ONNX model: {_line(error)}") from None
-    inputs = [argument.name for argument in session.get_inputs()]
-    if len(inputs) != 1:
-        raise StorageError(f"{path}: inputs {', '.join(inputs)}, expected one: the joint observations")
+    inputs = sorted(session.get_inputs(), key=lambda given: "mask" in given.name.lower())
+    names = [given.name for given in inputs]
+    masked = len(inputs) == 2 and "mask" in names[1].lower()
+    if len(inputs) != 1 and not masked:
+        raise StorageError(
+            f"{path}: inputs {', '.join(names)}, expected one: the joint observations, or two: with masks"
+        )
+    kinds = [_ONNX_TYPES.get(given.type) for given in inputs]
+    shape = inputs[0].shape
+    if kinds[0] not in _FLOATS or kinds[-1] is None or len(shape) != 2:
+        kind = f"{inputs[0].type} of shape {shape}" + f" and {inputs[-1].type}" * masked
+        raise StorageError(f"{path}: takes {kind}, expected floating-point numbers of shape [batch, numbers]")
+    batch, width = (size if isinstance(size, int) else None for size in shape)
 
-    def call(observations: Observations) -> Any:
-        found = session.run(None, {inputs[0]: np.ascontiguousarray(observations, dtype=np.float32)})
-        return found[0]
+    def run(observations: npt.NDArray[Any], masks: Masks | None) -> npt.NDArray[Any]:
+        given = [observations] if masks is None else [observations, masks]
+        arrays = (np.ascontiguousarray(array, dtype=kind) for array, kind in zip(given, kinds, strict=True))
+        found = session.run(None, dict(zip(names, arrays, strict=True)))
+        return np.asarray(found[0])
 
-    call.__qualname__ = path.name
-    return call
+    return Network(run, path.name, width=width, takes_masks=masked, batch=batch)
+
+
+_FLOATS = (np.float16, np.float32, np.float64)
+_ONNX_TYPES: dict[str, Any] = {
+    "tensor(float16)": np.float16,
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(bool)": np.bool_,
+    "tensor(int64)": np.int64,
+    "tensor(uint8)": np.uint8,
+}
 
 
 def _ask_trust(path: Path, why: str, trust: bool) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch as th
-from torch import nn
 
 from cesma_sb3.errors import ExpertError, ExpertFault, check_choice, nearest
+from cesma_sb3.experts.asked import Asked, as_array
+from cesma_sb3.experts.own import own_controller
 from cesma_sb3.experts.protocol import Actions, Masks, Observations
-from cesma_sb3.experts.soft import among_available, by_column, column_probabilities
+from cesma_sb3.experts.soft import by_column, column_probabilities
 from cesma_sb3.joint.actions import ActionView, JointActions, RelaxedActions
 from cesma_sb3.joint.spaces import TeamSpaces
 
@@ -27,8 +27,9 @@ class FunctionExpert:
     With `outputs="logits"` it is a `SoftExpert` wherever the view's actions are categories.
 
     Args:
-        function: Joint observations [B, I] float32, and joint masks [B, M] bool or None if it takes two
-            arguments, to what `outputs` says. Of a tuple of results the first counts.
+        function: Joint observations [B, I] float32, and joint masks [B, M] bool or None if it takes them (see
+            `mask_parameter`), to what `outputs` says. Of a tuple of results the first counts. The arrays that
+            it is given are its own.
         team: The team that it controls.
         view: The action view of what it returns.
         outputs: `actions`: actions of the view [B, ...]. `logits`: a number for each action of a `product` or
@@ -38,6 +39,7 @@ class FunctionExpert:
 
     Raises:
         UnknownNameError: `outputs` is neither.
+        ExpertError: The function needs other arguments.
     """
 
     def __init__(
@@ -54,8 +56,8 @@ class FunctionExpert:
         self.team = team
         self.view = view
         self.outputs = outputs
-        self.name = name or getattr(function, "__qualname__", type(function).__name__)
-        self._takes_masks = _n_arguments(function) > 1
+        self.name = name or str(getattr(function, "__qualname__", type(function).__name__))
+        self._asked = Asked(function, self.name, has_masks=team.has_masks)
         self._ranks_columns = isinstance(view, JointActions | RelaxedActions)
         # Only on the object, so that `isinstance(..., SoftExpert)` is true of what the expert can do.
         if outputs == "logits" and not team.is_continuous:
@@ -98,18 +100,13 @@ class FunctionExpert:
         logits = self._checked(self._call(observations, masks), (self._n_logits,))
         tensor = th.as_tensor(logits, dtype=th.float32)
         if self._ranks_columns:
-            found = column_probabilities(tensor, self.team, temperature).numpy()
+            flat = column_probabilities(tensor, self.team, temperature)
         else:
-            found = by_column(th.softmax(tensor / temperature, dim=-1).numpy(), self.view)
-        return among_available(found, masks, self.team)
+            flat = th.softmax(tensor / temperature, dim=-1)
+        return by_column(flat.numpy(), self.view, masks)
 
     def _call(self, observations: Observations, masks: Masks | None) -> npt.NDArray[Any]:
-        found = self.function(observations, masks) if self._takes_masks else self.function(observations)
-        found = found[0] if isinstance(found, tuple) and found else found
-        result = np.asarray(found.detach().cpu() if isinstance(found, th.Tensor) else found)
-        if not (np.issubdtype(result.dtype, np.number) or result.dtype == bool):
-            raise ExpertFault(f"{self.name}: returned {type(found).__name__}, expected an array of numbers")
-        return result
+        return as_array(self._asked(observations, masks), self.name)
 
     def _checked(self, found: npt.NDArray[Any], shape: tuple[int, ...] | None) -> npt.NDArray[Any]:
         """An action or row of logits for each observation, whichever of the usual shapes it came in."""
@@ -135,57 +132,37 @@ class FunctionExpert:
                     raise ExpertFault(f"{self.name}: action {value:g} for {agent}, expected 0 to {n - 1}")
 
 
-def one_for_each(controllers: Mapping[str, Function], team: TeamSpaces) -> Function:
+def one_for_each(controllers: Mapping[Any, Any], team: TeamSpaces) -> Function:
     """Controllers of single agents as one function of joint observations (and masks) to packed actions.
 
     Args:
-        controllers: By agent: its own observation, and its own mask [M] or None if it takes two arguments, to
-            an action of its own action space.
+        controllers: By agent, whose name may be a number: a function of its own flat observation (and of its
+            own mask [M] or None, if it takes one) to an action of its own action space; or what acts on such
+            an observation alone: an SB3 model or policy, an `AgentPolicy`, a PyTorch module.
         team: The team.
 
     Raises:
-        ExpertError: An agent has none, or a controller has no agent.
+        ExpertError: An agent has none, a controller has no agent, or is none of these.
     """
-    if controllers.keys() != set(team.agents):
-        wrong = sorted(set(map(str, controllers)) ^ set(team.agents))[0]
+    by_name = {str(agent): controller for agent, controller in controllers.items()}
+    if by_name.keys() != set(team.agents) or len(by_name) < len(controllers):
+        doubled = [str(a) for a in controllers if not isinstance(a, str) and str(a) in controllers]
+        wrong = sorted(set(by_name) ^ set(team.agents) or doubled)[0]
         near = nearest(wrong, team.agents)
         what = "has no controller" if wrong in team.agents else "is no agent of the team"
+        what = "has two controllers" if wrong in doubled else what
         hint = f"; nearest: {near[0]}" if near and wrong not in team.agents else ""
         raise ExpertError(f"{wrong} {what}: the agents are {', '.join(team.agents)}{hint}")
-    takes_masks = {agent: _n_arguments(function) > 1 for agent, function in controllers.items()}
+    acts = {agent: own_controller(by_name[agent], agent, team) for agent in team.agents}
 
-    def act(observations: Observations, masks: Masks | None) -> Actions:
+    def act(observations: Observations, masks: Masks | None = None) -> Actions:
         rows = []
         for row, joint in enumerate(observations):
             actions = {}
             for index, (agent, own) in enumerate(team.split_observations(joint).items()):
                 flags = None if masks is None else masks[row, team.mask_slices[index]]
-                controller = controllers[agent]
-                actions[agent] = controller(own, flags) if takes_masks[agent] else controller(own)
+                actions[agent] = acts[agent](own, flags)
             rows.append(team.join_actions(actions))
         return np.stack(rows)
 
     return act
-
-
-def of_tensors(module: nn.Module) -> Function:
-    """A PyTorch module of joint observations as a function of arrays; gradients are left out."""
-
-    def call(observations: Observations) -> Any:
-        with th.no_grad():
-            return module(th.as_tensor(observations))
-
-    call.__qualname__ = type(module).__name__
-    return call
-
-
-def _n_arguments(function: Function) -> int:
-    """How many positional arguments it takes; 1 if it does not say."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return 1
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
-        return 1
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(p.kind in kinds and p.default is p.empty for p in parameters)

@@ -24,4 +24,4 @@ class ExpertPolicy(BasePolicy):
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         assert isinstance(observation, th.Tensor)
-        return th.as_tensor(self.expert.labels(observation.cpu().numpy()))
+        return th.as_tensor(self.expert.labels(observation.cpu().numpy().copy()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.protocol import Actions, Masks, Observations
-from cesma_sb3.experts.soft import among_available, by_column, model_probabilities
+from cesma_sb3.experts.soft import by_column, model_probabilities
 from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.networks.evaluating import evaluating
 from cesma_sb3.networks.memory import MemoryActor, State
 
 
@@ -58,19 +60,20 @@ class SB3Expert:
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
         """See `Expert.labels`."""
         seen = self.seen(observations)
-        actions, _ = self.model.predict(seen, deterministic=True, **self.mask_arguments(masks))
-        return self.view.decode(actions)
+        with evaluating(self.policy):
+            actions, _ = self.model.predict(seen, deterministic=True, **self.mask_arguments(masks))
+        return self.view.decode(actions, masks)
 
     def seen(self, observations: Observations) -> Observations:
         """Joint observations [B, I] as the model was trained on them: normalized, if it was so."""
         if self.normalization is None:
-            return observations
+            return np.array(observations)  # the model's own: a features extractor may write into it
         normalized: Any = self.normalization.normalize_obs(observations)
         return np.asarray(normalized, dtype=np.float32)
 
     def mask_arguments(self, masks: Masks | None) -> dict[str, Any]:
-        """Joint masks [B, mask_size] as the argument of `predict` that maskable policies take."""
-        if masks is None or not _takes_masks(self.policy):
+        """Joint masks [B, mask_size] as the argument of `predict` that maskable models take."""
+        if masks is None or not _takes_masks(self.model):
             return {}
         return {"action_masks": self.view.masks(masks)}
 
@@ -82,12 +85,10 @@ class SB3Expert:
         Raises:
             ExpertError: This kind of model has neither a distribution over categories nor values.
         """
-        self.policy.set_training_mode(False)
-        with th.no_grad():
+        with th.no_grad(), evaluating(self.policy):
             tensor, _ = self.policy.obs_to_tensor(self.seen(observations))
             flat = model_probabilities(self.policy, tensor, self.view, temperature)
-        probabilities = by_column(flat.cpu().numpy().astype(np.float32), self.view)
-        return among_available(probabilities, masks, self.team)
+        return by_column(flat.cpu().numpy().astype(np.float32), self.view, masks)
 
 
 class RecurrentSB3Expert(SB3Expert):
@@ -100,10 +101,11 @@ class RecurrentSB3Expert(SB3Expert):
     def _step(
         self, observations: Observations, state: State | None, starts: Masks, masks: Masks | None
     ) -> tuple[Actions, State | None]:
-        actions, state = self.model.predict(
-            self.seen(observations), state, starts, deterministic=True, **self.mask_arguments(masks)
-        )
-        return self.view.decode(actions), state
+        with evaluating(self.policy):
+            actions, state = self.model.predict(
+                self.seen(observations), state, starts, deterministic=True, **self.mask_arguments(masks)
+            )
+        return self.view.decode(actions, masks), state
 
 
 def sb3_expert(
@@ -114,10 +116,14 @@ def sb3_expert(
     normalization: VecNormalize | None = None,
 ) -> SB3Expert:
     """The model as an expert, with its memory if it has one: see `SB3Expert`."""
-    policy = model.policy if isinstance(model, BaseAlgorithm) else model
-    remembers = isinstance(policy, RecurrentActorCriticPolicy) or getattr(policy, "is_recurrent", False)
-    kind = RecurrentSB3Expert if remembers else SB3Expert
+    kind = RecurrentSB3Expert if has_memory(model) else SB3Expert
     return kind(model, team, view, normalization=normalization)
+
+
+def has_memory(model: BaseAlgorithm | BasePolicy) -> bool:
+    """Whether what a model does depends on what it saw before."""
+    policy = model.policy if isinstance(model, BaseAlgorithm) else model
+    return isinstance(policy, RecurrentActorCriticPolicy) or bool(getattr(policy, "is_recurrent", False))
 
 
 def space_problem(model: BaseAlgorithm | BasePolicy, team: TeamSpaces, view: ActionView | None) -> str | None:
@@ -140,5 +146,16 @@ def space_problem(model: BaseAlgorithm | BasePolicy, team: TeamSpaces, view: Act
     return None
 
 
-def _takes_masks(policy: BasePolicy) -> bool:
-    return "action_masks" in policy.predict.__code__.co_varnames
+def _takes_masks(model: BaseAlgorithm | BasePolicy) -> bool:
+    """Whether `predict` has an argument `action_masks`, also where it was wrapped or overridden.
+
+    One that hands on whatever it is given (`*args, **kwargs`) takes what the class's own takes.
+    """
+    own = [vars(kind)["predict"] for kind in type(model).__mro__ if "predict" in vars(kind)]
+    for predict in (model.predict, *own):
+        parameters = inspect.signature(predict).parameters
+        if "action_masks" in parameters:
+            return True
+        if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+            return False
+    return False

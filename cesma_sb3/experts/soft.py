@@ -5,6 +5,7 @@ Shape suffixes: B batch, n actions of the view, M categories of all columns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -71,23 +72,36 @@ def column_probabilities(outputs: th.Tensor, team: TeamSpaces, temperature: floa
     return th.cat(shares, dim=-1)
 
 
-def by_column(flat: Probabilities, view: ActionView) -> Probabilities:
-    """What `model_probabilities` gives as the distribution of each column [B, M]."""
-    if isinstance(view, ProductActions):
-        return view.marginals(flat)
-    if isinstance(view, OneAtATimeActions):
-        return _marginals(flat, view)
-    return flat
+def by_column(flat: Probabilities, view: ActionView, masks: Masks | None) -> Probabilities:
+    """What `model_probabilities` gives as the distribution of each column [B, M], among what is available.
+
+    Args:
+        flat: Over the actions of a Discrete view [B, n], or over the categories of each column [B, M].
+        view: The action view.
+        masks: Joint masks [B, M]; None: all is available. Of a Discrete view whole actions are left out
+            first: what one agent does there depends on what the others can do.
+    """
+    if isinstance(view, ProductActions | OneAtATimeActions):
+        if masks is not None:
+            flat = _among(view.masks(masks), flat, [flat.shape[1]])
+        flat = view.marginals(flat) if isinstance(view, ProductActions) else _marginals(flat, view)
+    return flat if masks is None else _among(masks, flat, [k for k in view.team.column_categories if k > 0])
 
 
-def among_available(probabilities: Probabilities, masks: Masks | None, team: TeamSpaces) -> Probabilities:
-    """Leaves out what is not available [B, M], and makes the categories of each column sum to 1 again."""
-    if masks is None:
-        return probabilities
-    kept = np.where(masks, probabilities, 0.0)
-    sizes = [k for k in team.column_categories if k > 0]
-    sums = np.add.reduceat(kept, np.cumsum([0, *sizes])[:-1], axis=1)
-    shares: Probabilities = kept / np.repeat(np.maximum(sums, 1e-12), sizes, axis=1)
+def _among(available: Masks, probabilities: Probabilities, sizes: Sequence[int]) -> Probabilities:
+    """Leaves out what is not available [B, M]; each of the distributions, of these sizes, sums to 1 again.
+
+    Where all that is available has probability 0, all of it is alike.
+    """
+    starts = np.cumsum([0, *sizes])[:-1]
+
+    def sums(values: Probabilities) -> Probabilities:
+        return np.repeat(np.add.reduceat(values, starts, axis=1), sizes, axis=1)
+
+    kept = np.where(available, probabilities, 0.0)
+    total = sums(kept)
+    flags = available.astype(np.float32)
+    shares = np.where(total > 0, kept / np.where(total > 0, total, 1), flags / np.maximum(sums(flags), 1))
     return shares.astype(np.float32)
 
 

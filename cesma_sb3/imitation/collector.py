@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.errors import ExpertError
+from cesma_sb3.experts.brought import name_of
 from cesma_sb3.experts.protocol import Expert, RecurrentExpert, Remembers, SoftExpert, labeller
 from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.joint.channel import MessageChannel, message_columns
@@ -53,11 +54,9 @@ class Collector:
         rng: np.random.Generator,
     ) -> None:
         if soft_labels and not isinstance(expert, SoftExpert):
-            raise ExpertError(f"{type(expert).__name__}: has no `probabilities`: use labels 'hard'")
+            raise ExpertError(f"{name_of(expert)}: has no `probabilities`: use labels 'hard'")
         if soft_labels and isinstance(expert, RecurrentExpert):
-            raise ExpertError(
-                f"{type(expert).__name__}: has a memory, and gives actions alone: use labels 'hard'"
-            )
+            raise ExpertError(f"{name_of(expert)}: has a memory, and gives actions alone: use labels 'hard'")
         if soft_labels and venv.team.is_continuous:
             raise ExpertError(
                 "labels 'soft': this team's actions are numbers, without categories: use 'hard'"
@@ -114,7 +113,7 @@ class Collector:
         alive = self.venv.alive.copy()
         masks = None if self.venv.agent_masks is None else self.venv.agent_masks.copy()
         # Students learn what is done in place of an unavailable label, which they could not do.
-        labels = self._possible(self._labels(observations, masks), f"{type(self.expert).__name__}.labels")
+        labels = self._possible(self._labels(observations, masks), f"{name_of(self.expert)}.labels")
         probabilities = None
         if self.soft_labels:
             assert isinstance(self.expert, SoftExpert)

@@ -94,7 +94,7 @@ class FineTuningPPO(TeamPPO):
         if self.expert is None or weight == 0:
             return loss, log
         assert isinstance(batch.observations, th.Tensor)
-        labels = self.expert.labels(batch.observations.cpu().numpy())
+        labels = self.expert.labels(batch.observations.cpu().numpy().copy())  # the batch is used on
         log_probs = self.policy.distribution(batch.observations).column_log_probs(
             th.as_tensor(labels, device=self.device)
         )

@@ -16,7 +16,7 @@ from imitation.util.logger import HierarchicalLogger
 from torch import nn
 
 from cesma_sb3.errors import ConfigError, SpaceError
-from cesma_sb3.experts.protocol import Expert
+from cesma_sb3.experts import adapt_expert
 from cesma_sb3.imitation.class_weights import ClassWeighting
 from cesma_sb3.imitation.collector import Collector
 from cesma_sb3.imitation.communication import Communication, Messages
@@ -61,7 +61,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
 
     Args:
         venv: Batched joint environment in the `joint` action view.
-        expert: Labels joint observations (`cesma_sb3.experts.Expert`).
+        expert: Labels joint observations: an `Expert`, or what `adapt_expert` makes one of.
         policy: The students; a `TeamPolicy` with the paper's sizes if None.
         rng: Draws batches, and who acts.
         demonstrations: The expert's trajectories or transitions to start from, as `set_demonstrations` takes
@@ -111,7 +111,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         self,
         *,
         venv: JointVecEnv,
-        expert: Expert,
+        expert: Any,
         rng: np.random.Generator,
         policy: TeamPolicy | None = None,
         demonstrations: AnyTransitions | None = None,
@@ -140,7 +140,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
     ) -> None:
         _check(samples_per_update=samples_per_update, batch_size=batch_size, temperature=temperature)
         self.venv = venv
-        self.expert = expert
+        self.expert = expert = adapt_expert(expert, venv.team)
         self.rng = rng
         self._policy = policy if policy is not None else _default_policy(venv)
         if self._policy.team != venv.team:

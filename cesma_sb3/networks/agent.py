@@ -10,6 +10,7 @@ import torch as th
 from torch import nn
 
 from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.networks.evaluating import evaluating
 from cesma_sb3.networks.head import ActionHead, TeamDistribution
 from cesma_sb3.networks.recurrent import RecurrentTeamNet
 
@@ -70,11 +71,12 @@ class AgentPolicy(nn.Module):
         if action_mask is None and self.spaces.has_masks and "action_mask" in observation:
             action_mask = observation["action_mask"]
         device = self.log_std.device
-        flat = th.as_tensor(self.spaces.flatten_agent(self.name, observation), device=device)[None]
+        # A copy: a network of somebody's own may write into its input, and the observation may be read-only.
+        flat = th.tensor(self.spaces.flatten_agent(self.name, observation), device=device)[None]
         masks = None
         if action_mask is not None:
             masks = th.as_tensor(self.spaces.join_masks({self.name: action_mask}), device=device)[None]
-        with th.no_grad():
+        with th.no_grad(), evaluating(self.network):
             if isinstance(self.network, RecurrentTeamNet):
                 hidden = self.network.carried(state, episode_start, 1)
                 outputs, hidden = self.network.step(flat.float(), hidden)

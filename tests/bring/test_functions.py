@@ -90,7 +90,7 @@ def test_a_function_may_take_masks():
 
     masks = np.ones((2, team.mask_size), dtype=bool)
     adapt_expert(first_available, team).labels(np.zeros((2, team.observation_size), np.float32), masks)
-    assert given[0] is masks
+    np.testing.assert_array_equal(given[0], masks)
 
 
 @pytest.mark.parametrize(

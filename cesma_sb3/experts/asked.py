@@ -1,0 +1,112 @@
+"""How a controller that somebody brings is called: with masks if it takes them, and leaving it as it was."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+from torch import nn
+
+from cesma_sb3._signatures import mask_parameter
+from cesma_sb3.errors import ExpertError, ExpertFault
+from cesma_sb3.experts.protocol import Masks, Observations
+from cesma_sb3.networks.evaluating import evaluating
+
+
+class Asked:
+    """A controller as a function of observations and masks, whether it takes masks or not.
+
+    What it is given are copies: it may change them and keep them. A network, or the network that a bound
+    method belongs to, is in evaluation mode while it is called.
+
+    Args:
+        function: Called with observations, and with masks if its signature has a parameter for them
+            (`mask_parameter`).
+        name: What messages call it.
+        has_masks: Whether the team has masks: if it has, and nobody can read the signature, a warning says
+            that the controller gets none.
+
+    Raises:
+        ExpertError: It needs other arguments than these.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, *, has_masks: bool) -> None:
+        self._function = function
+        self.name = name
+        owner = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
+        self._network = owner if isinstance(owner, nn.Module) else None
+        try:
+            self._masks = mask_parameter(function)
+        except ValueError as error:
+            self._masks = None
+            if has_masks:
+                warnings.warn(
+                    f"{name}: whether it takes masks cannot be read from its signature ({error}): it is "
+                    "given observations alone",
+                    stacklevel=2,
+                )
+            return
+        _check_call(function, self._masks, name)
+
+    def __call__(self, observations: Observations, masks: Masks | None = None, **more: Any) -> Any:
+        """What the controller returns.
+
+        Args:
+            observations: An array.
+            masks: An array, or None.
+            **more: Further arguments of the controller.
+        """
+        own: Any = None if masks is None else np.array(masks)
+        given: list[Any] = [np.array(observations)]
+        if self._masks is not None and self._masks.kind is self._masks.POSITIONAL_ONLY:
+            given.append(own)
+        elif self._masks is not None:
+            more[self._masks.name] = own
+        with evaluating(self._network):
+            return self._function(*given, **more)
+
+
+def as_array(found: Any, name: str) -> npt.NDArray[Any]:
+    """What a controller returned as an array of its own; of a tuple the first.
+
+    Raises:
+        ExpertFault: It is no array of numbers.
+    """
+    found = found[0] if isinstance(found, tuple) and found else found
+    kind = type(found).__name__
+    if isinstance(found, th.Tensor):
+        found = found.detach().cpu()
+        found = (found.float() if found.dtype is th.bfloat16 else found).numpy()  # NumPy has no bfloat16
+    try:
+        result: npt.NDArray[Any] = np.array(found)
+    except (TypeError, ValueError):  # lists of several lengths
+        result = np.array(None)
+    if not (np.issubdtype(result.dtype, np.number) or result.dtype == bool):
+        raise ExpertFault(f"{name}: returned {kind}, expected an array of numbers")
+    return result
+
+
+def _check_call(function: Callable[..., Any], masks: inspect.Parameter | None, name: str) -> None:
+    """Raises `ExpertError` if the function cannot be called with observations and these masks alone."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of TorchScript, which says by itself what it lacks
+        return
+    required = [
+        each.name
+        for each in signature.parameters.values()
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    first = next(iter(signature.parameters.values()), None)
+    if first is None or first.kind is first.KEYWORD_ONLY:
+        raise ExpertError(f"{name}: takes no observations, expected a function of observations (and masks)")
+    other = [each for each in required if each != first.name and (masks is None or each != masks.name)]
+    if other:
+        raise ExpertError(
+            f"{name}: needs {', '.join(other)} too, expected a function of observations (and masks) alone"
+        )

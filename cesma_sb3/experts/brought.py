@@ -1,0 +1,88 @@
+"""An expert of somebody's own class: an object with `labels`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cesma_sb3.experts.asked import Asked, as_array
+from cesma_sb3.experts.protocol import (
+    Actions,
+    Expert,
+    Masks,
+    Observations,
+    RecurrentExpert,
+    Remembers,
+    SoftExpert,
+)
+from cesma_sb3.joint.spaces import TeamSpaces
+
+
+class BroughtExpert:
+    """Asks an expert so that it can do no harm and none is done to it: see `Asked`.
+
+    It is a `SoftExpert` where the expert is one, and a `RecurrentExpert` where the expert is one. What the
+    expert returns is copied too: it may use one array again and again.
+
+    Args:
+        expert: An object with `labels`, which need not take masks.
+        team: The team that it labels.
+
+    Raises:
+        ExpertError: A method of it needs other arguments than observations and masks.
+    """
+
+    def __init__(self, expert: Expert, team: TeamSpaces) -> None:
+        self.expert = expert
+        self._has_masks = team.has_masks
+        self._labels = self._asked(expert.labels, "labels")
+        # Only on the object, so that `isinstance(..., SoftExpert)` is true of what the expert can do.
+        if isinstance(expert, SoftExpert):
+            self._soft = self._asked(expert.probabilities, "probabilities")
+            self.probabilities = self._probabilities
+        if isinstance(expert, RecurrentExpert):
+            self.actor = self._actor
+
+    def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
+        """See `Expert.labels`."""
+        return as_array(self._labels(observations, masks), self._labels.name)
+
+    def _probabilities(
+        self, observations: Observations, masks: Masks | None = None, *, temperature: float = 1.0
+    ) -> npt.NDArray[np.float32]:
+        """See `SoftExpert.probabilities`."""
+        return as_array(self._soft(observations, masks, temperature=temperature), self._soft.name)
+
+    def _actor(self) -> _Actor:
+        """See `RecurrentExpert.actor`."""
+        assert isinstance(self.expert, RecurrentExpert)
+        act = self.expert.actor()
+        return _Actor(self.expert, act, self._asked(act, "actor()"))
+
+    def _asked(self, function: Any, method: str) -> Asked:
+        return Asked(function, f"{type(self.expert).__name__}.{method}", has_masks=self._has_masks)
+
+
+class _Actor:
+    """The expert's own actor, which keeps the memory."""
+
+    def __init__(self, expert: Expert, act: Any, asked: Asked) -> None:
+        self.expert = expert
+        self._act = act
+        self._asked = asked
+
+    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
+        """See `Remembers.begin`."""
+        if isinstance(self._act, Remembers):
+            self._act.begin(None if starts is None else np.array(starts))
+
+    def __call__(self, observations: Observations, masks: Masks | None = None) -> Actions:
+        """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""
+        return as_array(self._asked(observations, masks), self._asked.name)
+
+
+def name_of(expert: object) -> str:
+    """What messages call an expert: the name of its class; of one that was brought, of that one's."""
+    return type(expert.expert if isinstance(expert, BroughtExpert | _Actor) else expert).__name__

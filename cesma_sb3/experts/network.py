@@ -1,0 +1,152 @@
+"""A network that somebody brings, in memory or from a file, as a function of arrays.
+
+Shapes: B joint observations of I numbers, M flags of joint masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+from torch import nn
+
+from cesma_sb3._signatures import mask_parameter
+from cesma_sb3.errors import ExpertError
+from cesma_sb3.experts.asked import as_array
+from cesma_sb3.experts.protocol import Masks, Observations
+from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.networks.evaluating import evaluating
+
+Array = npt.NDArray[Any]
+
+
+class Network:
+    """A network as a function of joint observations [B, I] (and masks [B, M], if it takes them).
+
+    A network may have been exported for one batch size, most often 1: it is then called as often as it takes.
+
+    Args:
+        run: Observations float32, and the masks that it takes or None, to an array.
+        name: What messages call it.
+        width: Numbers of an observation, as far as its file says.
+        takes_masks: Whether it does.
+        batch: The only batch size that it takes; None: any, as far as its file says. `fit` tries.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Array, Masks | None], Array],
+        name: str,
+        *,
+        width: int | None = None,
+        takes_masks: bool = False,
+        batch: int | None = None,
+    ) -> None:
+        self._run = run
+        self.__qualname__ = name
+        self.width = width
+        self.takes_masks = takes_masks
+        self.batch = batch
+        self._n_flags = 0
+
+    @classmethod
+    def of_module(cls, module: nn.Module, name: str | None = None) -> Network:
+        """A PyTorch module, TorchScript too: on its own device, in evaluation mode, without gradients."""
+        weights = [*module.parameters(), *module.buffers()]
+        floats = next((weight.dtype for weight in weights if weight.is_floating_point()), th.float32)
+        device = weights[0].device if weights else th.device("cpu")
+        try:
+            masked = mask_parameter(module.forward)
+        except ValueError:
+            masked = None
+        name = name or type(module).__name__
+
+        def run(observations: Array, masks: Masks | None) -> Array:
+            # Copies: a network may write into its input, and arrays may be read-only.
+            given = [th.tensor(observations, dtype=floats, device=device)]
+            if masks is not None:
+                given.append(th.tensor(masks, device=device))
+            with th.no_grad(), evaluating(module):
+                if masked is not None and masked.kind is masked.KEYWORD_ONLY:
+                    return as_array(module(given[0], **{masked.name: given[1]}), name)
+                return as_array(module(*given), name)
+
+        return cls(run, name, takes_masks=masked is not None)
+
+    def fit(self, team: TeamSpaces) -> None:
+        """Tries the network on observations of this team, to learn how many rows it takes at once.
+
+        Raises:
+            ExpertError: It takes none of this team's observations.
+        """
+        rng, space, size = np.random.default_rng(0), team.observation_space, team.observation_size
+        if self.width not in (None, size):
+            raise ExpertError(
+                f"{self.__qualname__}: takes {self.width} numbers, the team's joint observations have {size}"
+            )
+        self._n_flags = team.mask_size
+        rows = np.clip(rng.normal(size=(2, size)), space.low, space.high).astype(np.float32)
+        with th.random.fork_rng(devices=[]):  # it may draw
+            if self.batch is None and not self._takes_both(rows):
+                self.batch = 1
+            try:
+                self(rows)
+            except ExpertError:
+                raise
+            except Exception as error:  # whatever a foreign network raises
+                raise ExpertError(
+                    f"{self.__qualname__}: does not take the team's joint observations of {size} numbers: "
+                    f"{_reason(error)}"
+                ) from error
+
+    def _takes_both(self, rows: Array) -> bool:
+        """Whether two rows at once come to what each comes to alone, as far as each alone is always the same.
+
+        A network that was traced with one row may mix several, or forget all but one.
+        """
+        try:
+            together = self(rows)
+        except Exception:  # as above
+            return False
+        if together.shape[:1] != (2,):
+            return False
+        try:
+            self.batch = 1
+            alone, again = self(rows), self(rows)
+        except Exception:  # it wants several rows
+            return True
+        finally:
+            self.batch = None
+        always = alone.shape == again.shape and np.allclose(alone, again, equal_nan=True)
+        alike = alone.shape == together.shape and np.allclose(
+            alone, together, rtol=1e-3, atol=1e-4, equal_nan=True
+        )
+        return alike or not always
+
+    def __call__(self, observations: Observations, masks: Masks | None = None) -> Array:
+        """The network's outputs, [B, ...]; without masks, of a network that takes them, all is available."""
+        rows = np.asarray(observations, dtype=np.float32)
+        everything = np.ones((len(rows), self._n_flags), dtype=bool)
+        flags = (everything if masks is None else masks) if self.takes_masks else None
+        if self.batch is None:
+            return self._run(rows, flags)
+        starts = range(0, len(rows), self.batch)
+        return np.concatenate([self._part(rows, flags, start) for start in starts])
+
+    def _part(self, rows: Array, masks: Masks | None, start: int) -> Array:
+        """As many rows as it takes at once; where fewer are left, the last is repeated."""
+        assert self.batch is not None
+        places = np.minimum(np.arange(start, start + self.batch), len(rows) - 1)
+        found = self._run(rows[places], None if masks is None else masks[places])
+        if self.batch == 1 and found.shape[:1] != (1,):  # without an axis for the batch
+            found = found[None]
+        return found[: len(rows) - start]
+
+
+def _reason(error: Exception) -> str:
+    """What it says, in one line; of TorchScript, which tells its own traceback first, the end."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[-1] if "TorchScript" in str(error) else " ".join(" ".join(lines).split())[:300]
