@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 from cesma_sb3 import plugins
 from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, find_scenario, make_scenario
 from cesma_sb3.envs.starcraft import SMAX, BattleSigns, SmaxVecEnv, is_battle
-from cesma_sb3.errors import ConfigError, UnknownNameError
+from cesma_sb3.errors import ConfigError, SpaceError, UnknownNameError
 from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.env import TeamReward
 from cesma_sb3.joint.parallel import AnyParallelEnv, make_parallel_env
-from cesma_sb3.joint.silent import SilentVecEnv
+from cesma_sb3.joint.parallel_team import check_names
 from cesma_sb3.joint.split import Share, Split
 from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
 
@@ -33,6 +33,7 @@ def make_vec_env(
     n_envs: int = 1,
     seed: int | None = None,
     view: str | ActionView = "joint",
+    agents: Sequence[str] | None = None,
 ) -> JointVecEnv:
     """Many environments in one joint space: batched where the environment can be, else stepped one by one.
 
@@ -51,20 +52,25 @@ def make_vec_env(
         n_envs: How many.
         seed: Of their generators.
         view: The action view, or its name.
+        agents: The names of the agents, in the order that joint arrays are to keep (that of a saved team);
+            None: the environment's own.
 
     Raises:
         ConfigError: A name is unknown (the nearest is given) or an argument is wrong.
-        SpaceError: The environment's spaces have no joint view, or not this action view.
+        SpaceError: The environment's spaces have no joint view, or not this action view; or its agents have
+            other names than `agents`, or are batched in another order.
     """
     target = environment_name(target)
     if not wrappers and team is None and _is_scenario(target):
         scenario = make_scenario(target, **dict(kwargs or {}))
-        return ParticleVecEnv(
+        batched: JointVecEnv = ParticleVecEnv(
             scenario, n_envs, seed=seed, view=view, team_reward=team_reward, max_steps=max_steps
         )
+        return _in_order(batched, agents, target)
     if target.startswith(SMAX) and not wrappers and team_reward in {None, "shared"}:
         battle, given = target.removeprefix(SMAX), dict(kwargs or {})
-        return SmaxVecEnv(battle, n_envs, seed=seed, view=view, episode_limit=max_steps, **given)
+        batched = SmaxVecEnv(battle, n_envs, seed=seed, view=view, episode_limit=max_steps, **given)
+        return _in_order(batched, agents, target)
     make = partial(make_parallel, target, kwargs=dict(kwargs or {}), team=team, wrappers=list(wrappers))
     return joint_vec_env(
         make,
@@ -75,7 +81,18 @@ def make_vec_env(
         view=view,
         team_reward=team_reward or "shared",
         max_steps=max_steps,
+        agents=agents,
     )
+
+
+def _in_order(venv: JointVecEnv, agents: Sequence[str] | None, target: str) -> JointVecEnv:
+    """A batched environment, whose order is fixed, if that is the order that is wanted."""
+    if agents is not None and tuple(agents) != venv.team.agents:
+        found = venv.team
+        venv.close()
+        check_names(found.agents, agents, target)
+        raise SpaceError(f"{target}: its agents are {', '.join(found.agents)}, expected this order")
+    return venv
 
 
 def make_parallel(
@@ -117,11 +134,12 @@ def make_parallel(
 def scripted_bodies(venv: JointVecEnv) -> tuple[Body, ...] | None:
     """The agents' bodies, for experts that are derived from them; None where the environment has none.
 
-    The silent view of an environment has the same bodies.
+    An environment that is wrapped (by the silent view, by SB3's `VecMonitor`) has the same bodies.
     """
-    while isinstance(venv, SilentVecEnv):
-        venv = venv.venv
-    return venv.scenario.agents if isinstance(venv, ParticleVecEnv) else None
+    inner: Any = venv
+    while hasattr(inner, "venv"):  # wrappers of this package, and SB3's
+        inner = inner.venv
+    return inner.scenario.agents if isinstance(inner, ParticleVecEnv) else None
 
 
 def battle_signs(venv: JointVecEnv) -> BattleSigns | None:
@@ -130,8 +148,9 @@ def battle_signs(venv: JointVecEnv) -> BattleSigns | None:
 
 
 def declared_split(venv: JointVecEnv) -> Split | None:
-    """How an environment that was joint already is divided; None of any other."""
-    return _told(venv, "split", Split)
+    """How an environment that was joint already is divided, in the order of its team; None of any other."""
+    split = _told(venv, "split", Split)
+    return split and split.in_order(venv.team.agents)
 
 
 def _told(venv: JointVecEnv, name: str, kind: type[Told]) -> Told | None:

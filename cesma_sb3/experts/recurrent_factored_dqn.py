@@ -16,7 +16,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 
 from cesma_sb3.experts.episode_buffer import EpisodeReplayBuffer, EpisodeSamples
 from cesma_sb3.experts.factored_dqn import FactoredDQN
-from cesma_sb3.joint.vec_env import JointVecEnv
+from cesma_sb3.joint.vec_env import attribute, available_actions
 
 
 class RecurrentFactoredDQN(FactoredDQN):
@@ -81,10 +81,7 @@ class RecurrentFactoredDQN(FactoredDQN):
 
     def _available(self) -> npt.NDArray[np.bool_] | None:
         """What may be done now, [n_envs, M]; None where nothing is ever masked."""
-        env = self.env
-        if not isinstance(env, JointVecEnv) or env.agent_masks is None:
-            return None
-        return env.action_masks().copy()
+        return None if self.env is None else available_actions(self.env)
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
@@ -130,8 +127,8 @@ class RecurrentFactoredDQN(FactoredDQN):
 
     def _view_masks(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """A joint mask [mask_size] as the environment's action view has it, [M]."""
-        assert isinstance(self.env, JointVecEnv)
-        flags: npt.NDArray[np.bool_] = self.env.view.masks(mask[None])[0]
+        assert self.env is not None
+        flags: npt.NDArray[np.bool_] = attribute(self.env, "view").masks(mask[None])[0]
         return flags
 
     def _on_step(self) -> None:

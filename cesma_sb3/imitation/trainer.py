@@ -217,7 +217,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
             SpaceError: Observations or actions are not of this team's shape.
         """
         kinds = {
-            "has_masks": self.venv.agent_masks is not None,
+            "has_masks": self.venv.team.has_masks,
             "has_probabilities": self.collector.soft_labels,
             "has_channel": self.communication is not None,
         }

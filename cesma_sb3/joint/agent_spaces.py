@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
@@ -16,14 +17,30 @@ from cesma_sb3.errors import SpaceError, error_line
 Floats = npt.NDArray[np.float32]
 Space = spaces.Space[Any]
 
-MASKED_KEYS = frozenset({"observation", "action_mask"})
+MASK = "action_mask"
+"""The key of an action mask, in an agent's Dict observation or in its info."""
 
 
 def without_mask(space: Space) -> tuple[Space, bool]:
-    """The observation proper, and whether an action mask came with it (PettingZoo's Dict convention)."""
-    if isinstance(space, spaces.Dict) and set(space.spaces) == MASKED_KEYS:
-        return space.spaces["observation"], True
+    """The space of the observation proper, and whether an action mask comes with it.
+
+    An observation with a mask is a Dict with the key `action_mask`, as in PettingZoo. Its only other key,
+    whatever its name, is the observation proper; of several others, the Dict of these.
+    """
+    key = observation_key(space)
+    if isinstance(space, spaces.Dict) and MASK in space.spaces:
+        # Ordered: gymnasium sorts the keys of a plain dict.
+        others = OrderedDict((name, member) for name, member in space.spaces.items() if name != MASK)
+        return spaces.Dict(others) if key is None else others[key], True
     return space, False
+
+
+def observation_key(space: Space) -> str | None:
+    """The key of the observation proper, where a Dict has one other key than the mask's; else None."""
+    if not (isinstance(space, spaces.Dict) and MASK in space.spaces):
+        return None
+    others = [name for name in space.spaces if name != MASK]
+    return others[0] if len(others) == 1 else None
 
 
 def space_of(env: Any, kind: str, agent: Any) -> Space:
@@ -256,11 +273,20 @@ class ActionColumns:
         return flat
 
 
-def unwrap_observation(value: Any) -> Any:
-    """The observation proper of a Dict observation with an action mask; anything else as it is."""
-    if isinstance(value, Mapping) and set(value) == MASKED_KEYS:
-        return value["observation"]
-    return value
+def unwrap_observation(space: Space, value: Any) -> Any:
+    """The observation proper, an element of `without_mask(space)`, of an observation of the space.
+
+    What is the observation proper already, without the Dict around it, is returned as it is.
+    """
+    key = observation_key(space)
+    if key is None or not isinstance(value, Mapping):
+        return value
+    nested = isinstance(space, spaces.Dict) and isinstance(space.spaces[key], spaces.Dict)
+    if nested and MASK not in value:
+        return value
+    if key not in value:
+        raise SpaceError(f"keys {sorted(map(str, value))}, without {[key]}")
+    return value[key]
 
 
 def slices_of(sizes: Sequence[int]) -> tuple[slice, ...]:

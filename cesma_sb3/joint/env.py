@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import gymnasium
@@ -20,10 +20,11 @@ from cesma_sb3.errors import (
     integer,
 )
 from cesma_sb3.joint.actions import ActionView, make_view
-from cesma_sb3.joint.agent_spaces import Floats
+from cesma_sb3.joint.agent_spaces import MASK, Floats
 from cesma_sb3.joint.answers import Answers
 from cesma_sb3.joint.layout import AgentLayout
 from cesma_sb3.joint.parallel import as_parallel, make_parallel_env, unwrapped
+from cesma_sb3.joint.parallel_team import possible_agents
 from cesma_sb3.joint.spaces import Masks, TeamSpaces
 
 __all__ = ["JointEnv", "TeamReward", "as_parallel", "make_parallel_env"]
@@ -49,10 +50,10 @@ class JointEnv(gymnasium.Env[Any, Any]):
     In the last observation the agents whose future was cut off keep their observation (all that acted, if the
     episode terminated), and `alive` says which slots these are.
 
-    `info` holds `alive` [n_agents] bool; `action_mask` [mask_size] bool where the environment has masks (in
-    its observations, or under `action_mask` in its infos); `agent_infos` where agents have numbers or words
-    in theirs; at the end of an episode `agent_returns`, the sum of each agent's rewards, and `battle_won`
-    where agents have it in theirs.
+    `info` holds `alive` [n_agents] bool; `action_mask` [mask_size] bool where the environment has masks
+    (`team.has_masks`: in its observations, or under `action_mask` in its infos); `agent_infos` where agents
+    have numbers or words in theirs; at the end of an episode `agent_returns`, the sum of each agent's
+    rewards, and `battle_won` where agents have it in theirs.
 
     Args:
         env: A PettingZoo `ParallelEnv` or `AECEnv`.
@@ -61,9 +62,12 @@ class JointEnv(gymnasium.Env[Any, Any]):
             `sum` or `mean` over the agents that acted.
         layouts: What the parts of observations mean, in place of the environment's own `layout(agent)`.
         max_steps: Steps of an episode, at most, at least 1; None: as many as the environment takes.
+        agents: The names of the agents in the order that joint arrays are to keep, as a saved team has them;
+            None: the order of `possible_agents`.
 
     Raises:
-        SpaceError: The spaces have no joint view, or not this action view.
+        SpaceError: The spaces have no joint view, or not this action view; or the agents have other names
+            than `agents`.
         UnknownNameError: `team_reward` is none of the three.
         ConfigError: `max_steps` is below 1.
     """
@@ -76,14 +80,13 @@ class JointEnv(gymnasium.Env[Any, Any]):
         team_reward: TeamReward = "shared",
         layouts: Mapping[str, AgentLayout] | None = None,
         max_steps: int | None = None,
+        agents: Sequence[str] | None = None,
     ) -> None:
         check_choice("team reward", team_reward, get_args(TeamReward))
         self.parallel_env = as_parallel(env)
         self.innermost: Any = unwrapped(self.parallel_env)
         """The environment without its wrappers."""
-        team = TeamSpaces.from_parallel_env(self.parallel_env)
-        if layouts is not None:
-            team = TeamSpaces(team.agents, team.observation_spaces, team.action_spaces, layouts)
+        team = TeamSpaces.from_parallel_env(self.parallel_env, agents=agents, layouts=layouts)
         self.team = team
         self.view: ActionView = make_view(view, team) if isinstance(view, str) else view
         if self.view.team != team:
@@ -100,9 +103,8 @@ class JointEnv(gymnasium.Env[Any, Any]):
         # As the battles here say it; what an environment does with such actions is its own affair.
         self.replaces_unavailable = getattr(self.innermost, "unavailable", None) == "replace"
         # What the environment calls its agents need not be a string; everything here goes by the string.
-        self._ids = dict(zip(team.agents, self.parallel_env.possible_agents, strict=True))
+        self._ids = possible_agents(self.parallel_env, team.agents)
         self._answers = Answers(self._ids, self._fault)
-        self._has_masks = team.has_masks
         self._alive = np.zeros(team.n_agents, dtype=bool)
         self._mask: Masks = np.ones(team.mask_size, dtype=bool)
         self._returns = np.zeros(team.n_agents)
@@ -159,7 +161,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
             raise self._fault(
                 "was reset by another joint environment, which steps the same object: " + ONE_EACH
             )
-        masks = self._mask[None] if self._has_masks else None
+        masks = self._mask[None] if self.team.has_masks else None
         packed = self.view.decode(np.asarray(action)[None], masks)[0]
         actions = self.team.split_actions(packed)
         acted = self._alive
@@ -289,16 +291,20 @@ class JointEnv(gymnasium.Env[Any, Any]):
         }
         masks: dict[str, Any] = {}
         for agent, name in self._ids.items():
-            if isinstance(observations.get(name), Mapping) and "action_mask" in observations[name]:
-                masks[agent] = observations[name]["action_mask"]
-            elif "action_mask" in own.get(agent, ()):
-                masks[agent] = own[agent]["action_mask"]
-        self._has_masks = self._has_masks or bool(masks)
+            if isinstance(observations.get(name), Mapping) and MASK in observations[name]:
+                masks[agent] = observations[name][MASK]
+            elif MASK in own.get(agent, ()):
+                masks[agent] = own[agent][MASK]
+                if agent not in self.team.masked_agents and self.team.mask_size:
+                    raise self._fault(
+                        f"{agent} has an action mask in its info, but no info had one after the first reset; "
+                        "expected them from there on, or an attribute masks_in_infos = True"
+                    )
         try:
             self._mask = self.team.join_masks(masks, visible)
         except SpaceError as error:
             raise self._fault(f"action mask of {error}") from error
-        if self._has_masks:
+        if self.team.has_masks:
             info["action_mask"] = self._mask.copy()
         won = [values["battle_won"] for values in own.values() if "battle_won" in values]
         if won:  # the team's, not an agent's

@@ -67,6 +67,7 @@ class SilentTeam:
             {a: _observation_space(team.observation_spaces[a], seen, actions[a]) for a, seen, _ in kept},
             actions,
             {agent: _layout(team.layouts[agent], own) for agent, _, own in kept},
+            masks_in_infos=team.masks_in_infos,
         )
         self._entries = _joint(entries, team.observation_slices)  # [I']
         # Columns of the full team that are physical, and the place of each in the silent one, where an agent

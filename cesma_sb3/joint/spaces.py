@@ -1,4 +1,4 @@
-"""A team's spaces: offsets, and splitting and joining of observations, actions and masks. Pure NumPy.
+"""A team's spaces, and splitting and joining of observations, actions and masks. Pure NumPy.
 
 A *joint observation* is the concatenation of the agents' flat observations. A *packed joint action* has one
 column for each choice or real number of each agent. A *joint mask* has one flag for each category of each
@@ -7,6 +7,7 @@ categorical column. All three keep the order of `agents`, and a dead agent keeps
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -14,46 +15,44 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium import spaces
 
 from cesma_sb3.errors import LayoutError, SpaceError, nearest
 from cesma_sb3.joint.agent_spaces import (
-    ActionColumns,
     Floats,
     Space,
-    flat_bounds,
     flatten,
     naming,
-    slices_of,
     space_of,
     unwrap_observation,
     without_mask,
 )
 from cesma_sb3.joint.layout import AgentLayout, declared_layouts, flat_layout
+from cesma_sb3.joint.offsets import TeamOffsets
+from cesma_sb3.joint.parallel_team import check_names, gives_masks, possible_agents
 from cesma_sb3.joint.space_json import space_from_json, space_to_json
 
 Masks = npt.NDArray[np.bool_]
+_NUMBER = re.compile(r"-?\d+")
 
 
-class TeamSpaces:
+class TeamSpaces(TeamOffsets):
     """The spaces of an ordered team of agents, seen as one. Immutable.
 
     Args:
         agents: Names, in the order that every joint array keeps.
         observation_spaces: One for each agent: Box, Discrete, MultiDiscrete, MultiBinary, Dict or Tuple. A
-            Dict with exactly the keys `observation` and `action_mask` is taken apart.
+            Dict with the key `action_mask` brings the agent's mask, and its other keys the observation.
         action_spaces: One for each agent: Discrete, MultiDiscrete, MultiBinary or Box.
         layouts: What the parts of observations and actions mean; agents that are left out have one flat part.
+        masks_in_infos: Whether the environment gives action masks in its infos.
 
     Raises:
         SpaceError: No agents, two of one name, an agent without a space, or a space of another kind.
         LayoutError: A layout does not add up to the agent's spaces, or is for no agent of the team.
     """
 
-    agents: tuple[str, ...]
-    observation_spaces: Mapping[str, Space]
-    action_spaces: Mapping[str, Space]
     layouts: Mapping[str, AgentLayout]
+    masks_in_infos: bool
 
     def __init__(
         self,
@@ -61,6 +60,8 @@ class TeamSpaces:
         observation_spaces: Mapping[str, Space],
         action_spaces: Mapping[str, Space],
         layouts: Mapping[str, AgentLayout] | None = None,
+        *,
+        masks_in_infos: bool = False,
     ) -> None:
         names = tuple(str(agent) for agent in agents)
         if not names or len(set(names)) != len(names):
@@ -73,6 +74,7 @@ class TeamSpaces:
             agents=names,
             observation_spaces={agent: observation_spaces[agent] for agent in names},
             action_spaces={agent: action_spaces[agent] for agent in names},
+            masks_in_infos=bool(masks_in_infos),
         )
         self.__dict__["layouts"] = self._checked_layouts(layouts or {})
 
@@ -89,158 +91,99 @@ class TeamSpaces:
         return layouts
 
     @classmethod
-    def from_parallel_env(cls, env: Any) -> TeamSpaces:
-        """The spaces of a PettingZoo `ParallelEnv`, in the order of its `possible_agents`.
+    def from_parallel_env(
+        cls,
+        env: Any,
+        *,
+        agents: Sequence[str] | None = None,
+        layouts: Mapping[str, AgentLayout] | None = None,
+    ) -> TeamSpaces:
+        """The spaces of a PettingZoo `ParallelEnv`, and whether it gives action masks (`gives_masks`).
 
         The layouts are those of a method `layout(agent)`, which the environment may have. One that a wrapper
         hides counts only where it still adds up to what comes out of the wrapper.
 
+        Args:
+            env: The environment.
+            agents: The names of its agents, in the order that the team is to have; None: the order of its
+                `possible_agents`.
+            layouts: In place of the environment's own.
+
         Raises:
-            SpaceError: The environment does not say who its agents are, or a space is of no known kind.
-            LayoutError: The environment's own layout does not add up to its spaces.
+            SpaceError: The environment does not say who its agents are, or they have no order, or other names
+                than `agents`; or a space is of no known kind.
+            LayoutError: A layout does not add up to the spaces, or is of an order that `agents` changes.
         """
-        agents = list(getattr(env, "possible_agents", None) or ())
-        if not agents:
-            raise SpaceError(f"{env}: has no possible_agents, so that the team is not known before it plays")
+        ids = possible_agents(env)
         with warnings.catch_warnings():
             # Spaces that are given as dicts and not by functions are fine with us.
             warnings.simplefilter("ignore")
-            observation_spaces = {str(agent): space_of(env, "observation", agent) for agent in agents}
-            action_spaces = {str(agent): space_of(env, "action", agent) for agent in agents}
-        team = cls([str(agent) for agent in agents], observation_spaces, action_spaces)
-        return cls(
+            observation_spaces = {name: space_of(env, "observation", agent) for name, agent in ids.items()}
+            action_spaces = {name: space_of(env, "action", agent) for name, agent in ids.items()}
+        team = cls(list(ids), observation_spaces, action_spaces)
+        # Spaces that bring masks, and teams with nothing to choose from, need not be asked about.
+        maskless = [ids[name] for name in ids if not without_mask(observation_spaces[name])[1]]
+        team = cls(
             team.agents,
             observation_spaces,
             action_spaces,
-            declared_layouts(env, agents, team.observation_sizes),
+            declared_layouts(env, list(ids.values()), team.observation_sizes) if layouts is None else layouts,
+            masks_in_infos=bool(maskless and team.mask_size) and gives_masks(env, maskless),
         )
+        return team if agents is None else team.in_order(agents, who=str(env))
 
-    @property
-    def n_agents(self) -> int:
-        """How many agents the team has."""
-        return len(self.agents)
+    def in_order(self, agents: Sequence[str], *, who: str = "team") -> TeamSpaces:
+        """The same team with its agents in another order, in which all its arrays then are.
 
-    @cached_property
-    def observation_sizes(self) -> tuple[int, ...]:
-        """Entries of each agent's flat observation."""
-        return tuple(len(low) for low, _ in self._bounds)
+        Args:
+            agents: The names of all its agents.
+            who: What messages call the team.
 
-    @cached_property
-    def observation_slices(self) -> tuple[slice, ...]:
-        """Where each agent's observation stands in the joint one."""
-        return slices_of(self.observation_sizes)
-
-    @cached_property
-    def observation_size(self) -> int:
-        """Entries of the joint observation."""
-        return sum(self.observation_sizes)
-
-    @cached_property
-    def observation_space(self) -> spaces.Box:
-        """Box [observation_size] float32 with the agents' bounds, widened to hold 0, a dead agent's value."""
-        low = np.minimum(np.concatenate([low for low, _ in self._bounds]), np.float32(0))
-        high = np.maximum(np.concatenate([high for _, high in self._bounds]), np.float32(0))
-        return spaces.Box(low, high, dtype=np.float32)
-
-    @cached_property
-    def has_masks(self) -> bool:
-        """Whether some agent's observation space brings an action mask."""
-        return any(without_mask(self.observation_spaces[agent])[1] for agent in self.agents)
-
-    @cached_property
-    def action_columns(self) -> tuple[slice, ...]:
-        """Which columns of a packed joint action are each agent's."""
-        return slices_of([columns.n_columns for columns in self._columns])
-
-    @cached_property
-    def n_columns(self) -> int:
-        """Columns of a packed joint action."""
-        return sum(columns.n_columns for columns in self._columns)
-
-    @cached_property
-    def column_categories(self) -> tuple[int, ...]:
-        """Categories of each column; 0 for a real number."""
-        return tuple(n for columns in self._columns for n in columns.categories)
-
-    @cached_property
-    def is_discrete(self) -> bool:
-        """Whether all columns are categorical."""
-        return all(n > 0 for n in self.column_categories)
-
-    @cached_property
-    def is_continuous(self) -> bool:
-        """Whether all columns are real numbers."""
-        return all(n == 0 for n in self.column_categories)
-
-    @property
-    def action_dtype(self) -> type[np.int64] | type[np.float32]:
-        """int64 where all columns are categorical, else float32."""
-        return np.int64 if self.is_discrete else np.float32
-
-    @cached_property
-    def action_space(self) -> Space:
-        """Packed joint actions: MultiDiscrete where all columns are categorical, else Box float32.
-
-        A categorical column of a mixed team is a number in [0, categories - 1] that is rounded.
+        Raises:
+            SpaceError: These are the names of other agents.
+            LayoutError: A layout has a part with one entry for each of several other agents, whose order is
+                the team's own.
         """
-        if self.is_discrete:
-            return spaces.MultiDiscrete(np.array(self.column_categories, dtype=np.int64))
-        low = np.concatenate([columns.low for columns in self._columns])
-        high = np.concatenate([columns.high for columns in self._columns])
-        return spaces.Box(low, high, dtype=np.float32)
-
-    @cached_property
-    def output_sizes(self) -> tuple[int, ...]:
-        """Network outputs of each agent: one for each category and each real number."""
-        return tuple(sum(max(n, 1) for n in columns.categories) for columns in self._columns)
-
-    @cached_property
-    def output_slices(self) -> tuple[slice, ...]:
-        """Which network outputs are each agent's."""
-        return slices_of(self.output_sizes)
-
-    @cached_property
-    def output_size(self) -> int:
-        """Network outputs of the team."""
-        return sum(self.output_sizes)
-
-    @cached_property
-    def column_outputs(self) -> tuple[slice, ...]:
-        """Which network outputs are each column's."""
-        return slices_of([max(n, 1) for n in self.column_categories])
-
-    @cached_property
-    def column_masks(self) -> tuple[slice, ...]:
-        """Which flags of a joint mask are each column's (none for a real number)."""
-        return slices_of(self.column_categories)
-
-    @cached_property
-    def mask_slices(self) -> tuple[slice, ...]:
-        """Which flags of a joint mask are each agent's."""
-        return slices_of([sum(columns.categories) for columns in self._columns])
-
-    @cached_property
-    def mask_size(self) -> int:
-        """Flags of a joint mask: categories of all columns."""
-        return sum(self.column_categories)
-
-    @cached_property
-    def _columns(self) -> tuple[ActionColumns, ...]:
-        return tuple(naming(agent, ActionColumns.of, self.action_spaces[agent]) for agent in self.agents)
-
-    @cached_property
-    def _bounds(self) -> tuple[tuple[Floats, Floats], ...]:
-        return tuple(
-            naming(agent, flat_bounds, without_mask(self.observation_spaces[agent])[0])
-            for agent in self.agents
+        check_names(self.agents, agents, who)
+        if tuple(agents) == self.agents:
+            return self
+        for name in agents:
+            for part in self.layouts[name].observation.parts:
+                if part.kind in {"agents", "message"} and part.count > 1:
+                    raise LayoutError(
+                        f"{who}: part {part.name!r} of {name}'s observation has the others in the order "
+                        f"{', '.join(self.agents)}; expected agents in this order, not {', '.join(agents)}"
+                    )
+        return TeamSpaces(
+            agents,
+            self.observation_spaces,
+            self.action_spaces,
+            self.layouts,
+            masks_in_infos=self.masks_in_infos,
         )
+
+    @cached_property
+    def masked_agents(self) -> frozenset[str]:
+        """Agents that have action masks: of their observation spaces, or all where masks come in infos."""
+        if self.masks_in_infos:
+            return frozenset(self.agents)
+        return frozenset(agent for agent in self.agents if without_mask(self.observation_spaces[agent])[1])
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there are action masks."""
+        return bool(self.masked_agents)
 
     def agent_index(self, which: int | str) -> int:
         """The place of an agent in the team, from its name or its place.
 
+        Where agents are called by numbers (`1`, or PettingZoo ids that are ints), a number is a name.
+
         Raises:
             SpaceError: There is no such agent.
         """
+        if not isinstance(which, str) and any(_NUMBER.fullmatch(agent) for agent in self.agents):
+            which = str(which)
         if isinstance(which, str):
             if which in self.agents:
                 return self.agents.index(which)
@@ -257,7 +200,13 @@ class TeamSpaces:
             SpaceError: There is no such agent.
         """
         agent = self.agents[self.agent_index(which)]
-        return TeamSpaces([agent], self.observation_spaces, self.action_spaces, {agent: self.layouts[agent]})
+        return TeamSpaces(
+            [agent],
+            self.observation_spaces,
+            self.action_spaces,
+            {agent: self.layouts[agent]},
+            masks_in_infos=self.masks_in_infos,
+        )
 
     def flatten_agent(self, agent: str, observation: Any) -> Floats:
         """One agent's observation, as its environment gives it, as a vector.
@@ -268,9 +217,9 @@ class TeamSpaces:
         Raises:
             SpaceError: The observation does not have the shape of the agent's space.
         """
-        space, masked = without_mask(self.observation_spaces[self.agents[self.agent_index(agent)]])
-        value = unwrap_observation(observation) if masked else observation
-        flat: Floats = naming(agent, flatten, space, value)
+        space = self.observation_spaces[self.agents[self.agent_index(agent)]]
+        value = naming(agent, unwrap_observation, space, observation)
+        flat: Floats = naming(agent, flatten, without_mask(space)[0], value)
         return flat
 
     def join_observations(self, observations: Mapping[str, npt.ArrayLike]) -> Floats:
@@ -358,7 +307,8 @@ class TeamSpaces:
                     "layout": self.layouts[agent].to_json(),
                 }
                 for agent in self.agents
-            ]
+            ],
+            "masks_in_infos": self.masks_in_infos,
         }
 
     @classmethod
@@ -375,6 +325,7 @@ class TeamSpaces:
                 {name: space_from_json(agent["observation"]) for name, agent in agents.items()},
                 {name: space_from_json(agent["action"]) for name, agent in agents.items()},
                 {name: AgentLayout.from_json(agent["layout"]) for name, agent in agents.items()},
+                masks_in_infos=data["masks_in_infos"],
             )
         except (KeyError, TypeError) as error:
             raise SpaceError(f"not a team: {type(error).__name__}: {error}") from None
@@ -387,6 +338,7 @@ class TeamSpaces:
             and self.observation_spaces == other.observation_spaces
             and self.action_spaces == other.action_spaces
             and self.layouts == other.layouts
+            and self.masks_in_infos == other.masks_in_infos
         )
 
     def __hash__(self) -> int:

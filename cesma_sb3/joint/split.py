@@ -7,7 +7,7 @@ is said by agent. Entries of the observation may be seen by several agents; each
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -17,6 +17,8 @@ from gymnasium import spaces
 from pettingzoo.utils.env import ParallelEnv
 
 from cesma_sb3.errors import ConfigError, SpaceError
+from cesma_sb3.joint.agent_spaces import MASK
+from cesma_sb3.joint.parallel_team import check_names
 from cesma_sb3.joint.spaces import TeamSpaces
 
 Index = npt.NDArray[np.int64]
@@ -44,6 +46,7 @@ class Split:
         action_space: Of the environment: MultiDiscrete, MultiBinary or Box, of one axis.
 
     Attributes:
+        shares: As given.
         team: Of one agent, which sees and does everything: what a controller of the undivided environment
             controls. The way between its arrays and those of the declared team is that of a `Translation`.
         observation_spaces: By agent, Box.
@@ -75,7 +78,8 @@ class Split:
             agent: spaces.Box(low[own], high[own], dtype=kind) for agent, own in seen.items()
         }
         self.action_spaces = {agent: _part(action_space, own) for agent, own in done.items()}
-        self._action_space = action_space
+        self.shares = dict(shares)
+        self._observation_space, self._action_space = observation_space, action_space
         self.team = TeamSpaces([WHOLE], {WHOLE: observation_space}, {WHOLE: action_space})
         # Of each entry of the whole observation, one place in the team's joint one, which has some twice.
         order = np.concatenate(list(seen.values()))
@@ -97,6 +101,16 @@ class Split:
         if (looked == 0).any():
             entries = np.flatnonzero(looked == 0).tolist()
             raise ConfigError(f"a declared team: entries {entries} of the observation are seen by nobody")
+
+    def in_order(self, agents: Sequence[str]) -> Split:
+        """The same division, for joint arrays of the declared team that keep another order of its agents.
+
+        Raises:
+            SpaceError: These are other agents.
+        """
+        check_names(self.shares, agents, "a declared team")
+        shares = {agent: self.shares[agent] for agent in agents}
+        return Split(shares, self._observation_space, self._action_space)
 
     def for_each(self, whole: Any) -> dict[str, npt.NDArray[Any]]:
         """An observation of the environment as one for each agent."""
@@ -144,7 +158,8 @@ class Split:
 class SplitEnv(ParallelEnv):
     """A joint Gymnasium environment as a PettingZoo `ParallelEnv`: everybody gets its reward and its flags.
 
-    A method `action_masks()` of the environment, as sb3-contrib reads it, becomes the agents' masks.
+    A method `action_masks()` of the environment, as sb3-contrib reads it, or `action_mask` in its infos
+    becomes the agents' masks.
 
     Args:
         env: The environment.
@@ -162,7 +177,13 @@ class SplitEnv(ParallelEnv):
         self.agents: list[str] = []
         self.metadata = {"name": type(env.unwrapped).__name__, **(env.metadata or {})}
         self.render_mode = env.render_mode
-        self._masks = getattr(env.unwrapped, "action_masks", None)
+        self.masks_in_infos: bool | None = None
+        """True where masks come from `action_masks`; None where the infos have to be looked at."""
+        try:
+            self._masks = env.get_wrapper_attr("action_masks")  # its own, or an `ActionMasker`'s
+            self.masks_in_infos = True
+        except AttributeError:
+            self._masks = None
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """The agent's entries of the observation."""
@@ -196,9 +217,10 @@ class SplitEnv(ParallelEnv):
 
     def _infos(self, info: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         infos = {agent: dict(info) for agent in self.possible_agents}
-        if self._masks is not None:
-            for agent, mask in self.split.masks_for_each(self._masks()).items():
-                infos[agent]["action_mask"] = mask
+        whole = info.get(MASK) if self._masks is None else self._masks()
+        if whole is not None:
+            for agent, mask in self.split.masks_for_each(whole).items():
+                infos[agent][MASK] = mask
         return infos
 
     def render(self) -> Any:

@@ -52,7 +52,10 @@ class JointVecEnv(VecEnv):
     @property
     @abstractmethod
     def agent_masks(self) -> Masks | None:
-        """Joint masks of the observations last returned, [n_envs, mask_size]; None if there are none."""
+        """Joint masks of the observations last returned, [n_envs, mask_size]; None if there are none.
+
+        Whether there are any belongs to the team (`has_masks`), so that it never changes.
+        """
 
     draws_ends: bool = False
     """See `draw_ends`."""
@@ -97,6 +100,34 @@ class JointVecEnv(VecEnv):
         self, indices: VecEnvIndices, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> list[Any]:
         """Calls a method of each environment."""
+
+
+def attribute(env: VecEnv, name: str) -> Any:
+    """What a joint environment has under a name, inside whatever SB3 wraps around it (`VecMonitor`, say).
+
+    Args:
+        env: Any vector environment, of a `JointVecEnv` or of several `JointEnv`s.
+        name: Of an attribute that both have: `team` or `view`.
+
+    Returns:
+        The attribute; None of an environment that is not joint.
+    """
+    try:
+        return getattr(env, name)  # SB3's wrappers look further inside
+    except AttributeError:
+        pass
+    try:
+        return env.get_attr(name, 0)[0]
+    except AttributeError:
+        return None
+
+
+def available_actions(env: VecEnv) -> Masks | None:
+    """The view's available actions now, [n_envs, n], inside SB3's wrappers; None where there are no masks."""
+    team = attribute(env, "team")
+    if not (isinstance(team, TeamSpaces) and team.has_masks):
+        return None
+    return np.stack(env.env_method("action_masks"))
 
 
 class SharedVecEnv(JointVecEnv):
@@ -163,7 +194,7 @@ class ProcessJointVecEnv(JointVecEnv):
             raise
         n_envs = len(self._places)
         self._alive = np.ones((n_envs, self.team.n_agents), dtype=bool)
-        self._masks: Masks | None = None
+        self._masks: Masks = np.ones((n_envs, self.team.mask_size), dtype=bool)
         self._returns = np.zeros(n_envs)
         self._lengths = np.zeros(n_envs, dtype=np.int64)
         self._start = time.time()
@@ -179,7 +210,7 @@ class ProcessJointVecEnv(JointVecEnv):
     @property
     def agent_masks(self) -> Masks | None:
         """See `JointVecEnv.agent_masks`."""
-        return self._masks
+        return self._masks if self.team.has_masks else None
 
     def reset(self) -> Floats:
         """Starts an episode everywhere, seeded by `seed` the first time; the generators then go on.
@@ -254,10 +285,8 @@ class ProcessJointVecEnv(JointVecEnv):
 
     def _remember(self, infos: Sequence[Info]) -> None:
         self._alive = np.stack([info["alive"] for info in infos])
-        masks = [info.get("action_mask") for info in infos]
-        if self._masks is not None or any(mask is not None for mask in masks):
-            everything = np.ones(self.team.mask_size, dtype=bool)
-            self._masks = np.stack([everything if mask is None else mask for mask in masks])
+        if self.team.has_masks:
+            self._masks = np.stack([info["action_mask"] for info in infos])
 
     def close(self) -> None:
         """Closes the environments and ends their processes.
@@ -338,6 +367,7 @@ def joint_vec_env(
     team_reward: TeamReward = "shared",
     max_steps: int | None = None,
     start_method: str | None = None,
+    agents: Sequence[str] | None = None,
 ) -> ProcessJointVecEnv:
     """Many environments as one.
 
@@ -354,16 +384,17 @@ def joint_vec_env(
         max_steps: Steps after which an episode is truncated; None: when the environment ends it.
         start_method: Of `multiprocessing`. By default `forkserver` where it exists, else `spawn`; either
             needs a script to guard its entry with `if __name__ == "__main__":`.
+        agents: The names of the agents, in the order that joint arrays are to keep: see `JointEnv`.
 
     Raises:
         ConfigError: A count below what is possible, or one environment was given twice.
-        SpaceError: The environment's spaces have no joint view, or not this action view; or an environment
-            differs from the first.
+        SpaceError: The environment's spaces have no joint view, or not this action view; its agents have
+            other names than `agents`; or an environment differs from the first.
         EnvironmentFault: `make_env` raised.
     """
     n_envs = integer("n_envs", n_envs, 1)
     n_processes = n_envs if processes is True else integer("processes", processes)
-    recipe = Recipe(make_env, view, team_reward, max_steps)
+    recipe = Recipe(make_env, view, team_reward, max_steps, None if agents is None else tuple(agents))
     indices = np.array_split(np.arange(n_envs), min(n_processes, n_envs) or 1)
     groups: list[GroupHandle]
     if n_processes:

@@ -36,11 +36,17 @@ class Recipe(NamedTuple):
     view: str | ActionView
     team_reward: TeamReward
     max_steps: int | None = None
+    agents: tuple[str, ...] | None = None
+    """The order of the agents; None: the environment's."""
 
     def make(self) -> JointEnv:
         """Makes one."""
         return JointEnv(
-            self.make_env(), view=self.view, team_reward=self.team_reward, max_steps=self.max_steps
+            self.make_env(),
+            view=self.view,
+            team_reward=self.team_reward,
+            max_steps=self.max_steps,
+            agents=self.agents,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy.typing as npt
 import torch as th
 from torch import nn
 
+from cesma_sb3.errors import SpaceError
+from cesma_sb3.joint.agent_spaces import MASK
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.evaluating import evaluating
 from cesma_sb3.networks.head import ActionHead, TeamDistribution
@@ -62,14 +65,23 @@ class AgentPolicy(nn.Module):
                 begins.
             episode_start: Whether an episode begins with this observation, [1] bool.
             deterministic: The likeliest action in place of a sample.
-            action_mask: Available categories [M] bool, or None.
+            action_mask: Available categories [M] bool: needed where the agent's environment has masks and the
+                observation does not bring one (masks in infos; an observation without the Dict around it).
 
         Returns:
             An action of the agent's own action space, and the state for the next step; without a memory,
             `state` as it came.
+
+        Raises:
+            SpaceError: The observation or the mask is not of the agent's spaces, or the mask is missing.
         """
-        if action_mask is None and self.spaces.has_masks and "action_mask" in observation:
-            action_mask = observation["action_mask"]
+        if action_mask is None and self.spaces.has_masks:
+            if not (isinstance(observation, Mapping) and MASK in observation):
+                raise SpaceError(
+                    f"{self.name}: its actions are masked; expected action_mask=, {self.spaces.mask_size} "
+                    "flags of what is available"
+                )
+            action_mask = observation[MASK]
         device = self.log_std.device
         # A copy: a network of somebody's own may write into its input, and the observation may be read-only.
         flat = th.tensor(self.spaces.flatten_agent(self.name, observation), device=device)[None]

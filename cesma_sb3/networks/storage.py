@@ -28,7 +28,7 @@ _ALLOWED = {
     "critic_visibility": get_args(Visibility),
     "network": get_args(NetworkKind),
 }
-_FORMAT = 1
+_FORMAT = 2
 
 
 def team_files(policy: TeamPolicy) -> dict[str, bytes]:

@@ -1,0 +1,142 @@
+"""Where each agent's numbers stand in a team's joint arrays: sizes, offsets and joint spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+from gymnasium import spaces
+
+from cesma_sb3.joint.agent_spaces import (
+    ActionColumns,
+    Floats,
+    Space,
+    flat_bounds,
+    naming,
+    slices_of,
+    without_mask,
+)
+
+
+class TeamOffsets:
+    """Sizes and offsets that follow from the spaces of an ordered team. See `TeamSpaces`."""
+
+    agents: tuple[str, ...]
+    observation_spaces: Mapping[str, Space]
+    action_spaces: Mapping[str, Space]
+
+    @property
+    def n_agents(self) -> int:
+        """How many agents the team has."""
+        return len(self.agents)
+
+    @cached_property
+    def observation_sizes(self) -> tuple[int, ...]:
+        """Entries of each agent's flat observation."""
+        return tuple(len(low) for low, _ in self._bounds)
+
+    @cached_property
+    def observation_slices(self) -> tuple[slice, ...]:
+        """Where each agent's observation stands in the joint one."""
+        return slices_of(self.observation_sizes)
+
+    @cached_property
+    def observation_size(self) -> int:
+        """Entries of the joint observation."""
+        return sum(self.observation_sizes)
+
+    @cached_property
+    def observation_space(self) -> spaces.Box:
+        """Box [observation_size] float32 with the agents' bounds, widened to hold 0, a dead agent's value."""
+        low = np.minimum(np.concatenate([low for low, _ in self._bounds]), np.float32(0))
+        high = np.maximum(np.concatenate([high for _, high in self._bounds]), np.float32(0))
+        return spaces.Box(low, high, dtype=np.float32)
+
+    @cached_property
+    def action_columns(self) -> tuple[slice, ...]:
+        """Which columns of a packed joint action are each agent's."""
+        return slices_of([columns.n_columns for columns in self._columns])
+
+    @cached_property
+    def n_columns(self) -> int:
+        """Columns of a packed joint action."""
+        return sum(columns.n_columns for columns in self._columns)
+
+    @cached_property
+    def column_categories(self) -> tuple[int, ...]:
+        """Categories of each column; 0 for a real number."""
+        return tuple(n for columns in self._columns for n in columns.categories)
+
+    @cached_property
+    def is_discrete(self) -> bool:
+        """Whether all columns are categorical."""
+        return all(n > 0 for n in self.column_categories)
+
+    @cached_property
+    def is_continuous(self) -> bool:
+        """Whether all columns are real numbers."""
+        return all(n == 0 for n in self.column_categories)
+
+    @property
+    def action_dtype(self) -> type[np.int64] | type[np.float32]:
+        """int64 where all columns are categorical, else float32."""
+        return np.int64 if self.is_discrete else np.float32
+
+    @cached_property
+    def action_space(self) -> Space:
+        """Packed joint actions: MultiDiscrete where all columns are categorical, else Box float32.
+
+        A categorical column of a mixed team is a number in [0, categories - 1] that is rounded.
+        """
+        if self.is_discrete:
+            return spaces.MultiDiscrete(np.array(self.column_categories, dtype=np.int64))
+        low = np.concatenate([columns.low for columns in self._columns])
+        high = np.concatenate([columns.high for columns in self._columns])
+        return spaces.Box(low, high, dtype=np.float32)
+
+    @cached_property
+    def output_sizes(self) -> tuple[int, ...]:
+        """Network outputs of each agent: one for each category and each real number."""
+        return tuple(sum(max(n, 1) for n in columns.categories) for columns in self._columns)
+
+    @cached_property
+    def output_slices(self) -> tuple[slice, ...]:
+        """Which network outputs are each agent's."""
+        return slices_of(self.output_sizes)
+
+    @cached_property
+    def output_size(self) -> int:
+        """Network outputs of the team."""
+        return sum(self.output_sizes)
+
+    @cached_property
+    def column_outputs(self) -> tuple[slice, ...]:
+        """Which network outputs are each column's."""
+        return slices_of([max(n, 1) for n in self.column_categories])
+
+    @cached_property
+    def column_masks(self) -> tuple[slice, ...]:
+        """Which flags of a joint mask are each column's (none for a real number)."""
+        return slices_of(self.column_categories)
+
+    @cached_property
+    def mask_slices(self) -> tuple[slice, ...]:
+        """Which flags of a joint mask are each agent's."""
+        return slices_of([sum(columns.categories) for columns in self._columns])
+
+    @cached_property
+    def mask_size(self) -> int:
+        """Flags of a joint mask: categories of all columns."""
+        return sum(self.column_categories)
+
+    @cached_property
+    def _columns(self) -> tuple[ActionColumns, ...]:
+        return tuple(naming(agent, ActionColumns.of, self.action_spaces[agent]) for agent in self.agents)
+
+    @cached_property
+    def _bounds(self) -> tuple[tuple[Floats, Floats], ...]:
+        return tuple(
+            naming(agent, flat_bounds, without_mask(self.observation_spaces[agent])[0])
+            for agent in self.agents
+        )

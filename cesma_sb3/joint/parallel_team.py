@@ -1,0 +1,104 @@
+"""What a PettingZoo `ParallelEnv` says of its team: its agents, their order, and whether it gives masks."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Collection, Iterator, KeysView, Mapping, Sequence, ValuesView
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from cesma_sb3.errors import SpaceError
+from cesma_sb3.joint.agent_spaces import MASK
+
+
+def possible_agents(env: Any, order: Sequence[str] | None = None) -> dict[str, Any]:
+    """What the environment calls its agents, by their names, which are these ids as strings.
+
+    Args:
+        env: A `ParallelEnv`.
+        order: The names, in the order that is wanted; None: as they stand in `possible_agents`.
+
+    Raises:
+        SpaceError: There are no agents; they have no order, as those of a set; or their names are not those
+            of `order`.
+    """
+    found = getattr(env, "possible_agents", None)
+    found = () if found is None else found
+    if not isinstance(found, Sequence | KeysView | ValuesView | Mapping | np.ndarray):
+        raise SpaceError(
+            f"{env}: possible_agents is a {type(found).__name__}, which has no order that lasts; "
+            "expected a list"
+        )
+    ids = list(found)
+    if not ids:
+        raise SpaceError(f"{env}: has no possible_agents, so that the team is not known before it plays")
+    by_name = {str(agent): agent for agent in ids}
+    if len(by_name) < len(ids):
+        raise SpaceError(f"{env}: agents {ids}: expected each to have a name of its own")
+    if order is None:
+        return by_name
+    check_names(by_name, order, str(env))
+    return {name: by_name[name] for name in order}
+
+
+def check_names(found: Collection[str], expected: Collection[str], who: str) -> None:
+    """Compares the names of two teams, whatever their order.
+
+    Args:
+        found: Names of a team.
+        expected: Names that it should have.
+        who: Whose names `found` are, for the message.
+
+    Raises:
+        SpaceError: They are not the same.
+    """
+    if len(found) != len(expected) or set(found) != set(expected):
+        raise SpaceError(f"{who}: its agents are {_list(found)}; expected {_list(expected)}")
+
+
+def _list(names: Collection[str]) -> str:
+    shown = list(names)
+    more = "" if len(shown) <= 8 else f", ... ({len(shown)} agents)"
+    return ", ".join(shown[:8]) + more
+
+
+def gives_masks(env: Any, agents: Collection[Any]) -> bool:
+    """Whether the environment gives action masks in the infos of its agents.
+
+    An attribute `masks_in_infos` of the environment says so. Without one it is reset once and its first infos
+    are read. No seed is given, so that an environment that is never seeded draws afresh as before; one that
+    is seeded later begins there; and the global generators are put back.
+
+    Args:
+        env: A `ParallelEnv`.
+        agents: As the environment calls them: those whose infos count.
+    """
+    declared = getattr(env, "masks_in_infos", None)
+    if declared is None:
+        declared = getattr(getattr(env, "unwrapped", None), "masks_in_infos", None)
+    if isinstance(declared, bool):
+        return declared
+    try:
+        with _undisturbed_generators():
+            _, infos = env.reset()
+        return any(isinstance(infos.get(agent), Mapping) and MASK in infos[agent] for agent in agents)
+    except Exception:  # whatever it is, the first reset of an episode meets it again and reports it
+        return False
+
+
+@contextmanager
+def _undisturbed_generators() -> Iterator[None]:
+    """Puts the states of the global random generators back afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # the global one is meant
+    torch = sys.modules.get("torch")
+    state = None if torch is None else torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002  # the global one is meant
+        if torch is not None:
+            torch.set_rng_state(state)
