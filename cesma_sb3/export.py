@@ -87,7 +87,7 @@ class AgentProgram(nn.Module):
             if mask is not None:
                 own = own.masked_fill(~mask[:, self.flags[column][0] : self.flags[column][1]], UNAVAILABLE)
             columns.append(own.argmax(dim=1, keepdim=True))
-        return th.cat(columns, dim=1)
+        return th.cat(columns, dim=1) if columns else outputs  # of an agent with nothing to choose: [B, 0]
 
 
 def export(run_dir: Path | str, *, format: Format = "onnx", out: Path | str | None = None) -> Path:

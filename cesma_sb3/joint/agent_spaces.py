@@ -216,6 +216,24 @@ class ActionColumns:
         """Whether the columns are real numbers."""
         return isinstance(self.space, spaces.Box)
 
+    def check_bounded(self) -> None:
+        """Whether every real number has bounds: a network's outputs and random actions are drawn to them.
+
+        Raises:
+            SpaceError: One has none: an infinity, or the largest number that there is.
+        """
+        if not isinstance(self.space, spaces.Box):
+            return
+        dtype = np.dtype(self.space.dtype)
+        most = min(np.finfo(dtype).max if dtype.kind == "f" else np.inf, np.finfo(np.float32).max)
+        missing = ~((abs(self.low) < most) & (abs(self.high) < most))
+        if missing.any():
+            entry = int(missing.argmax())
+            raise SpaceError(
+                f"entry {entry} of its action space is without bounds ({self.low[entry]:g} to "
+                f"{self.high[entry]:g}), expected finite ones: in action_space, the range that is taken"
+            )
+
     def decode(self, columns: npt.NDArray[Any]) -> Any:
         """Columns [n_columns] as an action of the space, of the type and dtype that its `sample()` gives.
 

@@ -20,7 +20,7 @@ from cesma_sb3.errors import (
     integer,
 )
 from cesma_sb3.joint.actions import ActionView, make_view
-from cesma_sb3.joint.agent_spaces import MASK, Floats
+from cesma_sb3.joint.agent_spaces import MASK, ActionColumns, Floats, naming
 from cesma_sb3.joint.answers import Answers
 from cesma_sb3.joint.layout import AgentLayout
 from cesma_sb3.joint.parallel import as_parallel, make_parallel_env, unwrapped
@@ -66,8 +66,9 @@ class JointEnv(gymnasium.Env[Any, Any]):
             None: the order of `possible_agents`.
 
     Raises:
-        SpaceError: The spaces have no joint view, or not this action view; or the agents have other names
-            than `agents`.
+        SpaceError: The spaces have no joint view, or not this action view; the agents have other names than
+            `agents`; a real number of an action has no bounds; or no agent sees anything, or none has
+            anything to choose.
         UnknownNameError: `team_reward` is none of the three.
         ConfigError: `max_steps` is below 1.
     """
@@ -87,6 +88,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
         self.innermost: Any = unwrapped(self.parallel_env)
         """The environment without its wrappers."""
         team = TeamSpaces.from_parallel_env(self.parallel_env, agents=agents, layouts=layouts)
+        _check_learnable(team)
         self.team = team
         self.view: ActionView = make_view(view, team) if isinstance(view, str) else view
         if self.view.team != team:
@@ -313,6 +315,15 @@ class JointEnv(gymnasium.Env[Any, Any]):
         if any(plain.values()):
             info["agent_infos"] = plain
         return info
+
+
+def _check_learnable(team: TeamSpaces) -> None:
+    """Whether there is something to see, something to do, and a range for what is done."""
+    for agent in team.agents:
+        naming(agent, ActionColumns.of(team.action_spaces[agent]).check_bounded)
+    for what, size in (("observation", team.observation_size), ("action", team.n_columns)):
+        if not size:
+            raise SpaceError(f"the {what} spaces of all agents are empty, expected one at least that is not")
 
 
 def _plain(info: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -15,7 +15,7 @@ from pettingzoo.utils.conversions import aec_to_parallel, turn_based_aec_to_para
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
 from cesma_sb3 import plugins
-from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError
+from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError, UnknownNameError, error_line
 from cesma_sb3.joint.split import Share, SplitEnv
 
 AnyParallelEnv: TypeAlias = ParallelEnv[Any, Any, Any]
@@ -66,15 +66,17 @@ def make_parallel_env(
     Raises:
         MissingExtraError: A package is not installed; the message says what to install.
         UnknownNameError: No such module, function or wrapper; the message gives the nearest.
-        ConfigError: Arguments that the function or the wrapper does not take.
+        ConfigError: The function or the wrapper raised: of arguments that it does not take, say.
     """
     build = find_builder(target)
     try:
         env = build(**dict(kwargs or {}))
-    except (TypeError, ValueError, AssertionError) as error:
-        raise ConfigError(f"environment {target!r}: {_line(error)}") from error
+    except CesmaError:
+        raise
     except ImportError as error:  # some packages import what they need only when an environment is made
         raise _missing(target, target.split(":")[0], error) from error
+    except Exception as error:  # whatever somebody else's function raises
+        raise ConfigError(f"environment {target!r}: {error_line(error)}") from error
     if team is not None:
         if not isinstance(env, gymnasium.Env):
             raise ConfigError(
@@ -160,6 +162,14 @@ def _import(target: str, module_name: str) -> ModuleType:
         ) from error
     except ImportError as error:
         raise _missing(target, module_name, error) from error
+    except Exception as error:  # whatever the module's own lines raise
+        raise ConfigError(
+            f"environment {target!r}: {module_name} cannot be imported: {error_line(error)}"
+        ) from error
+
+
+_MOVED = {"pettingzoo.mpe": "mpe2", "pettingzoo.magent": "magent2.environments"}
+"""What PettingZoo's former families of environments are called in packages of their own."""
 
 
 def _missing(target: str, module_name: str, error: ImportError) -> MissingExtraError:
@@ -169,6 +179,13 @@ def _missing(target: str, module_name: str, error: ImportError) -> MissingExtraE
     if parts[0] == "pettingzoo" and len(parts) > 1 and package != "pettingzoo":
         package = f"pettingzoo[{parts[1]}]"
     reason = _line(error)
+    if (
+        parts[0] == "pettingzoo" and "pip install" in reason
+    ):  # a family that has moved to a package of its own
+        for family, package in _MOVED.items():
+            if target.startswith(family):
+                reason += f" Its name there: {package}{target.removeprefix(family).replace(':', '.')}"
+        return MissingExtraError(f"environment {target!r}: {reason}")
     fits = isinstance(error, ModuleNotFoundError) or error.name is None
     hint = f"try: pip install '{package}'" if fits else f"the installed {package!r} does not fit"
     return MissingExtraError(f"environment {target!r}: {reason}; {hint}")
@@ -191,7 +208,7 @@ def _wrap(env: Any, wrapper: Mapping[str, Any]) -> Any:
     try:
         return getattr(supersuit, name)(env, **arguments)
     except Exception as error:  # whatever a foreign wrapper says of arguments that it does not like
-        raise ConfigError(f"wrapper {name!r}: {_line(error)}") from error
+        raise ConfigError(f"wrapper {name!r}: {error_line(error)}") from error
 
 
 def _line(error: Exception) -> str:

@@ -44,7 +44,7 @@ def space_to_json(space: Space) -> dict[str, Any]:
         n: int | list[int] = np.asarray(space.n).tolist()
         return {"kind": "MultiBinary", "n": n}
     if isinstance(space, spaces.Dict):
-        members = [[key, space_to_json(member)] for key, member in space.spaces.items()]
+        members = [[_key(key), space_to_json(member)] for key, member in space.spaces.items()]
         return {"kind": "Dict", "members": members}
     if isinstance(space, spaces.Tuple):
         return {"kind": "Tuple", "members": [space_to_json(member) for member in space.spaces]}
@@ -102,7 +102,16 @@ def _read_multi_discrete(data: Mapping[str, Any]) -> Space:
 def _read_dict(data: Mapping[str, Any]) -> Space:
     # Ordered: a plain dict is sorted by its keys, which need not be the order in which observations are
     # flattened.
-    return spaces.Dict(OrderedDict((str(key), space_from_json(member)) for key, member in data["members"]))
+    return spaces.Dict(OrderedDict((_key(key), space_from_json(member)) for key, member in data["members"]))
+
+
+def _key(key: Any) -> int | str:
+    """A key of a Dict as JSON keeps it and observations are read by it."""
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return int(key)
+    if isinstance(key, str):
+        return key
+    raise SpaceError(f"Dict space: the key {key!r}, expected text or an integer")
 
 
 _READERS: dict[str, Callable[[Mapping[str, Any]], Space]] = {

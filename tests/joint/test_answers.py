@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from cesma_sb3.errors import EnvironmentFault, SpaceError
 from cesma_sb3.joint.env import JointEnv
-from tests.envs_for_tests import MatchingGame, MixedEnv
+from tests.envs_for_tests import MatchingGame, MixedEnv, SmallEnv
 
 CUES = np.zeros(2, dtype=np.int64)
 PARTS = ("observations", "rewards", "terminations", "truncations", "infos")
@@ -209,3 +209,113 @@ def test_an_environment_need_not_inherit_from_pettingzoo():
 def test_what_is_no_space_is_one_line(spoilt, message):
     with pytest.raises(SpaceError, match=f"^{message}"):
         JointEnv(Duck(**spoilt))
+
+
+class Spaces(SmallEnv):
+    """Agents of these observation and action spaces; everybody gets 1 at every step."""
+
+    def __init__(self, seen, done) -> None:
+        super().__init__([f"agent_{index}" for index in range(len(seen))])
+        self.seen, self.done = (dict(zip(self.possible_agents, each, strict=True)) for each in (seen, done))
+
+    def observation_space(self, agent):
+        return self.seen[agent]
+
+    def action_space(self, agent):
+        return self.done[agent]
+
+    def observe(self, agent):
+        return self.seen[agent].sample()
+
+    def step(self, actions):
+        for agent, action in actions.items():
+            like = self.done[agent].sample()
+            assert type(action) is type(like)
+            assert (action.dtype, action.shape) == (like.dtype, like.shape)
+            assert self.done[agent].contains(action)
+        self.t += 1
+        over = self.t == 4
+        acted, self.agents = self.agents, [] if over else self.agents
+        ends = dict.fromkeys(acted, False), dict.fromkeys(acted, over)
+        return {a: self.observe(a) for a in acted}, dict.fromkeys(acted, 1.0), *ends, {}
+
+
+def box(low, high, shape=(2,), dtype=np.float32):
+    return spaces.Box(low, high, shape, dtype)
+
+
+NOTHING = box(0, 1, (0,))
+
+
+@pytest.mark.parametrize(
+    "done",
+    [
+        spaces.Discrete(3),
+        spaces.Discrete(4, start=-2),
+        spaces.Discrete(1),
+        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiDiscrete([[2, 3], [4, 5]]),
+        spaces.MultiDiscrete([3, 2], dtype=np.int32),
+        spaces.MultiBinary(3),
+        spaces.MultiBinary((2, 2)),
+        box(-1, 1),
+        box(-1, 1, (), np.float32),
+        box(-1, 1, (2, 2), np.float64),
+        box(-1, 1, (1,), np.float16),
+        box(0, 255, (2,), np.uint8),
+        box(0, 1, (2,), bool),
+        NOTHING,
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("view", ["joint", "relaxed"])
+def test_actions_arrive_as_sample_gives_them(done, view):
+    joint = JointEnv(Spaces([box(0, 1)] * 2, [done, spaces.Discrete(2)]), view=view)
+    joint.action_space.seed(0)
+    joint.reset(seed=0)
+    for _ in range(4):
+        *_, terminated, truncated, _ = joint.step(joint.action_space.sample())
+    assert (terminated, truncated) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("done", "entry", "bounds"),
+    [
+        (box(-np.inf, np.inf), 0, "-inf to inf"),
+        (box(0, np.inf, (1,)), 0, "0 to inf"),
+        (box(np.float32([0, -np.inf]), np.float32([1, 1])), 1, "-inf to 1"),
+        (box(np.finfo(np.float32).min, np.finfo(np.float32).max), 0, r"-3.40282e\+38 to 3.40282e\+38"),
+        (box(np.finfo(np.float64).min, np.finfo(np.float64).max, (1,), np.float64), 0, "-inf to inf"),
+        (box(-1, np.finfo(np.float16).max, (1,), np.float16), 0, "-1 to 65504"),
+    ],
+)
+def test_numbers_without_bounds_are_refused_when_the_environment_is_made(done, entry, bounds):
+    env = Spaces([box(0, 1)] * 2, [spaces.Discrete(2), done])
+    message = (
+        rf"^agent_1: entry {entry} of its action space is without bounds \({bounds}\), expected finite ones"
+    )
+    with pytest.raises(SpaceError, match=message):
+        JointEnv(env)
+
+
+def test_wide_bounds_are_bounds_all_the_same():
+    wide = [box(-1e9, 1e9), box(-(2**31), 2**31 - 1, (1,), np.int32), box(0, 255, (1,), np.uint8)]
+    assert JointEnv(Spaces([box(-np.inf, np.inf)] * 3, wide)).team.n_columns == 4
+
+
+@pytest.mark.parametrize("nothing", [NOTHING, spaces.Dict({}), spaces.Tuple([])])
+def test_one_agent_may_see_nothing_but_not_all(nothing):
+    joint = JointEnv(Spaces([nothing, box(0, 1)], [spaces.Discrete(2)] * 2))
+    assert joint.reset(seed=0)[0].shape == (2,)
+    with pytest.raises(
+        SpaceError, match=r"^the observation spaces of all agents are empty, expected one at least"
+    ):
+        JointEnv(Spaces([nothing, NOTHING], [spaces.Discrete(2)] * 2))
+
+
+def test_one_agent_may_have_nothing_to_choose_but_not_all():
+    assert JointEnv(Spaces([box(0, 1)] * 2, [NOTHING, spaces.Discrete(2)])).team.n_columns == 1
+    with pytest.raises(
+        SpaceError, match=r"^the action spaces of all agents are empty, expected one at least"
+    ):
+        JointEnv(Spaces([box(0, 1)] * 2, [NOTHING] * 2))

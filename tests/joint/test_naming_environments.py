@@ -1,12 +1,16 @@
 """Names become environments and wrappers; what is misspelt or missing is said in one line."""
 
+import importlib.abc
 import sys
 
 import numpy as np
+import pettingzoo
 import pytest
 
-from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError, nearest
+from cesma_sb3.envs import make_vec_env
+from cesma_sb3.errors import ConfigError, EnvironmentFault, MissingExtraError, UnknownNameError, nearest
 from cesma_sb3.joint.env import JointEnv, as_parallel, make_parallel_env
+from cesma_sb3.joint.vec_env import joint_vec_env
 from tests.envs_for_tests import MatchingGame
 
 SPREAD = "mpe2.simple_spread_v3"
@@ -95,3 +99,76 @@ def test_nearest_names():
     assert "none of the 20 names is near" in str(
         UnknownNameError.of("view", "x", [f"name{i}" for i in range(20)])
     )
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "now"),
+    [
+        ("mpe", "pettingzoo.mpe.simple_tag_v3", "mpe2.simple_tag_v3"),
+        ("mpe", "pettingzoo.mpe:simple_push_v3", "mpe2.simple_push_v3"),
+        ("magent", "pettingzoo.magent.gather_v5", "magent2.environments.gather_v5"),
+    ],
+)
+def test_a_family_that_has_moved_is_named_where_it_is(family, name, now, monkeypatch):
+    """As the newer PettingZoo answers, which says itself what to install."""
+
+    class Moved(importlib.abc.MetaPathFinder):
+        def find_spec(self, fullname, path=None, target=None):
+            if fullname.startswith(f"pettingzoo.{family}"):
+                raise ImportError(f"{family} has been moved. Install with `pip install {family}2`.")
+
+    for module in [module for module in sys.modules if module.startswith(f"pettingzoo.{family}")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delattr(pettingzoo, family, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Moved(), *sys.meta_path])
+    with pytest.raises(MissingExtraError) as told:
+        make_parallel_env(name)
+    assert str(told.value) == (
+        f"environment {name!r}: {family} has been moved. Install with `pip install {family}2`. "
+        f"Its name there: {now}"
+    )
+
+
+def missing_attribute(rows: int = 3):
+    return np.zeros(rows).columns
+
+
+def not_there(rows: int = 3):
+    return {}[rows]
+
+
+def divided(rows: int = 0):
+    return 1 // rows
+
+
+def without_words():
+    raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        (missing_attribute, "AttributeError: .* has no attribute 'columns'"),
+        (not_there, "KeyError: 3"),
+        (divided, "ZeroDivisionError: .*"),
+        (without_words, "RuntimeError: no message"),
+    ],
+)
+def test_whatever_the_function_raises_is_one_line_with_its_place(function, error):
+    target = f"{__name__}:{function.__name__}"
+    place = r"\(tests/joint/test_naming_environments.py:\d+\)"
+    with pytest.raises(ConfigError, match=f"^environment {target!r}: {error} {place}$") as told:
+        make_parallel_env(target)
+    assert told.value.__cause__ is not None
+    with pytest.raises(ConfigError, match=f"^environment 0: environment {target!r}: {error} {place}$"):
+        make_vec_env(target)
+    # The function itself is handed over in Python: any attribute that it misses is its own fault too.
+    with pytest.raises(EnvironmentFault, match=f"^environment 0: {error} {place}$"):
+        joint_vec_env(function)
+
+
+def test_a_module_that_cannot_be_imported_names_the_line(tmp_path, monkeypatch):
+    (tmp_path / "half_written.py").write_text("import math\n\nlimit = math.missing\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"half_written cannot be imported: Attr.* \(half_written.py:3\)$"):
+        make_parallel_env("half_written:env")
