@@ -102,7 +102,8 @@ def _read_multi_discrete(data: Mapping[str, Any]) -> Space:
 def _read_dict(data: Mapping[str, Any]) -> Space:
     # Ordered: a plain dict is sorted by its keys, which need not be the order in which observations are
     # flattened.
-    return spaces.Dict(OrderedDict((_key(key), space_from_json(member)) for key, member in data["members"]))
+    members: Any = OrderedDict((_key(key), space_from_json(member)) for key, member in data["members"])
+    return spaces.Dict(members)
 
 
 def _key(key: Any) -> int | str:

@@ -417,3 +417,14 @@ def test_layouts_of_no_size_or_no_such_column_are_refused():
     last = AgentLayout(flat_layout(2).observation, (ActionPart("move", "move", 1),))
     with pytest.raises(LayoutError, match="column 1"):
         TeamSpaces(["a"], {"a": spaces.Box(0, 1, (2,))}, {"a": spaces.Discrete(2)}, {"a": last})
+
+
+def test_keys_of_a_dict_keep_their_kind_on_disk():
+    members = spaces.Dict({3: spaces.Discrete(2), 11: spaces.Box(0, 1, (2,))})
+    team = TeamSpaces(["a"], {"a": members}, {"a": spaces.Discrete(2)})
+    again = TeamSpaces.from_json(json.loads(json.dumps(team.to_json())))
+    assert again == team
+    assert again.flatten_agent("a", {3: 1, 11: [0.5, 1.0]}).tolist() == [0, 1, 0.5, 1]
+    odd = TeamSpaces(["a"], {"a": spaces.Dict({(1, 2): spaces.Discrete(2)})}, {"a": spaces.Discrete(2)})
+    with pytest.raises(SpaceError, match=r"the key \(1, 2\), expected text or an integer"):
+        odd.to_json()
