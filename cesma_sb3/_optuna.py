@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from cesma_sb3._secrets import is_clear_url, masked, masked_url
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.validation import unknown
 
@@ -21,6 +23,8 @@ Sampler = Literal["tpe", "cmaes", "random", "gp", "grid"]
 Pruner = Literal["none", "median", "hyperband", "wilcoxon"]
 Direction = Literal["maximize", "minimize"]
 JOURNAL = "journal:///"
+STORAGE = "CESMA_STORAGE"
+"""The environment variable that holds a storage's URL, for its password is nobody else's to see."""
 HEARTBEAT_SECONDS = 30
 """In databases, how often a worker says that it is alive; it is taken for dead after twice that."""
 MAX_RETRIES = 3
@@ -79,6 +83,11 @@ def open_study(
     """
     import optuna
 
+    if storage is not None and not is_clear_url(storage):
+        raise ConfigError(
+            f"storage: {masked_url(storage)}: expected sqlite:///FILE, journal:///FILE, or a database's "
+            "URL such as postgresql://USER@HOST/NAME; an @ in a password is written %40"
+        )
     try:
         found = optuna.create_study(
             directions=list(directions),
@@ -87,8 +96,8 @@ def open_study(
             load_if_exists=True,
         )
     except Exception as error:  # whatever a database, or its driver that is not installed, raises
-        told = " ".join(str(error).split())
-        raise ConfigError(f"storage: cannot be opened: {type(error).__name__}: {told}") from error
+        told = masked(" ".join(str(error).split()), storage or "")
+        raise ConfigError(f"storage: cannot be opened: {type(error).__name__}: {told}") from None
     for key, content in contents.items():
         text = json.dumps(content, sort_keys=True)
         if found.user_attrs.get(key, text) != text:
@@ -109,8 +118,8 @@ def _storage(url: str) -> optuna.storages.BaseStorage:
         path.parent.mkdir(parents=True, exist_ok=True)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     # SQLite waits for its lock; a server's connections are few, and may have been cut.
-    if url.startswith("postgresql://"):  # which driver that means depends on the release of SQLAlchemy
-        url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    # Which driver is meant by the name alone depends on the release of SQLAlchemy.
+    url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
     engine: dict[str, Any] = {"pool_size": 1, "pool_pre_ping": True}
     if url.startswith("sqlite"):
         engine = {"connect_args": {"timeout": 60}}

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -24,13 +24,23 @@ class Workers:
         count: How many.
         logs: Folder for what they print.
         deadline: In the clock of `time.monotonic`: when they are to begin nothing more. None: never.
+        environment: Variables on top of this process's, for what other users must not see in their list of
+            processes.
     """
 
-    def __init__(self, words: Sequence[str], count: int, logs: Path, deadline: float | None) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        count: int,
+        logs: Path,
+        deadline: float | None,
+        environment: Mapping[str, str],
+    ) -> None:
         self.words = list(words)
         self.count = count
         self.logs = logs
         self.deadline = deadline
+        self.environment = dict(environment)
         self.processes: dict[subprocess.Popen[bytes], Path] = {}
         self._deaths = 0
         self._started = 0
@@ -85,7 +95,7 @@ class Workers:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env=one_thread(),
+                env={**one_thread(), **self.environment},
             )
         self.processes[process] = log
 

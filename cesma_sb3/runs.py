@@ -21,8 +21,6 @@ import json
 import math
 import os
 import platform
-import re
-import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +35,7 @@ import numpy as np
 from cesma_sb3 import _atomic
 from cesma_sb3._json import read_object
 from cesma_sb3._locks import alone
+from cesma_sb3._secrets import masked_command
 from cesma_sb3._yaml import write_mapping
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ConfigError, StorageError
@@ -52,7 +51,6 @@ CONFIG, RUN, REPORT, FIGURE, EVALUATIONS, LOG = (
 )
 EXPERT, STUDENTS, CHECKPOINTS = "expert", "students", "checkpoints"
 EXPERT_WEIGHTS = "policy.safetensors"
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]+@")
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 
@@ -286,7 +284,7 @@ def command_line() -> str:
     program = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path("python")
     as_module = program.name == "__main__.py"
     words = ["python", "-m", program.parent.name] if as_module else [program.name]
-    return _PASSWORD.sub(r"\1***@", shlex.join([*words, *sys.argv[1:]]))
+    return masked_command([*words, *sys.argv[1:]])
 
 
 @cache

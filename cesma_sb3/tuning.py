@@ -336,7 +336,7 @@ def _lead(study: optuna.Study, request: _Request, workers: int, progress: StudyP
     trials = request.trials
     assert request.storage is not None
     words = [
-        *("tune", str(trials.name), "--storage", request.storage, "--study", request.name, "--as-worker"),
+        *("tune", str(trials.name), "--study", request.name, "--as-worker"),
         *("--sampler", request.sampler, "--pruner", request.pruner, "--objective", trials.objective),
         *("--seeds", str(len(trials.seeds)), "--seed", str(request.seed), "--out", str(trials.folder)),
         *(() if trials.expert is None else ("--expert", str(trials.expert))),
@@ -349,7 +349,9 @@ def _lead(study: optuna.Study, request: _Request, workers: int, progress: StudyP
             words += ["--set", f"{key}={json.dumps(value)}"]
     with (
         terminated_as_interrupted(),
-        Workers(words, workers, trials.folder / "workers", request.deadline) as team,
+        Workers(
+            words, workers, trials.folder / "workers", request.deadline, {_optuna.STORAGE: request.storage}
+        ) as team,
     ):
         while team.is_working():
             _claims.revive(study, progress.told)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from cesma_sb3._secrets import masked
 from cesma_sb3.errors import CesmaError, CesmaWarning, nearest
 
 _SHOW_WARNING = warnings.showwarning
@@ -79,7 +80,9 @@ def _show_warning(message: Warning | str, category: type[Warning], *args: Any, *
 
 
 def _fail(message: str, code: int) -> int:
-    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in " ".join(message.split()))
+    line = "".join(
+        each if each.isprintable() else repr(each)[1:-1] for each in " ".join(masked(message).split())
+    )
     short = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
     click.echo(f"error: {short}", err=True)
     return code

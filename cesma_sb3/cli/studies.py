@@ -29,7 +29,9 @@ _SEEDS, _WORKERS = Whole(1, 10_000), Whole(1, 1_024)
 @click.option(
     "--storage",
     metavar="URL",
-    help="sqlite:///FILE, journal:///FILE or postgresql://...: the same again goes on with the study.",
+    envvar="CESMA_STORAGE",
+    show_envvar=True,
+    help="sqlite:///FILE, journal:///FILE or postgresql://...; else a journal in the study's folder.",
 )
 @click.option("--study", metavar="NAME", help="Name of the study; else EXPERIMENT-SPACE-seedN.")
 @click.option(

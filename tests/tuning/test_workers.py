@@ -316,7 +316,7 @@ def test_several_that_begin_at_once_are_not_too_many(tmp_path):
 def test_workers_that_are_killed_again_and_again(tmp_path):
     from cesma_sb3._workers import Workers
 
-    with Workers(["list"], 1, tmp_path, None) as team:
+    with Workers(["list"], 1, tmp_path, None, {}) as team:
         while team.is_working():
             time.sleep(0.05)
     with pytest.raises(CesmaError, match=r"11 workers were killed, the last by signal 9"):
@@ -326,7 +326,7 @@ def test_workers_that_are_killed_again_and_again(tmp_path):
 def kill_all(folder) -> None:
     from cesma_sb3._workers import Workers
 
-    with Workers(["--help"], 1, folder, None) as team:
+    with Workers(["--help"], 1, folder, None, {}) as team:
         while team.is_working():
             for process in team.processes:
                 process.kill()
