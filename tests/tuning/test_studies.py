@@ -217,7 +217,7 @@ def test_a_bug_or_an_interrupt_stops_and_its_trial_is_done_again(instant, monkey
         ({"stage_wise": True, "objective": "expert"}, "stage_wise: expected"),
         ({"expert": "nowhere"}, "nowhere: no such folder"),
         ({"study": "a/b"}, "study: expected letters, digits and - _ . only, got 'a/b'"),
-        ({"storage": "nonsense"}, "storage: cannot be opened"),
+        ({"storage": "nonsense"}, "storage: nonsense: expected sqlite:///FILE"),
         ({"dagger.batch_size": 3}, "override: dagger.batch_size: this value is tuned by"),
         ({"dagger.batch_sise": 3}, "override: dagger.batch_sise: unknown key"),
     ],
