@@ -29,6 +29,7 @@ from cesma_sb3.envs.particle import SCENARIOS, make_scenario
 from cesma_sb3.envs.starcraft import is_battle
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts import TeamPPO
+from cesma_sb3.experts.sb3_files import Saved
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.networks.activations import activations
@@ -63,8 +64,23 @@ def algorithm_class(name: str) -> type[BaseAlgorithm]:
     return found[name]
 
 
-def algorithm_name(algorithm: type[BaseAlgorithm]) -> str:
-    """What `algorithm_class` finds the class by: its name alone if that is enough, else `module:Class`."""
+def saved_class(name: str) -> Saved:
+    """What wrote a file: the algorithm of that name, or the policy's class as `module:Class`.
+
+    Raises:
+        ConfigError: There is none; the nearest name is given.
+    """
+    name = _expert_name(name)
+    if ":" in name:
+        module, attribute = _module(name)
+        found = getattr(module, attribute, None)
+        if isinstance(found, type) and issubclass(found, BasePolicy):
+            return found
+    return algorithm_class(name)
+
+
+def algorithm_name(algorithm: Saved) -> str:
+    """What the class is found by: its name alone if that is enough, else `module:Class`."""
     name = algorithm.__name__
     known = _classes(_ALGORITHM_MODULES, BaseAlgorithm).get(name) is algorithm
     return name if known else f"{algorithm.__module__}:{name}"
@@ -83,7 +99,8 @@ def controller(config: ExpertConfig) -> Any:
     if not hasattr(module, attribute):
         raise ConfigError(f"{unknown(f'name in {module.__name__}', attribute, vars(module))}")
     found = getattr(module, attribute)
-    if isinstance(found, type) and issubclass(found, BaseAlgorithm):
+    kinds = (BaseAlgorithm,) if config.path is None else (BaseAlgorithm, BasePolicy)
+    if isinstance(found, type) and issubclass(found, kinds):
         return None
     if not (callable(found) or isinstance(found, Mapping) or hasattr(found, "labels")):
         raise ConfigError(
@@ -225,9 +242,10 @@ def _expert_problem(expert: ExpertConfig) -> tuple[tuple[str, ...], str] | None:
         found = controller(expert)
         if found is not None:
             return _controller_problem(expert, found)
-        algorithm = algorithm_class(expert.algorithm)
         if expert.path is not None:  # it is finished, with the policy that it has
+            saved_class(expert.algorithm)
             return None
+        algorithm = algorithm_class(expert.algorithm)
         path = ("expert", "policy")
         policy = policy_class(algorithm, expert.policy)
     except ConfigError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,14 @@ from stable_baselines3.common.vec_env import VecNormalize
 from cesma_sb3.algorithms import algorithm_name
 from cesma_sb3.config import GIVEN, ONNX, TORCHSCRIPT
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.experts.files import found_file
+from cesma_sb3.experts.sb3_files import Saved
 from cesma_sb3.given import MODEL, Handed
 from cesma_sb3.pipeline import RunResult, run_experiment
 from cesma_sb3.registry import make_experiment
 
+_NAME = re.compile(r"([^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*")
+"""`module:name`. Any other text is a path, also one with a colon: of a drive, or of a time of day."""
 _BY_SUFFIX = {".onnx": ONNX, ".pt": TORCHSCRIPT, ".pth": TORCHSCRIPT, ".ts": TORCHSCRIPT}
 
 
@@ -26,7 +31,7 @@ def decentralize(
     env: str | Callable[..., Any] | Mapping[str, Any],
     *,
     total_timesteps: int = 100_000,
-    algorithm: str | type[BaseAlgorithm] | None = None,
+    algorithm: str | Saved | None = None,
     normalization: VecNormalize | Path | str | None = None,
     trust: bool = False,
     name: str = "decentralized",
@@ -40,15 +45,17 @@ def decentralize(
     It is a run like those of `run`, with a run folder, whose expert is finished already.
 
     Args:
-        expert: An algorithm or a policy of SB3 or sb3-contrib; a file: SB3's `.zip`, TorchScript (`.pt`) or
-            ONNX; a function of joint observations [B, I] float32 (and masks [B, M] bool) to actions; one
-            function for each agent, by name, of its own flat observation (and mask) to an action of its
-            space; an object with `labels` (`Expert`); or `module:name` of a class or object of these kinds.
+        expert: An algorithm or a policy of SB3 or sb3-contrib; a file: SB3's (of `model.save` or
+            `policy.save`), TorchScript or a whole PyTorch module (`.pt`), or ONNX; a function of joint
+            observations [B, I] float32 (and masks [B, M] bool) to actions; one function for each agent, by
+            name, of its own flat observation (and mask) to an action of its space; an object with `labels`
+            (`Expert`); or `module:name` of a class or object of these kinds.
         env: A registered environment, `package.module:function` of a PettingZoo environment, or that
             function itself, its arguments by `functools.partial`; or the `env` of an experiment
             (`EnvConfig`): `{"id": ..., "team_reward": "mean"}`.
         total_timesteps: Environment timesteps of the decentralization, at most.
-        algorithm: The class that an SB3 file was saved by, or its name (`"PPO"`).
+        algorithm: The class that an SB3 file was saved by, or its name (`"PPO"`); of a policy that was saved
+            alone, the algorithm that trained it, or its own class.
         normalization: The model's `VecNormalize`, or its file; None: that of an algorithm in memory is found.
         trust: That files may run code when they are loaded: SB3's, TorchScript's and pickles may.
         name: Of the experiment, after which the run folder is called.
@@ -76,7 +83,7 @@ def decentralize(
     elif normalization is not None:
         if isinstance(normalization, VecNormalize):
             raise ConfigError("normalization: expected the file of it, beside the file of a model")
-        described["normalization"] = str(normalization)
+        described["normalization"] = str(found_file(normalization))
     values = {
         "name": name,
         "seed": seed,
@@ -88,19 +95,20 @@ def decentralize(
     return run_experiment(experiment, out=out, progress=progress, handed=given)
 
 
-def _expert(expert: Any, algorithm: str | type[BaseAlgorithm] | None) -> tuple[dict[str, Any], Any]:
+def _expert(expert: Any, algorithm: str | Saved | None) -> tuple[dict[str, Any], Any]:
     """What the experiment says of it, and the object itself if it is no file and no name."""
     named = algorithm if isinstance(algorithm, str | None) else algorithm_name(algorithm)
-    if isinstance(expert, str) and ":" in expert and not Path(expert).exists():
-        return {"algorithm": expert}, None
     if isinstance(expert, str | Path):
-        found = named or _BY_SUFFIX.get(Path(expert).suffix)
+        file = found_file(expert)
+        if isinstance(expert, str) and _NAME.fullmatch(expert) and not file.exists():
+            return {"algorithm": expert}, None
+        found = named or _BY_SUFFIX.get(file.suffix.lower())
         if found is None:
             raise ConfigError(
                 f'{expert}: expected algorithm=, the name of the class that saved it ("PPO"), or a file that '
                 f"ends with {', '.join(_BY_SUFFIX)}"
             )
-        return {"algorithm": found, "path": str(expert)}, None
+        return {"algorithm": found, "path": str(file)}, None
     if isinstance(expert, BaseAlgorithm):
         # As it will stand in the run folder, which keeps the model.
         return {"algorithm": algorithm_name(type(expert)), "path": MODEL}, expert

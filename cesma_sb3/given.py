@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
-from cesma_sb3.algorithms import algorithm_class, controller
+from cesma_sb3.algorithms import controller, saved_class
 from cesma_sb3.config import GIVEN, ONNX, SCRIPTED, TORCHSCRIPT, ExpertConfig
 from cesma_sb3.envs import declared_split
 from cesma_sb3.errors import ExpertError, StorageError
 from cesma_sb3.experts import Expert, adapt_expert
-from cesma_sb3.experts.files import load_normalization, load_onnx, load_sb3, load_torchscript
+from cesma_sb3.experts.adapt import known_spaces
+from cesma_sb3.experts.files import found_file, load_normalization, load_onnx, load_sb3, load_torchscript
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.measure import Evaluator
@@ -31,8 +33,8 @@ class Finished:
     """A controller that is not trained here."""
 
     expert: Expert
-    model: BaseAlgorithm | None = None
-    """The SB3 algorithm, if it is one."""
+    model: BaseAlgorithm | BasePolicy | None = None
+    """The SB3 algorithm or policy, if it is one."""
     files: Mapping[str, Path | VecNormalize] = dataclasses.field(default_factory=dict)
     """What it came from beside the model, by the name that a run keeps it under."""
 
@@ -90,7 +92,7 @@ def finished_expert(config: ExpertConfig, evaluator: Evaluator, handed: Handed |
         )
     if config.path is None:
         return Finished(_adapted(config, venv, _made(config, venv.team)))
-    return _read(config, venv, Path(config.path))
+    return _read(config, venv, found_file(config.path))
 
 
 def _handed(config: ExpertConfig, venv: JointVecEnv, handed: Handed) -> Finished:
@@ -105,13 +107,19 @@ def _handed(config: ExpertConfig, venv: JointVecEnv, handed: Handed) -> Finished
 def _read(config: ExpertConfig, venv: JointVecEnv, path: Path) -> Finished:
     if config.algorithm in {ONNX, TORCHSCRIPT}:
         found = load_onnx(path) if config.algorithm == ONNX else load_torchscript(path, trust=config.trust)
-        return Finished(_adapted(config, venv, found), files={f"{NETWORK}{path.suffix}": path})
-    model = load_sb3(path, algorithm_class(config.algorithm), trust=config.trust)
-    if config.normalization is None:
-        return Finished(_adapted(config, venv, model), model)
-    file = Path(config.normalization)
-    statistics = load_normalization(file, trust=config.trust)
-    return Finished(_adapted(config, venv, model, statistics), model, {NORMALIZATION: file})
+        policy = found if isinstance(found, BasePolicy) else None
+        return Finished(_adapted(config, venv, found), policy, {f"{NETWORK}{path.suffix}": path})
+    known = known_spaces(venv.team, declared_split(venv))
+    policy = load_sb3(path, saved_class(config.algorithm), trust=config.trust, known=known)
+    files, statistics = {MODEL: path}, None
+    if config.normalization is not None:
+        files[NORMALIZATION] = found_file(config.normalization)
+        statistics = load_normalization(files[NORMALIZATION], trust=config.trust)
+    model = policy if isinstance(policy, BasePolicy) else None
+    try:
+        return Finished(_adapted(config, venv, policy, statistics), model, files)
+    except ExpertError as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 def stored_expert(config: ExpertConfig, evaluator: Evaluator, folder: RunFolder) -> Finished:

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from stable_baselines3.common.base_class import BaseAlgorithm
+
 from cesma_sb3.config import Experiment
 from cesma_sb3.envs import reward_definition
 from cesma_sb3.evaluation import Curve, Returns, normalized
@@ -151,8 +153,11 @@ def save_results(
         folder.write_folder(STUDENTS, policy_files(students.policy))
     if trained is not None and trained.model is not None:
         # Twice: for whoever loads a run (weights alone: no code), and for whoever uses SB3.
-        folder.write_folder(EXPERT, {EXPERT_WEIGHTS: weights(trained.model.policy)})
-        folder.write_with(f"{EXPERT}/{MODEL}", trained.model.save)
+        model = trained.model
+        policy = model.policy if isinstance(model, BaseAlgorithm) else model
+        folder.write_folder(EXPERT, {EXPERT_WEIGHTS: weights(policy)})
+        if isinstance(model, BaseAlgorithm):
+            folder.write_with(f"{EXPERT}/{MODEL}", model.save)
     if trained is not None and trained.finished is not None:
         trained.finished.save(folder)
     if students is not None and students.model is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from imitation.algorithms.dagger import BetaSchedule, ExponentialBetaSchedule, LinearBetaSchedule
 from imitation.util import logger as imitation_logger
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import set_random_seed
 
 from cesma_sb3._closing import closing
@@ -54,8 +55,8 @@ class TrainedExpert(Trained):
     """The centralized controller."""
 
     expert: Expert
-    model: BaseAlgorithm | None
-    """The SB3 algorithm, if it is one."""
+    model: BaseAlgorithm | BasePolicy | None
+    """The SB3 algorithm, if it is one; of an expert that was read from a file, the policy alone."""
     finished: Finished | None = None
     """What it came from, if it was not trained here."""
 
@@ -133,7 +134,7 @@ def train_own(
     trained = train_expert(
         experiment, evaluator, checkpoints, tick, stage="students", check=own_team
     )  # checked before the training
-    assert trained.model is not None
+    assert isinstance(trained.model, BaseAlgorithm)
     return TrainedStudents(
         trained.curve,
         trained.env_samples,

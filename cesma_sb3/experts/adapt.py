@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -58,8 +59,7 @@ def adapt_expert(
     """
     controller = _object(controller, team)
     if isinstance(controller, BaseAlgorithm | BasePolicy):
-        ways = [split, None, SilentTeam(team)] if split is not None else [None, SilentTeam(team)]
-        return _of_model(controller, team, ways, normalization)
+        return _of_model(controller, team, _ways(team, split), normalization)
     if isinstance(controller, Expert):
         own = type(controller).__module__.partition(".")[0] == __name__.partition(".")[0]
         return controller if own else BroughtExpert(controller, team)
@@ -88,6 +88,26 @@ def adapt_expert(
             "observations, a controller for each agent by name, or an object with `labels`"
         )
     return expert if way is None else TranslatedExpert(expert, way)
+
+
+def known_spaces(team: TeamSpaces, split: Split | None = None) -> Iterator[tuple[Any, Any]]:
+    """Observation and action spaces of what may control the team, in the order in which they are tried."""
+    for way in _ways(team, split):
+        controlled = team if way is None else way.team
+        for view in _views(controlled):
+            yield controlled.observation_space, view.space
+
+
+def _ways(team: TeamSpaces, split: Split | None) -> list[Translation | None]:
+    """The views of a team that a model may be of, with the way to each; None is the team itself."""
+    return [*([] if split is None else [split]), None, SilentTeam(team)]
+
+
+def _views(team: TeamSpaces) -> Iterator[ActionView]:
+    """The action views that can hold the team's actions."""
+    for name in VIEW_NAMES:
+        with suppress(ActionViewError):
+            yield make_view(name, team)
 
 
 def _object(controller: Any, team: TeamSpaces) -> Any:
@@ -142,14 +162,10 @@ def find_view(model: BaseAlgorithm | BasePolicy, team: TeamSpaces) -> ActionView
         ExpertError: There is none; the model's space and those of all views are named.
     """
     tried = {}
-    for name in VIEW_NAMES:
-        try:
-            view = make_view(name, team)
-        except ActionViewError:
-            continue
+    for view in _views(team):
         if view.space == model.action_space:
             return view
-        tried[name] = view.space
+        tried[view.name] = view.space
     views = "; ".join(f"{name}: {space}" for name, space in tried.items())
     raise ExpertError(
         f"{type(model).__name__}: its action space is {model.action_space}, that of no action view of the "

@@ -1,36 +1,48 @@
-"""Controllers that are files: SB3's `.zip`, TorchScript, ONNX.
+"""Controllers that are files: SB3's, PyTorch's, TorchScript, ONNX. What a file is, its content says.
 
-An SB3 file holds pickled objects, and a TorchScript file is a program: loading one may do whatever its author
-wanted. Both are loaded only if `trust` says so. An ONNX file is data.
+SB3's and PyTorch's files hold pickled objects, and a TorchScript file is a program: loading one may do
+whatever its author wanted. They are loaded only if `trust` says so. An ONNX file is data.
 """
 
 from __future__ import annotations
 
-import json
 import pickle
 import warnings
-import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch as th
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.errors import MissingExtraError, StorageError, UntrustedError
 from cesma_sb3.experts.network import Network
 from cesma_sb3.experts.protocol import Masks
+from cesma_sb3.experts.sb3_files import (
+    Saved,
+    Space,
+    is_algorithm,
+    is_torchscript,
+    read_algorithm,
+    read_policy,
+)
 
 
-def load_sb3(path: Path, algorithm: type[BaseAlgorithm], *, trust: bool = False) -> BaseAlgorithm:
-    """What `model.save` of SB3 or sb3-contrib wrote.
+def load_sb3(
+    path: Path, saved_by: Saved, *, trust: bool = False, known: Iterable[tuple[Space, Space]] = ()
+) -> Any:
+    """The policy in a file that SB3 or sb3-contrib wrote: `model.save`, `policy.save`, or a pickled policy.
 
     Args:
-        path: The `.zip`.
-        algorithm: The class that was saved.
+        path: The file.
+        saved_by: The algorithm, or the policy's class.
         trust: That the file may run code.
+        known: Observation and action spaces that the policy may be of, where the file's own cannot be read.
+
+    Returns:
+        A `BasePolicy`, in evaluation mode, on the processor.
 
     Raises:
         UntrustedError: `trust` is False.
@@ -38,19 +50,7 @@ def load_sb3(path: Path, algorithm: type[BaseAlgorithm], *, trust: bool = False)
     """
     _ask_trust(path, "an SB3 file holds pickled objects", trust)
     _must_exist(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            saved = json.loads(archive.read("data"))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise StorageError(f"{path}: no file of SB3's: {_line(error)}") from None
-    try:
-        return algorithm.load(path, device="cpu")
-    except Exception as error:  # whatever unpickling raises, or a class that is given another one's weights
-        policy = saved.get("policy_class") if isinstance(saved, dict) else None
-        module = policy.get("__module__", "?") if isinstance(policy, dict) else "?"
-        raise StorageError(
-            f"{path}: cannot be loaded as {algorithm.__name__}: its policy is of {module}: {_line(error)}"
-        ) from error
+    return read_algorithm(path, saved_by, known) if is_algorithm(path) else read_policy(path, saved_by)
 
 
 def load_normalization(path: Path, *, trust: bool = False) -> VecNormalize:
@@ -73,8 +73,11 @@ def load_normalization(path: Path, *, trust: bool = False) -> VecNormalize:
     return found
 
 
-def load_torchscript(path: Path, *, trust: bool = False) -> Network:
-    """A TorchScript module as a function of joint observations [B, I] float32.
+def load_torchscript(path: Path, *, trust: bool = False) -> Any:
+    """A TorchScript module of joint observations [B, I] float32, or a whole module that `torch.save` wrote.
+
+    Returns:
+        A `Network`; of `torch.save` the `nn.Module`.
 
     Raises:
         UntrustedError: `trust` is False.
@@ -82,6 +85,8 @@ def load_torchscript(path: Path, *, trust: bool = False) -> Network:
     """
     _ask_trust(path, "a TorchScript file is a program", trust)
     _must_exist(path)
+    if not is_torchscript(path):
+        return read_policy(path, None)
     try:
         with warnings.catch_warnings():  # newer PyTorch wants another format; this one is what was asked for
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -142,6 +147,16 @@ _ONNX_TYPES: dict[str, Any] = {
     "tensor(int64)": np.int64,
     "tensor(uint8)": np.uint8,
 }
+
+
+def found_file(path: Path | str) -> Path:
+    """A file as somebody names it: `~` is the home folder, and `.zip` may be left out, as in SB3's `load`."""
+    try:
+        named = Path(path).expanduser()
+    except RuntimeError:  # of a user who is not there
+        named = Path(path)
+    zipped = named.with_name(f"{named.name}.zip") if named.name else named
+    return zipped if zipped.is_file() and not named.is_file() else named
 
 
 def _ask_trust(path: Path, why: str, trust: bool) -> None:

@@ -247,7 +247,9 @@ def test_positional_arguments_of_an_environment_have_no_names():
 
 def test_a_model_of_another_team(zipped, here):
     env = {"id": ENV, "kwargs": {"n_agents": 3}}
-    with pytest.raises(ExpertError, match=r"PPO: its observation space is .*\(6,\).*the team's is .*\(9,\)"):
+    with pytest.raises(
+        ExpertError, match=r"ppo\.zip: .*: its observation space is .*\(6,\).*the team's is .*\(9,\)"
+    ):
         cesma_sb3.decentralize("ppo.zip", env, algorithm="PPO", trust=True, out=here / "run", **TINY)
 
 
@@ -270,8 +272,8 @@ def test_the_command(zipped, ppo):
     assert asked.exit_code == 0, asked.output
     report = json.loads(asked.stdout)
     assert (report["run_dir"], report["seed"]) == ("run", 3)
-    model = load_sb3(Path("run/expert/model.zip"), PPO, trust=True)
-    for name, weights in model.policy.state_dict().items():
+    policy = load_sb3(Path("run/expert/model.zip"), PPO, trust=True)
+    for name, weights in policy.state_dict().items():
         th.testing.assert_close(weights, ppo.policy.state_dict()[name])
     refused = CliRunner().invoke(cesma, arguments, standalone_mode=False)
     assert isinstance(refused.exception, UntrustedError)
