@@ -23,6 +23,7 @@ from stable_baselines3 import PPO
 from torch import nn
 
 from cesma_sb3 import _atomic
+from cesma_sb3._file_names import file_names
 from cesma_sb3.errors import ConfigError, MissingExtraError, check_choice
 from cesma_sb3.joint.agent_spaces import ActionColumns
 from cesma_sb3.joint.spaces import TeamSpaces
@@ -93,6 +94,9 @@ class AgentProgram(nn.Module):
 def export(run_dir: Path | str, *, format: Format = "onnx", out: Path | str | None = None) -> Path:
     """Writes a run's students as one file for each agent, and a JSON file beside each that says what it is.
 
+    Files are called as their agents are; where a file cannot have that name (`team/0`), it is written as in
+    URLs (`team%2F0.onnx`). The JSON has the agent's own name in any case.
+
     The JSON has the layout of the observation, what each column of the action means, who is heard and what is
     said, and the size of the memory.
 
@@ -121,15 +125,12 @@ def export(run_dir: Path | str, *, format: Format = "onnx", out: Path | str | No
             f"{folder.path}: its students are an ensemble of {len(team.components)} teams (dagger.algorithm "
             f"{folder.experiment.dagger and folder.experiment.dagger.algorithm}), expected one team"
         )
-    for name in team.team.agents:
-        if name in ("", ".", "..") or not name.isprintable() or any(sign in name for sign in "/\\:"):
-            raise ConfigError(f"agent {name!r}: expected a name that a file can have")
     files: dict[str, bytes] = {}
-    for name in team.team.agents:
+    for name, stem in file_names(team.team.agents).items():
         agent = team.agent(name).cpu()
-        file = f"{name}{_SUFFIX[format]}"
+        file = f"{stem}{_SUFFIX[format]}"
         files[file] = _WRITERS[format](agent)
-        files[f"{name}.json"] = json.dumps(describe(agent, format, file), indent=2).encode()
+        files[f"{stem}.json"] = json.dumps(describe(agent, format, file), indent=2).encode()
     _atomic.write_folder(target, files)
     return target
 

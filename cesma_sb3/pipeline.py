@@ -28,6 +28,7 @@ from cesma_sb3.measure import Evaluator, Watch, threads
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy
 from cesma_sb3.progress import StageProgress
 from cesma_sb3.registry import load_experiment
+from cesma_sb3.rehearsal import Rehearsal
 from cesma_sb3.results import Outcome, make_report, save_results
 from cesma_sb3.runs import CONFIG, RunFolder
 from cesma_sb3.stages import decentralize, fine_tune, train_expert, train_own
@@ -140,7 +141,10 @@ def _run(
 ) -> RunResult:
     """Both stages and what they come to; of a run that goes on, what is left of them."""
     checkpoints = Checkpoints(folder, experiment.checkpoint, resumes=resumes)
-    outcome = _train(experiment, evaluator, checkpoints, progress, handed)
+    rehearsal = Rehearsal(folder, experiment, evaluator)
+    outcome = _train(
+        experiment, evaluator, checkpoints, progress=progress, handed=handed, rehearsal=rehearsal
+    )
     report = _finish(folder, experiment, evaluator, outcome)
     checkpoints.remove()
     assert outcome.students is not None
@@ -171,7 +175,8 @@ def run_expert(
         StageProgress("expert", experiment.expert.total_timesteps, enabled=progress) as shown,
     ):
         checkpoints = Checkpoints(folder, experiment.checkpoint)
-        trained = train_expert(experiment, evaluator, checkpoints, shown.update)
+        tried = Rehearsal(folder, experiment, evaluator).alone
+        trained = train_expert(experiment, evaluator, checkpoints, shown.update, tried=tried)
         report = _finish(folder, experiment, evaluator, Outcome(trained, None))
         checkpoints.remove()
         return report
@@ -259,16 +264,22 @@ def _train(
     experiment: Experiment,
     evaluator: Evaluator,
     checkpoints: Checkpoints,
+    *,
     progress: bool,
     handed: Handed | None,
+    rehearsal: Rehearsal,
 ) -> Outcome:
     """An expert, what is learned from it, and what comes of that; of a baseline, a team by itself."""
     bar = partial(StageProgress, enabled=progress)
     if experiment.dagger is None:
         with bar("students", experiment.expert.total_timesteps) as shown:
-            return Outcome(None, train_own(experiment, evaluator, checkpoints, shown.update))
+            return Outcome(
+                None, train_own(experiment, evaluator, checkpoints, shown.update, tried=rehearsal.team)
+            )
     with bar("expert", experiment.expert.total_timesteps) as shown:
-        trained = train_expert(experiment, evaluator, checkpoints, shown.update, handed=handed)
+        trained = train_expert(
+            experiment, evaluator, checkpoints, shown.update, tried=rehearsal.expert, handed=handed
+        )
     with bar("students", experiment.dagger.total_timesteps) as shown:
         students = decentralize(experiment, trained, evaluator, checkpoints, shown.update)
     if experiment.fine_tuning is None:

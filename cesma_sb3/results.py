@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cesma_sb3.config import Experiment
 from cesma_sb3.envs import reward_definition
+from cesma_sb3.errors import CesmaError, StorageError, error_line
 from cesma_sb3.evaluation import Curve, Returns, normalized
 from cesma_sb3.given import MODEL
 from cesma_sb3.networks import TeamEnsemble, parameter_counts, policy_files
@@ -146,32 +150,77 @@ def save_results(
     returns: Mapping[str, Returns],
     outcome: Outcome,
     report: Mapping[str, Any],
+    draws: bool = True,
 ) -> None:
-    """Writes everything into the run folder, the report last: a folder that has one is complete."""
+    """Writes everything into the run folder, the report last: a folder that has one is complete.
+
+    Args:
+        folder: The run's.
+        experiment: As resolved.
+        returns: As in `make_report`.
+        outcome: What was trained.
+        report: What `make_report` made of these.
+        draws: Whether the figure is drawn too, which takes most of the time.
+
+    Raises:
+        StorageError: Something that was trained cannot be written, or the disk is full.
+    """
     trained, students = outcome.trained, outcome.students
     if students is not None:
-        folder.write_folder(STUDENTS, policy_files(students.policy))
+        with _writing(STUDENTS):
+            folder.write_folder(STUDENTS, policy_files(students.policy))
     if trained is not None and trained.model is not None:
         # Twice: for whoever loads a run (weights alone: no code), and for whoever uses SB3.
         model = trained.model
         policy = model.policy if isinstance(model, BaseAlgorithm) else model
-        folder.write_folder(EXPERT, {EXPERT_WEIGHTS: weights(policy)})
+        with _writing(f"{EXPERT}/{EXPERT_WEIGHTS}"):
+            folder.write_folder(EXPERT, {EXPERT_WEIGHTS: weights(policy)})
         if isinstance(model, BaseAlgorithm):
-            folder.write_with(f"{EXPERT}/{MODEL}", model.save)
+            with _writing(f"{EXPERT}/{MODEL}"):
+                folder.write_with(f"{EXPERT}/{MODEL}", partial(_save_model, model))
     if trained is not None and trained.finished is not None:
-        trained.finished.save(folder)
+        with _writing(EXPERT):
+            trained.finished.save(folder)
     if students is not None and students.model is not None:
-        folder.write_with(f"{STUDENTS}/{MODEL}", students.model.save)
+        with _writing(f"{STUDENTS}/{MODEL}"):
+            folder.write_with(f"{STUDENTS}/{MODEL}", partial(_save_model, students.model))
     curves = _curves(outcome)
-    folder.write_csv(
-        EVALUATIONS,
-        [
-            {"stage": stage, "env_samples": samples, "return": float(score), **_won(score)}
-            for stage, curve in curves.items()
-            for samples, score in curve
-        ],
-    )
+    rows = [
+        {"stage": stage, "env_samples": samples, "return": float(score), **_won(score)}
+        for stage, curve in curves.items()
+        for samples, score in curve
+    ]
+    folder.write_csv(EVALUATIONS, rows)
     folder.write_json("episodes.json", {policy: found.team for policy, found in returns.items()})
+    if draws:
+        with _writing(FIGURE):
+            _draw(folder, experiment, returns, curves, str(report["reward"]))
+    folder.finish(report)
+
+
+def _save_model(model: BaseAlgorithm, path: Path) -> None:
+    with path.open("wb") as file:  # which SB3 would leave open where it fails
+        model.save(file)
+
+
+@contextmanager
+def _writing(what: str) -> Iterator[None]:
+    """An error of somebody else's code, which makes the content of a file, as one line."""
+    try:
+        yield
+    except (CesmaError, OSError):
+        raise
+    except Exception as error:
+        raise StorageError(f"{what}: cannot be written: {error_line(error)}") from error
+
+
+def _draw(
+    folder: RunFolder,
+    experiment: Experiment,
+    returns: Mapping[str, Returns],
+    curves: Mapping[str, Curve],
+    reward: str,
+) -> None:
     folder.write_with(
         FIGURE,
         lambda path: draw_learning_curves(
@@ -180,7 +229,6 @@ def save_results(
             students=[*curves.get("students", []), *curves.get("fine-tuned", [])],
             anchors={policy: returns[policy].mean for policy in ("reference", "random") if policy in returns},
             title=f"{experiment.name}, seed {experiment.seed}",
-            reward=str(report["reward"]),
+            reward=reward,
         ),
     )
-    folder.finish(report)

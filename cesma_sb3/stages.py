@@ -25,6 +25,7 @@ from cesma_sb3.given import Finished, Handed, finished_expert, is_trained
 from cesma_sb3.imitation import DAggerProgress
 from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
+from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.learning import LOG_FORMATS, Tick, learn
 from cesma_sb3.measure import Evaluator, joint_env
 from cesma_sb3.models import (
@@ -79,7 +80,7 @@ def train_expert(
     tick: Tick,
     *,
     stage: str = "expert",
-    check: Callable[[BaseAlgorithm], object] = lambda _: None,
+    tried: Callable[[TrainedExpert], object],
     handed: Handed | None = None,
 ) -> TrainedExpert:
     """Trains the centralized expert, and keeps the weights that were measured best; or finds it finished.
@@ -90,7 +91,8 @@ def train_expert(
         checkpoints: Where it goes on, and where it is kept.
         tick: Told of progress.
         stage: What the stage is called in the run folder.
-        check: Raises if the untrained model will not do.
+        tried: Is given the untrained expert before it is trained (a finished one, as it is), and raises if
+            that will not do.
         handed: The expert itself, if `decentralize` was given it.
 
     Raises:
@@ -101,14 +103,16 @@ def train_expert(
     if handed is not None or not is_trained(config):
         finished = finished_expert(config, evaluator, handed)
         curve: Curve = [(0, evaluator.on_curve(labeller(finished.expert)))]
-        return TrainedExpert(curve, 0, 0.0, finished.expert, finished.model, finished)
+        found = TrainedExpert(curve, 0, 0.0, finished.expert, finished.model, finished)
+        tried(found)
+        return found
     check_masks(config, evaluator.venv)
     kept = checkpoints.stage(stage)
     with closing(expert_env(experiment, evaluator.venv.team, evaluator.seeds.expert)) as venv:
         model = make_model(experiment, venv, evaluator.seeds.expert)
-        check(model)
-        start_expert(model, config.initial)
         expert = as_expert(model, venv, evaluator.venv.team)
+        tried(TrainedExpert([(0, 0.0)], 0, 0.0, expert, model))
+        start_expert(model, config.initial)
         watched = LearningCurve(
             model.policy,
             lambda: evaluator.on_curve(labeller(expert)),
@@ -120,7 +124,12 @@ def train_expert(
 
 
 def train_own(
-    experiment: Experiment, evaluator: Evaluator, checkpoints: Checkpoints, tick: Tick
+    experiment: Experiment,
+    evaluator: Evaluator,
+    checkpoints: Checkpoints,
+    tick: Tick,
+    *,
+    tried: Callable[[TrainedStudents], object],
 ) -> TrainedStudents:
     """Trains a team whose actors see their own observations from the start: a baseline (`dagger: null`).
 
@@ -132,8 +141,17 @@ def train_own(
             "dagger: null: expected an algorithm to train, for nobody imitates a finished expert"
         )
     trained = train_expert(
-        experiment, evaluator, checkpoints, tick, stage="students", check=own_team
-    )  # checked before the training
+        experiment,
+        evaluator,
+        checkpoints,
+        tick,
+        stage="students",
+        tried=lambda untrained: tried(_as_team(untrained)),
+    )
+    return _as_team(trained)
+
+
+def _as_team(trained: TrainedExpert) -> TrainedStudents:
     assert isinstance(trained.model, BaseAlgorithm)
     return TrainedStudents(
         trained.curve,
@@ -252,26 +270,9 @@ def fine_tune(
     """
     config, seed = experiment.fine_tuning, evaluator.seeds.fine_tuning
     assert config is not None
-    if not isinstance(before.policy, TeamPolicy):
-        raise ConfigError("fine_tuning: these students are an ensemble of teams, expected one (dagger or bc)")
     kept = checkpoints.stage("fine-tuning")
     with closing(joint_env(experiment, config.n_envs, seed)) as venv:
-        model = FineTuningPPO(
-            TeamPolicy,
-            venv,
-            students=before.policy,
-            expert=expert,
-            imitation=config.imitation,
-            imitation_final=config.imitation_final,
-            warm_up=config.warm_up,
-            seed=seed,
-            policy_kwargs={
-                "team": venv.team,
-                "critic_visibility": config.critic_visibility,
-                **before.policy.spec.arguments(),
-            },
-            **{"device": find_device(experiment), **config.kwargs},
-        )
+        model = fine_tuning_model(experiment, before.policy, expert, venv, seed)
         watched = LearningCurve(
             model.policy,
             lambda: evaluator.on_curve(greedy(model.policy)),
@@ -286,6 +287,48 @@ def fine_tune(
         policy=model.policy,
         stopped_early=False,
         model=model,
+    )
+
+
+def fine_tuning_model(
+    experiment: Experiment,
+    students: TeamPolicy | TeamEnsemble,
+    expert: Expert,
+    venv: JointVecEnv,
+    seed: int,
+) -> FineTuningPPO:
+    """The algorithm that fine-tunes students, untrained.
+
+    Args:
+        experiment: Its values.
+        students: Whose weights the actors begin with.
+        expert: What they are held to at first.
+        venv: Where they learn.
+        seed: Of new weights, and of exploration.
+
+    Raises:
+        ConfigError: The students are an ensemble, have a memory or masks.
+        ExpertError: The expert has a memory, and is to be imitated further.
+    """
+    config = experiment.fine_tuning
+    assert config is not None
+    if not isinstance(students, TeamPolicy):
+        raise ConfigError("fine_tuning: these students are an ensemble of teams, expected one (dagger or bc)")
+    return FineTuningPPO(
+        TeamPolicy,
+        venv,
+        students=students,
+        expert=expert,
+        imitation=config.imitation,
+        imitation_final=config.imitation_final,
+        warm_up=config.warm_up,
+        seed=seed,
+        policy_kwargs={
+            "team": venv.team,
+            "critic_visibility": config.critic_visibility,
+            **students.spec.arguments(),
+        },
+        **{"device": find_device(experiment), **config.kwargs},
     )
 
 

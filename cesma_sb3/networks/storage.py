@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch as th
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import nn
 
 from cesma_sb3._json import read_object
@@ -29,6 +29,8 @@ _ALLOWED = {
     "network": get_args(NetworkKind),
 }
 _FORMAT = 2
+_SHARED = "shared"
+"""In a weights file's metadata: further names of its tensors, each with the name that it is held by."""
 
 
 def team_files(policy: TeamPolicy) -> dict[str, bytes]:
@@ -51,8 +53,40 @@ def team_files(policy: TeamPolicy) -> dict[str, bytes]:
 
 
 def weights(module: nn.Module) -> bytes:
-    """A module's weights as the content of a safetensors file."""
-    return save({name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()})
+    """A module's weights as the content of a safetensors file.
+
+    A tensor that has several names (of a features extractor that actor and critic share) is written once; the
+    file's metadata says which other names it has.
+
+    Raises:
+        StorageError: The module's state holds something else than tensors.
+    """
+    tensors: dict[str, th.Tensor] = {}
+    shared: dict[str, str] = {}
+    first: dict[tuple[Any, ...], str] = {}
+    for name, value in module.state_dict().items():
+        if not isinstance(value, th.Tensor):
+            kind = type(value).__name__
+            raise StorageError(
+                f"{type(module).__name__}: {name} of its state_dict(): {kind}, expected a tensor"
+            )
+        place = (value.device, value.dtype, value.data_ptr(), tuple(value.shape), value.stride())
+        if value.numel() and place in first:
+            shared[name] = first[place]
+            continue
+        first[place] = name
+        tensors[name] = value.detach().cpu().contiguous().clone()  # parts of one tensor are written apart
+    return save(tensors, {_SHARED: json.dumps(shared)} if shared else None)
+
+
+def _read_weights(path: Path) -> dict[str, th.Tensor]:
+    """The tensors in a weights file, by every name that they have."""
+    with safe_open(path, framework="pt") as file:
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+        shared = json.loads((file.metadata() or {}).get(_SHARED, "{}"))
+    if not isinstance(shared, dict) or not all(name in found for name in shared.values()):
+        raise ValueError(f"its metadata {_SHARED!r} names tensors that it does not hold")
+    return {**found, **{name: found[held] for name, held in shared.items()}}
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -62,7 +96,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
         StorageError: The file is missing or torn, its weights are those of another network, or not finite.
     """
     try:
-        found = load_file(path)
+        found = _read_weights(path)
         for name in dict(module.named_parameters()):
             if name in found and not bool(th.isfinite(found[name]).all()):
                 raise StorageError(f"{path}: {name} holds numbers that are not finite")

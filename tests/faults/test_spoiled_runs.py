@@ -9,6 +9,7 @@ import torch as th
 from safetensors.torch import load_file, save_file
 
 from cesma_sb3.errors import StorageError
+from cesma_sb3.export import export
 from cesma_sb3.networks import TeamPolicy, load_policy, load_team, save_policy
 from cesma_sb3.networks.ensembles import MixturePolicy
 from tests.faults import hostile
@@ -142,15 +143,18 @@ def test_descriptions(change, run, refused):
     refused("export", "RUN", told="RUN/students")
 
 
-def test_a_name_that_leads_out(run, refused):
+def test_no_name_leads_out(run, tmp_path):
     path = run / DESCRIPTION
-    for name in ("../../agent_0", "/tmp/agent_0", "..", "", "a/b", "a\\b", "a\nb"):
+    names = ("../../agent_0", "/tmp/agent_0", "..", "", "a/b", "a\\b", "a\nb")
+    for index, name in enumerate(names):
         description = json.loads(path.read_text())
         description["team"]["agents"][0]["name"] = name
         path.write_text(json.dumps(description))
-        for format in ("onnx", "torchscript"):
-            told = f"agent {name!r}: expected a name that a file can have"
-            refused("export", "RUN", "--format", format, told=told)
+        folder = export(run, format="torchscript", out=tmp_path / "out" / str(index))
+        told = {json.loads(each.read_text())["agent"]: each for each in folder.glob("*.json")}
+        assert name in told
+        assert len(list(folder.iterdir())) == 2 * len(told)
+    assert len(list((tmp_path / "out").iterdir())) == len(names)
 
 
 def tensors(run):
