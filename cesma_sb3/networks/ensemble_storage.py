@@ -10,7 +10,7 @@ from typing import Any
 import torch as th
 
 from cesma_sb3._json import read_object
-from cesma_sb3.errors import SpaceError, StorageError
+from cesma_sb3.errors import CesmaError, StorageError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.ensembles import MixturePolicy, SequencePolicy, TeamEnsemble
 from cesma_sb3.networks.separate import MakeModule
@@ -86,7 +86,7 @@ def load_policy(
         )
     except KeyError as error:
         raise StorageError(f"{path}: the key {error} is missing") from None
-    except (SpaceError, TypeError, ValueError) as error:
+    except (CesmaError, TypeError, ValueError) as error:
         raise StorageError(f"{path}: describes no ensemble: {error}") from None
 
 
