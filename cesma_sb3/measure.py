@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -58,13 +58,22 @@ class Evaluator:
     Args:
         experiment: As resolved.
         watch: Told of each measurement on the way; what it raises ends the run.
+        agents: The order of a saved team. An environment of the same agents is joined in it; one of others
+            keeps its own order, and what was saved is then checked by whoever loads it.
     """
 
-    def __init__(self, experiment: Experiment, watch: Watch | None = None) -> None:
+    def __init__(
+        self, experiment: Experiment, watch: Watch | None = None, agents: Sequence[str] | None = None
+    ) -> None:
         self.experiment = experiment
         self.watch = watch
         self.seeds = Seeds.of(experiment.seed)
-        self.venv = joint_env(experiment, experiment.evaluation.n_envs, self.seeds.curve)
+        n_envs = experiment.evaluation.n_envs
+        self.venv = joint_env(experiment, n_envs, self.seeds.curve)
+        found = self.venv.team.agents
+        if agents is not None and set(found) == set(agents) and found != tuple(agents):
+            self.venv.close()
+            self.venv = joint_env(experiment, n_envs, self.seeds.curve, agents=agents)
         self.reference = reference_expert(self.venv)
         self._anchors: dict[str, Returns] = {}
 
@@ -105,8 +114,26 @@ class Evaluator:
         self.venv.close()
 
 
-def joint_env(experiment: Experiment, n_envs: int, seed: int, view: str = "joint") -> JointVecEnv:
-    """The experiment's environment, batched, in one joint space."""
+def joint_env(
+    experiment: Experiment,
+    n_envs: int,
+    seed: int,
+    view: str = "joint",
+    *,
+    agents: Sequence[str] | None = None,
+) -> JointVecEnv:
+    """The experiment's environment, batched, in one joint space.
+
+    Args:
+        experiment: As resolved.
+        n_envs: How many.
+        seed: Of their generators.
+        view: The name of the action view.
+        agents: The agents in the order that joint arrays are to keep; None: the environment's own.
+
+    Raises:
+        SpaceError: See `make_vec_env`.
+    """
     env = experiment.env
     return make_vec_env(
         env.id,
@@ -120,4 +147,5 @@ def joint_env(experiment: Experiment, n_envs: int, seed: int, view: str = "joint
         n_envs=n_envs,
         seed=seed,
         view=view,
+        agents=agents,
     )

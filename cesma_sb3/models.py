@@ -33,7 +33,7 @@ def expert_env(experiment: Experiment, team: TeamSpaces, seed: int) -> JointVecE
 
     Args:
         experiment: As resolved.
-        team: The environment's.
+        team: The environment's, whose order of agents this one keeps.
         seed: Of the environments.
 
     Raises:
@@ -43,13 +43,13 @@ def expert_env(experiment: Experiment, team: TeamSpaces, seed: int) -> JointVecE
     """
     config = experiment.expert
     if config.communicates or experiment.dagger is None or not has_messages(team):
-        venv = joint_env(experiment, config.n_envs, seed, config.action_view)
+        venv = joint_env(experiment, config.n_envs, seed, config.action_view, agents=team.agents)
         return venv if config.followable is None else _followable(experiment, venv, seed)
     if config.followable is not None:
         raise ConfigError(
             "followable: expected agents that do not communicate: others tell what one sees not"
         )
-    return SilentVecEnv(joint_env(experiment, config.n_envs, seed), config.action_view)
+    return SilentVecEnv(joint_env(experiment, config.n_envs, seed, agents=team.agents), config.action_view)
 
 
 def _followable(experiment: Experiment, venv: JointVecEnv, seed: int) -> FollowableVecEnv:

@@ -32,7 +32,7 @@ from cesma_sb3.rehearsal import Rehearsal
 from cesma_sb3.results import Outcome, make_report, save_results
 from cesma_sb3.runs import CONFIG, RunFolder
 from cesma_sb3.stages import decentralize, fine_tune, train_expert, train_own
-from cesma_sb3.stored import load_expert, load_students, try_students
+from cesma_sb3.stored import initial_agents, load_expert, load_students, try_students
 
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG})
 
@@ -198,8 +198,9 @@ def _measured(
         alone(folder.path, "another run writes there"),
         _recorded(folder, resumes=resumes),
         logged_by(folder.log),
-        closing(Evaluator(experiment, watch)) as evaluator,
+        closing(Evaluator(experiment, watch, folder.agents or initial_agents(experiment))) as evaluator,
     ):
+        folder.keep_agents(evaluator.venv.team.agents)
         try_students(experiment, evaluator.venv.team)
         yield folder, evaluator
 
@@ -233,14 +234,15 @@ def evaluate_run(
         episodes: Of each policy; None: as many as the experiment says.
         seed: Of the episodes' initial states; None: the run's, which gives the report's own numbers again.
         messages: What the students hear instead of what was said (`with_channel`); None: what was said.
-        **overrides: Values in place of the run's, as `run` takes them. With `env.kwargs.n_agents=12`,
-            policies over entities act in a team of another size than the one that they were trained in.
+        **overrides: Values in place of the run's, as `run` takes them. Agents are found by their names, in
+            whatever order the environment has them. With `env.kwargs.n_agents=12`, policies over entities,
+            whose agents share all weights, act in a team of another size.
 
     Returns:
         `return`, `normalized`, `std` and `standard_error` by policy, and `episodes`.
 
     Raises:
-        StorageError: A file of the run is missing or torn, or the networks are made for their team.
+        StorageError: A file of the run is missing or torn, or its weights belong to other agents.
         ConfigError: A value is out of its range.
         LayoutError: `messages` is given, and nobody hears any in this team.
         UnknownNameError: There is no such change of the messages.
@@ -250,7 +252,7 @@ def evaluate_run(
     if episodes is not None:
         changes = {**changes, "evaluation.episodes": episodes}
     experiment = load_experiment(folder.path / "config.yaml", changes)
-    with threads(experiment.threads), closing(Evaluator(experiment)) as evaluator:
+    with threads(experiment.threads), closing(Evaluator(experiment, agents=folder.agents)) as evaluator:
         expert = None if experiment.dagger is None else load_expert(folder, evaluator)
         act = greedy(load_students(folder, evaluator.venv.team))
         if messages is not None:

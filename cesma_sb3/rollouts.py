@@ -68,7 +68,7 @@ def record(run_dir: Path | str, *, episodes: int = 3, seed: int | None = None) -
     """
     folder = RunFolder.open(run_dir)
     experiment = load_experiment(folder.path / CONFIG, {} if seed is None else {"seed": seed})
-    with threads(experiment.threads), closing(Evaluator(experiment)) as evaluator:
+    with threads(experiment.threads), closing(Evaluator(experiment, agents=folder.agents)) as evaluator:
         acts: dict[str, Act] = {}
         if experiment.dagger is not None:
             acts["expert"] = expert_act(load_expert(folder, evaluator))

@@ -2,7 +2,7 @@
 
 Its files:
 config.yaml        the experiment as resolved; `cesma run` takes it again
-run.json           name, seed, command, status, times, versions, machine
+run.json           name, seed, command, status, times, agents in their order, versions, machine
 checkpoints/       where a run stands that has not finished (`cesma_sb3/checkpoints.py`)
 expert/, students/ what was trained
 evaluations.csv    each evaluation on the way
@@ -128,6 +128,27 @@ class RunFolder:
         except ConfigError as error:
             raise StorageError(str(error)) from None
         return cls(path, experiment, read_object(path / RUN))
+
+    @property
+    def agents(self) -> tuple[str, ...] | None:
+        """The agents of the run in the order of its arrays and weights; None before its team is known."""
+        found = self.info.get("agents")
+        return None if found is None else tuple(str(agent) for agent in found)
+
+    def keep_agents(self, agents: Sequence[str]) -> None:
+        """Writes down whose arrays and weights these are, before anything is trained.
+
+        Raises:
+            StorageError: The run has others, or the same in another order.
+        """
+        if self.agents is None:
+            self.info = {**self.info, "agents": list(agents)}
+            self.write_json(RUN, self.info)
+        elif self.agents != tuple(agents):
+            raise StorageError(
+                f"{self.path}: its agents are {', '.join(self.agents)}; those of the environment are "
+                f"{', '.join(agents)}"
+            )
 
     @property
     def status(self) -> Status:

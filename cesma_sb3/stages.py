@@ -112,7 +112,7 @@ def train_expert(
         model = make_model(experiment, venv, evaluator.seeds.expert)
         expert = as_expert(model, venv, evaluator.venv.team)
         tried(TrainedExpert([(0, 0.0)], 0, 0.0, expert, model))
-        start_expert(model, config.initial)
+        start_expert(model, config.initial, evaluator.venv.team.agents)
         watched = LearningCurve(
             model.policy,
             lambda: evaluator.on_curve(labeller(expert)),
@@ -191,7 +191,9 @@ def decentralize(
     set_random_seed(seeds.students)
     with (
         kept.logger(imitation_logger.configure, LOG_FORMATS) as logger,
-        closing(joint_env(experiment, config.n_envs, seeds.students)) as venv,
+        closing(
+            joint_env(experiment, config.n_envs, seeds.students, agents=evaluator.venv.team.agents)
+        ) as venv,
     ):
         policy = make_students(experiment, venv.team, config.learning_rate, sees)
         start_students(policy, experiment.students.initial)
@@ -271,7 +273,7 @@ def fine_tune(
     config, seed = experiment.fine_tuning, evaluator.seeds.fine_tuning
     assert config is not None
     kept = checkpoints.stage("fine-tuning")
-    with closing(joint_env(experiment, config.n_envs, seed)) as venv:
+    with closing(joint_env(experiment, config.n_envs, seed, agents=evaluator.venv.team.agents)) as venv:
         model = fine_tuning_model(experiment, before.policy, expert, venv, seed)
         watched = LearningCurve(
             model.policy,

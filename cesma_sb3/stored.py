@@ -5,8 +5,11 @@ An expert that was finished before the run is the exception: its own files are r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import nn
 
 from cesma_sb3._closing import closing
 from cesma_sb3.algorithms import student_module
@@ -17,7 +20,8 @@ from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.models import as_expert, expert_env, make_model, make_students
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy, load_policy
-from cesma_sb3.networks.storage import WEIGHTS, load_weights
+from cesma_sb3.networks.components import NetworkSpec
+from cesma_sb3.networks.storage import WEIGHTS, check_owners, load_weights
 from cesma_sb3.runs import EXPERT, EXPERT_WEIGHTS, STUDENTS, RunFolder
 
 
@@ -26,10 +30,10 @@ def load_students(folder: RunFolder, team: TeamSpaces | None = None) -> TeamPoli
 
     Args:
         folder: The run.
-        team: A team of another size that they are to act for; None: the one that they were trained in.
+        team: The team that they are to act for (`load_team`); None: the one that they were trained in.
 
     Raises:
-        StorageError: The run did not get that far, a file is torn, or the networks are made for their team.
+        StorageError: The run did not get that far, a file is torn, or the weights belong to other agents.
         ConfigError: Custom networks are of a class that there is not.
     """
     return load_policy(folder.path / STUDENTS, team=team, module=student_module(folder.experiment.students))
@@ -42,24 +46,57 @@ def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
         StorageError: The run did not get that far, a file is torn, or the expert was never in one.
     """
     # The networks only act, which the processor of any machine can.
-    experiment = evaluator.experiment.model_copy(update={"device": "cpu"})
+    experiment, agents = evaluator.experiment.model_copy(update={"device": "cpu"}), evaluator.venv.team.agents
     if not is_trained(experiment.expert):
+        if experiment.expert.path is not None and folder.agents is not None:
+            check_owners(folder.agents, agents, folder.path / EXPERT)
         return stored_expert(experiment.expert, evaluator, folder).expert
     # As many environments as in training: some algorithms' arguments count on it.
     with closing(expert_env(experiment, evaluator.venv.team, experiment.seed)) as venv:
         model = make_model(experiment, venv, experiment.seed)
-        load_weights(model.policy, folder.path / EXPERT / EXPERT_WEIGHTS)
+        _load_own(model.policy, agents, folder, f"{EXPERT}/{EXPERT_WEIGHTS}")
         return as_expert(model, venv, evaluator.venv.team)
 
 
-def start_expert(model: BaseAlgorithm, run_dir: str | None) -> None:
-    """Gives a new expert the weights of another run's, if a run is named.
+def _load_own(policy: nn.Module, agents: Sequence[str], folder: RunFolder, name: str) -> None:
+    """Gives a policy the weights in a file of a run, if they are its agents' or anybody's.
+
+    Args:
+        policy: Whose weights are replaced.
+        agents: Its agents, in its order.
+        folder: The run.
+        name: Of the file.
 
     Raises:
-        StorageError: There are none, or they are of another network.
+        StorageError: There is no such file, or its weights belong to other agents or are of another network.
+    """
+    spec = getattr(policy, "spec", None)
+    anybodys = isinstance(spec, NetworkSpec) and spec.is_anybodys
+    if folder.agents is not None and not anybodys:
+        check_owners(folder.agents, agents, folder.path / name)
+    load_weights(policy, folder.path / name)
+
+
+def initial_agents(experiment: Experiment) -> tuple[str, ...] | None:
+    """The order of agents in the run whose weights an experiment starts from; None if it starts from none.
+
+    Raises:
+        StorageError: It is no run.
+    """
+    for run_dir in (experiment.expert.initial, experiment.students.initial):
+        if run_dir is not None:
+            return RunFolder.open(run_dir).agents
+    return None
+
+
+def start_expert(model: BaseAlgorithm, run_dir: str | None, agents: Sequence[str]) -> None:
+    """Gives a new expert of these agents the weights of another run's, if a run is named.
+
+    Raises:
+        StorageError: There are none, or they belong to other agents or are of another network.
     """
     if run_dir is not None:
-        load_weights(model.policy, RunFolder.open(run_dir).path / EXPERT / EXPERT_WEIGHTS)
+        _load_own(model.policy, agents, RunFolder.open(run_dir), f"{EXPERT}/{EXPERT_WEIGHTS}")
 
 
 def try_students(experiment: Experiment, team: TeamSpaces) -> None:
@@ -79,7 +116,7 @@ def start_students(policy: TeamPolicy, run_dir: str | None) -> None:
     """Gives new students the weights of another run's, if a run is named.
 
     Raises:
-        StorageError: There are none, or they are of another network.
+        StorageError: There are none, or they belong to other agents or are of another network.
     """
     if run_dir is not None:
-        load_weights(policy, RunFolder.open(run_dir).path / STUDENTS / WEIGHTS)
+        _load_own(policy, policy.team.agents, RunFolder.open(run_dir), f"{STUDENTS}/{WEIGHTS}")

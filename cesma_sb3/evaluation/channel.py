@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.errors import LayoutError, check_choice
+from cesma_sb3.evaluation.order import acting_for, made_for, with_memory_of
 from cesma_sb3.experts.protocol import Act, Actions, Masks, Observations
 from cesma_sb3.joint.channel import MessageChannel
 from cesma_sb3.joint.spaces import TeamSpaces
@@ -36,7 +37,7 @@ def with_channel(act: Act, team: TeamSpaces, change: Change, rng: np.random.Gene
         LayoutError: The team has no channel.
     """
     check_choice("change of the channel", change, get_args(Change))
-    channel = MessageChannel.of(team)
+    act, channel = acting_for(act, team), MessageChannel.of(team)
     if channel is None:
         raise LayoutError("nobody in this team hears what another says: there are no messages to change")
 
@@ -52,9 +53,7 @@ def with_channel(act: Act, team: TeamSpaces, change: Change, rng: np.random.Gene
         with_changed[:, channel.places] = heard
         return act(with_changed, masks)
 
-    if hasattr(act, "begin"):  # an act with a memory goes on being told where episodes begin
-        setattr(changed, "begin", act.begin)  # noqa: B010 - mypy knows no attributes of functions
-    return changed
+    return made_for(with_memory_of(act, changed), team)
 
 
 def _other_worlds(n_worlds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:

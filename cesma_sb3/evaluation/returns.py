@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
+from cesma_sb3.evaluation.order import acting_for, made_for
 from cesma_sb3.experts.brought import name_of
 from cesma_sb3.experts.protocol import Act, Actions, Expert, Masks, Observations, Remembers, labeller
 from cesma_sb3.joint.possible import PossibleActions
@@ -96,7 +97,8 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
     environment, count).
 
     Args:
-        act: Who acts. One that `Remembers` is told where episodes begin.
+        act: Who acts. One that `Remembers` is told where episodes begin; one that knows its team acts for the
+            agents of the same names.
         venv: Batched joint environment in the `joint` action view. It is reset first.
         n_episodes: At least 1.
         seed: Seeds the environments: policies evaluated with one seed meet the same initial states.
@@ -104,6 +106,7 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
     Raises:
         ValueError: `n_episodes` is below 1.
         ExpertFault: Actions that cannot be done.
+        SpaceError: Who acts is made for other agents.
     """
     if n_episodes < 1:
         raise ValueError(f"n_episodes={n_episodes}: expected at least 1")
@@ -113,9 +116,10 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
     if seed is not None:
         venv.seed(seed)
     observations = np.asarray(venv.reset(), dtype=np.float32)
+    who, act = _name(act), acting_for(act, venv.team)
     if isinstance(act, Remembers):
         act.begin(None)
-    possible, who = PossibleActions(venv), _name(act)
+    possible = PossibleActions(venv)
     traces = _Traces(venv)
     remaining = int(quotas.sum())
     while remaining:
@@ -207,12 +211,12 @@ def normalized(score: float, *, random: float, reference: float) -> float:
 def greedy(policy: TeamPolicy | TeamEnsemble) -> Act:
     """A team that takes its likeliest actions; of an ensemble, those of whoever's turn it is."""
     if isinstance(policy, TeamEnsemble) or policy.is_recurrent:
-        return policy.actor()
+        return made_for(policy.actor(), policy.team)
 
     def act(observations: Observations, masks: Masks | None) -> Actions:
         return policy.predict(observations, deterministic=True, action_masks=masks)[0]
 
-    return act
+    return made_for(act, policy.team)
 
 
 def expert_act(expert: Expert) -> Act:
@@ -241,4 +245,4 @@ def random_act(team: TeamSpaces, rng: np.random.Generator) -> Act:
         actions: Actions = packed
         return actions
 
-    return act
+    return made_for(act, team)

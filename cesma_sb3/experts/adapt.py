@@ -12,7 +12,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from cesma_sb3.errors import ActionViewError, ExpertError
+from cesma_sb3.errors import ActionViewError, ExpertError, SpaceError
 from cesma_sb3.experts.brought import BroughtExpert
 from cesma_sb3.experts.functions import FunctionExpert, Outputs, one_for_each
 from cesma_sb3.experts.network import Network
@@ -20,6 +20,7 @@ from cesma_sb3.experts.protocol import Expert
 from cesma_sb3.experts.sb3 import sb3_expert, space_problem
 from cesma_sb3.experts.translated import TranslatedExpert, Translation
 from cesma_sb3.joint.actions import VIEW_NAMES, ActionView, make_view
+from cesma_sb3.joint.order import Reordered
 from cesma_sb3.joint.silent import SilentTeam
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.split import Split
@@ -59,10 +60,15 @@ def adapt_expert(
     """
     controller = _object(controller, team)
     if isinstance(controller, BaseAlgorithm | BasePolicy):
-        return _of_model(controller, team, _ways(team, split), normalization)
+        order = _other_order(getattr(controller, "policy", controller), team)
+        ways = _ways(team, split) if order is None else [order]
+        return _of_model(controller, team, ways, normalization)
     if isinstance(controller, Expert):
         own = type(controller).__module__.partition(".")[0] == __name__.partition(".")[0]
-        return controller if own else BroughtExpert(controller, team)
+        order = _other_order(controller, team)
+        labelled = team if order is None else order.team
+        expert: Expert = controller if own else BroughtExpert(controller, labelled)
+        return expert if order is None else TranslatedExpert(expert, order)
     silent = SilentTeam(team)
     way: Translation | None = None if communicates or silent.is_identity else silent
     if isinstance(controller, Mapping):
@@ -108,6 +114,22 @@ def _views(team: TeamSpaces) -> Iterator[ActionView]:
     for name in VIEW_NAMES:
         with suppress(ActionViewError):
             yield make_view(name, team)
+
+
+def _other_order(controller: Any, team: TeamSpaces) -> Reordered | None:
+    """The way to the order of agents that a controller says by its own `team`; None where that is the same.
+
+    Raises:
+        ExpertError: It is of other agents.
+    """
+    own = getattr(controller, "team", None)
+    # A policy that was made without a team has one of a single agent, whatever its name.
+    if not isinstance(own, TeamSpaces) or own.agents == team.agents or own.n_agents == 1:
+        return None
+    try:
+        return Reordered(team, own)
+    except SpaceError as error:
+        raise ExpertError(f"{type(controller).__name__}: of another team: {error}") from None
 
 
 def _object(controller: Any, team: TeamSpaces) -> Any:

@@ -165,6 +165,11 @@ class GumbelSoftmaxPolicy(TD3Policy):
         self.register_buffer("shares_of_outputs", th.tensor(shares), persistent=False)
         super()._build(lr_schedule)
 
+    @property
+    def spec(self) -> NetworkSpec:
+        """How the actors are built."""
+        return self._spec(self.team_kwargs["hidden_sizes"])
+
     def _spec(self, hidden_sizes: tuple[int, ...]) -> NetworkSpec:
         given = self.team_kwargs
         return NetworkSpec(
@@ -173,8 +178,7 @@ class GumbelSoftmaxPolicy(TD3Policy):
 
     def make_actor(self, features_extractor: Any = None) -> Actor:  # type: ignore[override]  # as above
         """SB3's hook."""
-        spec = self._spec(self.team_kwargs["hidden_sizes"])
-        return Actor(actor_net(self.team, self.team_kwargs["actor_visibility"], spec)).to(self.device)
+        return Actor(actor_net(self.team, self.team_kwargs["actor_visibility"], self.spec)).to(self.device)
 
     def make_critic(self, features_extractor: Any = None) -> Critics:  # type: ignore[override]  # as above
         """SB3's hook."""
@@ -198,8 +202,7 @@ class GumbelSoftmaxPolicy(TD3Policy):
                 "actor_visibility: expected own for a team of agents that act by themselves, got "
                 f"{given['actor_visibility']}; decentralize it by imitation"
             )
-        spec = self._spec(given["hidden_sizes"])
-        return TeamPolicy.of_actors(self.actor.net, self.team, spec).to(self.device)
+        return TeamPolicy.of_actors(self.actor.net, self.team, self.spec).to(self.device)
 
     def logits(self, observations: th.Tensor) -> th.Tensor:
         """Logits [B, C, K] of the joint action's columns for joint observations [B, I]."""

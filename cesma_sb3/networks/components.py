@@ -50,6 +50,11 @@ class NetworkSpec:
     module_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """`custom` only: further arguments of `module`."""
 
+    @property
+    def is_anybodys(self) -> bool:
+        """Whether all agents have the same weights and none has a number: they act for any team of agents."""
+        return self.kind == "entities" and not self.tell_apart
+
     def __post_init__(self) -> None:
         check_choice("network", self.kind, get_args(NetworkKind))
 

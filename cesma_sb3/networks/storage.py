@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +17,7 @@ from cesma_sb3._json import read_object
 from cesma_sb3.errors import CesmaError, StorageError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.activations import activations
-from cesma_sb3.networks.components import NetworkKind
+from cesma_sb3.networks.components import NetworkKind, NetworkSpec
 from cesma_sb3.networks.separate import MakeModule
 from cesma_sb3.networks.team_policy import TeamPolicy
 from cesma_sb3.networks.visibility import Visibility
@@ -128,15 +128,16 @@ def load_team(
 
     Args:
         folder: Where it is.
-        team: Another team that is to act so: networks over entities fit teams of any size. None: the one that
-            was saved.
+        team: The team that is to act so; None: the one that was saved. Each agent acts by the weights that
+            were saved under its name, and the policy keeps the saved order. Networks over entities that do
+            not tell agents apart have the same weights for everybody, and act for any team.
         module: Of a team with custom networks, what they are made by: a file names code, and does not bring
             it.
         device: Where the weights go.
 
     Raises:
-        StorageError: A file is missing, torn, of another version, its weights do not fit `team`, or `module`
-            is missing or is not what the team was saved with.
+        StorageError: A file is missing, torn, of another version, its weights do not fit `team` or belong to
+            agents of other names, or `module` is missing or is not what the team was saved with.
     """
     folder = Path(folder)
     description = _read_description(folder / DESCRIPTION)
@@ -146,7 +147,9 @@ def load_team(
             given = f"{_short(description[key])}: expected one of {', '.join(allowed)}"
             raise StorageError(f"{folder / DESCRIPTION}: {key} {given}")
     try:
-        team = team or TeamSpaces.from_json(description["team"])
+        saved = TeamSpaces.from_json(description["team"])
+        anybodys = NetworkSpec(description["network"], tell_apart=description["tell_apart"]).is_anybodys
+        team = saved if team is None else _acting(team, saved, anybodys, folder)
         policy = TeamPolicy(
             team.observation_space,
             team.action_space,
@@ -172,6 +175,36 @@ def load_team(
     load_weights(policy, folder / WEIGHTS)
     policy.set_training_mode(False)
     return policy.to(device)
+
+
+def _acting(team: TeamSpaces, saved: TeamSpaces, anybodys: bool, folder: Path) -> TeamSpaces:
+    """The team that saved weights act for, each agent by the weights of its name."""
+    if anybodys:
+        return team
+    check_owners(saved.agents, team.agents, folder, any_order=True)
+    return team.in_order(saved.agents, who=str(folder))
+
+
+def check_owners(
+    owners: Sequence[str], agents: Sequence[str], path: Path, *, any_order: bool = False
+) -> None:
+    """Compares the agents whose weights were saved with those that are to act by them.
+
+    Args:
+        owners: The names of a saved team, in its order.
+        agents: The names of the other.
+        path: Where the weights are, for the message.
+        any_order: Whether the same names in another order will do.
+
+    Raises:
+        StorageError: They are others.
+    """
+    same = sorted(owners) == sorted(agents) if any_order else tuple(owners) == tuple(agents)
+    if not same:
+        raise StorageError(
+            f"{path}: its weights belong to the agents {', '.join(owners)}; expected those of the team, "
+            f"{', '.join(agents)}"
+        )
 
 
 def _name(module: MakeModule) -> str:

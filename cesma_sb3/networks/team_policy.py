@@ -298,7 +298,7 @@ class TeamPolicy(ActorCriticPolicy):
         """The policy of one agent, alone: it holds this agent's weights and nothing of the others'.
 
         Args:
-            which: The agent's place in the team or its name.
+            which: The agent's name or its place in the team (see `TeamSpaces.agent_index`).
 
         Raises:
             SpaceError: There is no such agent, or the actor is centralized and cannot be taken apart.
@@ -312,7 +312,7 @@ class TeamPolicy(ActorCriticPolicy):
         continuous = [c for c, categories in enumerate(self.team.column_categories) if categories == 0]
         own = [place for place, column in enumerate(continuous) if columns.start <= column < columns.stop]
         network: nn.Module = self.action_net.component(index)  # type: ignore[operator]  # SB3 declares a Linear
-        agent = AgentPolicy(self.team.only(index), network, self.log_std.detach()[own])
+        agent = AgentPolicy(self.team.only(self.team.agents[index]), network, self.log_std.detach()[own])
         return agent.to(self.device)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def price(
         timesteps = int(report["env_samples"].get("decentralize", folder.experiment.dagger.total_timesteps))
     timesteps = integer("timesteps", timesteps)
     experiment = load_experiment(folder.path / CONFIG, changes)
-    with threads(experiment.threads), closing(Evaluator(experiment)) as evaluator:
+    with threads(experiment.threads), closing(Evaluator(experiment, agents=folder.agents)) as evaluator:
         rows = [*_rows(Measured(folder, experiment, evaluator), timesteps, progress)]
     settings = {
         "episodes": experiment.evaluation.episodes,

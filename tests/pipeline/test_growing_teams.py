@@ -57,7 +57,9 @@ def test_a_larger_team_starts_from_a_smaller_ones_weights(small, tmp_path):
 def test_networks_made_for_their_team_do_not_grow(tmp_path):
     plain = {"network": "feed-forward", "hidden_sizes": [8]}
     result = cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **{**TINY_SCRIPTED, "students": plain})
-    with pytest.raises(StorageError, match=r"team\.safetensors.*size mismatch"):
+    with pytest.raises(
+        StorageError, match=r"belong to the agents agent_0, agent_1, agent_2; expected .*, agent_3"
+    ):
         evaluate_run(result.run_dir, **{"env.kwargs.n_agents": 4})
 
 
