@@ -129,7 +129,7 @@ def _parameters(made: Callable[..., Any]) -> Iterator[tuple[str, Any, Any]]:
         functions: list[Any] = [made]
     else:
         functions = [vars(base)["__init__"] for base in made.__mro__ if "__init__" in vars(base)]
-    for function in functions:
+    for function in map(inspect.unwrap, functions):
         passes_on = False
         parameters = list(inspect.signature(function).parameters.items())
         for name, parameter in parameters[1 if isinstance(made, type) else 0 :]:

@@ -24,6 +24,7 @@ from torch import nn
 
 from cesma_sb3 import _atomic
 from cesma_sb3._file_names import file_names
+from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import ConfigError, MissingExtraError, check_choice
 from cesma_sb3.joint.agent_spaces import ActionColumns
 from cesma_sb3.joint.spaces import TeamSpaces
@@ -91,6 +92,7 @@ class AgentProgram(nn.Module):
         return th.cat(columns, dim=1) if columns else outputs  # of an agent with nothing to choose: [B, 0]
 
 
+@plain_torch()
 def export(run_dir: Path | str, *, format: Format = "onnx", out: Path | str | None = None) -> Path:
     """Writes a run's students as one file for each agent, and a JSON file beside each that says what it is.
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch as th
 
+from cesma_sb3._torch import own_generators, plain_torch
 from cesma_sb3.config import Experiment
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.evaluation import Act, Returns, Score, Seen, evaluate, expert_act, random_act
@@ -20,11 +21,15 @@ from cesma_sb3.joint.vec_env import JointVecEnv
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """PyTorch's threads for the time of a run; None leaves them as they are."""
+    """PyTorch's threads for the time of a run; None leaves them as they are.
+
+    Its defaults are those of `plain_torch`, and the global generators are afterwards as they were.
+    """
     before = th.get_num_threads()
     th.set_num_threads(before if count is None else count)
     try:
-        yield
+        with plain_torch(), own_generators():
+            yield
     finally:
         th.set_num_threads(before)
 

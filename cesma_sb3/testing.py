@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
+from cesma_sb3._torch import plain_torch
 from cesma_sb3.evaluation import random_act
 from cesma_sb3.experts import Expert, RecurrentExpert, SoftExpert
 from cesma_sb3.experts.protocol import Actions, Masks, Remembers
@@ -76,6 +77,7 @@ def _rollout(make_env: Callable[[], Any], team_reward: TeamReward, n_steps: int,
     return _Rollout(venv.team, steps)
 
 
+@plain_torch()
 def check_expert(expert: Expert, venv: JointVecEnv, *, n_steps: int = 50, seed: int = 0) -> None:
     """Checks that an expert labels as experts do: each world by itself, nothing but actions that exist.
 
@@ -163,6 +165,7 @@ def _check_memory(expert: RecurrentExpert, venv: JointVecEnv, name: str) -> None
     _expect(same, f"{name}: remembers across the beginning of an episode")
 
 
+@plain_torch()
 def check_team(
     policy: TeamPolicy, *, module: MakeModule | None = None, n_samples: int = 64, seed: int = 0
 ) -> None:

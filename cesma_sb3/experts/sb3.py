@@ -14,6 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
+from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.protocol import Actions, Masks, Observations
 from cesma_sb3.experts.soft import by_column, model_probabilities
@@ -57,6 +58,7 @@ class SB3Expert:
         if problem is not None:
             raise ExpertError(problem)
 
+    @plain_torch()
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
         """See `Expert.labels`."""
         seen = self.seen(observations)
@@ -77,6 +79,7 @@ class SB3Expert:
             return {}
         return {"action_masks": self.view.masks(masks)}
 
+    @plain_torch()
     def probabilities(
         self, observations: Observations, masks: Masks | None = None, *, temperature: float = 1.0
     ) -> npt.NDArray[np.float32]:
@@ -98,6 +101,7 @@ class RecurrentSB3Expert(SB3Expert):
         """See `RecurrentExpert.actor`."""
         return MemoryActor(self._step)
 
+    @plain_torch()
     def _step(
         self, observations: Observations, state: State | None, starts: Masks, masks: Masks | None
     ) -> tuple[Actions, State | None]:

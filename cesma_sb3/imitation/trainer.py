@@ -15,6 +15,7 @@ from imitation.data import types
 from imitation.util.logger import HierarchicalLogger
 from torch import nn
 
+from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.experts import adapt_expert
 from cesma_sb3.imitation.class_weights import ClassWeighting
@@ -107,6 +108,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
     (2011).
     """
 
+    @plain_torch()
     def __init__(
         self,
         *,
@@ -229,6 +231,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         if isinstance(self.loss, ColumnwiseLoss):
             self.loss.see(samples)
 
+    @plain_torch()
     def train(
         self,
         total_timesteps: int,
@@ -255,6 +258,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         if isinstance(self.dataset, EpisodeDataset):
             self.dataset.store.forget_begun()
 
+    @plain_torch()
     def go_on(self, *, callback: Callback | None = None, log_interval: int = 100) -> None:
         """Does what is left of the call of `train` that was stopped in its callback.
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch as th
 from torch import nn
 
+from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.joint.agent_spaces import MASK
 from cesma_sb3.joint.spaces import TeamSpaces
@@ -48,6 +49,7 @@ class AgentPolicy(nn.Module):
         outputs: th.Tensor = self.network(observations)
         return outputs
 
+    @plain_torch()
     def predict(
         self,
         observation: Any,

@@ -10,7 +10,8 @@ from typing import Any
 import torch as th
 
 from cesma_sb3._json import read_object
-from cesma_sb3.errors import CesmaError, StorageError
+from cesma_sb3._torch import plain_torch
+from cesma_sb3.errors import CesmaError, SpaceError, StorageError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.ensembles import MixturePolicy, SequencePolicy, TeamEnsemble
 from cesma_sb3.networks.separate import MakeModule
@@ -49,6 +50,7 @@ def save_policy(policy: TeamPolicy | TeamEnsemble, folder: Path | str) -> None:
         path.write_bytes(content)
 
 
+@plain_torch()
 def load_policy(
     folder: Path | str,
     *,

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import nn
 
 from cesma_sb3._json import read_object
+from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import CesmaError, StorageError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.activations import activations
@@ -117,6 +118,7 @@ def save_team(policy: TeamPolicy, folder: Path | str) -> None:
         (folder / name).write_bytes(content)
 
 
+@plain_torch()
 def load_team(
     folder: Path | str,
     *,

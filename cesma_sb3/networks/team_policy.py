@@ -14,6 +14,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
+from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.agent import AgentPolicy
@@ -81,6 +82,7 @@ class TeamPolicy(ActorCriticPolicy):
     Source: section 4.3 and Figure 1.
     """
 
+    @plain_torch()
     def __init__(
         self,
         observation_space: spaces.Space[Any],
@@ -249,6 +251,7 @@ class TeamPolicy(ActorCriticPolicy):
         sums = columns_BA.new_zeros(len(columns_BA), self.team.n_agents)
         return sums.index_add(1, self._owners_A, columns_BA)
 
+    @plain_torch()
     def predict(  # one argument more than SB3's, as in sb3-contrib's maskable policies
         self,
         observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
@@ -294,6 +297,7 @@ class TeamPolicy(ActorCriticPolicy):
             actions = np.clip(actions, self.action_space.low, self.action_space.high)
         return (actions if vectorized else actions[0]), state
 
+    @plain_torch()
     def agent(self, which: int | str) -> AgentPolicy:
         """The policy of one agent, alone: it holds this agent's weights and nothing of the others'.
 

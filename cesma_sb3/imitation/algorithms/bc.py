@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cesma_sb3._torch import plain_torch
 from cesma_sb3.imitation.trainer import Callback, DAggerProgress, MultiAgentDAggerTrainer
 
 
@@ -31,6 +32,7 @@ class BehaviouralCloningTrainer(MultiAgentDAggerTrainer):
         self.final_updates = final_updates
         super().__init__(beta_schedule=_expert_acts, beta_per_agent=False, **kwargs)
 
+    @plain_torch()
     def go_on(self, *, callback: Callback | None = None, log_interval: int = 100) -> None:
         """As `MultiAgentDAggerTrainer.go_on`; the callback's last call comes after the final updates."""
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch as th
 from imitation.algorithms.base import AnyTransitions
 
+from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.dataset import AggregatedDataset, Samples
 from cesma_sb3.imitation.trainer import Callback, DAggerProgress, MultiAgentDAggerTrainer
@@ -45,6 +46,7 @@ class IterativeTrainer(MultiAgentDAggerTrainer):
         ValueError: A number is out of its range.
     """
 
+    @plain_torch()
     def __init__(
         self,
         *,
@@ -114,6 +116,7 @@ class IterativeTrainer(MultiAgentDAggerTrainer):
     def _add_component(self, component: TeamPolicy) -> None:
         """Adds what this iteration trained to the ensemble."""
 
+    @plain_torch()
     def train(
         self, total_timesteps: int, *, callback: Callback | None = None, log_interval: int = 100
     ) -> None:
@@ -135,6 +138,7 @@ class IterativeTrainer(MultiAgentDAggerTrainer):
         self._begin_iteration()
         self.go_on(callback=callback, log_interval=log_interval)
 
+    @plain_torch()
     def go_on(self, *, callback: Callback | None = None, log_interval: int = 100) -> None:
         """See `MultiAgentDAggerTrainer.go_on`."""
         del log_interval

@@ -1,0 +1,54 @@
+"""PyTorch's defaults, which belong to the whole program, as this package needs them."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch as th
+
+_within: contextvars.ContextVar[bool] = contextvars.ContextVar("_within", default=False)
+
+
+@contextlib.contextmanager
+def plain_torch() -> Iterator[None]:
+    """PyTorch as it begins: float32, new tensors on the processor, gradients, no inference mode, no autocast.
+
+    Whatever the caller's program has set counts again afterwards, also after an exception. What is about
+    speed or debugging alone (deterministic algorithms, anomaly detection) stays as it is. Also a decorator;
+    within itself it does nothing.
+    """
+    if _within.get():
+        yield
+        return
+    dtype, token = th.get_default_dtype(), _within.set(True)
+    th.set_default_dtype(th.float32)
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(th.inference_mode(False))
+            stack.enter_context(th.enable_grad())
+            for kind in ("cpu", "cuda"):
+                stack.enter_context(th.autocast(kind, enabled=False))
+            if th.empty(0).device.type != "cpu":  # only then: within `th.device` every call is slower
+                stack.enter_context(th.device("cpu"))
+            yield
+    finally:
+        th.set_default_dtype(dtype)
+        _within.reset(token)
+
+
+@contextlib.contextmanager
+def own_generators() -> Iterator[None]:
+    """Whatever is drawn or seeded, leaves Python's, NumPy's and PyTorch's global generators as they were."""
+    pythons = random.getstate()
+    numpys = np.random.get_state()  # noqa: NPY002  # SB3 seeds this one, for what others draw from it
+    devices = range(th.cuda.device_count()) if th.cuda.is_initialized() else ()
+    with th.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            random.setstate(pythons)
+            np.random.set_state(numpys)  # noqa: NPY002  # as above
