@@ -11,7 +11,7 @@ import torch as th
 
 from cesma_sb3._json import read_object
 from cesma_sb3._torch import plain_torch
-from cesma_sb3.errors import CesmaError, SpaceError, StorageError
+from cesma_sb3.errors import CesmaError, StorageError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.ensembles import MixturePolicy, SequencePolicy, TeamEnsemble
 from cesma_sb3.networks.separate import MakeModule
