@@ -115,7 +115,7 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
     finished: list[list[dict[str, Any]]] = [[] for _ in range(venv.num_envs)]
     if seed is not None:
         venv.seed(seed)
-    observations = np.asarray(venv.reset(), dtype=np.float32)
+    observations = np.array(venv.reset(), dtype=np.float32)
     who, act = _name(act), acting_for(act, venv.team)
     if isinstance(act, Remembers):
         act.begin(None)
@@ -126,7 +126,7 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
         actions = possible(act(observations, _copied(venv.agent_masks)), who)
         traces.add(observations, actions)
         next_observations, _, dones, infos = venv.step(actions)
-        observations = np.asarray(next_observations, dtype=np.float32)
+        observations = np.array(next_observations, dtype=np.float32)
         if isinstance(act, Remembers):
             act.begin(dones)
         possible.begin(dones)
