@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import quote
 
 _LONGEST = 80
@@ -15,6 +16,15 @@ _DEVICES = {
     *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)),
 }
 """Names that Windows gives to no file, whatever their suffix."""
+
+
+def as_path(path: Path | str) -> Path:
+    """A file or folder as somebody names it: `~` is the home folder, as it is in a shell."""
+    path = Path(path)
+    try:
+        return path.expanduser()
+    except RuntimeError:  # of a user who is not there: a name like any other
+        return path
 
 
 def file_names(names: Sequence[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cesma_sb3 import _atomic
+from cesma_sb3._file_names import as_path
 from cesma_sb3.aggregates import REPETITIONS, check_installed
 from cesma_sb3.compared import (
     METRICS,
@@ -113,7 +114,7 @@ def compare(
     wanted = [each for each in given if each.runs is None]
     if (baselines or overrides) and not wanted:
         raise ConfigError("expected the name of an experiment: baselines and values are of runs to be made")
-    folder = Path("runs", "compare") if out is None else Path(out)
+    folder = Path("runs", "compare") if out is None else as_path(out)
     if not baselines:  # they may be what there is to compare with
         check_comparable(named for each in given for named in each.experiments)
     if folder.exists() and not folder.is_dir():
@@ -162,7 +163,7 @@ def _named(word: str | Path, overrides: Mapping[str, Any]) -> _Given:
         label, _, name = word.partition("=")
         if not label or not name:
             raise ConfigError(f"{word}: expected LABEL=NAME")
-    path = Path(name)
+    path = as_path(name)
     if name not in list_experiments() and path.is_dir():
         runs, left_out = read_folder(path)
         return _Given(label, path, [group.named for group in grouped([(label, runs)])], runs, left_out)

@@ -23,7 +23,7 @@ from stable_baselines3 import PPO
 from torch import nn
 
 from cesma_sb3 import _atomic
-from cesma_sb3._file_names import file_names
+from cesma_sb3._file_names import as_path, file_names
 from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import ConfigError, MissingExtraError, check_choice
 from cesma_sb3.joint.agent_spaces import ActionColumns
@@ -118,7 +118,7 @@ def export(run_dir: Path | str, *, format: Format = "onnx", out: Path | str | No
     """
     check_choice("format", format, get_args(Format))
     folder = RunFolder.open(run_dir)
-    target = folder.path / "export" / format if out is None else Path(out)
+    target = folder.path / "export" / format if out is None else as_path(out)
     if out is not None:
         check_free(target)
     team = load_students(folder)

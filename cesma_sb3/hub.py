@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cesma_sb3 import _atomic
+from cesma_sb3._file_names import as_path
 from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError
 from cesma_sb3.joint.agent_spaces import ActionColumns
 from cesma_sb3.joint.spaces import TeamSpaces
@@ -55,7 +56,7 @@ def write_published(run_dir: Path | str, out: Path | str, *, repo_id: str | None
     hub = _huggingface_hub()
     run = RunFolder.open(run_dir)
     report, students = run.report(), load_students(run)
-    out = Path(out)
+    out = as_path(out)
     check_free(out)
     files = [run.path / name for name in (CONFIG, REPORT, FIGURE) if (run.path / name).is_file()]
     files += sorted(path for path in (run.path / STUDENTS).rglob("*") if path.is_file())
@@ -125,8 +126,8 @@ def load_from_hub(
         ConfigError: This is neither a folder nor a name of a repository.
         MissingExtraError: huggingface_hub is not installed, and `source` is no folder.
     """
-    if isinstance(source, Path) or Path(source).is_dir():
-        return load_policy(Path(source) / STUDENTS, module=module)
+    if isinstance(source, Path) or as_path(source).is_dir():
+        return load_policy(as_path(source) / STUDENTS, module=module)
     hub = _huggingface_hub()
     with _told(source):
         folder = hub.snapshot_download(

@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from cesma_sb3._file_names import as_path
 from cesma_sb3._yaml import check_finite, read_mapping
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ConfigError, DuplicateNameError, UnknownNameError
@@ -198,7 +199,7 @@ def find_document(
         DuplicateNameError: Two files have one name.
     """
     if isinstance(name_or_path, Path) or name_or_path.endswith(_SUFFIXES):
-        path = Path(name_or_path)
+        path = as_path(name_or_path)
         return Document(path.stem, path, str(name_or_path), registered=False)
     documents = _named(folders, kind)
     if name_or_path not in documents:

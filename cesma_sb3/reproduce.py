@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cesma_sb3 import _atomic
+from cesma_sb3._file_names import as_path
 from cesma_sb3.errors import ConfigError, integer
 from cesma_sb3.figures import BUDGETS, Budget, Figure, load_figure
 from cesma_sb3.gathered import Row, drawn_panel, read_run, table_rows
@@ -75,7 +76,7 @@ def reproduce(
     workers = None if workers is None else integer("workers", workers, 1)
     found = load_figure(name)
     figure = dataclasses.replace(found, figure=found.figure.only(tuple(only)))
-    folder = Path("runs", "reproduce", budget) if out is None else Path(out)
+    folder = Path("runs", "reproduce", budget) if out is None else as_path(out)
     count = getattr(figure.figure.seeds, budget) if seeds is None else seeds
     plan = plan_runs(figure, budget, count, folder)
     with alone(folder):

@@ -33,6 +33,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cesma_sb3 import _atomic
+from cesma_sb3._file_names import as_path
 from cesma_sb3._json import read_object
 from cesma_sb3._locks import alone
 from cesma_sb3._secrets import masked_command
@@ -86,7 +87,7 @@ class RunFolder:
         Raises:
             ConfigError: `out` is a file, or a folder that holds something or in which another run begins.
         """
-        parents = Path("runs") / experiment.name if out is None else Path(out)
+        parents = Path("runs") / experiment.name if out is None else as_path(out)
         made = [each for each in (*reversed(parents.parents), parents) if not each.exists()]
         content = write_mapping(experiment.to_mapping())
         if len(content.encode()) > LARGEST:  # arrays among the arguments, say
@@ -118,7 +119,7 @@ class RunFolder:
         Raises:
             StorageError: It isn't one, or a file of it is missing or torn.
         """
-        path = Path(path)
+        path = as_path(path)
         if not path.is_dir():
             raise StorageError(f"{path}: no such folder")
         if not (path / RUN).is_file():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cesma_sb3 import _atomic
+from cesma_sb3._file_names import as_path
 from cesma_sb3._ray import on_ray
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ConfigError, integer
@@ -96,7 +97,7 @@ def sweep(
             for each in _experiments(_baselines(each.experiment for each in wanted), own)
             if each.experiment.name not in {other.experiment.name for other in wanted}
         ]
-    folder = Path("runs", "sweep") if out is None else Path(out)
+    folder = Path("runs", "sweep") if out is None else as_path(out)
     plan = [
         (each, [planned(each.name, each.values, each.experiment, seed, folder) for seed in range(seeds)])
         for each in wanted

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from cesma_sb3 import _claims, _optuna
+from cesma_sb3._file_names import as_path
 from cesma_sb3._signals import terminated_as_interrupted
 from cesma_sb3._workers import Workers
 from cesma_sb3.config import Experiment
@@ -173,12 +174,12 @@ def tune(
         return _by_stage(name, base, fixed, named, options, study, _folder(study, out))
     found = _spaces(named, base, objective, reused=expert is not None)
     study = study or f"{base.name}-{found.name}-seed{seed}"
-    given = None if expert is None else Path(expert)
+    given = None if expert is None else as_path(expert)
     return _study(name, found, fixed, objective, options, study, _folder(study, out), given)
 
 
 def _folder(study: str, out: Path | str | None) -> Path:
-    folder = Path("runs", "tune", study) if out is None else Path(out)
+    folder = Path("runs", "tune", study) if out is None else as_path(out)
     if above := [each for each in (folder, *folder.parents) if each.is_file()]:
         raise ConfigError(f"{above[0]}: is a file; expected a folder")
     return folder

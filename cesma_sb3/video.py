@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from cesma_sb3 import _atomic
+from cesma_sb3._file_names import as_path
 from cesma_sb3.errors import ConfigError, MissingExtraError
 from cesma_sb3.rollouts import Picture, Rollout, record
 
@@ -49,7 +50,7 @@ def write_video(
         MissingExtraError: PyAV is not installed.
         StorageError: A file is missing, or the environment gives no pictures.
     """
-    path = Path(run_dir) / "video.gif" if out is None else Path(out)
+    path = as_path(run_dir) / "video.gif" if out is None else as_path(out)
     encode = _writer(path)
     if not 0 < fps <= 50 or episodes < 1:  # what viewers of GIFs can show
         raise ConfigError(f"fps {fps:g}, episodes {episodes}: expected more than 0 up to 50, and at least 1")

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch as th
 from stable_baselines3.common.vec_env import VecNormalize
 
+from cesma_sb3._file_names import as_path
 from cesma_sb3.errors import MissingExtraError, StorageError, UntrustedError
 from cesma_sb3.experts.network import Network
 from cesma_sb3.experts.protocol import Masks
@@ -151,10 +152,7 @@ _ONNX_TYPES: dict[str, Any] = {
 
 def found_file(path: Path | str) -> Path:
     """A file as somebody names it: `~` is the home folder, and `.zip` may be left out, as in SB3's `load`."""
-    try:
-        named = Path(path).expanduser()
-    except RuntimeError:  # of a user who is not there
-        named = Path(path)
+    named = as_path(path)
     zipped = named.with_name(f"{named.name}.zip") if named.name else named
     return zipped if zipped.is_file() and not named.is_file() else named
 

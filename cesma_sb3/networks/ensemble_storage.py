@@ -9,6 +9,7 @@ from typing import Any
 
 import torch as th
 
+from cesma_sb3._file_names import as_path
 from cesma_sb3._json import read_object
 from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import CesmaError, StorageError
@@ -45,7 +46,7 @@ def policy_files(policy: TeamPolicy | TeamEnsemble) -> dict[str, bytes]:
 def save_policy(policy: TeamPolicy | TeamEnsemble, folder: Path | str) -> None:
     """Writes a team, or an ensemble with all its teams, into `folder`, which is made if need be."""
     for name, content in policy_files(policy).items():
-        path = Path(folder) / name
+        path = as_path(folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
@@ -69,7 +70,7 @@ def load_policy(
     Raises:
         StorageError: A file is missing, torn, of another version, or does not fit the others.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     if not (folder / ENSEMBLE).exists():
         return load_team(folder, team=team, module=module, device=device)
     path = folder / ENSEMBLE

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from cesma_sb3._file_names import as_path
 from cesma_sb3._json import read_object
 from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import CesmaError, StorageError
@@ -112,7 +113,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 def save_team(policy: TeamPolicy, folder: Path | str) -> None:
     """Writes `team.safetensors` and `team.json` into `folder`, which is made if need be."""
-    folder = Path(folder)
+    folder = as_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in team_files(policy).items():
         (folder / name).write_bytes(content)
@@ -141,7 +142,7 @@ def load_team(
         StorageError: A file is missing, torn, of another version, its weights do not fit `team` or belong to
             agents of other names, or `module` is missing or is not what the team was saved with.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     description = _read_description(folder / DESCRIPTION)
     _check_size(description, folder)
     for key, allowed in _ALLOWED.items():

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from cesma_sb3 import _atomic
+from cesma_sb3._file_names import as_path
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError
 from cesma_sb3.gathered import RunData, read_run
@@ -48,7 +49,7 @@ def write_page(run_dirs: Sequence[Path | str], out: Path | str | None = None, *,
     labels = _labels(folders)
     runs = {label: read_run(folder.path) for label, folder in zip(labels, folders, strict=True)}
     is_alone = len(folders) == 1
-    path = Path(out) if out is not None else folders[0].path / PAGE if is_alone else Path(PAGE)
+    path = as_path(out) if out is not None else folders[0].path / PAGE if is_alone else Path(PAGE)
     content = _render(
         title=labels[0] if is_alone else "Comparison",
         runs=[_summary(label, folder, runs[label]) for label, folder in zip(labels, folders, strict=True)],

@@ -1,12 +1,18 @@
 """Any name has a file name: unique where letter case does not count, and readable back."""
 
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cesma_sb3._file_names import file_names
+from cesma_sb3._file_names import as_path, file_names
+from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.networks import TeamPolicy, load_team, save_team
+from cesma_sb3.registry import load_experiment
+from cesma_sb3.runs import RunFolder
+from tests.envs_for_tests import MatchingGame
 
 
 @pytest.mark.parametrize(
@@ -56,3 +62,19 @@ def test_every_name_has_a_file_of_its_own(tmp_path_factory, names):
         if "~" not in file:
             assert unquote(file) == name
     assert len(list(folder.iterdir())) == len(names)
+
+
+def test_a_path_below_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert as_path("~/runs/a") == tmp_path / "runs" / "a"
+    assert as_path(Path("~")) == tmp_path
+    assert as_path("a/~b") == Path("a/~b")
+    assert as_path("~nobody-of-this-name/a") == Path("~nobody-of-this-name/a")
+    RunFolder.create(load_experiment("spread-3"), "~/mine")
+    assert RunFolder.open("~/mine").path == RunFolder.open(tmp_path / "mine").path
+    assert load_experiment("~/mine/config.yaml").name == "spread-3"
+    team = TeamSpaces.from_parallel_env(MatchingGame())
+    save_team(TeamPolicy(team.observation_space, team.action_space, lambda _: 0.0, team=team), "~/team")
+    assert load_team("~/team").team == team
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "team"]
