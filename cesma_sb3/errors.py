@@ -12,6 +12,7 @@
     │   └── MissingExtraError   an optional package is not installed; what to install is given
     ├── ExpertError             an expert does not fit the team, or cannot give what is asked of it
     │   └── ExpertFault         an expert or another policy gave what is no action, or cannot be done now
+    ├── UserCodeError           code of the user's raised: a loss, a network, a callback
     └── StorageError            a file of a team or a run is missing, torn, or of another kind
         └── UntrustedError      a file that may run code when it is loaded, and nobody said that it may
 
@@ -103,6 +104,10 @@ class ExpertFault(ExpertError):  # noqa: N818 - the fault is the expert's
     """An expert, or another policy, gave what is no action, or one that cannot be done now."""
 
 
+class UserCodeError(CesmaError):
+    """Code of the user's raised something in a run: a loss, a network, a callback."""
+
+
 class StorageError(CesmaError):
     """A file of a team or a run is missing, torn, or of another kind."""
 
@@ -190,6 +195,13 @@ def error_line(error: BaseException) -> str:
     message = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
     place = _place(error)
     return f"{type(error).__name__}: {message}" + (f" ({place})" if place else "")
+
+
+def is_of_user_code(error: BaseException) -> bool:
+    """Whether an error passed through one of the user's own files."""
+    return any(
+        _owner(frame.f_code.co_filename) == "user" for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
 
 
 def _place(error: BaseException) -> str | None:

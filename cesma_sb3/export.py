@@ -8,6 +8,7 @@ Its outputs are `action` [B, A], packed as the file beside it says, and `next_st
 from __future__ import annotations
 
 import copy
+import importlib
 import io
 import json
 import warnings
@@ -198,6 +199,7 @@ def _onnx(agent: AgentPolicy) -> bytes:
     program, written = AgentProgram(agent), io.BytesIO()
     outputs = ["action", *["next_state"] * (program.state_size > 0)]
     try:
+        importlib.import_module("onnx")  # PyTorch would say in its own kind of error that it is missing
         with warnings.catch_warnings():  # the newer exporter needs onnxscript; these graphs are the same
             warnings.simplefilter("ignore")
             th.onnx.export(

@@ -20,7 +20,17 @@ from cesma_sb3._locks import alone
 from cesma_sb3._signals import terminated_as_interrupted
 from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config import GIVEN, Experiment, differences
-from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, ExpertFault, Interrupted, StorageError
+from cesma_sb3.errors import (
+    CesmaError,
+    ConfigError,
+    EnvironmentFault,
+    ExpertFault,
+    Interrupted,
+    StorageError,
+    UserCodeError,
+    error_line,
+    is_of_user_code,
+)
 from cesma_sb3.evaluation import Act, Change, Returns, expert_act, greedy, with_channel
 from cesma_sb3.experts import Expert
 from cesma_sb3.given import Handed
@@ -196,7 +206,7 @@ def _measured(
         terminated_as_interrupted(),
         threads(experiment.threads),
         alone(folder.path, "another run writes there"),
-        _recorded(folder, resumes=resumes),
+        _recorded(folder, resumes=resumes, watched=watch is not None),
         logged_by(folder.log),
         closing(Evaluator(experiment, watch, folder.agents or initial_agents(experiment))) as evaluator,
     ):
@@ -301,8 +311,14 @@ def _final_returns(evaluator: Evaluator, expert: Expert | None, students: Act | 
 
 
 @contextmanager
-def _recorded(folder: RunFolder, *, resumes: bool) -> Iterator[None]:
-    """Leaves the reason in the run folder if the run fails; bad input leaves no folder."""
+def _recorded(folder: RunFolder, *, resumes: bool, watched: bool) -> Iterator[None]:
+    """Leaves the reason in the run folder if the run fails; bad input leaves no folder.
+
+    Args:
+        folder: The run's.
+        resumes: Whether the run goes on in it.
+        watched: Whether somebody watches, and may end the run by an error that is handed on as it is.
+    """
     try:
         if resumes:
             folder.resume()
@@ -318,4 +334,7 @@ def _recorded(folder: RunFolder, *, resumes: bool) -> Iterator[None]:
             raise Interrupted(folder.path) from None
         if isinstance(error, OSError) and error.errno in _OF_THE_DISK:  # of SB3's loggers
             raise StorageError(f"{folder.path}: cannot be written: {error.strerror}") from None
+        ours = not isinstance(error, Exception) or isinstance(error, CesmaError | MemoryError)
+        if not ours and not watched and is_of_user_code(error):
+            raise UserCodeError(f"{folder.path}: {error_line(error)}") from error
         raise

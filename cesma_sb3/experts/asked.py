@@ -13,7 +13,7 @@ import torch as th
 from torch import nn
 
 from cesma_sb3._signatures import mask_parameter
-from cesma_sb3.errors import ExpertError, ExpertFault
+from cesma_sb3.errors import CesmaError, ExpertError, ExpertFault, error_line
 from cesma_sb3.experts.protocol import Masks, Observations
 from cesma_sb3.networks.evaluating import evaluating
 
@@ -60,6 +60,9 @@ class Asked:
             observations: An array.
             masks: An array, or None.
             **more: Further arguments of the controller.
+
+        Raises:
+            ExpertFault: The controller raised something.
         """
         own: Any = None if masks is None else np.array(masks)
         given: list[Any] = [np.array(observations)]
@@ -67,8 +70,13 @@ class Asked:
             given.append(own)
         elif self._masks is not None:
             more[self._masks.name] = own
-        with evaluating(self._network):
-            return self._function(*given, **more)
+        try:
+            with evaluating(self._network):
+                return self._function(*given, **more)
+        except CesmaError:
+            raise
+        except Exception as error:  # whatever somebody else's function raises
+            raise ExpertFault(f"{self.name}: raised {error_line(error)}") from error
 
 
 def as_array(found: Any, name: str) -> npt.NDArray[Any]:

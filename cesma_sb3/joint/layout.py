@@ -7,10 +7,10 @@ observation is one flat part and everything still works.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from cesma_sb3.errors import LayoutError, UnknownNameError
+from cesma_sb3.errors import CesmaError, LayoutError, UnknownNameError, error_line
 
 PartKind = Literal["own", "entities", "agents", "message"]
 ActionKind = Literal["move", "message"]
@@ -190,12 +190,15 @@ def declared_layouts(env: Any, agents: Sequence[Any], sizes: Sequence[int]) -> d
         env: A `ParallelEnv`, wrapped or not.
         agents: As the environment names them.
         sizes: Entries of each agent's flat observation.
+
+    Raises:
+        LayoutError: The method raised, or returned something else.
     """
     bare = getattr(env, "unwrapped", env)
     layout = getattr(bare, "layout", None)
     if not callable(layout):
         return {}
-    layouts: dict[str, AgentLayout] = {str(agent): layout(agent) for agent in agents}
+    layouts = {str(agent): _declared(layout, agent) for agent in agents}
     if bare is env:
         return layouts
     per_agent = zip(agents, sizes, strict=True)
@@ -204,6 +207,18 @@ def declared_layouts(env: Any, agents: Sequence[Any], sizes: Sequence[int]) -> d
         for agent, size in per_agent
         if layouts[str(agent)].observation.size == size
     }
+
+
+def _declared(layout: Callable[[Any], Any], agent: Any) -> AgentLayout:
+    try:
+        found = layout(agent)
+    except CesmaError:
+        raise
+    except Exception as error:  # whatever a foreign environment raises
+        raise LayoutError(f"{agent}: its layout: {error_line(error)}") from error
+    if not isinstance(found, AgentLayout):
+        raise LayoutError(f"{agent}: its layout is of type {type(found).__name__}, expected AgentLayout")
+    return found
 
 
 def _refuse_duplicates(names: list[str]) -> None:

@@ -31,6 +31,18 @@ class Wider(nn.Module):
         return self.map(x)
 
 
+class Breaks(ColumnwiseLoss):
+    """Looks up what is not there, at its second call."""
+
+    def __init__(self, team, head) -> None:
+        super().__init__(team, head)
+        self.results = []
+
+    def __call__(self, outputs, batch):
+        self.results.append(super().__call__(outputs, batch))
+        return {1: self.results[0]}[len(self.results)]
+
+
 class Scaled(ColumnwiseLoss):
     """The usual loss, times `by`."""
 

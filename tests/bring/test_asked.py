@@ -267,7 +267,7 @@ def test_the_mode_is_put_back_after_an_exception():
         raise ZeroDivisionError
 
     network.act = types.MethodType(lambda self, observations: fail(observations), network)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ExpertFault, match="ZeroDivisionError"):
         adapt_expert(network.act, MORTAL).labels(SEEN)
     assert network.training
     assert network.net[1].training
@@ -401,3 +401,31 @@ def test_a_continuous_team_is_asked_alike():
     team = TeamSpaces.from_parallel_env(ReachEnv())
     half = adapt_expert(th.nn.Linear(team.observation_size, team.n_columns).to(th.bfloat16), team)
     assert half.labels(np.zeros((3, team.observation_size), np.float32)).dtype == np.float32
+
+
+class Breaks:
+    """An expert whose method looks up what is not there."""
+
+    def labels(self, observations, masks=None):
+        return {}["missing"]
+
+
+def breaks(*arrays):
+    return np.zeros(3).columns
+
+
+@pytest.mark.parametrize(
+    ("controller", "message"),
+    [
+        (breaks, "breaks: raised AttributeError: .* has no attribute 'columns'"),
+        (dict.fromkeys(["player_0", "player_1"], breaks), ".*player_0.*: raised AttributeError: "),
+        (Breaks(), "Breaks.labels: raised KeyError: 'missing'"),
+        (lambda seen: seen.reshape(7, 7), ".*: raised ValueError: cannot reshape"),
+    ],
+)
+def test_what_a_controller_raises_is_one_line_with_its_place(controller, message):
+    place = r"\(tests/bring/test_asked.py:\d+\)"
+    with pytest.raises(ExpertFault, match=rf"^{message}.* {place}$") as told:
+        adapt_expert(controller, GAME).labels(np.zeros((2, 6), np.float32))
+    assert "\n" not in str(told.value)
+    assert told.value.__cause__ is not None

@@ -9,16 +9,19 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch as th
 from click.testing import CliRunner
+from gymnasium import spaces
 from stable_baselines3 import PPO
 
 import cesma_sb3
 from cesma_sb3.cli import cesma
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.errors import ConfigError, StorageError, UnknownNameError
+from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError, UnknownNameError
 from cesma_sb3.export import export
+from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks import TeamPolicy, policy_files
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder
@@ -210,3 +213,33 @@ def test_the_command(tmp_path):
     assert done.exit_code == 0, done.output
     names = {Path(line).name for line in done.stdout.split()}
     assert names == {f"agent_{i}.{suffix}" for i in range(3) for suffix in ("zip", "json")}
+
+
+def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
+    _, run_dir = run_of("feed-forward", tmp_path / "run")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingExtraError, match=r"^format onnx: .*; try: pip install 'cesma-sb3\[onnx\]'$"):
+        export(run_dir)
+    assert not (run_dir / "export").exists()
+    assert (export(run_dir, format="torchscript") / "agent_0.pt").exists()
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_an_agent_with_nothing_to_choose_is_exported_too(format, tmp_path):
+    nothing, box = (spaces.Box(0.0, 1.0, (n,), np.float32) for n in (0, 2))
+    team = TeamSpaces(["idle", "busy"], {"idle": box, "busy": box}, {"idle": nothing, "busy": box})
+    spec = {"team": team, **FEED_FORWARD}
+    policy = TeamPolicy(team.observation_space, team.action_space, lambda _: 0.0, **spec)
+    run = RunFolder.create(load_experiment("spread-3"), tmp_path / "run")
+    run.write_folder("students", policy_files(policy))
+    run.finish({})
+    folder = export(run.path, format=format)
+    seen = np.ones((3, 2), np.float32)
+    for agent, size in (("idle", 0), ("busy", 2)):
+        if format == "onnx":
+            session = onnxruntime.InferenceSession(str(folder / f"{agent}.onnx"))
+            (action,) = session.run(None, {"observation": seen})
+        else:
+            (action,) = th.jit.load(folder / f"{agent}.pt")(th.as_tensor(seen))
+        assert action.shape == (3, size)

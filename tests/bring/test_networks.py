@@ -9,11 +9,12 @@ import pytest
 import torch as th
 
 import cesma_sb3
-from cesma_sb3.errors import ConfigError, ExpertError, SpaceError, StorageError
+from cesma_sb3.errors import ConfigError, ExpertError, SpaceError, StorageError, UserCodeError
 from cesma_sb3.export import export
 from cesma_sb3.networks import TeamPolicy, load_team, parameter_counts, save_team
 from cesma_sb3.pipeline import evaluate_run
 from cesma_sb3.registry import load_experiment
+from cesma_sb3.runs import RunFolder
 from cesma_sb3.testing import check_team
 from tests.bring.networks import Residual, Scaled, Wider
 from tests.envs_for_tests import MatchingGame, MixedEnv
@@ -58,6 +59,22 @@ def test_students_of_a_network_and_a_loss_of_somebodys_own(tmp_path):
     export(tmp_path / "run")
     check = load_team(tmp_path / "run" / "students", module=Residual)
     th.testing.assert_close(check.state_dict(), result.students.state_dict())
+
+
+def test_a_loss_that_raises_ends_the_run_with_its_place_and_a_traceback(tmp_path):
+    run_dir = tmp_path / "run"
+    with pytest.raises(UserCodeError, match=r"run: KeyError: 2 \(tests/bring/networks.py:\d+\)$") as told:
+        cesma_sb3.decentralize(
+            "tests.bring.controllers:joint",
+            MatchingGame,
+            out=run_dir,
+            **{"dagger.loss_class": "tests.bring.networks:Breaks"},
+            **TINY,
+        )
+    assert isinstance(told.value.__cause__, KeyError)
+    folder = RunFolder.open(run_dir)
+    assert (folder.status, folder.info["error"]) == ("failed", "KeyError: 2")
+    assert "in __call__" in (run_dir / "error.log").read_text()
 
 
 @pytest.mark.parametrize("env", [MatchingGame, MixedEnv])

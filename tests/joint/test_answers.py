@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from cesma_sb3.errors import EnvironmentFault, SpaceError
+from cesma_sb3.errors import EnvironmentFault, LayoutError, SpaceError
 from cesma_sb3.joint.env import JointEnv
 from tests.envs_for_tests import MatchingGame, MixedEnv, SmallEnv
 
@@ -319,3 +319,21 @@ def test_one_agent_may_have_nothing_to_choose_but_not_all():
         SpaceError, match=r"^the action spaces of all agents are empty, expected one at least"
     ):
         JointEnv(Spaces([box(0, 1)] * 2, [NOTHING] * 2))
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        (
+            lambda agent: {}[agent],
+            r"player_0: its layout: KeyError: 'player_0' \(tests/joint/test_answers.py:\d+\)",
+        ),
+        (lambda agent: "flat", "player_0: its layout is of type str, expected AgentLayout"),
+        (lambda: None, r"player_0: its layout: TypeError: .* takes 0 positional arguments but 1 was given"),
+    ],
+)
+def test_a_layout_that_is_none_is_one_line(layout, message):
+    env = MatchingGame()
+    env.layout = layout
+    with pytest.raises(LayoutError, match=f"^{message}$"):
+        JointEnv(env)
