@@ -226,6 +226,7 @@ def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript"])
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.load")
 def test_an_agent_with_nothing_to_choose_is_exported_too(format, tmp_path):
     nothing, box = (spaces.Box(0.0, 1.0, (n,), np.float32) for n in (0, 2))
     team = TeamSpaces(["idle", "busy"], {"idle": box, "busy": box}, {"idle": nothing, "busy": box})
