@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cesma_sb3 import _modules
 from cesma_sb3._signals import terminated_as_interrupted
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -85,8 +86,12 @@ def _start(job: Job) -> _Running:
 
 
 def one_thread() -> dict[str, str]:
-    """This process's environment for one that runs beside others: numerical libraries get one thread."""
-    return {**os.environ, **{name: os.environ.get(name, "1") for name in _THREADS}}
+    """This process's environment for one that runs beside others.
+
+    Numerical libraries get one thread, and the same modules are found as here.
+    """
+    threads = {name: os.environ.get(name, "1") for name in _THREADS}
+    return {**os.environ, **threads, _modules.PATH: _modules.search_path()}
 
 
 def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cesma_sb3 import _atomic
+from cesma_sb3 import _atomic, _modules, _trust
 from cesma_sb3._processes import one_thread, stop
 from cesma_sb3._signals import terminated_as_interrupted
 from cesma_sb3._yaml import write_mapping
@@ -130,11 +130,12 @@ def _make(ray: Any, runs: Sequence[PlannedRun], started: Started, ended: Ended) 
             _cancel(ray, list(at_work))
 
 
-def _travelling(run: PlannedRun) -> tuple[str, str | None, Mapping[str, Any], int]:
+def _travelling(run: PlannedRun) -> tuple[str, str | None, Mapping[str, Any], int, str]:
     """The arguments of a task: a node may not have the file of an experiment, so its content goes along."""
     if isinstance(run.name, Path) or run.name.endswith((".yaml", ".yml")):
-        return Path(run.name).name, write_mapping(run.experiment.to_mapping()), {}, run.experiment.seed
-    return run.name, None, run.values, run.experiment.seed
+        content = write_mapping(run.experiment.to_mapping())
+        return Path(run.name).name, content, {}, run.experiment.seed, _modules.search_path()
+    return run.name, None, run.values, run.experiment.seed, _modules.search_path()
 
 
 def _fetch(ray: Any, reference: Any, run: PlannedRun) -> tuple[int, float]:
@@ -148,6 +149,7 @@ def _fetch(ray: Any, reference: Any, run: PlannedRun) -> tuple[int, float]:
     run.job.log.write_bytes(done.printed)
     if done.files:
         _atomic.write_folder(run.path, done.files)
+        _trust.sign_all(run.path)  # made for this user, by whoever the cluster's nodes run as
     return done.status, done.seconds
 
 
@@ -174,7 +176,7 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _execute(name: str, content: str | None, values: Mapping[str, Any], seed: int) -> _Done:
+def _execute(name: str, content: str | None, values: Mapping[str, Any], seed: int, search_path: str) -> _Done:
     """On a node: one run, in a process of its own and a folder that is not kept.
 
     Args:
@@ -182,6 +184,7 @@ def _execute(name: str, content: str | None, values: Mapping[str, Any], seed: in
         content: Of that file; None: it is registered.
         values: In place of a registered experiment's.
         seed: Of the run.
+        search_path: Folders in which the user's modules are, on nodes that have them (`_modules.PATH`).
     """
     began = time.monotonic()
     # Ray cancels by an interrupt, which nobody hears in a cluster that was started in the background.
@@ -196,7 +199,11 @@ def _execute(name: str, content: str | None, values: Mapping[str, Any], seed: in
             command = (sys.executable, "-I", "-S", "-c", _BOUND, str(os.getpid()), *command)
         with log.open("wb") as printed:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT, env=one_thread()
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                env={**one_thread(), _modules.PATH: search_path},
             )
         try:
             while process.poll() is None:  # short waits: Ray's way to cancel a task does not end a long one

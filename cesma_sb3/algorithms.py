@@ -11,7 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
-from cesma_sb3 import plugins
+from cesma_sb3 import _modules, plugins
 from cesma_sb3._signatures import arguments_of, with_integers, wrong_argument
 from cesma_sb3.config import (
     GIVEN,
@@ -83,7 +83,7 @@ def algorithm_name(algorithm: Saved) -> str:
     """What the class is found by: its name alone if that is enough, else `module:Class`."""
     name = algorithm.__name__
     known = _classes(_ALGORITHM_MODULES, BaseAlgorithm).get(name) is algorithm
-    return name if known else f"{algorithm.__module__}:{name}"
+    return name if known else _modules.name_of(algorithm) or f"{algorithm.__module__}:{name}"
 
 
 def controller(config: ExpertConfig) -> Any:
@@ -346,8 +346,11 @@ def _module(name: str) -> tuple[ModuleType, str]:
     """The module of `module:name`, and the name in it."""
     module_name, _, attribute = name.partition(":")
     try:
-        plugins.refuse_pythons_own(name)
-        return importlib.import_module(module_name), attribute
+        return _modules.import_named(module_name), attribute
+    except ModuleNotFoundError as error:
+        missing = str(error.name)
+        told = f"{error}; {_modules.where(missing)}"
+        raise ConfigError(f"{shown(name)}: cannot import {module_name!r}: {told}") from error
     except Exception as error:  # whatever a foreign module raises while it is imported
         told = str(error) if isinstance(error, ConfigError | ImportError | ValueError) else repr(error)
         raise ConfigError(f"{shown(name)}: cannot import {module_name!r}: {told}") from error

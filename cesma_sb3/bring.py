@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import re
+import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
+from cesma_sb3 import _modules
 from cesma_sb3.algorithms import algorithm_name
 from cesma_sb3.config import GIVEN, ONNX, TORCHSCRIPT
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts.files import found_file
 from cesma_sb3.experts.sb3_files import Saved
-from cesma_sb3.given import MODEL, Handed
+from cesma_sb3.given import Handed
+from cesma_sb3.kept import MODEL, NORMALIZATION
 from cesma_sb3.pipeline import RunResult, run_experiment
 from cesma_sb3.registry import make_experiment
 
@@ -79,7 +81,11 @@ def decentralize(
     if handed is not None:
         if not isinstance(normalization, VecNormalize | None):
             raise ConfigError("normalization: expected VecNormalize itself, beside a controller in memory")
+        if normalization is None and isinstance(handed, BaseAlgorithm):
+            normalization = handed.get_vec_normalize_env()
         given = Handed(handed, normalization)
+        if isinstance(handed, BaseAlgorithm) and normalization is not None:
+            described["normalization"] = NORMALIZATION
     elif normalization is not None:
         if isinstance(normalization, VecNormalize):
             raise ConfigError("normalization: expected the file of it, beside the file of a model")
@@ -112,6 +118,8 @@ def _expert(expert: Any, algorithm: str | Saved | None) -> tuple[dict[str, Any],
     if isinstance(expert, BaseAlgorithm):
         # As it will stand in the run folder, which keeps the model.
         return {"algorithm": algorithm_name(type(expert)), "path": MODEL}, expert
+    if isinstance(expert, types.FunctionType) and (name := _modules.name_of(expert)) is not None:
+        return {"algorithm": name}, None
     return {"algorithm": GIVEN}, expert
 
 
@@ -129,15 +137,15 @@ def _env(env: str | Callable[..., Any] | Mapping[str, Any]) -> dict[str, Any]:
         if env.args:
             raise ConfigError("env: positional arguments in a partial; expected them by keyword")
         function, kwargs = env.func, dict(env.keywords)
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
-    if not callable(function) or module is None or name is None:
+    if not callable(function) or not hasattr(function, "__qualname__"):
         raise ConfigError(
             f"env: {type(env).__name__}; expected a name, or the function that makes an environment: a run "
             "needs several"
         )
-    if getattr(importlib.import_module(module), name, None) is not function:
+    name = _modules.name_of(function)
+    if name is None:
         raise ConfigError(
-            f"env: {name} is not found in {module!r} by its name; expected a function or class at the top of "
-            "a module, for a run writes down what it ran"
+            f"env: {function.__qualname__} is not found in {function.__module__!r} by its name; expected a "
+            "function or class at the top of a module, for a run writes down what it ran"
         )
-    return {"id": f"{module}:{name}", "kwargs": kwargs}
+    return {"id": name, "kwargs": kwargs}

@@ -24,6 +24,12 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
+# `action: 0` in YAML is a number and means the column 0.
+Places = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    Field(min_length=1),
+]
 Width = Annotated[int, Field(gt=0, le=100_000), Whole]
 Sizes = Annotated[tuple[Width, ...], Field(strict=False)]  # YAML has lists only
 
@@ -39,6 +45,9 @@ TORCHSCRIPT, ONNX = "torchscript", "onnx"
 """Experts that are exported networks, read from `expert.path`."""
 GIVEN = "given"
 """An expert that `decentralize` was handed and that no file holds."""
+PATHS = (("expert", "path"), ("expert", "normalization"), ("expert", "initial"), ("students", "initial"))
+"""Keys that name a file or a run folder. A relative path is relative to the YAML file that holds it, and to
+the current folder where no file does; `~` is the home folder."""
 
 
 class _Config(BaseModel):
@@ -70,9 +79,9 @@ class WrapperConfig(_Config):
 class ShareConfig(_Config):
     """One agent of a team that is declared: see `cesma_sb3.joint.split.Share`."""
 
-    observation: Text
+    observation: Places
     """Entries of the joint observation, as in Python: `0:6`, `3`, or several: `0:3, 12`."""
-    action: Text
+    action: Places
     """Places of the joint action, likewise."""
 
 

@@ -19,7 +19,8 @@
     Interrupted                 a run was stopped by Ctrl-C and can go on: a KeyboardInterrupt
     CesmaWarning                something that a run carries on with, and whoever started it should know
     ├── CheckpointWarning       a checkpoint is not used, or gives other numbers
-    └── ClosingWarning          an environment or a logger could not be closed; results do not depend on it
+    ├── ClosingWarning          an environment or a logger could not be closed; results do not depend on it
+    └── NotKeptWarning          a run needs what is in memory alone, and cannot resume or be measured again
 
 Each message is one line: what was wrong, where, and what was expected.
 """
@@ -138,6 +139,10 @@ class CheckpointWarning(CesmaWarning):
 
 class ClosingWarning(CesmaWarning):
     """An environment or a logger could not be closed; results do not depend on it."""
+
+
+class NotKeptWarning(CesmaWarning):
+    """A run needs what is in memory alone: without it the run can neither resume nor be measured again."""
 
 
 def check_choice(what: str, name: object, choices: Iterable[str]) -> None:

@@ -94,7 +94,9 @@ class AgentProgram(nn.Module):
 
 
 @plain_torch()
-def export(run_dir: Path | str, *, format: Format = "onnx", out: Path | str | None = None) -> Path:
+def export(
+    run_dir: Path | str, *, format: Format = "onnx", out: Path | str | None = None, trust: bool = False
+) -> Path:
     """Writes a run's students as one file for each agent, and a JSON file beside each that says what it is.
 
     Files are called as their agents are; where a file cannot have that name (`team/0`), it is written as in
@@ -107,6 +109,7 @@ def export(run_dir: Path | str, *, format: Format = "onnx", out: Path | str | No
         run_dir: A finished run's folder.
         format: `onnx`, `torchscript`, or `sb3`: what `PPO.load` of SB3 reads, of plain networks alone.
         out: The folder, new or empty; None: `export/FORMAT` in the run folder, which is written anew.
+        trust: That the folder may run the code that it names or holds, though it was made elsewhere.
 
     Returns:
         The folder.
@@ -115,10 +118,11 @@ def export(run_dir: Path | str, *, format: Format = "onnx", out: Path | str | No
         ConfigError: `out` holds something, or these students cannot be had in this format.
         MissingExtraError: A package is not installed; what to install is given.
         StorageError: The run is incomplete, or a file is torn.
+        UntrustedError: The students are of a class that the folder names, and it was not made here.
         UnknownNameError: There is no such format.
     """
     check_choice("format", format, get_args(Format))
-    folder = RunFolder.open(run_dir)
+    folder = RunFolder.open(run_dir, trust=trust)
     target = folder.path / "export" / format if out is None else as_path(out)
     if out is not None:
         check_free(target)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +14,19 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
+from cesma_sb3 import _modules
 from cesma_sb3.algorithms import controller, saved_class
-from cesma_sb3.config import GIVEN, ONNX, SCRIPTED, TORCHSCRIPT, ExpertConfig
+from cesma_sb3.config import GIVEN, ONNX, SCRIPTED, TORCHSCRIPT, Experiment, ExpertConfig
 from cesma_sb3.envs import declared_split
-from cesma_sb3.errors import ExpertError, StorageError
+from cesma_sb3.errors import ExpertError, NotKeptWarning, StorageError
 from cesma_sb3.experts import Expert, adapt_expert
 from cesma_sb3.experts.adapt import known_spaces
 from cesma_sb3.experts.files import found_file, load_normalization, load_onnx, load_sb3, load_torchscript
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import JointVecEnv
+from cesma_sb3.kept import MODEL, NORMALIZATION, kept_files
 from cesma_sb3.measure import Evaluator
-from cesma_sb3.runs import EXPERT, RunFolder
-
-MODEL, NETWORK, NORMALIZATION = "model.zip", "network", "normalization.pkl"
-"""A finished expert's files in a run folder: SB3's, an exported network (with its suffix), `VecNormalize`."""
+from cesma_sb3.runs import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,16 +36,6 @@ class Finished:
     expert: Expert
     model: BaseAlgorithm | BasePolicy | None = None
     """The SB3 algorithm or policy, if it is one."""
-    files: Mapping[str, Path | VecNormalize] = dataclasses.field(default_factory=dict)
-    """What it came from beside the model, by the name that a run keeps it under."""
-
-    def save(self, folder: RunFolder) -> None:
-        """Keeps the files with the run, so that its folder is all that is needed."""
-        for name, source in self.files.items():
-            if isinstance(source, Path):
-                folder.write_bytes(f"{EXPERT}/{name}", source.read_bytes())
-            else:
-                folder.write_with(f"{EXPERT}/{name}", source.save)  # type: ignore[arg-type]  # it opens any path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +45,17 @@ class Handed:
     controller: Any
     """See `adapt_expert`."""
     normalization: VecNormalize | None = None
-    """Statistics that its observations are normalized by; None: those of the algorithm's own."""
+    """Statistics that its observations are normalized by, if they are."""
+
+    @property
+    def savers(self) -> dict[str, Callable[[str], object]]:
+        """What writes its files, by their names below a run folder."""
+        found: dict[str, Callable[[str], object]] = {}
+        if isinstance(self.controller, BaseAlgorithm):
+            found[MODEL] = self.controller.save
+        if self.normalization is not None:
+            found[NORMALIZATION] = self.normalization.save
+        return found
 
 
 def is_trained(config: ExpertConfig) -> bool:
@@ -66,11 +67,47 @@ def is_trained(config: ExpertConfig) -> bool:
     return not config.is_finished and controller(config) is None
 
 
-def finished_expert(config: ExpertConfig, evaluator: Evaluator, handed: Handed | None = None) -> Finished:
-    """The expert that an experiment names and does not train.
+def keep(folder: RunFolder, experiment: Experiment, handed: Handed | None = None) -> None:
+    """Puts every file that a run needs into its folder, before its first stage.
 
     Args:
-        config: The experiment's values, for which `is_trained` is False.
+        folder: The run's.
+        experiment: As it was before it had a folder: its files are anywhere.
+        handed: The expert itself, if `decentralize` was given it.
+
+    Raises:
+        StorageError: There is no such file, or the controller cannot be saved.
+    """
+    for initial in (experiment.expert.initial, experiment.students.initial):
+        if initial is not None:
+            RunFolder.open(initial)  # says what is wrong with it
+    for name, source in kept_files(experiment).items():
+        in_memory = None if handed is None else handed.savers.get(name)
+        folder.keep(name, source if in_memory is None else partial(_save, in_memory))
+    if experiment.expert.algorithm == GIVEN:
+        folder.note(not_kept="the expert, which was in memory alone")
+        warnings.warn(
+            f"{folder.path}: this expert is in memory alone: without it the run can neither resume nor be "
+            "measured again (an SB3 model, or a function of a module, is kept)",
+            NotKeptWarning,
+            stacklevel=2,
+        )
+
+
+def _save(save: Callable[[str], object], path: Path) -> None:
+    try:
+        save(str(path))
+    except Exception as error:  # whatever pickling raises
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise StorageError(f"expert: it cannot be saved with the run: {told}") from error
+
+
+def finished_expert(config: ExpertConfig, evaluator: Evaluator, handed: Handed | None = None) -> Finished:
+    """The expert that an experiment names and does not train: in a first run, in one that resumes, and later.
+
+    Args:
+        config: The experiment's values, for which `is_trained` is False. Its files are the run folder's; in
+            a first run, those that they are copied from.
         evaluator: Knows the environment, and its scripted expert.
         handed: The expert itself, if `decentralize` was given it.
 
@@ -97,50 +134,26 @@ def finished_expert(config: ExpertConfig, evaluator: Evaluator, handed: Handed |
 
 def _handed(config: ExpertConfig, venv: JointVecEnv, handed: Handed) -> Finished:
     model = handed.controller if isinstance(handed.controller, BaseAlgorithm) else None
-    statistics = handed.normalization
-    if statistics is None and model is not None:
-        statistics = model.get_vec_normalize_env()
-    expert = _adapted(config, venv, handed.controller, statistics)
-    return Finished(expert, model, {} if statistics is None else {NORMALIZATION: statistics})
+    return Finished(_adapted(config, venv, handed.controller, handed.normalization), model)
 
 
 def _read(config: ExpertConfig, venv: JointVecEnv, path: Path) -> Finished:
+    if config.trust:
+        _modules.reach()  # what is pickled may be of the user's own modules
     if config.algorithm in {ONNX, TORCHSCRIPT}:
         found = load_onnx(path) if config.algorithm == ONNX else load_torchscript(path, trust=config.trust)
         policy = found if isinstance(found, BasePolicy) else None
-        return Finished(_adapted(config, venv, found), policy, {f"{NETWORK}{path.suffix}": path})
+        return Finished(_adapted(config, venv, found), policy)
     known = known_spaces(venv.team, declared_split(venv))
     policy = load_sb3(path, saved_class(config.algorithm), trust=config.trust, known=known)
-    files, statistics = {MODEL: path}, None
+    statistics = None
     if config.normalization is not None:
-        files[NORMALIZATION] = found_file(config.normalization)
-        statistics = load_normalization(files[NORMALIZATION], trust=config.trust)
+        statistics = load_normalization(found_file(config.normalization), trust=config.trust)
     model = policy if isinstance(policy, BasePolicy) else None
     try:
-        return Finished(_adapted(config, venv, policy, statistics), model, files)
+        return Finished(_adapted(config, venv, policy, statistics), model)
     except ExpertError as error:
         raise type(error)(f"{path}: {error}") from None
-
-
-def stored_expert(config: ExpertConfig, evaluator: Evaluator, folder: RunFolder) -> Finished:
-    """The same expert, from the files that a run kept of it; the run folder's own files are trusted.
-
-    Raises:
-        StorageError: A file is missing or torn, no file ever held it, or it does not fit the environment.
-    """
-    files = folder.path / EXPERT
-    changes: dict[str, Any] = {"trust": True}
-    if config.path is not None:
-        kept = files / MODEL
-        if config.algorithm in {ONNX, TORCHSCRIPT}:
-            kept = files / f"{NETWORK}{Path(config.path).suffix}"
-        changes["path"] = str(kept)
-        if config.normalization is not None or (files / NORMALIZATION).exists():
-            changes["normalization"] = str(files / NORMALIZATION)
-    try:
-        return finished_expert(config.model_copy(update=changes), evaluator)
-    except ExpertError as error:
-        raise StorageError(f"{folder.path}: {error}") from error
 
 
 def _made(config: ExpertConfig, team: TeamSpaces) -> Any:

@@ -37,24 +37,28 @@ _VERSIONS = (
 """What the card names of the run's packages."""
 
 
-def write_published(run_dir: Path | str, out: Path | str, *, repo_id: str | None = None) -> Path:
+def write_published(
+    run_dir: Path | str, out: Path | str, *, repo_id: str | None = None, trust: bool = False
+) -> Path:
     """Writes what `push_to_hub` uploads.
 
     Args:
         run_dir: A finished run's folder.
         out: The folder, new or empty.
         repo_id: Where it will be, for the card; None: the card names the folder.
+        trust: That the folder may run the code that it names or holds, though it was made elsewhere.
 
     Returns:
         The folder.
 
     Raises:
         StorageError: The run did not finish, or a file of it is torn.
+        UntrustedError: The students are of a class that the folder names, and it was not made here.
         ConfigError: `out` holds something.
         MissingExtraError: huggingface_hub is not installed.
     """
     hub = _huggingface_hub()
-    run = RunFolder.open(run_dir)
+    run = RunFolder.open(run_dir, trust=trust)
     report, students = run.report(), load_students(run)
     out = as_path(out)
     check_free(out)
@@ -77,6 +81,7 @@ def push_to_hub(
     private: bool = False,
     message: str | None = None,
     token: str | None = None,
+    trust: bool = False,
 ) -> str:
     """Publishes the students of a run, with a card that holds its report.
 
@@ -86,6 +91,7 @@ def push_to_hub(
         private: Of a repository that is made.
         message: Of the commit.
         token: Of the Hub; None: the one that `hf auth login` left.
+        trust: That the folder may run the code that it names or holds, though it was made elsewhere.
 
     Returns:
         The address of the commit.
@@ -98,7 +104,7 @@ def push_to_hub(
     hub = _huggingface_hub()
     api = hub.HfApi(token=token)
     with tempfile.TemporaryDirectory() as folder, _told(repo_id):
-        source = write_published(run_dir, Path(folder) / "published", repo_id=repo_id)
+        source = write_published(run_dir, Path(folder) / "published", repo_id=repo_id, trust=trust)
         api.create_repo(repo_id, private=private, exist_ok=True)
         commit = api.upload_folder(
             repo_id=repo_id, folder_path=source, commit_message=message or "A team, by cesma_sb3"

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from cesma_sb3 import _modules
 from cesma_sb3._closing import closing, logged_by
 from cesma_sb3._locks import alone
 from cesma_sb3._signals import terminated_as_interrupted
 from cesma_sb3.checkpoints import Checkpoints
-from cesma_sb3.config import GIVEN, Experiment, differences
+from cesma_sb3.config import GIVEN, Experiment
 from cesma_sb3.errors import (
     CesmaError,
     ConfigError,
@@ -33,7 +34,7 @@ from cesma_sb3.errors import (
 )
 from cesma_sb3.evaluation import Act, Change, Returns, expert_act, greedy, with_channel
 from cesma_sb3.experts import Expert
-from cesma_sb3.given import Handed
+from cesma_sb3.given import Handed, keep
 from cesma_sb3.measure import Evaluator, Watch, threads
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy
 from cesma_sb3.progress import StageProgress
@@ -67,6 +68,7 @@ def run(
     seed: int | None = None,
     out: Path | str | None = None,
     resume: Path | str | None = None,
+    trust: bool = False,
     progress: bool = False,
     **overrides: Any,
 ) -> RunResult:
@@ -81,6 +83,7 @@ def run(
         resume: The folder of an interrupted run, which goes on from its last checkpoint (the experiment's
             `checkpoint` says when one is written). Where the environment's state can be kept, as the particle
             world's is, the numbers are those of a run that was never interrupted; else episodes begin anew.
+        trust: That the folder to resume may run the code that it names or holds, though made elsewhere.
         progress: Show a progress bar of each stage on standard error.
         **overrides: Values in place of the experiment's: nested (`expert={"n_envs": 8}`), or with dotted keys
             (`**{"expert.n_envs": 8}`).
@@ -97,7 +100,7 @@ def run(
     if resume is not None:
         if out is not None:
             raise ConfigError("out and resume: expected one of them: the run goes on in its own folder")
-        return _resume(RunFolder.open(resume), name, values, progress)
+        return _resume(RunFolder.open(resume, trust=trust), name, values, progress)
     if name is None:
         raise ConfigError("expected the name of an experiment, or a run to resume")
     return run_experiment(load_experiment(name, values), out=out, progress=progress)
@@ -105,18 +108,18 @@ def run(
 
 def _resume(folder: RunFolder, name: str | Path | None, values: dict[str, Any], progress: bool) -> RunResult:
     """Lets a run go on in its folder, if it is the run that is meant."""
-    experiment = folder.experiment
     if name is not None or values:
-        meant = load_experiment(folder.path / CONFIG if name is None else name, values)
+        meant = load_experiment(folder.path / CONFIG if name is None else name, values, check_names=False)
         if name is not None and "seed" not in values:
-            meant = meant.model_copy(update={"seed": experiment.seed})
-        if other := differences(experiment.what_runs(), meant.what_runs()):
+            meant = meant.model_copy(update={"seed": folder.experiment.seed})
+        if other := folder.differences(meant):
             raise ConfigError(f"{folder.path}: is of another experiment: {other[0]}")
-    if experiment.expert.algorithm == GIVEN:
-        raise ConfigError(f"{folder.path}: its expert was in memory: this run cannot go on")
-    load_experiment(folder.path / CONFIG)  # whose names are there
+        folder.trust = folder.trust or name is not None  # all that the folder names, the user has named
+    if folder.experiment.expert.algorithm == GIVEN:
+        raise ConfigError(f"{folder.path}: its expert was in memory alone: this run cannot be resumed")
+    experiment = folder.load()
     with _measured(experiment, folder, None, resumes=True) as (_, evaluator):
-        return _run(folder, experiment, evaluator, progress, None, resumes=True)
+        return _run(folder, evaluator, progress, None, resumes=True)
 
 
 def run_experiment(
@@ -136,13 +139,12 @@ def run_experiment(
         handed: The expert itself, if `decentralize` was given it.
         watch: Told of each measurement on the way; what it raises ends the run.
     """
-    with _measured(experiment, out, watch) as (folder, evaluator):
-        return _run(folder, experiment, evaluator, progress, handed)
+    with _measured(experiment, out, watch, handed) as (folder, evaluator):
+        return _run(folder, evaluator, progress, handed)
 
 
 def _run(
     folder: RunFolder,
-    experiment: Experiment,
     evaluator: Evaluator,
     progress: bool,
     handed: Handed | None,
@@ -150,6 +152,7 @@ def _run(
     resumes: bool = False,
 ) -> RunResult:
     """Both stages and what they come to; of a run that goes on, what is left of them."""
+    experiment = evaluator.experiment
     checkpoints = Checkpoints(folder, experiment.checkpoint, resumes=resumes)
     rehearsal = Rehearsal(folder, experiment, evaluator)
     outcome = _train(
@@ -185,9 +188,9 @@ def run_expert(
         StageProgress("expert", experiment.expert.total_timesteps, enabled=progress) as shown,
     ):
         checkpoints = Checkpoints(folder, experiment.checkpoint)
-        tried = Rehearsal(folder, experiment, evaluator).alone
-        trained = train_expert(experiment, evaluator, checkpoints, shown.update, tried=tried)
-        report = _finish(folder, experiment, evaluator, Outcome(trained, None))
+        tried = Rehearsal(folder, evaluator.experiment, evaluator).alone
+        trained = train_expert(evaluator.experiment, evaluator, checkpoints, shown.update, tried=tried)
+        report = _finish(folder, evaluator.experiment, evaluator, Outcome(trained, None))
         checkpoints.remove()
         return report
 
@@ -197,10 +200,23 @@ def _measured(
     experiment: Experiment,
     out: Path | str | RunFolder | None,
     watch: Watch | None,
+    handed: Handed | None = None,
     *,
     resumes: bool = False,
 ) -> Iterator[tuple[RunFolder, Evaluator]]:
-    """A new run folder, or a given one, and what measures; if the run fails the folder tells why."""
+    """A run folder that holds all that the run needs, and what measures; if the run fails it tells why.
+
+    Args:
+        experiment: As resolved.
+        out: Of a run that resumes, its folder; else see `run`.
+        watch: See `run_experiment`.
+        handed: The expert itself, if `decentralize` was given it.
+        resumes: Whether the folder has all of it already.
+    """
+    if (module := _modules.being_imported()) is not None:
+        raise ConfigError(
+            f"{module}: makes a run while it is imported; expected `if __name__ == '__main__':` before it"
+        )
     folder = out if isinstance(out, RunFolder) else RunFolder.create(experiment, out)
     with (
         terminated_as_interrupted(),
@@ -208,11 +224,14 @@ def _measured(
         alone(folder.path, "another run writes there"),
         _recorded(folder, resumes=resumes, watched=watch is not None),
         logged_by(folder.log),
-        closing(Evaluator(experiment, watch, folder.agents or initial_agents(experiment))) as evaluator,
     ):
-        folder.keep_agents(evaluator.venv.team.agents)
-        try_students(experiment, evaluator.venv.team)
-        yield folder, evaluator
+        if not resumes:
+            keep(folder, experiment, handed)
+        agents = folder.agents or initial_agents(experiment)
+        with closing(Evaluator(experiment, watch, agents)) as evaluator:
+            folder.keep_agents(evaluator.venv.team.agents)
+            try_students(experiment, evaluator.venv.team)
+            yield folder, evaluator
 
 
 def _finish(
@@ -235,6 +254,7 @@ def evaluate_run(
     episodes: int | None = None,
     seed: int | None = None,
     messages: Change | None = None,
+    trust: bool = False,
     **overrides: Any,
 ) -> dict[str, Any]:
     """Measures the policies of a run folder again, perhaps in another environment.
@@ -244,6 +264,7 @@ def evaluate_run(
         episodes: Of each policy; None: as many as the experiment says.
         seed: Of the episodes' initial states; None: the run's, which gives the report's own numbers again.
         messages: What the students hear instead of what was said (`with_channel`); None: what was said.
+        trust: That the folder may run the code that it names or holds, though it was made elsewhere.
         **overrides: Values in place of the run's, as `run` takes them. Agents are found by their names, in
             whatever order the environment has them. With `env.kwargs.n_agents=12`, policies over entities,
             whose agents share all weights, act in a team of another size.
@@ -253,15 +274,16 @@ def evaluate_run(
 
     Raises:
         StorageError: A file of the run is missing or torn, or its weights belong to other agents.
+        UntrustedError: The folder would run code, and was not made here.
         ConfigError: A value is out of its range.
         LayoutError: `messages` is given, and nobody hears any in this team.
         UnknownNameError: There is no such change of the messages.
     """
-    folder = RunFolder.open(run_dir)
+    folder = RunFolder.open(run_dir, trust=trust)
     changes: dict[str, Any] = overrides if seed is None else {**overrides, "seed": seed}
     if episodes is not None:
         changes = {**changes, "evaluation.episodes": episodes}
-    experiment = load_experiment(folder.path / "config.yaml", changes)
+    experiment = folder.load(changes)
     with threads(experiment.threads), closing(Evaluator(experiment, agents=folder.agents)) as evaluator:
         expert = None if experiment.dagger is None else load_expert(folder, evaluator)
         act = greedy(load_students(folder, evaluator.venv.team))

@@ -112,7 +112,7 @@ def is_finished(run: PlannedRun) -> bool:
         folder.report()
     except StorageError:
         return False
-    return folder.experiment.what_runs() == run.experiment.what_runs()
+    return folder.is_of(run.experiment)
 
 
 def _resumed(run: PlannedRun) -> PlannedRun:
@@ -120,8 +120,18 @@ def _resumed(run: PlannedRun) -> PlannedRun:
     with contextlib.suppress(StorageError):
         folder = RunFolder.open(run.path)
         has_some = any((run.path / CHECKPOINTS).glob("*")) and not (run.path / REPORT).exists()
-        if has_some and folder.experiment.what_runs() == run.experiment.what_runs():
-            command = (sys.executable, "-m", "cesma_sb3", "run", "--resume", str(run.path), "--json")
+        if has_some and folder.is_of(run.experiment):
+            # All that it would run is what the experiment names, which is the user's own.
+            command = (
+                sys.executable,
+                "-m",
+                "cesma_sb3",
+                "run",
+                "--resume",
+                str(run.path),
+                "--trust",
+                "--json",
+            )
             return dataclasses.replace(run, job=dataclasses.replace(run.job, command=command))
     _make_room(run.path)
     return run

@@ -9,13 +9,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import sysconfig
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 
-from cesma_sb3.errors import ConfigError, DuplicateNameError
+from cesma_sb3.errors import DuplicateNameError
 
 ENVIRONMENTS, EXPERTS = "cesma_sb3.environments", "cesma_sb3.experts"
 
@@ -54,21 +51,3 @@ def resolved(group: str, name: str, ours: Iterable[str]) -> str:
             f"{name!r} is one of this package's own names: {group} has it for {found[name]}"
         )
     return found.get(name, name)
-
-
-def refuse_pythons_own(name: str) -> None:
-    """Keeps an experiment from calling `os:system`, say: nothing that it may name is in Python's own library.
-
-    Args:
-        name: `module:name`, or a module.
-
-    Raises:
-        ConfigError: It names a module of Python's own. A module of yours may be called the same.
-    """
-    top = name.partition(":")[0].partition(".")[0]
-    if top not in sys.stdlib_module_names:
-        return
-    spec = importlib.util.find_spec(top)
-    own = sysconfig.get_path("stdlib")
-    if spec is None or not spec.has_location or str(spec.origin).startswith(own):
-        raise ConfigError(f"{top!r} is of Python's own library; expected a module of a package or of yours")

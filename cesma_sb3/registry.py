@@ -14,9 +14,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from cesma_sb3 import _modules
 from cesma_sb3._file_names import as_path
 from cesma_sb3._yaml import check_finite, read_mapping
-from cesma_sb3.config import Experiment
+from cesma_sb3.config import PATHS, Experiment
 from cesma_sb3.errors import ConfigError, DuplicateNameError, UnknownNameError
 from cesma_sb3.validation import plain, schema_of, shown, unknown, validate
 
@@ -53,6 +54,11 @@ class Document:
     """What errors call the file."""
     registered: bool = True
     """False for a file that was named by its path."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the file lies; None inside of an archive."""
+        return self.file.absolute().parent if isinstance(self.file, Path) else None
 
     def read(self) -> dict[str, Any]:
         """What the file holds.
@@ -117,6 +123,8 @@ def load_experiment(
     if overrides is not None and "name" in overrides:
         raise ConfigError(f"{overridden_by}: name: an experiment keeps the name of its file")
     document = find_document(name_or_path, _folders(), "experiment")
+    if check_names and not document.registered and document.folder is not None:
+        _modules.look_in(document.folder)
     return _experiment(_resolve(document, ()), document.label, overrides, check_names, overridden_by)
 
 
@@ -131,7 +139,7 @@ def make_experiment(values: Mapping[str, Any], overrides: Mapping[str, Any], *, 
     Raises:
         ConfigError: A key or value is wrong.
     """
-    return _experiment(values, called, overrides, True, called)
+    return _experiment(located(values, Path.cwd()), called, overrides, True, called)
 
 
 def _experiment(
@@ -144,7 +152,7 @@ def _experiment(
     """Values with others on top of them, validated."""
     overrides = overrides or {}
     overridden = [path for path, _ in flatten(overrides)]
-    change = nested(overrides)
+    change = located(nested(overrides), Path.cwd())
     check_finite(change, overridden_by)
     data = plain(data)
     check_finite(data, label)
@@ -203,7 +211,10 @@ def find_document(
         return Document(path.stem, path, str(name_or_path), registered=False)
     documents = _named(folders, kind)
     if name_or_path not in documents:
-        raise UnknownNameError(f"{unknown(kind, name_or_path, documents)}, or a file that ends with .yaml")
+        beside = [file for file in map(f"{name_or_path}{{}}".format, _SUFFIXES) if Path(file).is_file()]
+        hint = f"; there is a file {beside[0]}: did you mean that?" if beside else ""
+        told = unknown(kind, name_or_path, documents)
+        raise UnknownNameError(f"{told}, or a file that ends with .yaml{hint}")
     return documents[name_or_path]
 
 
@@ -251,21 +262,48 @@ def _folders() -> Iterator[tuple[Traversable, str]]:
 def _resolve(document: Document, chain: tuple[str, ...]) -> dict[str, Any]:
     """A file's values on top of those of the experiment that it extends."""
     data = document.read()
+    if document.folder is not None:
+        data = located(data, document.folder)
     _check_name(document, data)
     if "extends" not in data:
         return {"name": document.name, **data}
-    if document.registered and document.name in chain:
-        raise ConfigError(f"{document.label}: extends: a circle: {' -> '.join((*chain, document.name))}")
-    parent_name, documents = data["extends"], _documents()
-    if not isinstance(parent_name, str):
-        told = shown(parent_name)
-        raise ConfigError(f"{document.label}: extends: expected the name of an experiment, got {told}")
-    if parent_name not in documents:
-        raise ConfigError(f"{document.label}: extends: {unknown('experiment', parent_name, documents)}")
-    parent = _resolve(documents[parent_name], (*chain, document.name) if document.registered else chain)
+    called = document.name if document.registered else str(Path(str(document.file)).resolve())
+    if called in chain:
+        names = (Path(each).name for each in (*chain, called))
+        raise ConfigError(f"{document.label}: extends: a circle: {' -> '.join(names)}")
+    parent = _resolve(_extended(document, data["extends"]), (*chain, called))
     inherited = {key: value for key, value in parent.items() if key not in _NOT_INHERITED}
     own = {key: value for key, value in data.items() if key != "extends"}
     return {"name": document.name, "description": "", **_merge(inherited, own)}
+
+
+def _extended(document: Document, name: Any) -> Document:
+    """What a file extends: a registered experiment, or a file that lies beside it."""
+    if not isinstance(name, str):
+        raise ConfigError(f"{document.label}: extends: expected the name of an experiment, got {shown(name)}")
+    if name.endswith(_SUFFIXES) and document.folder is not None:
+        path = document.folder / as_path(name)
+        return Document(path.stem, path, str(Path(document.label).parent / name), registered=False)
+    documents = _documents()
+    if name not in documents:
+        told = unknown("experiment", name, documents)
+        raise ConfigError(f"{document.label}: extends: {told}, or a file that ends with .yaml")
+    return documents[name]
+
+
+def located(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Values whose paths (`PATHS`) are absolute.
+
+    Args:
+        values: Nested, as a file holds them.
+        folder: What a relative path is relative to.
+    """
+    found = dict(values)
+    for section, key in PATHS:
+        inner = found.get(section)
+        if isinstance(inner, Mapping) and isinstance(path := inner.get(key), str) and path:
+            found[section] = {**inner, key: str((folder / as_path(path)).resolve())}
+    return found
 
 
 def _check_name(document: Document, data: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from cesma_sb3.config import Experiment
 from cesma_sb3.envs import reward_definition
 from cesma_sb3.errors import CesmaError, StorageError, error_line
 from cesma_sb3.evaluation import Curve, Returns, normalized
-from cesma_sb3.given import MODEL
+from cesma_sb3.kept import MODEL, STUDENTS_MODEL
 from cesma_sb3.networks import TeamEnsemble, parameter_counts, policy_files
 from cesma_sb3.networks.storage import weights
 from cesma_sb3.report.figure import draw_learning_curves
@@ -174,16 +174,13 @@ def save_results(
         model = trained.model
         policy = model.policy if isinstance(model, BaseAlgorithm) else model
         with _writing(f"{EXPERT}/{EXPERT_WEIGHTS}"):
-            folder.write_folder(EXPERT, {EXPERT_WEIGHTS: weights(policy)})
-        if isinstance(model, BaseAlgorithm):
-            with _writing(f"{EXPERT}/{MODEL}"):
-                folder.write_with(f"{EXPERT}/{MODEL}", partial(_save_model, model))
-    if trained is not None and trained.finished is not None:
-        with _writing(EXPERT):
-            trained.finished.save(folder)
+            folder.write_bytes(f"{EXPERT}/{EXPERT_WEIGHTS}", weights(policy))
+        if isinstance(model, BaseAlgorithm) and trained.finished is None:  # else its file is there already
+            with _writing(MODEL):
+                folder.write_with(MODEL, partial(_save_model, model))
     if students is not None and students.model is not None:
-        with _writing(f"{STUDENTS}/{MODEL}"):
-            folder.write_with(f"{STUDENTS}/{MODEL}", partial(_save_model, students.model))
+        with _writing(STUDENTS_MODEL):
+            folder.write_with(STUDENTS_MODEL, partial(_save_model, students.model))
     curves = _curves(outcome)
     rows = [
         {"stage": stage, "env_samples": samples, "return": float(score), **_won(score)}

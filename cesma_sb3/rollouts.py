@@ -15,8 +15,7 @@ from cesma_sb3.evaluation import Act, expert_act, greedy
 from cesma_sb3.experts.protocol import Remembers
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.measure import Evaluator, threads
-from cesma_sb3.registry import load_experiment
-from cesma_sb3.runs import CONFIG, RunFolder
+from cesma_sb3.runs import RunFolder
 from cesma_sb3.stored import load_expert, load_students
 
 Picture = npt.NDArray[np.uint8]
@@ -50,7 +49,9 @@ class Rollout:
         self.returns.append(total)
 
 
-def record(run_dir: Path | str, *, episodes: int = 3, seed: int | None = None) -> dict[str, list[Rollout]]:
+def record(
+    run_dir: Path | str, *, episodes: int = 3, seed: int | None = None, trust: bool = False
+) -> dict[str, list[Rollout]]:
     """Episodes of each policy of a run, all from the same initial states.
 
     With the run's own seed they are the first of its final evaluation that its first environment runs.
@@ -59,15 +60,17 @@ def record(run_dir: Path | str, *, episodes: int = 3, seed: int | None = None) -
         run_dir: A finished run.
         episodes: Of each policy, at least 1.
         seed: Of the initial states; None: the run's.
+        trust: That the folder may run the code that it names or holds, though it was made elsewhere.
 
     Returns:
         By policy: `expert` (not of a baseline) and `students`.
 
     Raises:
         StorageError: A file is missing, or the environment gives no pictures.
+        UntrustedError: The folder would run code, and was not made here.
     """
-    folder = RunFolder.open(run_dir)
-    experiment = load_experiment(folder.path / CONFIG, {} if seed is None else {"seed": seed})
+    folder = RunFolder.open(run_dir, trust=trust)
+    experiment = folder.load({} if seed is None else {"seed": seed})
     with threads(experiment.threads), closing(Evaluator(experiment, agents=folder.agents)) as evaluator:
         acts: dict[str, Act] = {}
         if experiment.dagger is not None:

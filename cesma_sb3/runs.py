@@ -1,7 +1,8 @@
 """The run folder: everything about one run, each file written whole or not at all.
 
 Its files:
-config.yaml        the experiment as resolved; `cesma run` takes it again
+config.yaml        the experiment as resolved; `cesma run` takes it again. Its files are the folder's own
+signature.json     by which the user's own folders are known (`cesma_sb3/_trust.py`)
 run.json           name, seed, command, status, times, agents in their order, versions, machine
 checkpoints/       where a run stands that has not finished (`cesma_sb3/checkpoints.py`)
 expert/, students/ what was trained
@@ -16,30 +17,34 @@ from __future__ import annotations
 import contextlib
 import csv
 import datetime
+import filecmp
+import hashlib
 import io
 import json
 import math
 import os
 import platform
+import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import distributions
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
 
-from cesma_sb3 import _atomic
+from cesma_sb3 import _atomic, _trust
 from cesma_sb3._file_names import as_path
 from cesma_sb3._json import read_object
 from cesma_sb3._locks import alone
 from cesma_sb3._secrets import masked_command
 from cesma_sb3._yaml import write_mapping
-from cesma_sb3.config import Experiment
+from cesma_sb3.config import Experiment, differences
 from cesma_sb3.errors import ConfigError, StorageError
+from cesma_sb3.kept import NORMALIZATION, as_kept, kept_files, with_paths
 from cesma_sb3.registry import LARGEST, load_experiment
 
 CONFIG, RUN, REPORT, FIGURE, EVALUATIONS, LOG = (
@@ -61,14 +66,21 @@ class RunFolder:
 
     Attributes:
         path: The folder.
-        experiment: As resolved.
+        experiment: As resolved; the files that it names are named below the folder.
         info: What `run.json` holds.
+        trust: Whether the user says that what the folder brings along may run.
     """
 
-    def __init__(self, path: Path, experiment: Experiment, info: dict[str, Any]) -> None:
+    def __init__(
+        self, path: Path, experiment: Experiment, info: dict[str, Any], *, trust: bool = False
+    ) -> None:
         self.path = path
-        self.experiment = experiment
+        self.experiment = as_kept(experiment)
         self.info = info
+        self.trust = trust
+        self._digests: _trust.Digests | None = None
+        self._inputs = {CONFIG, RUN, _trust.SIGNATURE}
+        """What is written before the run begins."""
         self._made: list[Path] = []
         """Folders that were made for it, outermost first."""
 
@@ -89,7 +101,7 @@ class RunFolder:
         """
         parents = Path("runs") / experiment.name if out is None else as_path(out)
         made = [each for each in (*reversed(parents.parents), parents) if not each.exists()]
-        content = write_mapping(experiment.to_mapping())
+        content = write_mapping(as_kept(experiment).to_mapping())
         if len(content.encode()) > LARGEST:  # arrays among the arguments, say
             raise ConfigError(f"{experiment.name}: expected values of at most {LARGEST:,} bytes as YAML")
         path = _new_folder(parents, experiment.seed) if out is None else _given_folder(parents)
@@ -104,6 +116,7 @@ class RunFolder:
             "versions": versions(),
         }
         run = cls(path, experiment, info)
+        run._digests = {}
         run._made = made if out is not None else [*made, path]
         with alone(path, "another run writes there"):
             if any(path.iterdir()):
@@ -113,8 +126,12 @@ class RunFolder:
         return run
 
     @classmethod
-    def open(cls, path: Path | str) -> RunFolder:
-        """Reads a run folder back.
+    def open(cls, path: Path | str, *, trust: bool = False) -> RunFolder:
+        """Reads a run folder back. Nothing of it is run.
+
+        Args:
+            path: The folder.
+            trust: That the code which it names or holds may run, though the user did not make it: see `load`.
 
         Raises:
             StorageError: It isn't one, or a file of it is missing or torn.
@@ -128,7 +145,65 @@ class RunFolder:
             experiment = load_experiment(path / CONFIG, check_names=False)
         except ConfigError as error:
             raise StorageError(str(error)) from None
-        return cls(path, experiment, read_object(path / RUN))
+        if experiment.expert.path is not None and (path / NORMALIZATION).is_file():
+            # Runs of earlier versions do not name the statistics of a model that was handed over in memory.
+            experiment = with_paths(experiment, {("expert", "normalization"): NORMALIZATION})
+        return cls(path, experiment, read_object(path / RUN), trust=trust)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the user made the run, and nobody has changed its files since."""
+        if self._digests is None:
+            self._digests = _trust.signed(self.path)
+        return self._digests is not None
+
+    def load(self, changes: Mapping[str, Any] | None = None) -> Experiment:
+        """The experiment, to be run or measured: its files are absolute paths, all in this folder.
+
+        Args:
+            changes: Values in place of the run's, as `load_experiment` takes them.
+
+        Raises:
+            UntrustedError: The folder comes from elsewhere, would run code of its own, and nobody trusts it.
+            ConfigError: A value is wrong.
+        """
+        meant = as_kept(load_experiment(self.path / CONFIG, changes, check_names=False))
+        own = _trust.code_of(self.experiment)
+        self._ask({key: name for key, name in _trust.code_of(meant).items() if own.get(key) == name})
+        experiment = self.here(load_experiment(self.path / CONFIG, changes))
+        expert = experiment.expert.model_copy(update={"trust": True})
+        return experiment.model_copy(update={"expert": expert})
+
+    def ask(self, keys: Collection[str]) -> None:
+        """Whether what these keys name may run: `load` asks for all.
+
+        Raises:
+            UntrustedError: See `load`.
+        """
+        self._ask({key: name for key, name in _trust.code_of(self.experiment).items() if key in keys})
+
+    def _ask(self, code: Mapping[str, str]) -> None:
+        _trust.ask(self.path, code, is_own=lambda: self.is_own, trust=self.trust)
+
+    def here(self, experiment: Experiment) -> Experiment:
+        """An experiment that reads its files from this folder."""
+        normalization = self.experiment.expert.normalization
+        if normalization is not None:
+            experiment = with_paths(experiment, {("expert", "normalization"): normalization})
+        return as_kept(experiment, self.path.resolve())
+
+    def is_of(self, experiment: Experiment) -> bool:
+        """Whether this is a run of an experiment: the same values, and the same content of its files."""
+        return not self.differences(experiment)
+
+    def differences(self, experiment: Experiment) -> list[str]:
+        """Where the run is not one of an experiment, as lines."""
+        found = differences(self.experiment.what_runs(), as_kept(experiment).what_runs())
+        for name, source in kept_files(experiment).items():
+            kept = self.path / name
+            if source.is_file() and not (kept.is_file() and filecmp.cmp(source, kept, shallow=False)):
+                found.append(f"{name} is another file than {source}")
+        return found
 
     @property
     def agents(self) -> tuple[str, ...] | None:
@@ -190,6 +265,11 @@ class RunFolder:
         self.info = {**info, "status": "running", "resumed": [*self.info.get("resumed", []), _now()]}
         self.write_json(RUN, self.info)
 
+    def note(self, **more: Any) -> None:
+        """Adds to `run.json`."""
+        self.info = {**self.info, **more}
+        self.write_json(RUN, self.info)
+
     def interrupt(self) -> None:
         """Writes status `interrupted`."""
         self._end("interrupted")
@@ -215,9 +295,11 @@ class RunFolder:
             Whether it did: not if a file holds something, but for those that a run begins with.
         """
         files = [path for path in self.path.rglob("*") if not path.is_dir()]
-        begins_with = (CONFIG, RUN, LOG, "events.out.tfevents")  # TensorBoard's have a header from the start
-        if any(not path.name.startswith(begins_with) and path.stat().st_size for path in files):
-            return False
+        logs = (LOG, "events.out.tfevents")  # TensorBoard's have a header from the start
+        for path in files:
+            is_input = path.relative_to(self.path).as_posix() in self._inputs
+            if not is_input and not path.name.startswith(logs) and path.stat().st_size:
+                return False
         for path in files:
             path.unlink()
         below = (path for path in self.path.rglob("*") if path.is_dir())
@@ -255,9 +337,39 @@ class RunFolder:
         Raises:
             StorageError: The disk is full, say, or the run folder is gone.
         """
+        signs = _trust.is_code(name) and self.is_own
+
+        def write(path: Path) -> None:
+            writer(path)
+            if signs:  # before the file is there: a run that is killed in between is still the user's own
+                self._sign({name: _trust.digest(path)})
+
         with self._writing(name) as path:
-            _atomic.write(path, writer)
+            _atomic.write(path, write)
         return path
+
+    def keep(self, name: str, source: Path | Callable[[Path], object]) -> Path:
+        """Writes what the run needs from its beginning, as `write_with`.
+
+        Args:
+            name: Relative, with `/` between folders.
+            source: A file that is copied, or a function that writes the path given.
+
+        Raises:
+            StorageError: There is no such file, or it cannot be written.
+        """
+        if isinstance(source, Path) and not source.is_file():
+            raise StorageError(f"{source}: no such file")
+        self._inputs.add(name)
+        copy = partial(shutil.copyfile, source) if isinstance(source, Path) else source
+        return self.write_with(name, copy)
+
+    def _sign(self, digests: Mapping[str, str]) -> None:
+        """Signs further contents of files. What they had before stays signed: it was the user's own."""
+        assert self._digests is not None
+        for name, digest in digests.items():
+            self._digests.setdefault(name, []).append(digest)
+        _trust.sign(self.path, self._digests)
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[Path]:
@@ -288,6 +400,13 @@ class RunFolder:
 
     def write_folder(self, name: str, files: Mapping[str, bytes]) -> Path:
         """Writes a folder of files whole or not at all (the students, say)."""
+        code = {
+            f"{name}/{inner}": content
+            for inner, content in files.items()
+            if _trust.is_code(f"{name}/{inner}")
+        }
+        if code and self.is_own:
+            self._sign({inner: hashlib.sha256(content).hexdigest() for inner, content in code.items()})
         with self._writing(name) as path:
             _atomic.write_folder(path, files)
         return path

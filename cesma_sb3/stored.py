@@ -1,6 +1,7 @@
 """Reading back what a run trained, without running code from its files.
 
-An expert that was finished before the run is the exception: its own files are read as `given` reads them.
+An expert that was finished before the run is the exception: its files, which the run keeps, are read as
+`given` reads them.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from torch import nn
 from cesma_sb3._closing import closing
 from cesma_sb3.algorithms import student_module
 from cesma_sb3.config import Experiment
+from cesma_sb3.errors import ExpertError, StorageError
 from cesma_sb3.experts import Expert
-from cesma_sb3.given import is_trained, stored_expert
+from cesma_sb3.given import finished_expert, is_trained
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.models import as_expert, expert_env, make_model, make_students
@@ -35,12 +37,18 @@ def load_students(folder: RunFolder, team: TeamSpaces | None = None) -> TeamPoli
     Raises:
         StorageError: The run did not get that far, a file is torn, or the weights belong to other agents.
         ConfigError: Custom networks are of a class that there is not.
+        UntrustedError: They are of a class that the folder brings along: see `RunFolder.load`.
     """
+    folder.ask({"students.module"})
     return load_policy(folder.path / STUDENTS, team=team, module=student_module(folder.experiment.students))
 
 
 def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
     """The expert of a run: built anew from the experiment, then given the weights that were kept.
+
+    Args:
+        folder: The run.
+        evaluator: Of its experiment, as `RunFolder.load` gives it.
 
     Raises:
         StorageError: The run did not get that far, a file is torn, or the expert was never in one.
@@ -50,7 +58,10 @@ def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
     if not is_trained(experiment.expert):
         if experiment.expert.path is not None and folder.agents is not None:
             check_owners(folder.agents, agents, folder.path / EXPERT)
-        return stored_expert(experiment.expert, evaluator, folder).expert
+        try:
+            return finished_expert(experiment.expert, evaluator).expert
+        except ExpertError as error:
+            raise StorageError(f"{folder.path}: {error}") from error
     # As many environments as in training: some algorithms' arguments count on it.
     with closing(expert_env(experiment, evaluator.venv.team, experiment.seed)) as venv:
         model = make_model(experiment, venv, experiment.seed)

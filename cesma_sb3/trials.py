@@ -143,12 +143,14 @@ def expert_run(folder: Path, seed: int) -> Path:
     return own if own.is_dir() else folder
 
 
-def expert_values(folder: Path, seed: int) -> dict[str, Any]:
+def expert_values(folder: Path, seed: int, *, trust: bool = False) -> dict[str, Any]:
     """The values of a finished run's expert, all of them.
 
     Raises:
         StorageError: There is no such run.
+        UntrustedError: It is of a class that the folder names, and the folder was not made here.
     """
-    experiment = RunFolder.open(expert_run(folder, seed)).experiment
-    values: dict[str, Any] = experiment.to_mapping()["expert"]
+    run = RunFolder.open(expert_run(folder, seed), trust=trust)
+    run.ask({"expert.algorithm", "expert.policy", "expert.path", "expert.normalization"})
+    values: dict[str, Any] = run.here(run.experiment).to_mapping()["expert"]
     return values

@@ -59,6 +59,7 @@ class _Options:
     seeds: tuple[int, ...]
     progress: bool
     as_worker: bool
+    trust: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +106,7 @@ def tune(
     out: Path | str | None = None,
     progress: bool = False,
     as_worker: bool = False,
+    trust: bool = False,
     **overrides: Any,
 ) -> TuningResult:
     """Runs an experiment with values from a search space, and looks for those that score best.
@@ -135,6 +137,7 @@ def tune(
         out: The study's folder; None: `runs/tune/<study>` under the current folder.
         progress: Show how far the study is on standard error.
         as_worker: Only run trials: somebody else writes down what they come to.
+        trust: That the folder `expert` may run the code that it names or holds, though it was made elsewhere.
         **overrides: Values in place of the experiment's, in every trial.
 
     Raises:
@@ -167,6 +170,7 @@ def tune(
         seeds=tuple(range(seed, seed + seeds)),
         progress=progress,
         as_worker=as_worker,
+        trust=trust,
     )
     named = [] if space is None else [space] if isinstance(space, str | Path) else list(space)
     if stage_wise:
@@ -245,7 +249,7 @@ def _study(  # noqa: PLR0917  # what makes a study, and how it is gone through
         for key in fixed:
             if _is_of_expert(key):
                 raise ConfigError(f"override: {key}: expected none, for the expert is that of {expert}")
-        fixed = {**fixed, "expert": expert_values(expert, seed)}
+        fixed = {**fixed, "expert": expert_values(expert, seed, trust=options.trust)}
     space.check(name, fixed)
     base = load_experiment(name, fixed)
     trials = Trials(name, space, fixed, objective, seeds, folder, options.count, options.pruner, expert)
@@ -272,7 +276,7 @@ def _study(  # noqa: PLR0917  # what makes a study, and how it is gone through
                 if workers == 1:
                     _work(found, request, shown_)
                 else:
-                    _lead(found, request, workers, shown_)
+                    _lead(found, request, workers, shown_, trust=options.trust)
         finally:
             if not options.as_worker:
                 write_tables(found, folder)
@@ -332,7 +336,9 @@ def _every(request: _Request) -> int:
     return load_experiment(request.trials.name, request.trials.fixed).evaluation.every
 
 
-def _lead(study: optuna.Study, request: _Request, workers: int, progress: StudyProgress) -> None:
+def _lead(
+    study: optuna.Study, request: _Request, workers: int, progress: StudyProgress, *, trust: bool
+) -> None:
     """Has processes run the trials, and replaces those that die."""
     trials = request.trials
     assert request.storage is not None
@@ -342,6 +348,7 @@ def _lead(study: optuna.Study, request: _Request, workers: int, progress: StudyP
         *("--seeds", str(len(trials.seeds)), "--seed", str(request.seed), "--out", str(trials.folder)),
         *(() if trials.expert is None else ("--expert", str(trials.expert))),
         *(() if trials.wanted is None else ("--trials", str(trials.wanted))),
+        *(("--trust",) if trust else ()),
     ]
     for part in trials.space.parts:
         words += ["--space", part]

@@ -37,8 +37,18 @@ def validate(model: type[Model], data: Mapping[str, Any], source: Callable[[KeyP
         # A key with a typo is often why another one is missing: it is told of first.
         first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
         path, problem = _describe(model, first)
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise ConfigError(f"{source(path)}: {'.'.join(path)}: {problem}{more}") from None
+        missing = [_dotted(one["loc"]) for one in problems if one["type"] == "missing" and one is not first]
+        if missing and first["type"] == "missing":
+            line = f"{', '.join((_dotted(path), *missing))}: these keys are missing"
+        else:
+            line = f"{_dotted(path)}: {problem}" + f"; missing: {', '.join(missing)}" * bool(missing)
+        others = len(problems) - 1 - len(missing)
+        more = f" (and {others} more)" if others else ""
+        raise ConfigError(f"{source(path)}: {line}{more}") from None
+
+
+def _dotted(path: Iterable[Any]) -> str:
+    return ".".join(map(str, path))
 
 
 def plain(value: Any) -> Any:

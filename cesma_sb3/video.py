@@ -33,6 +33,7 @@ def write_video(
     episodes: int = 3,
     seed: int | None = None,
     fps: float = 8.0,
+    trust: bool = False,
 ) -> Path:
     """Draws episodes of a run, its policies side by side from the same initial states.
 
@@ -44,17 +45,19 @@ def write_video(
         episodes: One after the other.
         seed: Of the initial states; None: the run's, which shows episodes of its final evaluation.
         fps: Steps of the environment in a second, in (0, 50].
+        trust: That the folder may run the code that it names or holds, though it was made elsewhere.
 
     Raises:
         ConfigError: `out` is neither, or a number is out of its range.
         MissingExtraError: PyAV is not installed.
         StorageError: A file is missing, or the environment gives no pictures.
+        UntrustedError: The folder would run code, and was not made here.
     """
     path = as_path(run_dir) / "video.gif" if out is None else as_path(out)
     encode = _writer(path)
     if not 0 < fps <= 50 or episodes < 1:  # what viewers of GIFs can show
         raise ConfigError(f"fps {fps:g}, episodes {episodes}: expected more than 0 up to 50, and at least 1")
-    shown = record(run_dir, episodes=episodes, seed=seed)
+    shown = record(run_dir, episodes=episodes, seed=seed, trust=trust)
     columns = {name: shown[name] for name in policies if name in shown}
     if not columns:
         raise ConfigError(f"policies: the run has {', '.join(shown)}, not {', '.join(policies)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cesma_sb3.cli.group import cesma
-from cesma_sb3.cli.options import Whole, json_option
+from cesma_sb3.cli.options import Whole, json_option, trust_option
 from cesma_sb3.cli.printed import print_json, print_table
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     help="Of students that are trained to tell what partial observation costs; else as many as the run's "
     "had. 0: there are none.",
 )
+@trust_option
 @json_option
 def price(run_dir: Path, as_json: bool, **options: Any) -> None:
     """Measure what decentralization costs in a finished run, and to what it is lost.
@@ -63,6 +64,7 @@ def _shown(value: float | None) -> str:
     show_default=True,
     help="Of each policy, to play.",
 )
+@trust_option
 def report(run_dirs: tuple[Path, ...], **options: Any) -> None:
     """Write a page about a finished run that needs no network; of several runs, one that compares them."""
     from cesma_sb3.page import write_page
@@ -87,6 +89,7 @@ def report(run_dirs: tuple[Path, ...], **options: Any) -> None:
 @click.option("--episodes", type=Whole(min=1), default=3, show_default=True, help="In a row.")
 @click.option("--seed", type=Whole(min=0), help="Of the initial states; else the run's.")
 @click.option("--fps", type=float, default=8.0, show_default=True, help="Steps in a second.")
+@trust_option
 def video(run_dir: Path, **options: Any) -> None:
     """Draw episodes of a run, expert and students side by side, as an animated GIF or an MP4 file."""
     from cesma_sb3.video import write_video

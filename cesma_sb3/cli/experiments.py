@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 from cesma_sb3.cli.group import cesma
-from cesma_sb3.cli.options import Whole, json_option, overrides_of, settings_option, told_how_to_resume
+from cesma_sb3.cli.options import (
+    Whole,
+    json_option,
+    overrides_of,
+    settings_option,
+    told_how_to_resume,
+    trust_option,
+)
 from cesma_sb3.cli.printed import print_json, print_result, print_table
 
 
@@ -53,6 +60,7 @@ def show(name: str, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help="Go on with an interrupted run, in its folder; NAME may be left out.",
 )
+@trust_option
 @json_option
 def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Run an experiment: NAME, or a YAML file."""
@@ -129,6 +137,7 @@ def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool
     help="What the students hear instead of what was said: another world's messages, none, or random ones.",
 )
 @settings_option("Override a value: env.kwargs.n_agents=12.")
+@trust_option
 @json_option
 def evaluate(run_dir: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Evaluate the policies of a run folder again, perhaps in another team or environment."""

@@ -31,6 +31,12 @@ class Whole(click.IntRange):
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
 
+trust_option = click.option(
+    "--trust",
+    is_flag=True,
+    help="Code that the run folder names or holds may run, though it was made elsewhere (docs/trust.md).",
+)
+
 
 def settings_option(text: str) -> Callable[[Command], Command]:
     """`--set KEY=VALUE`, any number of them: the argument `settings`, for `overrides_of`."""

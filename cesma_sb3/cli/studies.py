@@ -9,7 +9,14 @@ from typing import Any
 import click
 
 from cesma_sb3.cli.group import cesma
-from cesma_sb3.cli.options import Whole, json_option, overrides_of, settings_option, told_how_to_go_on
+from cesma_sb3.cli.options import (
+    Whole,
+    json_option,
+    overrides_of,
+    settings_option,
+    told_how_to_go_on,
+    trust_option,
+)
 from cesma_sb3.cli.printed import cell, number, print_json, print_table, tell_failures
 
 _SEEDS, _WORKERS = Whole(1, 10_000), Whole(1, 1_024)
@@ -66,6 +73,7 @@ _SEEDS, _WORKERS = Whole(1, 10_000), Whole(1, 1_024)
 @settings_option("Override a value: dagger.n_envs=8.")
 @click.option("--out", type=click.Path(path_type=Path), help="The study's folder; else runs/tune/STUDY.")
 @click.option("--as-worker", is_flag=True, hidden=True)
+@trust_option
 @json_option
 def tune(
     name: str,

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cesma_sb3.cli.group import cesma
+from cesma_sb3.cli.options import trust_option
 
 
 @cesma.command()
@@ -22,6 +23,7 @@ from cesma_sb3.cli.group import cesma
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The folder, new or empty; else in the run folder."
 )
+@trust_option
 def export(run_dir: Path, **options: Any) -> None:
     """Write one file for each agent, which runs without this package, and a JSON beside it that says how."""
     from cesma_sb3 import export as exporting
@@ -35,7 +37,8 @@ def export(run_dir: Path, **options: Any) -> None:
 @click.argument("repo_id", metavar="USER/NAME|FOLDER")
 @click.option("--private", is_flag=True, help="If the repository is made.")
 @click.option("--message", help="Of the commit.")
-def push(run_dir: Path, repo_id: str, **options: Any) -> None:
+@trust_option
+def push(run_dir: Path, repo_id: str, trust: bool, **options: Any) -> None:
     """Publish the students of a run on the Hugging Face Hub, with a card that holds its report.
 
     With a path such as ./FOLDER in place of USER/NAME, what would be uploaded is written there.
@@ -43,6 +46,6 @@ def push(run_dir: Path, repo_id: str, **options: Any) -> None:
     from cesma_sb3 import hub
 
     if repo_id.startswith((".", "/", "~")):
-        click.echo(hub.write_published(run_dir, Path(repo_id).expanduser()))
+        click.echo(hub.write_published(run_dir, Path(repo_id).expanduser(), trust=trust))
     else:
-        click.echo(hub.push_to_hub(run_dir, repo_id, **options))
+        click.echo(hub.push_to_hub(run_dir, repo_id, trust=trust, **options))

@@ -14,7 +14,7 @@ import gymnasium
 from pettingzoo.utils.conversions import aec_to_parallel, turn_based_aec_to_parallel
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
-from cesma_sb3 import plugins
+from cesma_sb3 import _modules
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError, UnknownNameError, error_line
 from cesma_sb3.joint.split import Share, SplitEnv
 
@@ -85,7 +85,10 @@ def make_parallel_env(
         env = SplitEnv(env, team)
     for wrapper in wrappers:
         env = _wrap(env, wrapper)
-    return as_parallel(env)
+    try:
+        return as_parallel(env)
+    except ConfigError as error:
+        raise ConfigError(f"environment {target!r}: made {error}") from None
 
 
 def find_builder(target: str) -> Callable[..., Any]:
@@ -94,12 +97,9 @@ def find_builder(target: str) -> Callable[..., Any]:
     Raises:
         MissingExtraError: Its package is not installed; the message says what to install.
         UnknownNameError: No such module or attribute; the message gives the nearest.
-        ConfigError: It is of Python's own library, which has no environments, or is no name of a module.
+        ConfigError: It is no name of a module.
     """
-    try:
-        plugins.refuse_pythons_own(target)
-    except ConfigError as error:
-        raise ConfigError(f"environment {target!r}: {error}") from None
+    _modules.reach(target)
     module_name, _, attribute = target.partition(":")
     if not attribute and not _exists(module_name) and "." in module_name:
         module_name, _, attribute = module_name.rpartition(".")
@@ -147,12 +147,12 @@ def _exists(module_name: str) -> bool:
 
 
 def _import(target: str, module_name: str) -> ModuleType:
-    if not all(part.isidentifier() for part in module_name.split(".")):
+    if not re.fullmatch(r"[\w-]+(\.\w+)*", module_name):  # a script may have a - in its name
         raise ConfigError(f"environment {target!r}: expected package.module:function")
     if module_name.split(".")[0] == "mpe2":
         lend_agent_selector()
     try:
-        return importlib.import_module(module_name)
+        return _modules.import_named(module_name)
     except ModuleNotFoundError as error:
         missing, top = str(error.name), module_name.split(".")[0]
         if missing == top or not module_name.startswith(missing):
@@ -179,15 +179,19 @@ def _missing(target: str, module_name: str, error: ImportError) -> MissingExtraE
     if parts[0] == "pettingzoo" and len(parts) > 1 and package != "pettingzoo":
         package = f"pettingzoo[{parts[1]}]"
     reason = _line(error)
-    if (
-        parts[0] == "pettingzoo" and "pip install" in reason
-    ):  # a family that has moved to a package of its own
+    if parts[0] == "pettingzoo" and "pip install" in reason:  # a family that has a package of its own now
         for family, package in _MOVED.items():
             if target.startswith(family):
                 reason += f" Its name there: {package}{target.removeprefix(family).replace(':', '.')}"
         return MissingExtraError(f"environment {target!r}: {reason}")
-    fits = isinstance(error, ModuleNotFoundError) or error.name is None
-    hint = f"try: pip install '{package}'" if fits else f"the installed {package!r} does not fit"
+    if "[" in package or package in _modules.INSTALLED:
+        hint = f"try: pip install '{package}'"
+    elif isinstance(error, ModuleNotFoundError):
+        hint = _modules.where(package)
+    elif error.name is None:
+        return MissingExtraError(f"environment {target!r}: {reason}")
+    else:
+        hint = f"the installed {package!r} does not fit"
     return MissingExtraError(f"environment {target!r}: {reason}; {hint}")
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from cesma_sb3 import _atomic
 from cesma_sb3._file_names import as_path
 from cesma_sb3.config import Experiment
-from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError
+from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError, UntrustedError
 from cesma_sb3.gathered import RunData, read_run
 from cesma_sb3.page import charts
 from cesma_sb3.registry import flatten
@@ -28,7 +28,13 @@ _WIDTH = 400
 """Of a picture, in pixels."""
 
 
-def write_page(run_dirs: Sequence[Path | str], out: Path | str | None = None, *, episodes: int = 3) -> Path:
+def write_page(
+    run_dirs: Sequence[Path | str],
+    out: Path | str | None = None,
+    *,
+    episodes: int = 3,
+    trust: bool = False,
+) -> Path:
     """Writes a page about a finished run, or one that compares several.
 
     It holds its scripts and pictures itself, and asks no network for anything.
@@ -37,10 +43,12 @@ def write_page(run_dirs: Sequence[Path | str], out: Path | str | None = None, *,
         run_dirs: Their folders. Of one whose policies are not there no episodes are shown.
         out: The file; None: `report.html` in the run folder, of several under the current folder.
         episodes: Of each policy, to be played; 0: none.
+        trust: That episodes may run the code that the folder names or holds, though it was made elsewhere.
 
     Raises:
         ConfigError: No runs, or one is named twice.
         StorageError: A run did not finish, or a file is torn.
+        UntrustedError: Episodes would run code of a folder that was not made here.
         MissingExtraError: Plotly or Jinja is not installed.
     """
     folders = [RunFolder.open(run_dir) for run_dir in run_dirs]
@@ -55,7 +63,7 @@ def write_page(run_dirs: Sequence[Path | str], out: Path | str | None = None, *,
         runs=[_summary(label, folder, runs[label]) for label, folder in zip(labels, folders, strict=True)],
         differences=[] if is_alone else _differences([folder.experiment for folder in folders]),
         charts=charts.in_page({name: chart for name, chart in _charts(folders, runs).items() if chart}),
-        **(_alone(folders[0], episodes) if is_alone else {}),
+        **(_alone(folders[0], episodes, trust=trust) if is_alone else {}),
     )
     _atomic.write(path, lambda file: file.write_text(content, encoding="utf-8"))
     return path
@@ -120,13 +128,15 @@ def _summary(label: str, folder: RunFolder, run: RunData) -> dict[str, Any]:
     }
 
 
-def _alone(folder: RunFolder, episodes: int) -> dict[str, Any]:
+def _alone(folder: RunFolder, episodes: int, *, trust: bool) -> dict[str, Any]:
     """What the page of a single run has besides."""
     missing, rollouts = "", dict[str, list[dict[str, Any]]]()
     if episodes:
         try:
-            found = record(folder.path, episodes=episodes)
+            found = record(folder.path, episodes=episodes, trust=trust)
             rollouts = {name: [_played(each) for each in these] for name, these in found.items()}
+        except UntrustedError:
+            raise
         except CesmaError as error:
             missing = str(error)
     return {

@@ -23,8 +23,7 @@ from cesma_sb3.price.messages import channel_rows, information_rows
 from cesma_sb3.price.rows import Row
 from cesma_sb3.price.theorem import theorem_rows
 from cesma_sb3.price.where import region_rows, third_rows
-from cesma_sb3.registry import load_experiment
-from cesma_sb3.runs import CONFIG, RunFolder
+from cesma_sb3.runs import RunFolder
 
 __all__ = ["PRICE", "Price", "Row", "price"]
 
@@ -48,6 +47,7 @@ def price(
     episodes: int | None = None,
     seed: int | None = None,
     timesteps: int | None = None,
+    trust: bool = False,
     progress: bool = False,
 ) -> Price:
     """Measures what decentralization costs in a finished run, and writes it into the run folder.
@@ -59,13 +59,15 @@ def price(
         timesteps: Environment timesteps of the students that are trained to tell what partial observation
             costs, with their own view and with everybody's; None: as many as the run's had; 0: there are
             none.
+        trust: That the folder may run the code that it names or holds, though it was made elsewhere.
         progress: Show a progress bar while these are trained.
 
     Raises:
         ConfigError: The run is a baseline, which has no expert; or a number is out of its range.
         StorageError: The run did not finish, or a file is missing or torn.
+        UntrustedError: The folder would run code, and was not made here.
     """
-    folder = RunFolder.open(run_dir)
+    folder = RunFolder.open(run_dir, trust=trust)
     report = folder.report()
     if folder.experiment.dagger is None:
         raise ConfigError(f"{folder.path}: dagger is null: nobody was imitated, and nothing has a price")
@@ -75,7 +77,7 @@ def price(
     if timesteps is None:
         timesteps = int(report["env_samples"].get("decentralize", folder.experiment.dagger.total_timesteps))
     timesteps = integer("timesteps", timesteps)
-    experiment = load_experiment(folder.path / CONFIG, changes)
+    experiment = folder.load(changes)
     with threads(experiment.threads), closing(Evaluator(experiment, agents=folder.agents)) as evaluator:
         rows = [*_rows(Measured(folder, experiment, evaluator), timesteps, progress)]
     settings = {

@@ -94,6 +94,7 @@ def test_run_passes_everything_on(call, pipeline, tmp_path):
         "seed": 5,
         "out": tmp_path / "out",
         "resume": None,
+        "trust": False,
         "progress": True,
         "expert.kwargs.learning_rate": 1e-4,
         "students.hidden_sizes": [32, 32],
@@ -138,7 +139,7 @@ def test_evaluate(call, pipeline, tmp_path):
     folder = RunFolder.create(load_experiment("spread-3-scripted"), tmp_path / "out").path
     code, out, _ = call("evaluate", str(folder), "--episodes", "10", "--seed", "2", "--messages", "zeroed")
     assert code == 0
-    assert pipeline.calls == [(folder, {"episodes": 10, "seed": 2, "messages": "zeroed"})]
+    assert pipeline.calls == [(folder, {"episodes": 10, "seed": 2, "messages": "zeroed", "trust": False})]
     assert out.split()[:3] == ["spread-3-scripted", "return", "normalized"]
     assert json.loads(call("evaluate", str(folder), "--json")[1]) == REPORT
 

@@ -258,13 +258,13 @@ def test_spaces_that_fill_the_memory(run):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("env: {id: 'os:system', kwargs: {command: 'mkdir executed'}}", "is of Python's own library"),
-        ("env: {id: 'subprocess:run', kwargs: {args: [mkdir, executed]}}", "is of Python's own library"),
-        ("expert: {algorithm: 'os:mkdir', total_timesteps: 0, kwargs: {path: executed}}", "own library"),
+        ("env: {id: 'os:system', kwargs: {command: 'mkdir executed'}}", "would run os:system (env.id)"),
+        ("env: {id: 'subprocess:run', kwargs: {args: [mkdir, executed]}}", "would run subprocess:run"),
+        ("expert: {algorithm: 'os:mkdir', total_timesteps: 0, kwargs: {path: executed}}", "run os:mkdir"),
         ("name: ../../x", "config.yaml: name: expected letters"),
         (
             "expert: {path: ../../m.zip, algorithm: PPO, total_timesteps: 0}",
-            "RUN/expert/model.zip: no such",
+            "RUN: it was not made here, or was changed since, and would run expert/model.zip",
         ),
     ],
 )

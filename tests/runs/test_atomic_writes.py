@@ -51,7 +51,9 @@ def check_contents(run):
         assert set(contents) == {"team.json", "team.bin"}
         assert len(set(contents.values())) == 1
     names = {path.name for path in run.path.iterdir() if not path.name.startswith(_atomic.PREFIX)}
-    assert names <= {"config.yaml", "run.json", "report.json", "evaluations.csv", "expert", "students"}
+    files = {"config.yaml", "run.json", "signature.json", "report.json", "evaluations.csv"}
+    assert names <= {*files, "expert", "students"}
+    assert run.is_own
 
 
 def test_a_writer_that_fails_leaves_the_old_file(tmp_path):

@@ -25,7 +25,11 @@ def run(experiment, tmp_path):
 
 
 def test_what_a_new_folder_holds(run, experiment):
-    assert sorted(path.name for path in run.path.iterdir()) == ["config.yaml", "run.json"]
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        "config.yaml",
+        "run.json",
+        "signature.json",
+    ]
     info = json.loads((run.path / "run.json").read_text())
     assert (info["name"], info["seed"], info["status"]) == ("spread-3-scripted", 7, "running")
     assert info["command"] == "cesma run spread-3-scripted --seed 7"

@@ -1,0 +1,206 @@
+"""Whose a run folder is, and whether the code that it names may run: docs/trust.md states the rule.
+
+An experiment that the user names is the user's code. What comes along inside a run folder is somebody else's,
+unless the folder is signed: whatever this package writes into a run folder and can run, or names what can, it
+signs with a secret of the user's, as Jupyter signs notebooks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import importlib
+import json
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cesma_sb3 import _atomic
+from cesma_sb3.config import ONNX, Experiment
+from cesma_sb3.errors import UntrustedError
+
+SIGNATURE = "signature.json"
+Digests = dict[str, list[str]]
+"""SHA-256 of every content that a file was given here, by its name below the run folder."""
+
+_CONFIG, _FOLDERS = "config.yaml", ("expert", "students")
+_DATA = (".safetensors", ".onnx")
+"""Files that run nothing and name nothing."""
+_BYTES = 32
+# PettingZoo's convention, which others follow: a module NAME_vN makes one environment.
+_ENVIRONMENT = re.compile(
+    r"(?:pettingzoo|mpe2|gymnasium_robotics)(?:\.[a-z]\w*)*\.\w+_v\d+(?:[:.](?:parallel_)?env)?"
+)
+_GYMNASIUM = re.compile(r"(?!Gym)[\w/-]+-v\d+")
+"""Registered names, less those that make what another name says."""
+_PACKAGES = ("cesma_sb3", "stable_baselines3", "sb3_contrib")
+
+
+def code_of(experiment: Experiment) -> dict[str, str]:
+    """What an experiment would run that is neither registered nor of an installed package, by its key.
+
+    Files that may run code when they are loaded are among it.
+    """
+    env, expert, students, dagger = experiment.env, experiment.expert, experiment.students, experiment.dagger
+    found = {}
+    if not _makes_environments(env.id, env.kwargs):
+        found["env.id"] = env.id
+    named = {
+        "expert.algorithm": (expert.algorithm, "stable_baselines3.common.base_class:BaseAlgorithm"),
+        "expert.policy": (expert.policy, "stable_baselines3.common.policies:BasePolicy"),
+        "students.module": (students.module, "torch.nn:Module"),
+        "dagger.loss_class": (dagger and dagger.loss_class, "cesma_sb3.imitation:ColumnwiseLoss"),
+    }
+    found |= {key: name for key, (name, base) in named.items() if name and not _is_class(name, base)}
+    if expert.path is not None and expert.algorithm != ONNX:
+        found["expert.path"] = expert.path
+    if expert.normalization is not None:
+        found["expert.normalization"] = expert.normalization
+    return found
+
+
+def ask(folder: Path, code: Mapping[str, str], *, is_own: Callable[[], bool], trust: bool) -> None:
+    """Refuses to run what a run folder brings along, unless the user wrote it or says that it may run.
+
+    Args:
+        folder: The run's.
+        code: What would run: see `code_of`.
+        is_own: Whether the folder is the user's own.
+        trust: What the user says.
+
+    Raises:
+        UntrustedError: One line says what would run.
+    """
+    if not code or trust or is_own():
+        return
+    what = ", ".join(f"{name} ({key})" for key, name in code.items())
+    why = (
+        "no secret can be kept here to know one's own runs by"
+        if _secret() is None
+        else ("it was not made here, or was changed since")
+    )
+    raise UntrustedError(
+        f"{folder}: {why}, and would run {what}; expected trust=True (--trust) if you know where it is from"
+    )
+
+
+def signed(folder: Path) -> Digests | None:
+    """The digests of a run folder of the user's own; None if it is none, or a file was changed."""
+    secret = _secret()
+    try:
+        content = json.loads((folder / SIGNATURE).read_bytes())
+        digests = content["files"]
+        if secret is None or not hmac.compare_digest(content["hmac"], _hmac(secret, digests)):
+            return None
+        for path in _files(folder):
+            if digest(path) not in digests.get(path.relative_to(folder).as_posix(), ()):
+                return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return {str(name): list(each) for name, each in digests.items()}
+
+
+def sign(folder: Path, digests: Digests) -> None:
+    """Signs contents of a run folder's files as the user's own; does nothing if no secret can be kept."""
+    if (secret := _secret()) is None:
+        return
+    text = json.dumps({"files": digests, "hmac": _hmac(secret, digests)}, indent=2) + "\n"
+    _atomic.write(folder / SIGNATURE, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def sign_all(folder: Path) -> None:
+    """Signs all that a run folder holds: one that was made for this user elsewhere."""
+    sign(folder, {path.relative_to(folder).as_posix(): [digest(path)] for path in _files(folder)})
+
+
+def is_code(name: str) -> bool:
+    """Whether a file of this name below a run folder is signed: it can run code, or name it."""
+    first, *rest = name.split("/")
+    inside = name == _CONFIG or (first in _FOLDERS and bool(rest))
+    return inside and not name.endswith(_DATA) and not any(part.startswith(_atomic.PREFIX) for part in rest)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a run folder that are signed."""
+    tried = [folder / _CONFIG, *(path for name in _FOLDERS for path in (folder / name).rglob("*"))]
+    return [path for path in tried if path.is_file() and is_code(path.relative_to(folder).as_posix())]
+
+
+def _hmac(secret: bytes, digests: Any) -> str:
+    return hmac.digest(secret, json.dumps(digests, sort_keys=True).encode(), "sha256").hex()
+
+
+def _secret() -> bytes | None:
+    """The user's secret, made when it is first asked for; None if none can be kept."""
+    path = _data_folder() / "secret"
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            new = path.with_name(f"{_atomic.PREFIX}{secrets.token_hex(6)}")
+            new.touch(0o600, exist_ok=False)
+            try:
+                new.write_bytes(secrets.token_bytes(_BYTES))
+                _put(new, path)
+            finally:
+                new.unlink(missing_ok=True)
+        secret = path.read_bytes()
+    except (OSError, RuntimeError):
+        return None
+    return secret if len(secret) == _BYTES else None
+
+
+def _put(new: Path, path: Path) -> None:
+    """Gives a file its name, unless another process was first."""
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        new.replace(path)
+
+
+def _data_folder() -> Path:
+    """The user's folder for this package's data."""
+    if chosen := os.environ.get("XDG_DATA_HOME"):
+        return Path(chosen) / "cesma_sb3"
+    home = Path.home()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "cesma_sb3"
+    return (
+        home / ("Library/Application Support" if sys.platform == "darwin" else ".local/share") / "cesma_sb3"
+    )
+
+
+def _makes_environments(name: str, kwargs: Mapping[str, Any]) -> bool:
+    """Whether it is a registered environment, or of a module that is one in an installed package."""
+    if name in {"gymnasium:make", "gymnasium.make"}:
+        return isinstance(made := kwargs.get("id"), str) and _GYMNASIUM.fullmatch(made) is not None
+    return not {":", "."} & set(name) or _ENVIRONMENT.fullmatch(name) is not None
+
+
+def _is_class(name: str, base: str) -> bool:
+    """Whether it is a registered name, or a class of an installed package and of the kind that is meant."""
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        return True
+    if module.partition(".")[0] not in _PACKAGES:
+        return False
+    try:
+        kind = getattr(importlib.import_module(base.partition(":")[0]), base.partition(":")[2])
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ImportError:
+        return False
+    return isinstance(found, type) and issubclass(found, kind)
