@@ -40,7 +40,7 @@ def kept_files(experiment: Experiment) -> dict[str, Path]:
     Args:
         experiment: As resolved, before it has a run folder.
     """
-    found = {}
+    found: dict[str, Path] = {}
     for (section, key), name in kept_names(experiment).items():
         source = Path(getattr(getattr(experiment, section), key))
         if key == "initial":
