@@ -17,18 +17,21 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import gymnasium
-import numpy as np
 import torch as th
 from gymnasium import spaces
+from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
+from stable_baselines3.common.preprocessing import is_image_space
 from torch import nn
 
 from cesma_sb3 import _atomic
 from cesma_sb3._file_names import as_path, file_names
 from cesma_sb3._torch import plain_torch
+from cesma_sb3.agent_json import describe
 from cesma_sb3.errors import ConfigError, MissingExtraError, check_choice
-from cesma_sb3.joint.agent_spaces import ActionColumns
+from cesma_sb3.joint.agent_spaces import ActionColumns, without_mask
 from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.joint.split import Share, declared_places
 from cesma_sb3.networks import AgentPolicy, TeamPolicy
 from cesma_sb3.networks.head import UNAVAILABLE
 from cesma_sb3.networks.recurrent import RecurrentTeamNet
@@ -37,7 +40,7 @@ from cesma_sb3.stored import load_students
 
 Format = Literal["onnx", "torchscript", "sb3"]
 _SUFFIX = {"onnx": ".onnx", "torchscript": ".pt", "sb3": ".zip"}
-_VERSION = 1
+_VERSION = 2
 
 
 class AgentProgram(nn.Module):
@@ -102,12 +105,13 @@ def export(
     Files are called as their agents are; where a file cannot have that name (`team/0`), it is written as in
     URLs (`team%2F0.onnx`). The JSON has the agent's own name in any case.
 
-    The JSON has the layout of the observation, what each column of the action means, who is heard and what is
-    said, and the size of the memory.
+    The JSON says how the environment's observation and mask become the file's inputs, and its output an
+    action of the environment: see `cesma_sb3.agent_json`.
 
     Args:
         run_dir: A finished run's folder.
-        format: `onnx`, `torchscript`, or `sb3`: what `PPO.load` of SB3 reads, of plain networks alone.
+        format: `onnx`, `torchscript`, or `sb3`: what `PPO.load` of SB3 reads (where actions are masked,
+            `MaskablePPO.load` of sb3-contrib), of plain networks on Box observations alone.
         out: The folder, new or empty; None: `export/FORMAT` in the run folder, which is written anew.
         trust: That the folder may run the code that it names or holds, though it was made elsewhere.
 
@@ -132,71 +136,26 @@ def export(
             f"{folder.path}: its students are an ensemble of {len(team.components)} teams (dagger.algorithm "
             f"{folder.experiment.dagger and folder.experiment.dagger.algorithm}), expected one team"
         )
+    env = folder.experiment.env
+    shares = {agent: Share(one.observation, one.action) for agent, one in (env.team or {}).items()}
+    joint = declared_places(shares, team.team) if shares else {}
+    wrappers = [{"name": wrapper.name, **wrapper.kwargs} for wrapper in env.wrappers]
     files: dict[str, bytes] = {}
     for name, stem in file_names(team.team.agents).items():
         agent = team.agent(name).cpu()
         file = f"{stem}{_SUFFIX[format]}"
         files[file] = _WRITERS[format](agent)
-        files[f"{stem}.json"] = json.dumps(describe(agent, format, file), indent=2).encode()
+        program = AgentProgram(agent)
+        about = {"cesma_agent": _VERSION, "agent": name, "file": file, "format": format} | describe(
+            agent.spaces,
+            inputs=program.inputs,
+            state_size=program.state_size,
+            joint=joint.get(name),
+            wrappers=wrappers,
+        )
+        files[f"{stem}.json"] = json.dumps(about, indent=2).encode()
     _atomic.write_folder(target, files)
     return target
-
-
-def describe(agent: AgentPolicy, format: Format, file: str) -> dict[str, Any]:
-    """What somebody must know who runs an exported agent: plain values.
-
-    Args:
-        agent: The policy.
-        format: Of the file.
-        file: Its name.
-    """
-    own, name, program = agent.spaces, agent.name, AgentProgram(agent)
-    layout = own.layouts[name]
-    entries = []
-    for part in layout.observation.parts:
-        where = layout.observation.slice(part.name)
-        entries.append(
-            {"name": part.name, "kind": part.kind, "start": where.start, "stop": where.stop}
-            | {"count": part.count, "size": part.size}
-        )
-    columns = ActionColumns.of(own.action_spaces[name])
-    meanings = {part.column: part for part in layout.action}
-    acts = []
-    for column, n in enumerate(columns.categories):
-        meaning = meanings.get(column)
-        kind = (
-            {"name": meaning.name, "kind": meaning.kind} if meaning else {"name": f"{column}", "kind": "move"}
-        )
-        values = (
-            {"categories": n, "first": int(columns.start[column])}
-            if n
-            else {"low": _number(columns.low[column]), "high": _number(columns.high[column])}
-        )
-        acts.append(kind | values)
-    return {
-        "cesma_agent": _VERSION,
-        "agent": name,
-        "file": file,
-        "format": format,
-        "inputs": program.inputs,
-        "observation": {"size": own.observation_size, "dtype": "float32", "parts": entries},
-        "action": {
-            "size": own.n_columns,
-            "dtype": "int64" if own.is_discrete else "float32",
-            "space": str(own.action_spaces[name]),
-            "columns": acts,
-        },
-        "mask": {"size": own.mask_size} if own.has_masks else None,
-        "state": {"size": program.state_size, "begins_with": 0.0} if program.state_size else None,
-        "messages": {
-            "heard": [part["name"] for part in entries if part["kind"] == "message"],
-            "said": [part["name"] for part in acts if part["kind"] == "message"],
-        },
-    }
-
-
-def _number(value: np.floating[Any]) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _onnx(agent: AgentPolicy) -> bytes:
@@ -237,20 +196,25 @@ def _example(program: AgentProgram, own: TeamSpaces) -> tuple[th.Tensor, ...]:
 
 
 def _sb3(agent: AgentPolicy) -> bytes:
-    """The agent as SB3's own: `PPO.load(file).predict(observation, deterministic=True)`."""
-    space = agent.spaces.observation_spaces[agent.name]
+    """The agent as SB3's own: `PPO.load(file).predict(observation, deterministic=True)`.
+
+    Where its actions are masked, sb3-contrib's: `MaskablePPO.load(file).predict(observation,
+    action_masks=mask)`, of the observation without the mask.
+    """
+    bare, _ = without_mask(agent.spaces.observation_spaces[agent.name])
+    actions = agent.spaces.action_spaces[agent.name]
     layers = list(agent.network) if isinstance(agent.network, nn.Sequential) else []
-    if not layers or not isinstance(space, spaces.Box):
-        other = "a masked or structured observation" if layers else "a network"
+    if (other := _unknown_to_sb3(agent, bare, actions, layers)) is not None:
         raise ConfigError(
             f"format sb3: {agent.name} has {other} that SB3's policies do not know; expected feed-forward "
             "students and Box observations, or format onnx"
         )
     *hidden, last = [layer for layer in layers if isinstance(layer, nn.Linear)]
     activations = [type(layer) for layer in layers if not isinstance(layer, nn.Linear)]
-    model = PPO(  # the algorithm alone has a file format that every release of SB3 reads
+    # The algorithm alone has a file format that every release of SB3 reads.
+    model = (MaskablePPO if agent.spaces.has_masks else PPO)(
         "MlpPolicy",
-        _Nowhere(space, agent.spaces.action_spaces[agent.name]),
+        _Nowhere(bare, actions),
         n_steps=2,
         batch_size=2,
         device="cpu",
@@ -259,7 +223,7 @@ def _sb3(agent: AgentPolicy) -> bytes:
             "activation_fn": activations[0] if activations else nn.ReLU,
         },
     )
-    policy = model.policy
+    policy: Any = model.policy
     theirs = [layer for layer in policy.mlp_extractor.policy_net if isinstance(layer, nn.Linear)]
     for ours, their in zip((*hidden, last), (*theirs, policy.action_net), strict=True):
         their.load_state_dict(ours.state_dict())
@@ -268,6 +232,23 @@ def _sb3(agent: AgentPolicy) -> bytes:
     written = io.BytesIO()
     model.save(written)
     return written.getvalue()
+
+
+def _unknown_to_sb3(
+    agent: AgentPolicy, bare: spaces.Space[Any], actions: spaces.Space[Any], layers: list[nn.Module]
+) -> str | None:
+    """What SB3's own policies have not, or do in another way; None if they do the same."""
+    if not layers:
+        return "a network"
+    if not isinstance(bare, spaces.Box):
+        return "a structured observation"
+    if is_image_space(bare):  # scaled and transposed there
+        return "an image as observation"
+    if isinstance(actions, spaces.MultiBinary):  # one output a switch there, two here
+        return "switches (MultiBinary)"
+    if ActionColumns.of(actions).start.any():  # counted from 0 there
+        return "an action that is not counted from 0"
+    return "masked numbers" if agent.spaces.has_masks and agent.head.n_continuous else None
 
 
 class _Nowhere(gymnasium.Env[Any, Any]):

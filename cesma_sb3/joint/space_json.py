@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from cesma_sb3.errors import SpaceError
-from cesma_sb3.joint.agent_spaces import Space
+from cesma_sb3.joint.agent_spaces import ActionColumns, Space, flat_bounds, observation_key, without_mask
 
 LARGEST = 10_000_000
 """Numbers or categories of a space that is read: several images have less."""
@@ -51,6 +51,43 @@ def space_to_json(space: Space) -> dict[str, Any]:
     raise SpaceError(
         f"{type(space).__name__} space: expected Box, Discrete, MultiDiscrete, MultiBinary, Dict or Tuple"
     )
+
+
+def flattening(space: Space) -> list[dict[str, Any]]:
+    """How `TeamSpaces.flatten_agent` makes numbers of an observation of the space: an entry for each leaf.
+
+    Returns:
+        For each Box, Discrete, MultiDiscrete or MultiBinary in it, in their order: `path`, the keys and
+        places that lead to it; `kind` and `shape`; `start` and `stop` of its numbers. Of categories, which
+        are one-hot, `categories` and `first`, the smallest value, of each number as well. An action mask is
+        no part.
+    """
+    bare, _ = without_mask(space)
+    key = observation_key(space)
+    leaves: list[dict[str, Any]] = []
+    _add_leaves(bare, [] if key is None else [key], leaves)
+    return leaves
+
+
+def _add_leaves(space: Space, path: list[str | int], leaves: list[dict[str, Any]]) -> None:
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        named = space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
+        for key, member in named:
+            _add_leaves(member, [*path, key], leaves)
+        return
+    start = leaves[-1]["stop"] if leaves else 0
+    size, categories = len(flat_bounds(space)[0]), {}
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        columns = ActionColumns.of(space)
+        categories = {"categories": list(columns.categories), "first": columns.start.tolist()}
+    kind = next(kind.__name__ for kind in _LEAVES if isinstance(space, kind))
+    shape = list(space.shape or ())
+    leaves.append(
+        {"path": path, "kind": kind, "shape": shape, "start": start, "stop": start + size, **categories}
+    )
+
+
+_LEAVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
 def space_from_json(data: Mapping[str, Any]) -> Space:

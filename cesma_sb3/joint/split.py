@@ -247,8 +247,45 @@ def _part(space: spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box, own: In
     return spaces.MultiDiscrete(space.nvec[own])
 
 
-def _indices(text: str, size: int, where: str) -> Index:
-    """`0:3, 5` as [0, 1, 2, 5]."""
+def declared_places(shares: Mapping[str, Share], team: TeamSpaces) -> dict[str, dict[str, Any]]:
+    """What each agent of a declared team has of the undivided environment, as plain values.
+
+    Args:
+        shares: By agent.
+        team: The declared team.
+
+    Returns:
+        By agent `observation` and `action`, each the `share` as it was written, its `places`, and the `size`
+        of the whole; and `mask`, `places` and `size` alone, or None where the team has no masks.
+    """
+    places = {
+        agent: {what: _indices(text, None, f"{agent}.{what}") for what, text in share._asdict().items()}
+        for agent, share in shares.items()
+    }
+    sizes = {
+        what: 1 + max(int(own[what].max()) for own in places.values()) for what in ("observation", "action")
+    }
+    found: dict[str, dict[str, Any]] = {
+        agent: {
+            what: {"share": text, "places": places[agent][what].tolist(), "size": sizes[what]}
+            for what, text in share._asdict().items()
+        }
+        | {"mask": None}
+        for agent, share in shares.items()
+    }
+    if team.has_masks:
+        categories = np.zeros(sizes["action"], dtype=int)
+        for agent, columns in zip(team.agents, team.action_columns, strict=True):
+            categories[places[agent]["action"]] = team.column_categories[columns]
+        flags = np.split(np.arange(categories.sum()), np.cumsum(categories)[:-1])
+        for agent, own in places.items():
+            mask = np.concatenate([flags[column] for column in own["action"]])
+            found[agent]["mask"] = {"places": mask.tolist(), "size": team.mask_size}
+    return found
+
+
+def _indices(text: str, size: int | None, where: str) -> Index:
+    """`0:3, 5` as [0, 1, 2, 5]; places below `size`, if it is known."""
     found: list[int] = []
     for word in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:\s*:\s*(\d+))?\s*", word)
@@ -256,7 +293,7 @@ def _indices(text: str, size: int, where: str) -> Index:
             raise ConfigError(f"a declared team: {where}: {text!r}, expected such as '0:3, 5'")
         first = int(match[1])
         last = first + 1 if match[2] is None else int(match[2])
-        if not first < last <= size:
+        if not first < last or (size is not None and last > size):
             raise ConfigError(f"a declared team: {where}: {word.strip()!r}, expected places below {size}")
         found += range(first, last)
     if len(set(found)) < len(found):
