@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from cesma_sb3._secrets import is_clear_url, masked, masked_url
-from cesma_sb3.errors import ConfigError
+from cesma_sb3.errors import CesmaWarning, ConfigError
 from cesma_sb3.validation import unknown
 
 if TYPE_CHECKING:
@@ -83,21 +85,13 @@ def open_study(
     """
     import optuna
 
-    if storage is not None and not is_clear_url(storage):
-        raise ConfigError(
-            f"storage: {masked_url(storage)}: expected sqlite:///FILE, journal:///FILE, or a database's "
-            "URL such as postgresql://USER@HOST/NAME; an @ in a password is written %40"
-        )
-    try:
+    with _opening(storage):
         found = optuna.create_study(
             directions=list(directions),
             study_name=name,
             storage=None if storage is None else _storage(storage),
             load_if_exists=True,
         )
-    except Exception as error:  # whatever a database, or its driver that is not installed, raises
-        told = masked(" ".join(str(error).split()), storage or "")
-        raise ConfigError(f"storage: cannot be opened: {type(error).__name__}: {told}") from None
     for key, content in contents.items():
         text = json.dumps(content, sort_keys=True)
         if found.user_attrs.get(key, text) != text:
@@ -109,6 +103,33 @@ def open_study(
     return found
 
 
+def studies_of(storage: str) -> list[str]:
+    """Names of the studies in a storage.
+
+    Raises:
+        ConfigError: It cannot be opened.
+    """
+    import optuna
+
+    with _opening(storage):
+        return list(optuna.get_all_study_names(_storage(storage)))
+
+
+@contextmanager
+def _opening(storage: str | None) -> Iterator[None]:
+    """In one line, and without its password, why a storage cannot be opened."""
+    if storage is not None and not is_clear_url(storage):
+        raise ConfigError(
+            f"storage: {masked_url(storage)}: expected sqlite:///FILE, journal:///FILE, or a database's "
+            "URL such as postgresql://USER@HOST/NAME; an @ in a password is written %40"
+        )
+    try:
+        yield
+    except Exception as error:  # whatever a database, or its driver that is not installed, raises
+        told = masked(" ".join(str(error).split()), storage or "")
+        raise ConfigError(f"storage: cannot be opened: {type(error).__name__}: {told}") from None
+
+
 def _storage(url: str) -> optuna.storages.BaseStorage:
     import optuna
     from optuna.storages.journal import JournalFileBackend
@@ -116,6 +137,7 @@ def _storage(url: str) -> optuna.storages.BaseStorage:
     if url.startswith(JOURNAL):
         path = Path(url.removeprefix(JOURNAL))
         path.parent.mkdir(parents=True, exist_ok=True)
+        _warn_of_lock(path)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     # SQLite waits for its lock; a server's connections are few, and may have been cut.
     # Which driver is meant by the name alone depends on the release of SQLAlchemy.
@@ -132,6 +154,27 @@ def _storage(url: str) -> optuna.storages.BaseStorage:
             grace_period=2 * HEARTBEAT_SECONDS,
             heartbeat_stale_trial_callback=retry,
         )
+
+
+def _warn_of_lock(journal: Path) -> None:
+    """Says why a journal cannot be opened at once: whoever writes holds its lock, for milliseconds."""
+    lock = Path(f"{journal}.lock")
+    for _ in range(10):
+        if not os.path.lexists(lock):  # Optuna's are symbolic links
+            return
+        time.sleep(0.05)
+    warnings.warn(
+        f"{lock}: is held, perhaps by a process that was killed; it is removed if 30 seconds change nothing",
+        CesmaWarning,
+        stacklevel=2,
+    )
+
+
+def has_heartbeats(study: optuna.Study) -> bool:
+    """Whether workers say in the storage that they are alive: in databases they do."""
+    from optuna.storages._heartbeat import is_heartbeat_enabled
+
+    return is_heartbeat_enabled(study._storage)  # Optuna has no public way to ask
 
 
 def retry(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from cesma_sb3._claims import Worker
 from cesma_sb3._processes import one_thread, stop
 from cesma_sb3.errors import CesmaError
 
@@ -42,6 +43,9 @@ class Workers:
         self.deadline = deadline
         self.environment = dict(environment)
         self.processes: dict[subprocess.Popen[bytes], Path] = {}
+        self.ended: set[str] = set()
+        """Names of those that have ended, however they did."""
+        self._names: dict[subprocess.Popen[bytes], str] = {}
         self._deaths = 0
         self._started = 0
 
@@ -68,6 +72,7 @@ class Workers:
             if status is None:
                 continue
             del self.processes[process]
+            self.ended.add(self._names[process])
             if status == 0:
                 continue
             last = _last_line(log)
@@ -98,6 +103,7 @@ class Workers:
                 env={**one_thread(), **self.environment},
             )
         self.processes[process] = log
+        self._names[process] = Worker.of(process.pid).name
 
 
 def _last_line(log: Path) -> str:

@@ -104,7 +104,7 @@ class RunFolder:
         content = write_mapping(as_kept(experiment).to_mapping())
         if len(content.encode()) > LARGEST:  # arrays among the arguments, say
             raise ConfigError(f"{experiment.name}: expected values of at most {LARGEST:,} bytes as YAML")
-        path = _new_folder(parents, experiment.seed) if out is None else _given_folder(parents)
+        path = _new_folder(parents, experiment.seed) if out is None else make_folder(parents)
         info: dict[str, Any] = {
             "name": experiment.name,
             "seed": experiment.seed,
@@ -469,7 +469,7 @@ def to_json(value: Any) -> Any:
 def _new_folder(parent: Path, seed: int) -> Path:
     """A folder of its own for a run; two runs that start in the same second get two."""
     stem = f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%SZ}-seed{seed}"
-    _given_folder(parent)
+    make_folder(parent)
     number = 1
     while True:
         path = parent / (stem if number == 1 else f"{stem}-{number}")
@@ -494,7 +494,12 @@ def check_free(path: Path) -> None:
         raise ConfigError(f"{path}: holds something already; expected a new or an empty folder")
 
 
-def _given_folder(path: Path) -> Path:
+def make_folder(path: Path) -> Path:
+    """Makes a folder, and those above it; it may be there already.
+
+    Raises:
+        ConfigError: There is a file of that name, or the folder cannot be made.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

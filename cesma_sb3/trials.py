@@ -58,7 +58,7 @@ class Trials:
             CesmaError: Its values were refused.
             TrialPruned: It was not worth going on.
         """
-        trial.set_user_attr(_claims.WORKER, _claims.worker_name())
+        trial.set_user_attr(_claims.WORKER, _claims.Worker.of().name)
         if self.wanted is not None and _claims.is_surplus(trial.study, trial.number, self.wanted):
             trial.set_user_attr(_claims.SURPLUS, True)
             raise _SurplusError("surplus")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from cesma_sb3 import _claims, _optuna
+from cesma_sb3 import _claims, _locks, _optuna
 from cesma_sb3._file_names import as_path
 from cesma_sb3._signals import terminated_as_interrupted
 from cesma_sb3._workers import Workers
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import CesmaError, ConfigError, integer
 from cesma_sb3.registry import is_name, load_experiment
+from cesma_sb3.runs import make_folder
 from cesma_sb3.search_space import SearchSpace, default_spaces, load_space, merged
 from cesma_sb3.study_files import BEST, TRIALS, best_trial, draw, write_best, write_tables
 from cesma_sb3.study_progress import StudyProgress
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["BEST", "TRIALS", "TuningResult", "tune"]
 
 DEFAULT_TRIALS = 20
+JOURNAL = "study.journal"
+"""In the study's folder, where no storage is named."""
 _WAIT_SECONDS = 0.5
 """Between two looks, while others are at work on the last trials."""
 
@@ -68,7 +72,9 @@ class _Request:
 
     trials: Trials
     name: str
-    storage: str | None
+    storage: str
+    alone: bool
+    """No other command works on it: it is kept in its own folder."""
     sampler: str
     pruner: str
     seed: int
@@ -122,8 +128,8 @@ def tune(
         minutes: After these, no trial begins.
         workers: Processes on this machine. The same call on other machines, with the same `storage` and
             `study`, adds more.
-        storage: `sqlite:///FILE`, `journal:///FILE`, `postgresql://...`, in which the study is kept or goes
-            on; None: in memory, and with several workers a journal in the study's folder.
+        storage: `sqlite:///FILE`, `journal:///FILE`, `postgresql://...`: where the study is kept, and resumed
+            from; None: a journal in the study's folder, so that the same call resumes it.
         study: Its name; None: `<experiment>-<space>-seed<N>`.
         objective: What is to be high: see `Trials.objective`.
         seeds: Runs of each trial, whose mean score counts: seeds `seed`, `seed + 1`, ...
@@ -254,9 +260,10 @@ def _study(  # noqa: PLR0917  # what makes a study, and how it is gone through
     base = load_experiment(name, fixed)
     trials = Trials(name, space, fixed, objective, seeds, folder, options.count, options.pruner, expert)
     deadline = None if options.minutes is None else time.monotonic() + 60 * options.minutes
-    if storage is None and workers > 1:
-        storage = f"{_optuna.JOURNAL}{folder / 'study.journal'}"
-    request = _Request(trials, study, storage, options.sampler, options.pruner, seed, deadline)
+    alone = storage is None
+    if storage is None:
+        storage = f"{_optuna.JOURNAL}{folder / JOURNAL}"
+    request = _Request(trials, study, storage, alone, options.sampler, options.pruner, seed, deadline)
     _optuna.check_names(options.sampler, options.pruner, len(request.directions))
     if options.sampler == "grid":
         space.grid()
@@ -264,15 +271,12 @@ def _study(  # noqa: PLR0917  # what makes a study, and how it is gone through
     if objective != "students" or len(seeds) > 1:
         contents |= {"objective": objective, "seeds": list(seeds)}
     own = None if options.sampler == "grid" or options.as_worker else space.parameters_of(base)
-    occupied = folder.exists() and any(folder.iterdir())
-    with _optuna.quiet():
+    with _optuna.quiet(), _in_folder(folder, study, storage) if alone else nullcontext():
         found = _optuna.open_study(study, storage, contents, request.directions, own)
-        if occupied and not options.as_worker and storage is None:
-            raise ConfigError(
-                f"{folder}: holds something already; expected a new folder, or a study in storage"
-            )
         try:
             with StudyProgress(options.count, enabled=options.progress and not options.as_worker) as shown_:
+                if alone:  # this process has begun nothing yet: what is its own was left by an earlier call
+                    _claims.revive(found, shown_.told, dead={_claims.Worker.of().name}, alone=True)
                 if workers == 1:
                     _work(found, request, shown_)
                 else:
@@ -280,27 +284,46 @@ def _study(  # noqa: PLR0917  # what makes a study, and how it is gone through
         finally:
             if not options.as_worker:
                 write_tables(found, folder)
-    return _result(found, request, write=not options.as_worker)
+        return _result(found, request, write=not options.as_worker)
+
+
+@contextmanager
+def _in_folder(folder: Path, study: str, storage: str) -> Iterator[None]:
+    """The folder of a study that is kept there, new or to be resumed; no other command works in it meanwhile.
+
+    Raises:
+        ConfigError: It holds something else, cannot be made, or another command works there.
+    """
+    make_folder(folder)
+    with _locks.alone(folder, "another command works on this study; wait for it"):
+        if any(folder.iterdir()) and study not in _studies_in(folder, storage, study):
+            raise ConfigError(
+                f"{folder}: holds something already, and no study {study!r}; expected a new folder, or its"
+            )
+        yield
+
+
+def _studies_in(folder: Path, storage: str, study: str) -> list[str]:
+    """Names of the studies that a folder's journal holds."""
+    if not (folder / JOURNAL).is_file():
+        return []
+    # An empty journal is of one that was killed before it had a study.
+    return _optuna.studies_of(storage) or [study]
 
 
 def _work(study: optuna.Study, request: _Request, progress: StudyProgress) -> None:
     """Runs trials until there are enough, or time is up, or the grid has no more."""
-    import optuna
-
-    trials, me = request.trials, _claims.worker_name()
+    trials, me = request.trials, _claims.Worker.of().name
     grid = trials.space.grid() if request.sampler == "grid" else None
     while True:
-        _claims.revive(study, progress.told)
+        _claims.revive(study, progress.told, alone=request.alone)
         done = _claims.ended(study)
         progress.update(study, done)
         if request.is_over or (trials.wanted is not None and len(done) >= trials.wanted):
             return
         busy = _claims.running(study)
         if trials.wanted is not None and len(done) + len(busy) >= trials.wanted:
-            # One of them may die, and its trial is then done here. Of other machines' heartbeats tell, which
-            # `optimize` looks for; but nobody asks for a trial now.
-            optuna.storages.fail_stale_trials(study)
-            time.sleep(_WAIT_SECONDS)
+            time.sleep(_WAIT_SECONDS)  # one of them may die, and its trial is then done here
             continue
         others = [ord(letter) for letter in me] if busy else []
         study.sampler = _optuna.make_sampler(request.sampler, [request.seed, len(done), *others], grid)
@@ -341,7 +364,6 @@ def _lead(
 ) -> None:
     """Has processes run the trials, and replaces those that die."""
     trials = request.trials
-    assert request.storage is not None
     words = [
         *("tune", str(trials.name), "--study", request.name, "--as-worker"),
         *("--sampler", request.sampler, "--pruner", request.pruner, "--objective", trials.objective),
@@ -362,7 +384,7 @@ def _lead(
         ) as team,
     ):
         while team.is_working():
-            _claims.revive(study, progress.told)
+            _claims.revive(study, progress.told, dead=team.ended, alone=request.alone)
             progress.update(study, _claims.ended(study))
             time.sleep(_WAIT_SECONDS)
     progress.update(study, _claims.ended(study))

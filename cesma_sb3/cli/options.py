@@ -70,13 +70,12 @@ def told_how_to_resume() -> Iterator[None]:
 
 
 @contextmanager
-def told_how_to_go_on(tells: bool = True) -> Iterator[None]:
+def told_how_to_go_on() -> Iterator[None]:
     """After an interrupt, what to type."""
     try:
         yield
     except KeyboardInterrupt:
         from cesma_sb3.runs import command_line
 
-        if tells:
-            click.echo(f"to go on: {command_line()}", err=True)
+        click.echo(f"to go on: {command_line()}", err=True)
         raise

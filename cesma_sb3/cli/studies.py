@@ -99,7 +99,7 @@ def tune(
 
     from cesma_sb3 import tuning
 
-    with told_how_to_go_on(options["storage"] is not None):
+    with told_how_to_go_on():
         result = tuning.tune(name, space=space or None, **options, progress=True, **overrides)
     if options["as_worker"]:
         return

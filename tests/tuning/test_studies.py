@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 import cesma_sb3
-from cesma_sb3 import cli, load_experiment, pipeline, tuning
+from cesma_sb3 import _claims, _optuna, cli, load_experiment, pipeline, tuning
 from cesma_sb3.errors import CesmaError, ConfigError
 from cesma_sb3.runs import RunFolder
 
@@ -231,11 +231,108 @@ def test_bad_input_before_anything_runs(instant, space, tmp_path, options, told)
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_folder_that_holds_something_is_refused(instant, space):
-    tune(space, 1)
-    with pytest.raises(ConfigError, match="seed0: holds something already"):
-        tune(space, 1)
-    assert len(instant) == 1
+@pytest.mark.parametrize("what", ["another study", "a run", "a file"])
+def test_a_folder_that_holds_something_else_is_refused(instant, space, tmp_path, what):
+    folder = tmp_path / "taken"
+    if what == "another study":
+        tune(space, 1, study="other", out=folder)
+        instant.clear()
+    else:
+        folder.mkdir()
+        (folder / {"a run": "run.json", "a file": "notes.txt"}[what]).write_text("{}")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ConfigError, match=r"taken: holds something already, and no study 'mine'; expected a"):
+        tune(space, 1, study="mine", out=folder)
+    assert instant == []
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_the_same_call_resumes_a_study_in_its_folder(instant, space, monkeypatch, end):
+    """With its finished trials, as if it had never stopped: what is drawn is what would have been drawn."""
+    whole = tune(space, 2, study="whole")
+    instant.clear()
+    run = pipeline.run_experiment
+
+    def stop_the_second(experiment, *, out, watch):
+        if len(instant) == 1:
+            raise end
+        return run(experiment, out=out, watch=watch)
+
+    monkeypatch.setattr(pipeline, "run_experiment", stop_the_second)
+    with pytest.raises(end):
+        tune(space, 2, study="stopped")
+    monkeypatch.setattr(pipeline, "run_experiment", run)
+    found = tune(space, 2, study="stopped")
+    finished = [trial for trial in found.study.trials if trial.state.name == "COMPLETE"]
+    assert [trial.user_attrs["values"] for trial in finished] == values(whole)
+    assert found.objective == whole.objective
+    assert len(instant) == 2
+    assert tune(space, 2, study="stopped").values == whole.values
+    assert len(instant) == 2  # nothing is left to do
+
+
+def test_a_stage_wise_study_resumes_too(instant, space, tmp_path, monkeypatch):
+    trained = []
+
+    def run_expert(experiment, *, out, watch):
+        trained.append(out)
+        out.mkdir(parents=True)
+        return {"normalized": {"expert": 0.5}, "return": {"expert": 1.0}}
+
+    monkeypatch.setattr(pipeline, "run_expert", run_expert)
+    expert = load_experiment("spread-3").to_mapping()["expert"]
+    monkeypatch.setattr(tuning, "expert_values", lambda folder, seed: expert)
+    (tmp_path / "expert.yaml").write_text("expert.kwargs.gamma: {low: 0.9, high: 0.99}")
+    call = {"space": [tmp_path / "expert.yaml", space], "stage_wise": True, "study": "both", "trials": 2}
+    first, second = (tuning.tune("spread-3", **call) for _ in range(2))
+    assert first.values == second.values
+    assert len(trained) == len(instant) == 2
+
+
+@pytest.mark.parametrize("name", ["1:2:another-container:another-start:host", "of an earlier release"])
+def test_trials_of_a_killed_command_are_done_again(instant, space, name):
+    """Also of one in a container that is no more: the folder is locked while a command works there."""
+    tune(space, 1, study="killed")
+    url = f"journal:///{tuning._folder('killed', None) / tuning.JOURNAL}"
+    with _optuna.quiet():
+        study = _optuna.open_study("killed", url, {})
+        study.ask().set_user_attr(_claims.WORKER, name)
+    found = tune(space, 2, study="killed").study.trials
+    assert [trial.state.name for trial in found] == ["COMPLETE", "FAIL", "COMPLETE"]
+
+
+def test_two_commands_do_not_work_in_one_folder(instant, space, monkeypatch):
+    run, told = pipeline.run_experiment, []
+
+    def call_again(experiment, *, out, watch):
+        with pytest.raises(ConfigError) as caught:
+            tune(space, 1, study="mine")
+        told.append(str(caught.value))
+        return run(experiment, out=out, watch=watch)
+
+    monkeypatch.setattr(pipeline, "run_experiment", call_again)
+    tune(space, 1, study="mine")
+    assert told == ["runs/tune/mine: another command works on this study; wait for it"]
+
+
+def test_other_values_are_no_study_to_resume(instant, space):
+    tune(space, 1, study="mine")
+    with pytest.raises(ConfigError, match="study 'mine': was made with another experiment"):
+        tune(space, 1, study="mine", **{"dagger.n_envs": 5})
+
+
+def test_a_command_killed_before_it_had_a_study_is_no_hindrance(instant, space, tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / tuning.JOURNAL).touch()
+    assert len(tune(space, 1, out=tmp_path / "study").study.trials) == 1
+
+
+def test_a_journal_that_is_torn_is_told_in_one_line(instant, space, tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / tuning.JOURNAL).write_text("{torn\n{torn\n")
+    with pytest.raises(ConfigError, match="storage: cannot be opened: JSONDecodeError"):
+        tune(space, 1, out=tmp_path / "study")
 
 
 def test_an_experiment_that_is_a_file(instant, space, tmp_path):

@@ -106,7 +106,7 @@ def begun(url: str, study: str) -> list[optuna.trial.FrozenTrial]:
 
 
 def process_of(trial: optuna.trial.FrozenTrial) -> int:
-    return int(trial.user_attrs[_claims.WORKER].split(":")[-2])
+    return _claims.Worker.read(trial.user_attrs[_claims.WORKER]).process
 
 
 def test_a_worker_killed_in_the_middle_of_a_trial(storage, command, tmp_path):
@@ -217,7 +217,7 @@ def test_a_trial_that_nobody_is_at_work_on_is_done_again(tmp_path):
         study = _optuna.open_study("left", storage, {})
         dead, alive = study.ask(), study.ask()
         done = subprocess.run(
-            [sys.executable, "-c", "from cesma_sb3._claims import worker_name; print(worker_name())"],
+            [sys.executable, "-c", "from cesma_sb3._claims import Worker; print(Worker.of().name)"],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
@@ -225,7 +225,7 @@ def test_a_trial_that_nobody_is_at_work_on_is_done_again(tmp_path):
         )
         dead.set_user_attr(_claims.WORKER, done.stdout.strip())
         dead.suggest_float("x", 0, 1)
-        alive.set_user_attr(_claims.WORKER, _claims.worker_name())
+        alive.set_user_attr(_claims.WORKER, _claims.Worker.of().name)
         told: list[str] = []
         _claims.revive(study, told.append)
         _claims.revive(study, told.append)
@@ -305,7 +305,7 @@ def test_several_that_begin_at_once_are_not_too_many(tmp_path):
         study = _optuna.open_study("at-once", None, {})
         begun = [study.ask() for _ in range(3)]
         for trial in begun:
-            trial.set_user_attr(_claims.WORKER, _claims.worker_name())
+            trial.set_user_attr(_claims.WORKER, _claims.Worker.of().name)
         assert [_claims.is_surplus(study, trial.number, 2) for trial in begun] == [False, False, True]
         study.tell(begun[0], 1.0)
         assert _claims.is_surplus(study, 2, 2)
