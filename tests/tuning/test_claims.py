@@ -68,9 +68,6 @@ def test_where_the_system_does_not_tell_nobody_is_taken_for_dead(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed:UserWarning")
-@pytest.mark.parametrize(
-    "worker", [Worker.of(GONE), dataclasses.replace(Worker.of(GONE), namespace="another")]
-)
 def test_a_heartbeat_outranks_what_is_seen_of_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(_optuna, "HEARTBEAT_SECONDS", 1)
     study = study_of(f"sqlite:///{tmp_path}/study.db")
