@@ -191,6 +191,7 @@ def _card(
     first = team.agents[0]
     versions = {name.replace("_", "-"): number for name, number in run.info["versions"].items()}
     extra = "\n".join(f"| {name} | {versions.get(name, '-')} |" for name in _VERSIONS)
+    mask = ", action_mask=own_mask" * team.masks_in_infos
     picture = f"![Return against environment samples]({FIGURE})\n\n" if (run.path / FIGURE).is_file() else ""
     text = f"""# {experiment.name}: one policy for each agent
 
@@ -211,7 +212,7 @@ import cesma_sb3
 
 students = cesma_sb3.load_from_hub({json.dumps(where)})
 agent = students.agent({json.dumps(first)})  # its weights, and nothing of the others'
-action, state = agent.predict(own_observation)
+action, state = agent.predict(own_observation{mask})
 ```
 
 Loading runs no code from the files: weights are safetensors, all else is JSON.

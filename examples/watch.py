@@ -27,14 +27,16 @@ def watch(run_dir: Path, gif: Path, *, n_episodes: int = 3, seed: int = 0) -> li
     agents = {name: students.agent(name) for name in env.possible_agents}
     frames = []
     for episode in range(n_episodes):
-        observations, _ = env.reset(seed=seed + episode)
+        observations, infos = env.reset(seed=seed + episode)
         memories = dict.fromkeys(agents)
         frames.append(env.render())
         while env.agents:
             actions = {}
             for name in env.agents:
-                actions[name], memories[name] = agents[name].predict(observations[name], memories[name])
-            observations, *_ = env.step(actions)
+                actions[name], memories[name] = agents[name].predict(
+                    observations[name], memories[name], action_mask=infos.get(name, {}).get("action_mask")
+                )
+            observations, *_, infos = env.step(actions)
             frames.append(env.render())
     env.close()
     pictures = [Image.fromarray(frame).resize((400, 400), Image.Resampling.LANCZOS) for frame in frames]

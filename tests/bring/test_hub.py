@@ -14,12 +14,17 @@ import numpy as np
 import pytest
 import torch as th
 from click.testing import CliRunner
+from gymnasium import spaces
 from huggingface_hub import ModelCard, constants, file_download
 
 import cesma_sb3
 from cesma_sb3 import hub
 from cesma_sb3.cli import cesma
 from cesma_sb3.errors import ConfigError, StorageError
+from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.networks import TeamPolicy, policy_files
+from cesma_sb3.registry import load_experiment
+from cesma_sb3.runs import RunFolder
 from tests.bring.local_hub import local_hub
 
 SMALL = {
@@ -94,6 +99,19 @@ def test_the_cards_own_code_runs(run_dir, tmp_path, monkeypatch):
     names = {"own_observation": np.zeros(18, np.float32)}
     exec(code, names)
     assert 0 <= names["action"] < 5
+
+
+def test_the_card_says_that_an_agent_needs_its_mask(tmp_path):
+    box = {"a": spaces.Box(0.0, 1.0, (2,))}
+    for masked in (False, True):
+        team = TeamSpaces(["a"], box, {"a": spaces.Discrete(2)}, masks_in_infos=masked)
+        policy = TeamPolicy(team.observation_space, team.action_space, lambda _: 0.0, team=team)
+        run = RunFolder.create(load_experiment("spread-3"), tmp_path / f"{masked}")
+        run.write_folder("students", policy_files(policy))
+        numbers = {key: {"students": 1.0} for key in ("return", "std", "standard_error", "normalized")}
+        run.finish({**numbers, "episodes": 1, "reward": "points"})
+        card = (hub.write_published(run.path, tmp_path / f"out-{masked}") / "README.md").read_text()
+        assert ("agent.predict(own_observation, action_mask=own_mask)" in card) == masked
 
 
 def test_a_folder_will_do(run_dir, tmp_path):
