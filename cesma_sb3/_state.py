@@ -24,8 +24,7 @@ import random
 import sys
 import types
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from logging import Logger as PythonLogger
 from typing import Any, Protocol, runtime_checkable
 
@@ -131,17 +130,6 @@ class _GlobalGenerators:
         np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002  # see above
         version, words, spare = state["python"]
         random.setstate((version, tuple(words), spare))
-
-
-@contextmanager
-def generators_kept() -> Iterator[None]:
-    """Puts the global generators back after the block: what is drawn in it changes no numbers."""
-    generators = _GlobalGenerators()
-    before = generators.get()
-    try:
-        yield
-    finally:
-        generators.set(before)
 
 
 _WITH_STATE: tuple[tuple[type[Any], str, Callable[[Any], Any]], ...] = (

@@ -297,9 +297,10 @@ class DaggerConfig(_Config):
     max_grad_norm: PositiveFloat | None = None
     """The gradient's norm is clipped to it; None clips nothing."""
     min_samples: PositiveInt | None = None
-    """The dataset is large enough to learn from when it holds this many; None: `batch_size`."""
+    """The dataset is large enough to learn from when it holds this many samples; of students with a memory,
+    whole episodes. None: `batch_size`."""
     capacity: Capacity = 200_000
-    """Most samples kept in the dataset."""
+    """Most samples kept in the dataset; of students with a memory no episode may be longer."""
     when_full: Literal["drop-oldest", "reservoir"] = "drop-oldest"
     """Which samples go when more come."""
     loss: Literal["auto", "cross-entropy", "mse"] = "auto"

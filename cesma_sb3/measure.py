@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -13,7 +12,8 @@ import torch as th
 from cesma_sb3._torch import own_generators, plain_torch
 from cesma_sb3.config import Experiment
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.evaluation import Act, Returns, Score, Seen, evaluate, expert_act, random_act
+from cesma_sb3.errors import ConfigError
+from cesma_sb3.evaluation import Act, Returns, Score, Seen, evaluate, expert_act, normalized, random_act
 from cesma_sb3.experts import reference_expert
 from cesma_sb3.joint.split import Share
 from cesma_sb3.joint.vec_env import JointVecEnv
@@ -111,8 +111,28 @@ class Evaluator:
         return anchors["reference"].mean - anchors["random"].mean if "reference" in anchors else float("nan")
 
     def score(self, value: float) -> float:
-        """A return as a normalised score; where there is no reference, as it is."""
-        return value if math.isnan(span := self.span()) else (value - self.anchors()["random"].mean) / span
+        """A return as a normalised score (`normalized`); where there is no reference, as it is."""
+        anchors = self.anchors()
+        if "reference" not in anchors:
+            return value
+        return normalized(value, random=anchors["random"].mean, reference=anchors["reference"].mean)
+
+    def slack(self) -> float:
+        """How far below the expert's return `dagger.match_tolerance` still counts as a match.
+
+        Raises:
+            ConfigError: There is a tolerance, and no reference that is better than a random team.
+        """
+        config = self.experiment.dagger
+        if config is None or not config.match_tolerance:
+            return 0.0
+        if self.reference is not None and (span := self.span()) > 0:
+            return config.match_tolerance * span
+        why = "is no better than a random team" if self.reference is not None else "does not exist"
+        raise ConfigError(
+            f"dagger.match_tolerance {config.match_tolerance:g}: a fraction of the distance from a random "
+            f"team to the reference, which {why} for {self.experiment.env.id}; expected 0"
+        )
 
     def close(self) -> None:
         """Ends the environments' processes, if they have any."""

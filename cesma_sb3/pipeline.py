@@ -37,7 +37,7 @@ from cesma_sb3.experts import Expert
 from cesma_sb3.given import Handed, keep
 from cesma_sb3.measure import Evaluator, Watch, threads
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy
-from cesma_sb3.progress import StageProgress
+from cesma_sb3.progress import StageProgress, announce
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.rehearsal import Rehearsal
 from cesma_sb3.results import Outcome, make_report, save_results
@@ -230,6 +230,7 @@ def _measured(
         agents = folder.agents or initial_agents(experiment)
         with closing(Evaluator(experiment, watch, agents)) as evaluator:
             folder.keep_agents(evaluator.venv.team.agents)
+            evaluator.slack()  # refused here, if there is no such thing
             try_students(experiment, evaluator.venv.team)
             yield folder, evaluator
 
@@ -310,6 +311,7 @@ def _train(
             return Outcome(
                 None, train_own(experiment, evaluator, checkpoints, shown.update, tried=rehearsal.team)
             )
+    announce(f"students: a dataset of at most {rehearsal.dataset()}", enabled=progress)
     with bar("expert", experiment.expert.total_timesteps) as shown:
         trained = train_expert(
             experiment, evaluator, checkpoints, shown.update, tried=rehearsal.expert, handed=handed

@@ -15,8 +15,22 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
+Measured = float | Callable[[], float]
 SECONDS_BETWEEN_LINES = 15.0
 """Where standard error is not a terminal."""
+
+
+def announce(line: str, *, enabled: bool, console: Console | None = None) -> None:
+    """Shows a line before the first stage.
+
+    Args:
+        line: What is said.
+        enabled: False shows nothing.
+        console: Where to; None: standard error.
+    """
+    if enabled:
+        console = Console(stderr=True) if console is None else console
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class StageProgress:
@@ -47,7 +61,7 @@ class StageProgress:
         self.completed = 0
         self.completed_before = 0
         """Of these, the timesteps that an earlier process did."""
-        self.measured: dict[str, float] = {}
+        self.measured: dict[str, Measured] = {}
         console = Console(stderr=True) if console is None else console
         self._display: _Display = _Silent()
         if enabled and total > 0:  # a scripted expert takes no time
@@ -63,13 +77,14 @@ class StageProgress:
         self._display.stop(finished=kind is None)
 
     def update(
-        self, completed: int, measured: Mapping[str, float] | None = None, *, resumed: bool = False
+        self, completed: int, measured: Mapping[str, Measured] | None = None, *, resumed: bool = False
     ) -> None:
         """Tells how far the stage is; cheap enough to be called at every step.
 
         Args:
             completed: Environment timesteps so far in this stage.
-            measured: What was measured last, by name, to be shown beside it.
+            measured: What was measured last, by name, to be shown beside it: numbers, or functions that give
+                them when they are shown.
             resumed: These timesteps were done before this stage was resumed: they do not count in its rate.
         """
         self.completed = completed
@@ -82,7 +97,8 @@ class StageProgress:
 
     def numbers(self) -> str:
         """What was measured last, as text."""
-        shown = ((name, value) for name, value in self.measured.items() if math.isfinite(value))
+        numbers = ((name, value() if callable(value) else value) for name, value in self.measured.items())
+        shown = ((name, value) for name, value in numbers if math.isfinite(value))
         return ", ".join(f"{name} {value:.4g}" for name, value in shown)
 
 

@@ -14,9 +14,13 @@ from itertools import chain, repeat
 import numpy as np
 
 from cesma_sb3 import _atomic
-from cesma_sb3._state import generators_kept
+from cesma_sb3._memory import in_words, memory
+from cesma_sb3._torch import own_generators
 from cesma_sb3.config import Experiment
+from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import Returns
+from cesma_sb3.imitation.dataset import sample_bytes
+from cesma_sb3.joint.channel import MessageChannel
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.models import make_students
 from cesma_sb3.networks import MixturePolicy, SequencePolicy, TeamEnsemble, TeamPolicy
@@ -42,13 +46,37 @@ class Rehearsal:
         self.experiment = experiment
         self.evaluator = evaluator
 
+    def dataset(self) -> str:
+        """Whether there is memory for the students' dataset; how much it takes at most, in words.
+
+        Raises:
+            ConfigError: It would take more than there is.
+        """
+        config, team = self.experiment.dagger, self.evaluator.venv.team
+        assert config is not None
+        n_samples = min(config.capacity, config.total_timesteps + config.n_envs - 1)
+        size = n_samples * sample_bytes(
+            team,
+            has_masks=team.has_masks,
+            soft_labels=config.labels == "soft",
+            communicates=MessageChannel.of(team) is not None,
+        )
+        there_is = memory()
+        if there_is is not None and size > there_is:
+            raise ConfigError(
+                f"dagger.capacity {config.capacity}: the dataset would take up to {in_words(size)} for "
+                f"{n_samples:,} samples, and there are {in_words(there_is)} of memory; expected at most "
+                f"{there_is * n_samples // size}"
+            )
+        return in_words(size)
+
     def expert(self, untrained: TrainedExpert) -> None:
         """The files of an expert, and of the students that will imitate it.
 
         Raises:
             CesmaError: Something could not be written at the end, or the students could not be fine-tuned.
         """
-        with generators_kept(), warnings.catch_warnings():
+        with own_generators(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they come when the objects are made for good
             self._write(self._outcome(untrained))
 
@@ -58,7 +86,7 @@ class Rehearsal:
         Raises:
             CesmaError: Something could not be written at the end.
         """
-        with generators_kept():
+        with own_generators():
             self._write(Outcome(None, untrained))
 
     def alone(self, untrained: TrainedExpert) -> None:
@@ -67,7 +95,7 @@ class Rehearsal:
         Raises:
             CesmaError: Something could not be written at the end.
         """
-        with generators_kept():
+        with own_generators():
             self._write(Outcome(untrained, None))
 
     def _outcome(self, expert: TrainedExpert) -> Outcome:

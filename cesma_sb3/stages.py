@@ -209,7 +209,7 @@ def decentralize(
             trainer.policy,
             lambda: evaluator.on_curve(greedy(trainer.policy)),
             experiment.evaluation.every,
-            target=evaluator.on_curve(labeller(trained.expert)) - _slack(config, evaluator),
+            target=evaluator.on_curve(labeller(trained.expert)) - evaluator.slack(),
             matches=config.stop_after_matches,
             seen=evaluator.seen("students"),
         )
@@ -224,7 +224,7 @@ def decentralize(
         def watch(progress: DAggerProgress) -> bool:
             goes_on = curve(progress)
             trainer.logger.record("eval/return", curve.last)
-            tick(progress.timesteps, {"return": curve.last, "loss": float(progress.losses.mean())})
+            tick(progress.timesteps, {"return": curve.last, "loss": lambda: float(progress.losses.mean())})
             if goes_on:
                 kept.visit(progress.timesteps)
             return goes_on
@@ -358,11 +358,6 @@ def _trainer_arguments(config: DaggerConfig, evaluator: Evaluator, policy: TeamP
     if config.algorithm == "forward-training":  # a team for each step of the longest episode
         given |= {"horizon": int(evaluator.anchors()["random"].lengths.max())}
     return given
-
-
-def _slack(config: DaggerConfig, evaluator: Evaluator) -> float:
-    """How far below the expert's return still matches it."""
-    return config.match_tolerance * evaluator.span() if config.match_tolerance else 0.0
 
 
 def _beta_schedule(config: BetaConfig) -> BetaSchedule | None:

@@ -153,7 +153,7 @@ class GumbelSoftmaxDDPG(DDPG):
         self.policy.set_training_mode(True)
         self._update_learning_rate([self.actor.optimizer, self.critic.optimizer])
         assert self.replay_buffer is not None
-        losses = th.zeros(2)
+        losses = th.zeros(2, device=self.device)  # read once, when they are logged
         for _ in range(gradient_steps):
             self._n_updates += 1
             data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
@@ -178,7 +178,7 @@ class GumbelSoftmaxDDPG(DDPG):
 
             follow(self.critic, self.critic_target, self.tau)
             follow(self.actor, self.actor_target, self.tau)
-            losses += th.stack([actor_loss.detach(), critic_loss.detach()]).cpu()
+            losses += th.stack([actor_loss.detach(), critic_loss.detach()])
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/actor_loss", float(losses[0]) / gradient_steps)
         self.logger.record("train/critic_loss", float(losses[1]) / gradient_steps)

@@ -89,7 +89,7 @@ class TeamPPO(PPO):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         self._split_rollout()
-        logs: list[dict[str, float]] = []
+        logs: list[dict[str, th.Tensor]] = []
         for epoch in range(self.n_epochs):
             goes_on = True
             for batch in self.rollout_buffer.get(self.batch_size):
@@ -109,8 +109,8 @@ class TeamPPO(PPO):
                 break
         self._record(logs)
 
-    def _loss(self, batch: RolloutBufferSamples) -> tuple[th.Tensor, dict[str, float]]:
-        """The loss of a minibatch, and what SB3 logs of it."""
+    def _loss(self, batch: RolloutBufferSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+        """The loss of a minibatch, and what SB3 logs of it, scalars on the device."""
         clip_range, clip_range_vf = self._clip_ranges()
         values_BV, log_probs_BN, entropies_BN = self.policy.evaluate_agents(batch.observations, batch.actions)
         # The buffer gives all numbers of a sample in a row: one for each agent or one for the team.
@@ -136,12 +136,12 @@ class TeamPPO(PPO):
             clip_fraction = ((ratios_BN - 1).abs() > clip_range).float().mean()
             approx_kl = (ratios_BN - 1 - log_ratios_BN).mean()
         return loss, {
-            "loss": loss.item(),
-            "policy_gradient_loss": policy_loss.item(),
-            "value_loss": value_loss.item(),
-            "entropy_loss": entropy_loss.item(),
-            "clip_fraction": clip_fraction.item(),
-            "approx_kl": approx_kl.item(),
+            "loss": loss.detach(),
+            "policy_gradient_loss": policy_loss.detach(),
+            "value_loss": value_loss.detach(),
+            "entropy_loss": entropy_loss.detach(),
+            "clip_fraction": clip_fraction,
+            "approx_kl": approx_kl,
         }
 
     def _clip_ranges(self) -> tuple[float, float | None]:
@@ -151,10 +151,10 @@ class TeamPPO(PPO):
             return clip_range, None
         return clip_range, self.clip_range_vf(progress)  # type: ignore[operator]  # likewise
 
-    def _record(self, logs: Sequence[Mapping[str, float]]) -> None:
+    def _record(self, logs: Sequence[Mapping[str, th.Tensor]]) -> None:
         """Everything that SB3's PPO logs, under its names."""
         for key in logs[-1]:
-            numbers = [log[key] for log in logs]
+            numbers = th.stack([log[key] for log in logs]).double().tolist()
             self.logger.record(f"train/{key}", numbers[-1] if key == "loss" else float(np.mean(numbers)))
         buffer = self.rollout_buffer
         explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())

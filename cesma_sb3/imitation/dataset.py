@@ -205,6 +205,10 @@ class EpisodeDataset:
         """Memory that is allocated, in bytes."""
         return self.store.rows.n_bytes
 
+    def has(self, count: int) -> bool:
+        """Whether there are so many episodes to draw from, or as many as there will ever be room for."""
+        return len(self.store) >= count or self.store.n_steps < self.store.n_seen
+
     def expect(self, count: int) -> None:
         """Announces that at most `count` more samples are added, so that memory is allocated once."""
         self.store.rows.expect(self.store.n_seen + count)

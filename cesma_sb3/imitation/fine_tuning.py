@@ -88,7 +88,7 @@ class FineTuningPPO(TeamPPO):
             weight.requires_grad_(True)
         self.logger.record("train/imitation_weight", self.imitation_weight)
 
-    def _loss(self, batch: RolloutBufferSamples) -> tuple[th.Tensor, dict[str, float]]:
+    def _loss(self, batch: RolloutBufferSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
         loss, log = super()._loss(batch)
         weight = self.imitation_weight
         if self.expert is None or weight == 0:
@@ -100,4 +100,4 @@ class FineTuningPPO(TeamPPO):
         )
         moves = th.as_tensor(~message_columns(self.policy.team), device=self.device)
         unlike = -(log_probs * moves).sum(dim=1).mean() / self.policy.team.n_agents
-        return loss + weight * unlike, {**log, "imitation_loss": unlike.item()}
+        return loss + weight * unlike, {**log, "imitation_loss": unlike.detach()}

@@ -44,8 +44,14 @@ class DAggerProgress:
     """Rounds begun, over all calls."""
     n_updates: int
     """Gradient steps, over all calls."""
-    losses: np.ndarray[Any, np.dtype[np.float64]]
-    """Mean loss of each agent since the last log, [n_agents]; NaN before the first update."""
+    mean_losses: th.Tensor | npt.NDArray[np.float64]
+    """See `losses`; on the device of the students, which need not wait for whoever does not ask."""
+
+    @property
+    def losses(self) -> npt.NDArray[np.float64]:
+        """Mean loss of each agent since the last log, [n_agents]; NaN before the first update."""
+        found = self.mean_losses
+        return found.double().cpu().numpy() if isinstance(found, th.Tensor) else found
 
 
 Callback = Callable[[DAggerProgress], bool | None]
@@ -73,7 +79,9 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         round_timesteps: Environment timesteps in a round of the beta schedule; None: one vector step.
         samples_per_update: Environment timesteps collected for each gradient step.
         batch_size: Samples of each gradient step; of students with a memory, episodes.
-        min_samples: The dataset is large enough to learn from when it holds this many; None: `batch_size`.
+        min_samples: The dataset is large enough to learn from when it holds this many of what a batch is made
+            of: samples; of students with a memory, whole episodes (fewer where `capacity` holds fewer). None:
+            `batch_size`.
         capacity: Most samples kept.
         when_full: `drop-oldest` or `reservoir`.
         learning_rate: A number, or a function of the progress remaining (1 to 0) in a call of `train`.
@@ -320,7 +328,8 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
 
     def _updates_due(self, collected: int) -> int:
         """Gradient steps that fall due with these samples: one for every `samples_per_update`."""
-        if len(self.dataset) < self.min_samples:
+        episodes = self.dataset if isinstance(self.dataset, EpisodeDataset) else None
+        if not (episodes.has(self.min_samples) if episodes else len(self.dataset) >= self.min_samples):
             return 0
         self._owed += collected / self.samples_per_update
         due = int(self._owed + 1e-9)
@@ -351,7 +360,7 @@ def _check(**numbers: float) -> None:
 
 
 class _RunningMean:
-    """Mean of a few tensors, brought to the host only when asked for."""
+    """Mean of a few tensors, on their device."""
 
     def __init__(self, size: int) -> None:
         self._sum = th.zeros(size)
@@ -361,10 +370,8 @@ class _RunningMean:
         self._sum = self._sum.to(values.device) + values
         self._count += 1
 
-    def mean(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        if not self._count:
-            return np.full(len(self._sum), np.nan)
-        return (self._sum / self._count).double().cpu().numpy()
+    def mean(self) -> th.Tensor:
+        return self._sum / self._count if self._count else th.full_like(self._sum, th.nan)
 
 
 class _Call:

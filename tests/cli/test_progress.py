@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from cesma_sb3.progress import StageProgress, duration
+from cesma_sb3.progress import StageProgress, announce, duration
 
 
 class Clock:
@@ -101,6 +101,24 @@ def test_a_bar_on_a_terminal():
     assert "students" in text
     assert "100% of 1,000" in text
     assert "return -17.5" in text
+
+
+def test_numbers_may_be_computed_when_they_are_shown_and_only_then(console, clock):
+    asked = []
+    with StageProgress("students", 100, console=console, clock=clock) as progress:
+        for step in range(100):
+            progress.update(step, {"loss": lambda step=step: asked.append(step) or 0.5})
+    assert lines_of(console)[-1].endswith("loss 0.5")
+    assert asked == [99]
+    with StageProgress("students", 100, enabled=False) as progress:
+        progress.update(1, {"loss": lambda: asked.append("nobody")})
+    assert asked == [99]
+
+
+def test_what_is_announced(console):
+    announce("students: a dataset of at most 1.0 GiB [sic]", enabled=True, console=console)
+    announce("nothing", enabled=False, console=console)
+    assert lines_of(console) == ["students: a dataset of at most 1.0 GiB [sic]"]
 
 
 @pytest.mark.parametrize(

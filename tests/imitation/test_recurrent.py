@@ -10,8 +10,10 @@ from pettingzoo.utils.env import ParallelEnv
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.errors import ConfigError, ExpertError, LayoutError, SpaceError
 from cesma_sb3.evaluation import evaluate, expert_act, greedy
-from cesma_sb3.imitation import MultiAgentDAggerTrainer
+from cesma_sb3.imitation import DAggerProgress, MultiAgentDAggerTrainer, Samples
 from cesma_sb3.imitation.algorithms import ALGORITHMS
+from cesma_sb3.imitation.dataset import EpisodeDataset
+from cesma_sb3.imitation.trainer import _RunningMean
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy, load_team, save_team
 
@@ -183,6 +185,45 @@ def test_the_loss_skips_padding_and_the_dead():
         for i, n in enumerate(real.sum(dim=0))
     ]
     assert th.allclose(th.stack(alone).sum(dim=0) / real.sum(), before, atol=1e-6)
+
+
+def stored_episodes(count, length, capacity):
+    """A dataset of so many episodes of a single environment."""
+    dataset = EpisodeDataset(capacity, rng=np.random.default_rng(0))
+    for step in range(1, count * length + 1):
+        one = Samples(np.zeros((1, 3), np.float32), np.zeros((1, 1), np.int64), np.ones((1, 1), bool))
+        dataset.add(one, np.array([step % length == 0]))
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "capacity", "least", "learns"),
+    [
+        (3, 10, 100, 4, False),  # thirty samples, which are no four episodes
+        (4, 10, 100, 4, True),
+        (4, 10, 100, 1, True),
+        (0, 10, 100, 1, False),
+        (5, 10, 30, 32, True),  # three are all that there will ever be room for
+    ],
+)
+def test_batches_of_episodes_need_episodes(count, length, capacity, least, learns):
+    trainer = object.__new__(MultiAgentDAggerTrainer)
+    trainer.dataset, trainer.min_samples = stored_episodes(count, length, capacity), least
+    trainer.samples_per_update, trainer._owed = 1, 0.0
+    assert bool(trainer._updates_due(1)) is learns
+
+
+def test_losses_stay_on_their_device_until_somebody_asks():
+    """A conversion waits for the GPU: it is made for who reads, and with what was true at that step."""
+    mean = _RunningMean(2)
+    assert np.isnan(DAggerProgress(1, 2, 0, 0, mean.mean()).losses).all()
+    mean.add(th.tensor([1.0, 2.0]))
+    before = DAggerProgress(1, 2, 0, 1, mean.mean())
+    mean.add(th.tensor([2.0, 4.0]))
+    assert isinstance(before.mean_losses, th.Tensor)
+    assert before.losses.tolist() == [1.0, 2.0]
+    assert before.losses.dtype == np.float64
+    assert DAggerProgress(1, 2, 0, 2, mean.mean()).losses.tolist() == [1.5, 3.0]
 
 
 def test_the_same_seed_gives_the_same_students():

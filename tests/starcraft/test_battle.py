@@ -1,11 +1,14 @@
 """Battles as PettingZoo environments: masks, death, how they end, seeds, and what is refused."""
 
+import os
+
 import numpy as np
 import pytest
 from pettingzoo.test import parallel_api_test
 
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.starcraft import BattleEnv, battle_env
+from cesma_sb3.envs.starcraft.smax import _on_processors
 from cesma_sb3.errors import ConfigError, EnvironmentFault, MissingExtraError, UnknownNameError
 from cesma_sb3.joint.env import JointEnv
 from tests.starcraft.skirmish import GymnasiumSkirmish, Skirmish
@@ -212,3 +215,15 @@ def test_smac_is_not_installed_or_is_another_project(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingExtraError, match="another project of that name, a hyperparameter optimiser"):
         battle_env("smac-3s5z")
+
+
+def test_the_choice_of_processors_for_jax_is_no_longer_there_after_its_import(monkeypatch):
+    """Neither other libraries nor processes that start later are told; a choice of the user's stays."""
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    with _on_processors():
+        assert os.environ["JAX_PLATFORMS"] == "cpu"
+    assert "JAX_PLATFORMS" not in os.environ
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with _on_processors():
+        assert os.environ["JAX_PLATFORMS"] == "cuda"
+    assert os.environ["JAX_PLATFORMS"] == "cuda"

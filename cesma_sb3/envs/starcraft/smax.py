@@ -216,14 +216,30 @@ def _to_smax(n_enemies: int) -> npt.NDArray[np.int64]:
 
 def _import() -> tuple[Any, Mapping[str, Any]]:
     """SMAX with its scripted enemy, and its maps."""
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     try:
-        with _without_output():  # it tells of its other environments
+        with _without_output(), _on_processors():  # it tells of its other environments
             from jaxmarl.environments.smax import HeuristicEnemySMAX
             from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
     except ImportError as error:
         raise MissingExtraError(f"SMAX: {error}; try: pip install 'cesma-sb3[smax]'") from error
     return HeuristicEnemySMAX, MAP_NAME_TO_SCENARIO
+
+
+@contextlib.contextmanager
+def _on_processors() -> Iterator[None]:
+    """Has JAX, if it is imported within the block, leave GPUs to PyTorch; unless the user chose a platform.
+
+    JAX reads the variable when it is imported. Processes that are started later do not inherit it.
+    """
+    name = "JAX_PLATFORMS"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "cpu"
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
 
 
 @contextlib.contextmanager
