@@ -52,7 +52,7 @@ class Handed:
         """What writes its files, by their names below a run folder."""
         found: dict[str, Callable[[str], object]] = {}
         if isinstance(self.controller, BaseAlgorithm):
-            found[MODEL] = self.controller.save
+            found[MODEL] = partial(save_model, self.controller)
         if self.normalization is not None:
             found[NORMALIZATION] = self.normalization.save
         return found
@@ -92,6 +92,12 @@ def keep(folder: RunFolder, experiment: Experiment, handed: Handed | None = None
             NotKeptWarning,
             stacklevel=2,
         )
+
+
+def save_model(model: Any, path: Path | str) -> None:
+    """Saves an SB3 model; the file is closed also where that fails, in which SB3 leaves it open."""
+    with Path(path).open("wb") as file:
+        model.save(file)
 
 
 def _save(save: Callable[[str], object], path: Path) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -15,6 +14,7 @@ from cesma_sb3.config import Experiment
 from cesma_sb3.envs import reward_definition
 from cesma_sb3.errors import CesmaError, StorageError, error_line
 from cesma_sb3.evaluation import Curve, Returns, normalized
+from cesma_sb3.given import save_model
 from cesma_sb3.kept import MODEL, STUDENTS_MODEL
 from cesma_sb3.networks import TeamEnsemble, parameter_counts, policy_files
 from cesma_sb3.networks.storage import weights
@@ -177,10 +177,10 @@ def save_results(
             folder.write_bytes(f"{EXPERT}/{EXPERT_WEIGHTS}", weights(policy))
         if isinstance(model, BaseAlgorithm) and trained.finished is None:  # else its file is there already
             with _writing(MODEL):
-                folder.write_with(MODEL, partial(_save_model, model))
+                folder.write_with(MODEL, partial(save_model, model))
     if students is not None and students.model is not None:
         with _writing(STUDENTS_MODEL):
-            folder.write_with(STUDENTS_MODEL, partial(_save_model, students.model))
+            folder.write_with(STUDENTS_MODEL, partial(save_model, students.model))
     curves = _curves(outcome)
     rows = [
         {"stage": stage, "env_samples": samples, "return": float(score), **_won(score)}
@@ -193,11 +193,6 @@ def save_results(
         with _writing(FIGURE):
             _draw(folder, experiment, returns, curves, str(report["reward"]))
     folder.finish(report)
-
-
-def _save_model(model: BaseAlgorithm, path: Path) -> None:
-    with path.open("wb") as file:  # which SB3 would leave open where it fails
-        model.save(file)
 
 
 @contextmanager
