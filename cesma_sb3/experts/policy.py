@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch as th
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
@@ -21,6 +25,33 @@ class ExpertPolicy(BasePolicy):
     def __init__(self, expert: Expert, team: TeamSpaces) -> None:
         super().__init__(team.observation_space, team.action_space)
         self.expert = expert
+        self.team = team
+
+    def predict(  # one argument more than SB3's, as in sb3-contrib's maskable policies
+        self,
+        observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
+        state: tuple[npt.NDArray[Any], ...] | None = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+        action_masks: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
+        """SB3's `predict`, with masks.
+
+        Args:
+            observation: [I] or [B, I] float32.
+            state: Handed back as it came.
+            episode_start: Ignored: the expert has no memory here.
+            deterministic: Ignored: it always is.
+            action_masks: Available categories [M] or [B, M] bool, or None.
+
+        Returns:
+            Packed joint actions [A] or [B, A], and `state`.
+        """
+        if action_masks is None:
+            return super().predict(observation, state, episode_start, deterministic)
+        batch = np.array(observation, dtype=np.float32).reshape(-1, self.team.observation_size)
+        labels = self.expert.labels(batch, np.array(action_masks, dtype=bool).reshape(len(batch), -1))
+        return (labels if np.ndim(action_masks) > 1 else labels[0]), state
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         assert isinstance(observation, th.Tensor)

@@ -15,7 +15,7 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3 import DQN, PPO, TD3
 
 from cesma_sb3.errors import ExpertError, ExpertFault
-from cesma_sb3.experts import SoftExpert, adapt_expert
+from cesma_sb3.experts import ExpertPolicy, SoftExpert, adapt_expert
 from cesma_sb3.experts.functions import one_for_each
 from cesma_sb3.experts.sb3 import sb3_expert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
@@ -193,6 +193,15 @@ def test_the_predict_of_a_model_is_the_model():
     np.testing.assert_array_equal(adapt_expert(model.predict, MORTAL).labels(SEEN, ONLY_LAST), LAST)
 
 
+def test_an_expert_as_a_policy_takes_masks():
+    policy = ExpertPolicy(adapt_expert(optional, MORTAL), MORTAL)
+    np.testing.assert_array_equal(policy.predict(SEEN, action_masks=ONLY_LAST)[0], LAST)
+    np.testing.assert_array_equal(policy.predict(SEEN)[0], 0 * LAST)
+    single = adapt_expert(lambda seen, masks: first_available(np.repeat(masks, 5, axis=0))[:1], MORTAL)
+    alone, _ = ExpertPolicy(single, MORTAL).predict(SEEN[0], action_masks=ONLY_LAST[0])
+    np.testing.assert_array_equal(alone, LAST[0])
+
+
 def test_one_that_takes_no_masks_is_not_given_any():
     model = PPO("MlpPolicy", joint_vec_env(MortalEnv, 2), n_steps=8, batch_size=8, device="cpu")
     model.predict = decorated(model.predict)
@@ -283,9 +292,20 @@ def test_a_models_policy_keeps_its_mode():
     assert model.policy.training
 
 
+def test_trying_a_network_of_an_agent_leaves_no_trace():
+    team = TeamPolicy(
+        GAME.observation_space, GAME.action_space, lambda _: 1e-3, team=GAME, network="custom", module=normed
+    )
+    assert [int(team.agent(index).network[0].num_batches_tracked) for index in range(2)] == [0, 0]
+
+
+def normed(n_inputs: int, n_outputs: int) -> th.nn.Module:
+    return th.nn.Sequential(th.nn.BatchNorm1d(n_inputs), th.nn.Linear(n_inputs, n_outputs))
+
+
 def test_an_exported_agent_acts_in_evaluation_mode():
     team = TeamPolicy(
-        GAME.observation_space, GAME.action_space, lambda _: 1e-3, team=GAME, module=wide, hidden_sizes=()
+        GAME.observation_space, GAME.action_space, lambda _: 1e-3, team=GAME, network="custom", module=wide
     )
     agent = team.agent(0).train()
     seen = np.zeros(3, dtype=np.float32)
