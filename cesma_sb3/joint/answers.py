@@ -13,6 +13,19 @@ from cesma_sb3.errors import EnvironmentFault
 Flags = npt.NDArray[np.bool_]
 
 
+def several(method: str, answer: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
+    """What a method returned, as many values as it has names.
+
+    Raises:
+        ValueError: It is no tuple, or one of another length.
+    """
+    if not isinstance(answer, tuple | list):
+        raise ValueError(f"{method} returned no ({', '.join(names)}), but {_shown(answer)}")
+    if len(answer) != len(names):
+        raise ValueError(f"{method} returned no ({', '.join(names)}), but {len(answer)} values")
+    return tuple(answer)
+
+
 class Answers:
     """Reads the answers of one environment.
 
@@ -27,16 +40,15 @@ class Answers:
         self._fault = fault
 
     def several(self, method: str, answer: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
-        """What a method returned, as many values as it has names.
+        """`several`, of this environment.
 
         Raises:
             EnvironmentFault: It is no tuple, or one of another length.
         """
-        if not isinstance(answer, tuple | list):
-            raise self._fault(f"{method} returned no ({', '.join(names)}), but {_shown(answer)}")
-        if len(answer) != len(names):
-            raise self._fault(f"{method} returned no ({', '.join(names)}), but {len(answer)} values")
-        return tuple(answer)
+        try:
+            return several(method, answer, names)
+        except ValueError as error:
+            raise self._fault(str(error)) from None
 
     def by_agent(self, what: str, answer: Any) -> Mapping[Any, Any]:
         """A value for each agent.

@@ -44,7 +44,8 @@ def as_parallel(env: Any) -> AnyParallelEnv:
 
 def unwrapped(env: Any) -> Any:
     """The environment without its wrappers; one that does not inherit from PettingZoo may have none."""
-    return getattr(env, "unwrapped", env)
+    bare = getattr(env, "unwrapped", env)
+    return bare.env.unwrapped if isinstance(bare, SplitEnv) else bare
 
 
 def make_parallel_env(

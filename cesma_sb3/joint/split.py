@@ -18,6 +18,7 @@ from pettingzoo.utils.env import ParallelEnv
 
 from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.joint.agent_spaces import MASK
+from cesma_sb3.joint.answers import several
 from cesma_sb3.joint.parallel_team import check_names
 from cesma_sb3.joint.spaces import TeamSpaces
 
@@ -113,7 +114,14 @@ class Split:
         return Split(shares, self._observation_space, self._action_space)
 
     def for_each(self, whole: Any) -> dict[str, npt.NDArray[Any]]:
-        """An observation of the environment as one for each agent."""
+        """An observation of the environment as one for each agent.
+
+        Raises:
+            ValueError: It is of another shape than the space.
+        """
+        if np.shape(whole) != self._observation_space.shape:
+            expected = self._observation_space.shape
+            raise ValueError(f"observation of shape {np.shape(whole)}, expected {expected}")
         flat = np.asarray(whole).ravel()
         return {agent: flat[own] for agent, own in self._seen.items()}
 
@@ -197,25 +205,29 @@ class SplitEnv(ParallelEnv):
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Starts an episode."""
-        observation, info = self.env.reset(seed=seed, options=options)
+        answer = self.env.reset(seed=seed, options=options)
+        observation, info = several("reset", answer, ("observation", "info"))
         self.agents = list(self.possible_agents)
         return self.split.for_each(observation), self._infos(info)
 
     def step(self, actions: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
         """One step of the environment."""
-        observation, reward, terminated, truncated, info = self.env.step(self.split.together(actions))
+        answer = self.env.step(self.split.together(actions))
+        names = ("observation", "reward", "terminated", "truncated", "info")
+        observation, reward, terminated, truncated, info = several("step", answer, names)
         agents = self.agents
         if terminated or truncated:
             self.agents = []
         return (
             self.split.for_each(observation),
-            dict.fromkeys(agents, float(reward)),
-            dict.fromkeys(agents, bool(terminated)),
-            dict.fromkeys(agents, bool(truncated)),
+            dict.fromkeys(agents, reward),
+            dict.fromkeys(agents, terminated),
+            dict.fromkeys(agents, truncated),
             self._infos(info),
         )
 
-    def _infos(self, info: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    def _infos(self, info: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+        info = {} if info is None else info
         infos = {agent: dict(info) for agent in self.possible_agents}
         whole = info.get(MASK) if self._masks is None else self._masks()
         if whole is not None:

@@ -17,7 +17,8 @@ from stable_baselines3.common.env_util import make_vec_env as gym_vec_env
 
 import cesma_sb3
 from cesma_sb3.envs import declared_split, make_vec_env
-from cesma_sb3.errors import CesmaError, ConfigError, SpaceError
+from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, SpaceError
+from cesma_sb3.joint.env import JointEnv
 from cesma_sb3.joint.split import Share, Split, SplitEnv
 from cesma_sb3.pipeline import evaluate_run
 
@@ -69,6 +70,67 @@ def declared(**kwargs):
 def test_it_is_a_gymnasium_and_then_a_pettingzoo_environment():
     check_env(Cues(), skip_render_check=True)
     parallel_api_test(SplitEnv(Cues(), TEAM), num_cycles=20)
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "message"),
+    [
+        (
+            "reset",
+            np.zeros(5),
+            r"step 0: raised ValueError: reset returned no \(observation, info\), but array",
+        ),
+        (
+            "reset",
+            (np.zeros(6), {}),
+            r"step 0: raised ValueError: observation of shape \(6,\), expected \(5,\)",
+        ),
+        (
+            "step",
+            (np.zeros(5), 1.0, False, {}),
+            r"step 1: raised ValueError: step returned no .*, but 4 values",
+        ),
+        ("step", (np.zeros(9), 1.0, False, False, {}), r"step 1: .*: observation of shape \(9,\), expected"),
+        ("step", (np.zeros(5), None, False, False, {}), "step 1: left acted and has no reward"),
+        (
+            "step",
+            (np.zeros(5), [1, 2], False, False, None),
+            r"step 1: reward of left is \[1, 2\], expected a",
+        ),
+        (
+            "step",
+            (np.zeros(5), 1.0, False, "no", {}),
+            "step 1: truncations of left are 'no', expected True or",
+        ),
+    ],
+)
+def test_answers_of_another_shape_are_one_line(method, answer, message):
+    env = Cues()
+    joint = JointEnv(SplitEnv(env, TEAM))
+    joint.reset(seed=0)
+    setattr(env, method, lambda *args, **kwargs: answer)
+    with pytest.raises(EnvironmentFault, match=f"^Cues, {message}"):
+        joint.reset() if method == "reset" else joint.step([0, 0])
+
+
+def test_numbers_of_one_entry_are_numbers():
+    env = Cues()
+    joint = JointEnv(SplitEnv(env, TEAM))
+    joint.reset(seed=0)
+    env.step = lambda action: (np.ones(5), np.array([2]), np.array([False]), np.bool_(True), None)
+    assert joint.step([0, 0])[1:4] == (2.0, False, True)
+
+
+ONE = Cues()
+
+
+def one_for_all():
+    return ONE
+
+
+def test_one_environment_for_all_is_refused():
+    with pytest.raises(ConfigError, match="environments 0 and 1 are one and the same object"):
+        make_vec_env(f"{__name__}:one_for_all", team=TEAM, n_envs=2)
 
 
 def test_everybody_has_their_own():

@@ -64,12 +64,14 @@ def fails_then_goes_on(capfd, tmp_path, text, told):
     told_once(err, told)
     run = RunFolder.open(run_dir)
     assert run.status == "failed"
+    assert (run_dir / "error.log").read_text().startswith("Traceback ")
     assert not run.leftovers()
     kept = list((run_dir / "checkpoints").glob("expert-*"))
     (tmp_path / "mended").touch()
     code, err = typed(capfd, "run", "--resume", run_dir)
     assert code == 0, err
     assert RunFolder.open(run_dir).status == "finished"
+    assert not (run_dir / "error.log").exists()
     assert json.loads((run_dir / "report.json").read_text())["return"]["students"] >= 0
     return kept, err
 
@@ -77,7 +79,7 @@ def fails_then_goes_on(capfd, tmp_path, text, told):
 @pytest.mark.parametrize(
     ("fault", "processes", "told"),
     [
-        ("raise", 0, ["step 4: raised RuntimeError: the physics exploded"]),
+        ("raise", 0, ["step 4: raised RuntimeError: the physics exploded (tests/envs_for_tests.py:"]),
         ("nan", 0, ["environment 0: small, step 4: observation of player_1: entry 1 is nan"]),
         ("nan-reward", 0, ["environment 0: small, step 4: reward of player_1 is nan"]),
         ("shape", 0, ["step 4: observation of player_1", "(5,)"]),
