@@ -65,20 +65,26 @@ class Evaluator:
         watch: Told of each measurement on the way; what it raises ends the run.
         agents: The order of a saved team. An environment of the same agents is joined in it; one of others
             keeps its own order, and what was saved is then checked by whoever loads it.
+        drawn: The environments are to give pictures, where they can.
     """
 
     def __init__(
-        self, experiment: Experiment, watch: Watch | None = None, agents: Sequence[str] | None = None
+        self,
+        experiment: Experiment,
+        watch: Watch | None = None,
+        agents: Sequence[str] | None = None,
+        *,
+        drawn: bool = False,
     ) -> None:
         self.experiment = experiment
         self.watch = watch
         self.seeds = Seeds.of(experiment.seed)
         n_envs = experiment.evaluation.n_envs
-        self.venv = joint_env(experiment, n_envs, self.seeds.curve)
+        self.venv = joint_env(experiment, n_envs, self.seeds.curve, drawn=drawn)
         found = self.venv.team.agents
         if agents is not None and set(found) == set(agents) and found != tuple(agents):
             self.venv.close()
-            self.venv = joint_env(experiment, n_envs, self.seeds.curve, agents=agents)
+            self.venv = joint_env(experiment, n_envs, self.seeds.curve, agents=agents, drawn=drawn)
         self.reference = reference_expert(self.venv)
         self._anchors: dict[str, Returns] = {}
 
@@ -146,6 +152,7 @@ def joint_env(
     view: str = "joint",
     *,
     agents: Sequence[str] | None = None,
+    drawn: bool = False,
 ) -> JointVecEnv:
     """The experiment's environment, batched, in one joint space.
 
@@ -155,6 +162,7 @@ def joint_env(
         seed: Of their generators.
         view: The name of the action view.
         agents: The agents in the order that joint arrays are to keep; None: the environment's own.
+        drawn: They are to give pictures, where they can.
 
     Raises:
         SpaceError: See `make_vec_env`.
@@ -172,5 +180,6 @@ def joint_env(
         n_envs=n_envs,
         seed=seed,
         view=view,
+        drawn=drawn,
         agents=agents,
     )

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3._closing import closing
-from cesma_sb3.errors import CesmaError, StorageError
+from cesma_sb3.errors import CesmaError, EnvironmentFault, StorageError
 from cesma_sb3.evaluation import Act, expert_act, greedy
 from cesma_sb3.experts.protocol import Remembers
+from cesma_sb3.joint.pictures import RGB, Pixels, as_pixels
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.measure import Evaluator, threads
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.stored import load_expert, load_students
 
-Picture = npt.NDArray[np.uint8]
 _MOST_STEPS = 400
 """Of an episode that are drawn."""
 
@@ -27,8 +27,9 @@ _MOST_STEPS = 400
 class Rollout:
     """One episode."""
 
-    pictures: list[Picture] = dataclasses.field(default_factory=list)
-    """[height, width, 3] before each step and after the last one; of a long episode the start and the end."""
+    pictures: list[Pixels] = dataclasses.field(default_factory=list)
+    """[height, width, 3] before each step and after the last one; of a long episode the start and the end.
+    Empty where no pictures are wanted."""
     steps: list[int] = dataclasses.field(default_factory=list)
     """How many steps had been done when each picture was taken."""
     returns: list[float] = dataclasses.field(default_factory=list)
@@ -36,21 +37,21 @@ class Rollout:
     won: bool | None = None
     """Whether it was won; None where there is nothing to win."""
 
-    def add(self, picture: Any, step: int, total: float) -> None:
-        """Adds a picture.
-
-        Raises:
-            StorageError: There is none.
-        """
-        if picture is None:
-            raise StorageError("this environment gives no pictures: its render mode is not rgb_array")
-        self.pictures.append(np.asarray(picture, dtype=np.uint8))
+    def add(self, picture: Pixels | None, step: int, total: float) -> None:
+        """Adds a picture, or a step without one."""
+        if picture is not None:
+            self.pictures.append(picture)
         self.steps.append(step)
         self.returns.append(total)
 
 
 def record(
-    run_dir: Path | str, *, episodes: int = 3, seed: int | None = None, trust: bool = False
+    run_dir: Path | str,
+    *,
+    episodes: int = 3,
+    seed: int | None = None,
+    trust: bool = False,
+    pictures: bool = True,
 ) -> dict[str, list[Rollout]]:
     """Episodes of each policy of a run, all from the same initial states.
 
@@ -61,6 +62,7 @@ def record(
         episodes: Of each policy, at least 1.
         seed: Of the initial states; None: the run's.
         trust: That the folder may run the code that it names or holds, though it was made elsewhere.
+        pictures: False plays the episodes without.
 
     Returns:
         By policy: `expert` (not of a baseline) and `students`.
@@ -71,18 +73,54 @@ def record(
     """
     folder = RunFolder.open(run_dir, trust=trust)
     experiment = folder.load({} if seed is None else {"seed": seed})
-    with threads(experiment.threads), closing(Evaluator(experiment, agents=folder.agents)) as evaluator:
+    evaluator = Evaluator(experiment, agents=folder.agents, drawn=pictures)
+    with threads(experiment.threads), closing(evaluator):
         acts: dict[str, Act] = {}
         if experiment.dagger is not None:
             acts["expert"] = expert_act(load_expert(folder, evaluator))
         acts["students"] = greedy(load_students(folder, evaluator.venv.team))
         seed = evaluator.seeds.final
-        return {name: _episodes(act, evaluator.venv, episodes, seed) for name, act in acts.items()}
+        camera = _Camera(evaluator.venv, experiment.env.id) if pictures else None
+        return {name: _episodes(act, evaluator.venv, episodes, seed, camera) for name, act in acts.items()}
 
 
-def _episodes(act: Act, venv: JointVecEnv, n_episodes: int, seed: int) -> list[Rollout]:
+class _Camera:
+    """Takes pictures of the first environment."""
+
+    def __init__(self, venv: JointVecEnv, name: str) -> None:
+        self.venv = venv
+        self.name = name
+        venv.draw_ends()
+
+    def now(self) -> Pixels:
+        """The environment's state.
+
+        Raises:
+            StorageError: There is no picture of it.
+        """
+        try:
+            found = self.venv.get_images()[0]
+        except CesmaError as error:
+            raise StorageError(f"{self.name}: cannot be drawn: {error}") from None
+        if found is None and self.venv.get_attr("render_mode", 0)[0] != RGB:
+            raise StorageError(f"{self.name}: gives no pictures: its metadata has no render mode {RGB}")
+        return self._pixels(found)
+
+    def last(self, info: Mapping[str, Any]) -> Pixels:
+        """The state that an episode ended in: the environment has begun its next one."""
+        return self._pixels(info["terminal_picture"])
+
+    def _pixels(self, found: Any) -> Pixels:
+        try:
+            return as_pixels(found, self.name)
+        except EnvironmentFault as error:
+            raise StorageError(str(error)) from None
+
+
+def _episodes(
+    act: Act, venv: JointVecEnv, n_episodes: int, seed: int, camera: _Camera | None
+) -> list[Rollout]:
     """Successive episodes of the first environment; the others are stepped as in an evaluation."""
-    venv.draw_ends()
     venv.seed(seed)
     observations = np.asarray(venv.reset(), dtype=np.float32)
     if isinstance(act, Remembers):
@@ -90,24 +128,18 @@ def _episodes(act: Act, venv: JointVecEnv, n_episodes: int, seed: int) -> list[R
     found: list[Rollout] = []
     while len(found) < n_episodes:
         episode, step, total, over = Rollout(), 0, 0.0, False
-        episode.add(_picture(venv), step, total)
+        episode.add(None if camera is None else camera.now(), step, total)
         while not over:
             following, rewards, dones, infos = venv.step(act(observations, venv.agent_masks))
             observations = np.asarray(following, dtype=np.float32)
             if isinstance(act, Remembers):
                 act.begin(np.asarray(dones))
             step, total, over = step + 1, total + float(rewards[0]), bool(dones[0])
-            if over:  # the environment itself has begun its next episode
-                episode.add(infos[0]["terminal_picture"], step, float(infos[0]["episode"]["r"]))
+            if over:
+                picture = None if camera is None else camera.last(infos[0])
+                episode.add(picture, step, float(infos[0]["episode"]["r"]))
                 episode.won = bool(infos[0]["battle_won"]) if "battle_won" in infos[0] else None
-            elif len(episode.pictures) < _MOST_STEPS:
-                episode.add(_picture(venv), step, total)
+            elif len(episode.steps) < _MOST_STEPS:
+                episode.add(None if camera is None else camera.now(), step, total)
         found.append(episode)
     return found
-
-
-def _picture(venv: JointVecEnv) -> Any:
-    try:
-        return venv.get_images()[0]
-    except CesmaError as error:
-        raise StorageError(f"this environment cannot be drawn: {error}") from None

@@ -8,13 +8,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 from PIL import Image, ImageDraw
 
 from cesma_sb3 import _atomic
 from cesma_sb3._file_names import as_path
 from cesma_sb3.errors import ConfigError, MissingExtraError
-from cesma_sb3.rollouts import Picture, Rollout, record
+from cesma_sb3.rollouts import Rollout, record
 
 Frames: TypeAlias = list[tuple[Image.Image, float]]
 """Pictures, and for how many seconds each is shown."""
@@ -68,7 +67,7 @@ def write_video(
         for step in range(length):
             seconds = 1 / fps if step < length - 1 else _LAST_SECONDS
             frames.append((_side_by_side(rollouts, step), seconds))
-    content = encode(frames)
+    content = encode(_of_one_size(frames))
     _atomic.write(path, lambda file: file.write_bytes(content))
     return path
 
@@ -125,17 +124,33 @@ def _import_av() -> Any:
     return av
 
 
+def _of_one_size(frames: Frames) -> Frames:
+    """The frames, each on white as large as the largest: pictures may grow, and a film has one size."""
+    width, height = (max(picture.size[axis] for picture, _ in frames) for axis in (0, 1))
+    found: Frames = []
+    for picture, seconds in frames:
+        canvas = Image.new("RGB", (width, height), "white")
+        canvas.paste(picture)
+        found.append((canvas, seconds))
+    return found
+
+
 def _side_by_side(rollouts: dict[str, Rollout], step: int) -> Image.Image:
     """Whoever has ended stays as it was."""
-    pictures: list[Picture] = []
+    pictures: list[Image.Image] = []
     for name, rollout in rollouts.items():
-        at = min(step, len(rollout.pictures) - 1)
-        picture = Image.fromarray(rollout.pictures[at])
+        now = min(step, len(rollout.pictures) - 1)
+        picture = Image.fromarray(rollout.pictures[now])
         framed = Image.new("RGB", (picture.width, picture.height + _BAND), "white")
         framed.paste(picture, (0, _BAND))
-        text = f"{name}: {rollout.returns[at]:.2f}"
-        if rollout.won is not None and at == len(rollout.pictures) - 1:
+        text = f"{name}: {rollout.returns[now]:.2f}"
+        if rollout.won is not None and now == len(rollout.pictures) - 1:
             text += ", won" if rollout.won else ", lost"
         ImageDraw.Draw(framed).text((8, 6), text, fill=(31, 41, 55), font_size=15)
-        pictures.append(np.asarray(framed))
-    return Image.fromarray(np.concatenate(pictures, axis=1))
+        pictures.append(framed)
+    row = Image.new("RGB", (sum(p.width for p in pictures), max(p.height for p in pictures)), "white")
+    at = 0
+    for framed in pictures:
+        row.paste(framed, (at, 0))
+        at += framed.width
+    return row

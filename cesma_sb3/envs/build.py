@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -9,11 +10,12 @@ from typing import Any, TypeVar
 from cesma_sb3 import plugins
 from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, find_scenario, make_scenario
 from cesma_sb3.envs.starcraft import SMAX, BattleSigns, SmaxVecEnv, is_battle
-from cesma_sb3.errors import ConfigError, SpaceError, UnknownNameError
+from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, UnknownNameError
 from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.env import TeamReward
 from cesma_sb3.joint.parallel import AnyParallelEnv, make_parallel_env
 from cesma_sb3.joint.parallel_team import check_names
+from cesma_sb3.joint.pictures import RGB, ask_for_pictures, can_give_pictures
 from cesma_sb3.joint.split import Share, Split
 from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
 
@@ -34,6 +36,7 @@ def make_vec_env(
     seed: int | None = None,
     view: str | ActionView = "joint",
     agents: Sequence[str] | None = None,
+    drawn: bool = False,
 ) -> JointVecEnv:
     """Many environments in one joint space: batched where the environment can be, else stepped one by one.
 
@@ -54,6 +57,7 @@ def make_vec_env(
         view: The action view, or its name.
         agents: The names of the agents, in the order that joint arrays are to keep (that of a saved team);
             None: the environment's own.
+        drawn: They are to give pictures, whatever render mode `kwargs` names; those that cannot give none.
 
     Raises:
         ConfigError: A name is unknown (the nearest is given) or an argument is wrong.
@@ -71,7 +75,8 @@ def make_vec_env(
         battle, given = target.removeprefix(SMAX), dict(kwargs or {})
         batched = SmaxVecEnv(battle, n_envs, seed=seed, view=view, episode_limit=max_steps, **given)
         return _in_order(batched, agents, target)
-    make = partial(make_parallel, target, kwargs=dict(kwargs or {}), team=team, wrappers=list(wrappers))
+    make_one = make_drawn if drawn else make_parallel
+    make = partial(make_one, target, kwargs=dict(kwargs or {}), team=team, wrappers=list(wrappers))
     return joint_vec_env(
         make,
         n_envs,
@@ -129,6 +134,30 @@ def make_parallel(
         names = (*SCENARIOS, *plugins.registered(plugins.ENVIRONMENTS))
         raise UnknownNameError.of("environment", target, names)
     return make_parallel_env(target, given, wrappers, team=team)
+
+
+def make_drawn(target: str, **options: Any) -> AnyParallelEnv:
+    """One environment that gives pictures, if its metadata says that it can.
+
+    Its function is given the render mode, which many need when an environment is made. One that does not take
+    it is made without, and its render mode is set.
+
+    Args:
+        target: See `make_vec_env`.
+        options: Those of `make_parallel`, less the render mode.
+
+    Raises:
+        CesmaError: As `make_parallel`.
+    """
+    with contextlib.suppress(CesmaError):
+        env = make_parallel(target, **options, render_mode=RGB)
+        if can_give_pictures(env):
+            ask_for_pictures(env)  # some functions drop what they do not know
+            return env
+        env.close()
+    env = make_parallel(target, **options)
+    ask_for_pictures(env)
+    return env
 
 
 def scripted_bodies(venv: JointVecEnv) -> tuple[Body, ...] | None:

@@ -25,6 +25,7 @@ from cesma_sb3.joint.answers import Answers
 from cesma_sb3.joint.layout import AgentLayout
 from cesma_sb3.joint.parallel import as_parallel, make_parallel_env, unwrapped
 from cesma_sb3.joint.parallel_team import possible_agents
+from cesma_sb3.joint.pictures import render_mode_of
 from cesma_sb3.joint.spaces import Masks, TeamSpaces
 
 __all__ = ["JointEnv", "TeamReward", "as_parallel", "make_parallel_env"]
@@ -99,7 +100,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
         self.max_steps = None if max_steps is None else integer("max_steps", max_steps, 1)
         metadata = getattr(self.parallel_env, "metadata", None)
         self.metadata = dict(metadata) if isinstance(metadata, Mapping) else {}
-        self.render_mode = getattr(self.parallel_env, "render_mode", None)
+        self.render_mode = render_mode_of(self.parallel_env)
         self.draws_end = False
         """Whether the last info of an episode holds `terminal_picture`: what `render` gives then."""
         # As the battles here say it; what an environment does with such actions is its own affair.

@@ -130,15 +130,16 @@ def _summary(label: str, folder: RunFolder, run: RunData) -> dict[str, Any]:
 
 def _alone(folder: RunFolder, episodes: int, *, trust: bool) -> dict[str, Any]:
     """What the page of a single run has besides."""
-    missing, rollouts = "", dict[str, list[dict[str, Any]]]()
-    if episodes:
+    missing, found = "", dict[str, list[Rollout]]()
+    for pictures in (True, False) if episodes else ():  # where there are none the episodes are shown without
         try:
-            found = record(folder.path, episodes=episodes, trust=trust)
-            rollouts = {name: [_played(each) for each in these] for name, these in found.items()}
+            found = record(folder.path, episodes=episodes, trust=trust, pictures=pictures)
+            break
         except UntrustedError:
             raise
         except CesmaError as error:
             missing = str(error)
+    rollouts = {name: [_played(each) for each in these] for name, these in found.items()}
     return {
         "rollouts": charts.in_page(rollouts),
         "policies_played": list(rollouts),

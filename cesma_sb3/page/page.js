@@ -36,13 +36,15 @@ if (names.length) {
   const first = rollouts[names[0]], slider = by("time"), play = by("play"), choice = by("episode");
   first.forEach((_, i) => choice.add(new Option("episode " + (i + 1), i)));
   let timer = null;
-  const length = () => Math.max(...names.map((name) => rollouts[name][choice.value].pictures.length));
+  const length = () => Math.max(...names.map((name) => rollouts[name][choice.value].steps.length));
   function draw() {
     slider.max = length() - 1;
     for (const name of names) {
-      const one = rollouts[name][choice.value], at = Math.min(Number(slider.value), one.pictures.length - 1);
-      const figure = document.querySelector(`figure[data-policy="${name}"]`), over = at === one.pictures.length - 1;
-      figure.querySelector("img").src = one.pictures[at];
+      const one = rollouts[name][choice.value], at = Math.min(Number(slider.value), one.steps.length - 1);
+      const figure = document.querySelector(`figure[data-policy="${name}"]`), over = at === one.steps.length - 1;
+      const image = figure.querySelector("img");
+      image.hidden = one.pictures.length === 0;
+      if (!image.hidden) image.src = one.pictures[at];
       figure.querySelector(".told").textContent =
         `step ${one.steps[at]}, return ${one.returns[at].toFixed(2)}` + (over && one.won !== null ? (one.won ? ", won" : ", lost") : "");
     }

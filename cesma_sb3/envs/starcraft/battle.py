@@ -70,7 +70,13 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         self.battle = battle
         self.unavailable = checked(unavailable)
         name = name or type(battle).__name__
-        self.metadata = {"name": name, "render_modes": ["rgb_array"], "is_parallelizable": True}
+        draws = callable(getattr(battle, "render", None))
+        self.metadata = {
+            "name": name,
+            "render_modes": ["rgb_array"] if draws else [],
+            "is_parallelizable": True,
+        }
+        self.render_mode = "rgb_array" if draws else None  # it draws whenever it is asked to
         missing = [
             one for one in ("reset", "step", "get_avail_actions") if not callable(getattr(battle, one, None))
         ]
@@ -247,7 +253,9 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         }
 
     def render(self) -> Any:
-        """What the battle renders."""
+        """A picture, by the battle's `render`; where that takes a `mode`, as SMAC's, it is `rgb_array`."""
+        if "mode" in inspect.signature(self.battle.render).parameters:
+            return self.battle.render(mode="rgb_array")
         return self.battle.render()
 
     def close(self) -> None:

@@ -1,0 +1,84 @@
+"""Whether an environment gives pictures, how it is asked for them, and what it gives as pixels."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cesma_sb3.errors import EnvironmentFault
+
+RGB = "rgb_array"
+Pixels = npt.NDArray[np.uint8]
+
+
+def render_mode_of(env: Any) -> str | None:
+    """The render mode of an environment, also where a wrapper around it hides it."""
+    modes = (getattr(layer, "render_mode", None) for layer in _layers(env))
+    return next((mode for mode in modes if mode is not None), None)
+
+
+def can_give_pictures(env: Any) -> bool:
+    """Whether an environment's metadata, or that of one inside of it, has the render mode `rgb_array`."""
+    return any(RGB in _modes(layer) for layer in _layers(env))
+
+
+def ask_for_pictures(env: Any) -> None:
+    """Sets the render mode of an environment that can give pictures, as far as it is not set."""
+    if render_mode_of(env) == RGB or not can_give_pictures(env):
+        return
+    for layer in _layers(env):
+        with contextlib.suppress(AttributeError):  # a wrapper's property, which reads the next layer's
+            layer.render_mode = RGB
+
+
+def as_pixels(rendered: Any, name: str) -> Pixels:
+    """What `render` returned as [height, width, 3].
+
+    Takes gray pictures and alpha channels (on white), floats from 0 to 1 or to 255, and lists of pictures, of
+    which it takes the last.
+
+    Args:
+        rendered: What the environment returned.
+        name: What errors call the environment.
+
+    Raises:
+        EnvironmentFault: It is no picture.
+    """
+    if isinstance(rendered, list | tuple) and rendered and isinstance(rendered[-1], np.ndarray):
+        rendered = rendered[-1]
+    found = np.asarray(rendered)
+    shape = (*found.shape, 1) if found.ndim == 2 else found.shape
+    if found.dtype.kind not in "buif" or len(shape) != 3 or shape[2] not in {1, 3, 4} or 0 in shape:
+        what = "None" if rendered is None else f"{type(rendered).__name__} of shape {list(found.shape)}"
+        raise EnvironmentFault(
+            f"{name}: gives no pictures: render returned {what}, expected [height, width, 3]"
+        )
+    pixels = np.nan_to_num(found.reshape(shape).astype(np.float64))
+    if found.dtype.kind in "bf" and pixels.max() <= 1.0:
+        pixels *= 255.0
+    pixels = np.clip(pixels, 0.0, 255.0)
+    if shape[2] == 4:
+        opacity = pixels[..., 3:] / 255.0
+        pixels = pixels[..., :3] * opacity + 255.0 * (1.0 - opacity)
+    return np.broadcast_to(np.rint(pixels).astype(np.uint8), (*shape[:2], 3)).copy()
+
+
+def _layers(env: Any) -> Iterator[Any]:
+    """An environment and those inside of it, from the outermost."""
+    seen: list[Any] = []
+    while env is not None and not any(env is layer for layer in seen):
+        seen.append(env)
+        yield env
+        own = getattr(env, "__dict__", {})
+        env = own.get("env", own.get("aec_env")) or getattr(env, "unwrapped", None)
+
+
+def _modes(env: Any) -> tuple[str, ...]:
+    metadata = getattr(env, "metadata", None)
+    if not isinstance(metadata, Mapping):
+        return ()
+    return tuple(metadata.get("render_modes") or metadata.get("render.modes") or ())
