@@ -186,7 +186,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
         over = not self._alive.any()
         by_truncation = over and bool(cut_off.any())
         shown = self._alive if not over else cut_off if by_truncation else acted
-        reward = self._reward(rewards, acted)
+        reward = self._reward(rewards, acted, present)
         observation, visible = self._join(observations, shown, present)
         info = self._info(observations, self._answers.infos(infos), visible)
         if over:
@@ -257,7 +257,8 @@ class JointEnv(gymnasium.Env[Any, Any]):
             )
         return joint, visible
 
-    def _reward(self, answer: Any, acted: npt.NDArray[np.bool_]) -> float:
+    def _reward(self, answer: Any, acted: npt.NDArray[np.bool_], needed: npt.NDArray[np.bool_]) -> float:
+        """The team's reward of the agents that `acted`; those `needed` must have one."""
         rewards = self._answers.rewards(answer)
         values: dict[str, float] = {}
         for index in np.flatnonzero(acted):
@@ -265,7 +266,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
             if agent in rewards:
                 values[agent] = rewards[agent]
                 self._returns[index] += rewards[agent]
-            elif self._alive[index]:  # else it left with this step: some environments forget such agents
+            elif needed[index]:  # else it left with this step: some environments forget such agents
                 raise self._fault(f"{agent} acted and has no reward")
         if not values:
             return 0.0

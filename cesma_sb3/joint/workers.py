@@ -93,7 +93,7 @@ class Description(NamedTuple):
             parts[f"the layout of {agent}"] = team.layouts[agent]
         return {
             **parts,
-            "having action masks": team.has_masks,
+            "the agents with action masks": sorted(team.masked_agents),
             "the render mode": self.render_mode,
             "replacing unavailable actions": self.replaces_unavailable,
         }

@@ -57,6 +57,10 @@ def another_layout(env):
     env.layout = lambda agent: AgentLayout(ObservationLayout(parts))
 
 
+def masks(env):
+    env.masks_in_infos = True
+
+
 def pictures(env):
     env.render_mode = "rgb_array"
 
@@ -70,6 +74,7 @@ def pictures(env):
         (other_bounds, r"the observation space of player_0: Box\(0.0, 2.0, .* expected Box\(0.0, 1.0, "),
         (other_actions, r"the action space of player_0: MultiDiscrete\(\[3\]\), expected Discrete\(3\)"),
         (another_layout, "the layout of player_0"),
+        (masks, r"the agents with action masks: \['player_0', 'player_1'\], expected \[\]"),
         (pictures, "the render mode: rgb_array, expected None"),
     ],
 )
