@@ -16,6 +16,7 @@ from cesma_sb3 import _modules
 from cesma_sb3.algorithms import algorithm_name
 from cesma_sb3.config import GIVEN, ONNX, TORCHSCRIPT
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.experts.adapt import of_predict
 from cesma_sb3.experts.files import found_file
 from cesma_sb3.experts.sb3_files import Saved
 from cesma_sb3.given import Handed
@@ -115,6 +116,7 @@ def _expert(expert: Any, algorithm: str | Saved | None) -> tuple[dict[str, Any],
                 f"ends with {', '.join(_BY_SUFFIX)}"
             )
         return {"algorithm": found, "path": str(file)}, None
+    expert = of_predict(expert)
     if isinstance(expert, BaseAlgorithm):
         # As it will stand in the run folder, which keeps the model.
         return {"algorithm": algorithm_name(type(expert)), "path": MODEL}, expert

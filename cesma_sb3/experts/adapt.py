@@ -132,15 +132,20 @@ def _other_order(controller: Any, team: TeamSpaces) -> Reordered | None:
         raise ExpertError(f"{type(controller).__name__}: of another team: {error}") from None
 
 
+def of_predict(controller: Any) -> Any:
+    """Of a model's or policy's own `predict` the model or policy; anything else as it is."""
+    model = getattr(controller, "__self__", None)
+    is_predict = getattr(controller, "__name__", "") == "predict"
+    return model if is_predict and isinstance(model, BaseAlgorithm | BasePolicy) else controller
+
+
 def _object(controller: Any, team: TeamSpaces) -> Any:
     """The controller itself: of a class an object, of a model's own `predict` the model.
 
     Raises:
         ExpertError: A class whose objects are to be trained, or need more than the team.
     """
-    model = getattr(controller, "__self__", None)
-    if isinstance(model, BaseAlgorithm | BasePolicy) and getattr(controller, "__name__", "") == "predict":
-        return model
+    controller = of_predict(controller)
     if not isinstance(controller, type):
         return controller
     name = controller.__name__

@@ -279,6 +279,14 @@ def test_a_run_keeps_the_file_and_can_be_measured_again(tmp_path):
     assert evaluate_run(result.run_dir)["return"] == result.report["return"]
 
 
+def test_the_predict_of_a_model_is_kept_as_the_model_is(tmp_path):
+    model = untrained("PPO", **LITTLE)
+    result = cesma_sb3.decentralize(model.predict, ENV, out=tmp_path / "run", **TINY)
+    wanted = model.predict(observations(), deterministic=True)[0]
+    np.testing.assert_array_equal(result.expert.labels(observations()), wanted)
+    assert evaluate_run(tmp_path / "run")["return"] == result.report["return"]
+
+
 def test_paths_as_people_type_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
