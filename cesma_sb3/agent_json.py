@@ -6,6 +6,8 @@
 | `action` | `space`, as the environment has it; `columns` of the output, each with `first`, which the environment calls category 0, or with bounds |
 | `mask` | `size` flags, true for available; where they come `from`; `columns`, the flags of each action column |
 | `state` | `size` of the memory, and what it `begins_with` |
+| `deterministic` | whether the agent is measured by its likeliest actions; else it draws its actions |
+| `noise` | of an agent that draws: `size` of what is to be fed at each step, and its `distribution`; zeros give the likeliest action. In the format sb3 there is none: `predict(..., deterministic=False)` draws |
 | `joint` | of an agent that is declared to be a part of a joint environment: the places of its numbers in the observation (row by row), in the action, and in the mask of that environment |
 | `wrappers` | SuperSuit's, through which the environment's observations pass first, the innermost first |
 
@@ -33,6 +35,8 @@ def describe(
     *,
     inputs: Sequence[str],
     state_size: int,
+    noise_size: int,
+    deterministic: bool,
     joint: Mapping[str, Any] | None,
     wrappers: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
@@ -42,6 +46,8 @@ def describe(
         own: The team of this one agent.
         inputs: Names of what the file takes, in order.
         state_size: Numbers that the agent remembers; 0 without a memory.
+        noise_size: Numbers that its draws are made of; 0 of one that takes none.
+        deterministic: Whether it acts by its likeliest actions.
         joint: What the agent has of an environment that is joint already (`Split.places`), or None.
         wrappers: SuperSuit's: each its name and arguments.
     """
@@ -85,6 +91,8 @@ def describe(
         },
         "mask": _mask(own) if own.has_masks else None,
         "state": {"size": state_size, "begins_with": 0.0} if state_size else None,
+        "deterministic": deterministic,
+        "noise": {"size": noise_size, "distribution": "standard normal"} if noise_size else None,
         "messages": {
             "heard": [part["name"] for part in parts if part["kind"] == "message"],
             "said": [part["name"] for part in acts if part["kind"] == "message"],

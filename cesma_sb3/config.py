@@ -162,6 +162,10 @@ class ExpertConfig(_Config):
     """Environments stepped together."""
     total_timesteps: NonNegativeInt = 0
     """Environment timesteps of training; 0 for what is finished already."""
+    deterministic: Literal["auto"] | bool = "auto"
+    """How an expert that is a distribution (PPO, SAC, logits) acts and labels: by its likeliest action or by
+    draws. `auto`: both are measured once it is finished; draws only if they return clearly more. Until then
+    it is measured deterministically; with false, by draws from the start. Of a baseline, its team."""
     keep: Literal["best", "last"] = "best"
     """The weights that are decentralized: those measured best on the way, or the last."""
     policy: Text = "MlpPolicy"
@@ -240,6 +244,8 @@ class StudentsConfig(_Config):
     """One set of weights for all agents (`entities` always share)."""
     tell_apart: bool = False
     """A one-hot agent number as further input of `entities`, for agents that are not alike."""
+    deterministic: Literal["auto"] | bool = "auto"
+    """Whether they act by their likeliest action or by draws; `auto`: as the expert does."""
     initial: Text | None = None
     """A run folder whose students' weights they start from; networks over entities may grow with the team."""
 
@@ -322,8 +328,8 @@ class DaggerConfig(_Config):
     message_entropy: NonNegativeFloat = 0.0
     """Weight of each sender's use of all of its symbols. 0 is the paper's; a sender may then say the same of
     different things, and stay so."""
-    labels: Literal["hard", "soft"] = "hard"
-    """The expert's action, or its distribution."""
+    labels: Literal["auto", "hard", "soft"] = "auto"
+    """The expert's action, or its distribution. `auto`: its distribution if it acts by draws from one."""
     temperature: PositiveFloat = 1.0
     """Of soft labels."""
     beta: BetaConfig = BetaConfig()

@@ -18,6 +18,7 @@
 
     Interrupted                 a run was stopped by Ctrl-C and can go on: a KeyboardInterrupt
     CesmaWarning                something that a run carries on with, and whoever started it should know
+    ├── ExpertWarning           what is to be imitated is worse than a random team
     ├── CheckpointWarning       a checkpoint is not used, or gives other numbers
     ├── ClosingWarning          an environment or a logger could not be closed; results do not depend on it
     └── NotKeptWarning          a run needs what is in memory alone, and cannot resume or be measured again
@@ -131,6 +132,10 @@ class UntrustedError(StorageError):
 
 class CesmaWarning(UserWarning):
     """Something that a run carries on with, and that whoever started it should know: one line."""
+
+
+class ExpertWarning(CesmaWarning):
+    """What is to be imitated is worse than a random team."""
 
 
 class CheckpointWarning(CesmaWarning):

@@ -1,8 +1,10 @@
 """`export`: one file for each agent, which runs where this package is not installed.
 
-An exported agent is greedy. Its inputs are `observation` [B, F] float32, then `mask` [B, M] bool where
-actions can be unavailable, then `state` [B, S] float32 where it has a memory (zeros when an episode begins).
-Its outputs are `action` [B, A], packed as the file beside it says, and `next_state` where it has a memory.
+Its inputs are `observation` [B, F] float32, then `mask` [B, M] bool where actions can be unavailable, then
+`state` [B, S] float32 where it has a memory (zeros when an episode begins), then `noise` [B, O] float32 where
+its team acts by draws: standard normal numbers, new ones at each step. An agent without `noise`, or with
+zeros for it, is greedy. Its outputs are `action` [B, A], packed as the file beside it says, and `next_state`
+where it has a memory.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import copy
 import importlib
 import io
 import json
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +33,7 @@ from cesma_sb3._torch import plain_torch
 from cesma_sb3.agent_json import describe
 from cesma_sb3.errors import ConfigError, MissingExtraError, check_choice
 from cesma_sb3.joint.agent_spaces import ActionColumns, without_mask
+from cesma_sb3.joint.channel import message_columns
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.split import Share, declared_places
 from cesma_sb3.networks import AgentPolicy, TeamPolicy
@@ -57,6 +61,10 @@ class AgentProgram(nn.Module):
         self.outputs = [(where.start, where.stop) for where in agent.spaces.column_outputs]
         self.flags = [(where.start, where.stop) for where in agent.spaces.column_masks]
         self.has_masks = agent.spaces.has_masks
+        self.says = message_columns(agent.spaces).tolist()
+        self.noise_size = 0 if agent.acts_deterministically else agent.head.output_size
+        spread = iter(agent.log_std.detach().exp().tolist())
+        self.spread = [next(spread) if n == 0 else 0.0 for n in self.columns]
         columns = ActionColumns.of(agent.spaces.action_spaces[agent.name])
         self.register_buffer("low", th.as_tensor(columns.low))
         self.register_buffer("high", th.as_tensor(columns.high))
@@ -73,20 +81,24 @@ class AgentProgram(nn.Module):
     @property
     def inputs(self) -> list[str]:
         """Names of what it takes, in order."""
-        return ["observation", *["mask"] * self.has_masks, *["state"] * (self.state_size > 0)]
+        has = {"mask": self.has_masks, "state": self.state_size > 0, "noise": self.noise_size > 0}
+        return ["observation", *(name for name, is_there in has.items() if is_there)]
 
     def forward(self, observation: th.Tensor, *more: th.Tensor) -> tuple[th.Tensor, ...]:
         """See the module."""
         given = dict(zip(self.inputs[1:], more, strict=True))
         if isinstance(self.network, RecurrentTeamNet):
             outputs, state = self.network.step(observation, given["state"])
-            return self._action(outputs, given.get("mask")), state
-        return (self._action(self.network(observation), given.get("mask")),)
+            return self._action(outputs, given.get("mask"), given.get("noise")), state
+        return (self._action(self.network(observation), given.get("mask"), given.get("noise")),)
 
-    def _action(self, outputs: th.Tensor, mask: th.Tensor | None) -> th.Tensor:
+    def _action(self, outputs: th.Tensor, mask: th.Tensor | None, noise: th.Tensor | None) -> th.Tensor:
         columns = []
         for column, n in enumerate(self.columns):
-            own = outputs[:, self.outputs[column][0] : self.outputs[column][1]]
+            where = slice(*self.outputs[column])
+            own = outputs[:, where]
+            if noise is not None and not self.says[column]:
+                own = own + (_gumbel(noise[:, where]) if n else self.spread[column] * noise[:, where])
             if n == 0:
                 columns.append(own.clamp(self.low[column], self.high[column]))
                 continue
@@ -94,6 +106,15 @@ class AgentProgram(nn.Module):
                 own = own.masked_fill(~mask[:, self.flags[column][0] : self.flags[column][1]], UNAVAILABLE)
             columns.append(own.argmax(dim=1, keepdim=True))
         return th.cat(columns, dim=1) if columns else outputs  # of an agent with nothing to choose: [B, 0]
+
+
+def _gumbel(normal: th.Tensor) -> th.Tensor:
+    """Gumbel noise from standard normal numbers: the category with the largest logit and noise is a draw.
+
+    Zeros give the same to all categories.
+    """
+    uniform = 0.5 + 0.5 * th.erf(normal / math.sqrt(2.0))
+    return -th.log(-th.log(uniform.clamp(1e-7, 1.0 - 1e-7)))
 
 
 @plain_torch()
@@ -145,11 +166,13 @@ def export(
         agent = team.agent(name).cpu()
         file = f"{stem}{_SUFFIX[format]}"
         files[file] = _WRITERS[format](agent)
-        program = AgentProgram(agent)
+        program, draws_by_noise = AgentProgram(agent), format != "sb3"  # SB3 draws by itself
         about = {"cesma_agent": _VERSION, "agent": name, "file": file, "format": format} | describe(
             agent.spaces,
-            inputs=program.inputs,
+            inputs=[each for each in program.inputs if draws_by_noise or each != "noise"],
             state_size=program.state_size,
+            noise_size=program.noise_size if draws_by_noise else 0,
+            deterministic=agent.acts_deterministically,
             joint=joint.get(name),
             wrappers=wrappers,
         )
@@ -191,6 +214,7 @@ def _torchscript(agent: AgentPolicy) -> bytes:
 def _example(program: AgentProgram, own: TeamSpaces) -> tuple[th.Tensor, ...]:
     """Inputs of one world, to trace the program with."""
     sizes = {"observation": own.observation_size, "mask": own.mask_size, "state": program.state_size}
+    sizes["noise"] = program.noise_size
     kinds = {"mask": th.bool}
     return tuple(th.ones(1, sizes[name], dtype=kinds.get(name, th.float32)) for name in program.inputs)
 

@@ -13,10 +13,22 @@ from cesma_sb3._torch import own_generators, plain_torch
 from cesma_sb3.config import Experiment
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.evaluation import Act, Returns, Score, Seen, evaluate, expert_act, normalized, random_act
+from cesma_sb3.evaluation import (
+    Act,
+    Returns,
+    Score,
+    Seen,
+    evaluate,
+    expert_act,
+    greedy,
+    normalized,
+    random_act,
+    sampled,
+)
 from cesma_sb3.experts import reference_expert
 from cesma_sb3.joint.split import Share
 from cesma_sb3.joint.vec_env import JointVecEnv
+from cesma_sb3.networks import TeamEnsemble, TeamPolicy
 
 
 @contextmanager
@@ -44,6 +56,7 @@ class Seeds:
     final: int
     random: int
     fine_tuning: int
+    sampling: int
 
     @classmethod
     def of(cls, seed: int) -> Seeds:
@@ -98,8 +111,19 @@ class Evaluator:
         watch = self.watch
         return watch and (lambda timesteps, value: watch(stage, timesteps, self.score(value)))
 
+    def act_of(self, policy: TeamPolicy | TeamEnsemble, *, deterministic: bool | None = None) -> Act:
+        """A team in its own way or in a given one; if it samples, with the same draws every time.
+
+        They are not those of an expert that samples: two that draw alike would seem to agree.
+        """
+        deterministic = policy.acts_deterministically if deterministic is None else deterministic
+        return greedy(policy) if deterministic else sampled(policy, self.seeds.sampling + 1)
+
     def final(self, act: Act) -> Returns:
-        """Returns over many episodes that no choice was made on."""
+        """Returns over many episodes that no choice was made on.
+
+        The one exception: how an expert that is a distribution acts (`ways`).
+        """
         return evaluate(act, self.venv, n_episodes=self.experiment.evaluation.episodes, seed=self.seeds.final)
 
     def anchors(self) -> dict[str, Returns]:

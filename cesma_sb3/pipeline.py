@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from cesma_sb3.errors import (
     error_line,
     is_of_user_code,
 )
-from cesma_sb3.evaluation import Act, Change, Returns, expert_act, greedy, with_channel
+from cesma_sb3.evaluation import Act, Change, Returns, expert_act, with_channel
 from cesma_sb3.experts import Expert
 from cesma_sb3.given import Handed, keep
 from cesma_sb3.measure import Evaluator, Watch, threads
@@ -240,10 +241,11 @@ def _finish(
 ) -> dict[str, Any]:
     """Measures what was trained, and writes everything down."""
     expert = None if outcome.trained is None else outcome.trained.expert
-    students = None if outcome.students is None else greedy(outcome.students.policy)
-    returns = _final_returns(evaluator, expert, students)
+    students = None if outcome.students is None else evaluator.act_of(outcome.students.policy)
+    measured = {who: way.returns for who, way in outcome.ways.items()}
+    returns = _final_returns(evaluator, expert, students, measured)
     if outcome.imitators is not None:
-        returns["imitators"] = evaluator.final(greedy(outcome.imitators.policy))
+        returns["imitators"] = evaluator.final(evaluator.act_of(outcome.imitators.policy))
     report = make_report(experiment, returns, outcome)
     save_results(folder, experiment, returns=returns, outcome=outcome, report=report)
     return report
@@ -287,7 +289,7 @@ def evaluate_run(
     experiment = folder.load(changes)
     with threads(experiment.threads), closing(Evaluator(experiment, agents=folder.agents)) as evaluator:
         expert = None if experiment.dagger is None else load_expert(folder, evaluator)
-        act = greedy(load_students(folder, evaluator.venv.team))
+        act = evaluator.act_of(load_students(folder, evaluator.venv.team))
         if messages is not None:
             rng = np.random.default_rng(evaluator.seeds.students)
             act = with_channel(act, evaluator.venv.team, messages, rng)
@@ -327,10 +329,19 @@ def _train(
     return Outcome(trained, tuned, imitators=students)
 
 
-def _final_returns(evaluator: Evaluator, expert: Expert | None, students: Act | None) -> dict[str, Returns]:
-    """What each policy returns, all on the same initial states."""
+def _final_returns(
+    evaluator: Evaluator,
+    expert: Expert | None,
+    students: Act | None,
+    measured: Mapping[str, Returns] = MappingProxyType({}),
+) -> dict[str, Returns]:
+    """What each policy returns, all on the same initial states; what was measured already stays."""
     acts = {"expert": None if expert is None else expert_act(expert), "students": students}
-    returns = {policy: evaluator.final(act) for policy, act in acts.items() if act is not None}
+    returns = {
+        policy: measured[policy] if policy in measured else evaluator.final(act)
+        for policy, act in acts.items()
+        if act is not None
+    }
     return {**returns, **evaluator.anchors()}
 
 

@@ -21,6 +21,7 @@ from cesma_sb3.networks.storage import weights
 from cesma_sb3.report.figure import draw_learning_curves
 from cesma_sb3.runs import EVALUATIONS, EXPERT, EXPERT_WEIGHTS, FIGURE, STUDENTS, RunFolder
 from cesma_sb3.stages import Trained, TrainedExpert, TrainedStudents
+from cesma_sb3.ways import Way, below_random
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,13 @@ class Outcome:
     """The team that acts in the end; None of a run of the expert alone."""
     imitators: TrainedStudents | None = None
     """The students before fine-tuning, if there was any."""
+
+    @property
+    def ways(self) -> dict[str, Way]:
+        """How each policy that was trained by itself was found to act best, by its name in the report."""
+        found = {"expert": self.trained, "students": self.students}
+        ways = {who: stage.way for who, stage in found.items() if stage is not None}
+        return {who: way for who, way in ways.items() if way is not None}
 
     @property
     def stages(self) -> dict[str, Trained]:
@@ -77,9 +85,15 @@ def make_report(
     }
     if wins := {policy: _win_rate(found) for policy, found in returns.items() if found.wins is not None}:
         report["win_rate"] = wins
-    if notes := _notes(returns):
+    ways = {} if outcome is None else outcome.ways
+    if notes := _notes(returns, ways):
         report["notes"] = notes
     if outcome is not None:
+        report["deterministic"] = {who: way.deterministic for who, way in ways.items()}
+        if outcome.students is not None:
+            report["deterministic"]["students"] = outcome.students.policy.acts_deterministically
+        if measured := {who: _measured(way) for who, way in ways.items() if way.measured}:
+            report["ways"] = measured
         stages = outcome.stages
         report["env_samples"] = {name: stage.env_samples for name, stage in stages.items()}
         report["seconds"] = {name: round(stage.seconds, 2) for name, stage in stages.items()}
@@ -89,9 +103,27 @@ def make_report(
     return report
 
 
-def _notes(returns: Mapping[str, Returns]) -> list[str]:
+def _measured(way: Way) -> dict[str, dict[str, float | None]]:
+    """What a policy returns in each of its ways."""
+    measured: dict[str, dict[str, float | None]] = {}
+    for name, found in way.measured.items():
+        measured[name] = {"return": found.mean, "standard_error": found.standard_error}
+        if found.wins is not None:
+            measured[name]["win_rate"] = found.win_rate
+    return measured
+
+
+def _notes(returns: Mapping[str, Returns], ways: Mapping[str, Way]) -> list[str]:
     """What a reader of the numbers must know, a line each."""
     notes = []
+    for who, way in ways.items():
+        if way.measured:
+            both = ", ".join(f"{name} {found.mean:.4g}" for name, found in way.measured.items())
+            notes.append(
+                f"{who}: returns {both}: it acts {'deterministically' if way.deterministic else 'by draws'}"
+            )
+    if "expert" in returns and (told := below_random("expert", returns["expert"], returns["random"])):
+        notes.append(told)
     if alike := [policy for policy, found in returns.items() if found.are_alike]:
         n_episodes = len(returns[alike[0]].team)
         notes.append(

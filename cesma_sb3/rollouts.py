@@ -11,7 +11,7 @@ import numpy as np
 
 from cesma_sb3._closing import closing
 from cesma_sb3.errors import CesmaError, EnvironmentFault, StorageError
-from cesma_sb3.evaluation import Act, expert_act, greedy
+from cesma_sb3.evaluation import Act, expert_act
 from cesma_sb3.experts.protocol import Remembers
 from cesma_sb3.joint.pictures import RGB, Pixels, as_pixels
 from cesma_sb3.joint.vec_env import JointVecEnv
@@ -78,7 +78,7 @@ def record(
         acts: dict[str, Act] = {}
         if experiment.dagger is not None:
             acts["expert"] = expert_act(load_expert(folder, evaluator))
-        acts["students"] = greedy(load_students(folder, evaluator.venv.team))
+        acts["students"] = evaluator.act_of(load_students(folder, evaluator.venv.team))
         seed = evaluator.seeds.final
         camera = _Camera(evaluator.venv, experiment.env.id) if pictures else None
         return {name: _episodes(act, evaluator.venv, episodes, seed, camera) for name, act in acts.items()}

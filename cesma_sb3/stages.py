@@ -19,12 +19,13 @@ from cesma_sb3.algorithms import loss_class
 from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config import BetaConfig, DaggerConfig, Experiment
 from cesma_sb3.errors import ConfigError, ExpertError
-from cesma_sb3.evaluation import Curve, LearningCurve, MatchingCurve, greedy
-from cesma_sb3.experts import Expert, labeller
+from cesma_sb3.evaluation import Curve, LearningCurve, MatchingCurve
+from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert, SoftExpert, labeller
 from cesma_sb3.given import Finished, Handed, finished_expert, is_trained
 from cesma_sb3.imitation import DAggerProgress
 from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
+from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.learning import LOG_FORMATS, Tick, learn
 from cesma_sb3.measure import Evaluator, joint_env
@@ -40,6 +41,7 @@ from cesma_sb3.models import (
 )
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy, Visibility
 from cesma_sb3.stored import start_expert, start_students
+from cesma_sb3.ways import Way, drawing_expert, settled
 
 
 @dataclasses.dataclass
@@ -58,6 +60,8 @@ class TrainedExpert(Trained):
     expert: Expert
     model: BaseAlgorithm | BasePolicy | None
     """The SB3 algorithm, if it is one; of an expert that was read from a file, the policy alone."""
+    way: Way | None = None
+    """How it was found to act best; None where it was not measured."""
     finished: Finished | None = None
     """What it came from, if it was not trained here."""
 
@@ -71,6 +75,8 @@ class TrainedStudents(Trained):
     """Whether the students matched the expert before their budget was spent."""
     model: BaseAlgorithm | None = None
     """The SB3 algorithm of a baseline; None of students that imitate."""
+    way: Way | None = None
+    """How a baseline was found to act best; None of students that imitate, which act as their expert does."""
 
 
 def train_expert(
@@ -102,10 +108,10 @@ def train_expert(
     config = experiment.expert
     if handed is not None or not is_trained(config):
         finished = finished_expert(config, evaluator, handed)
-        curve: Curve = [(0, evaluator.on_curve(labeller(finished.expert)))]
-        found = TrainedExpert(curve, 0, 0.0, finished.expert, finished.model, finished)
-        tried(found)
-        return found
+        tried(TrainedExpert([(0, 0.0)], 0, 0.0, finished.expert, finished.model, finished=finished))
+        expert, way = _settled(finished.expert, evaluator, checkpoints)
+        curve: Curve = [(0, evaluator.on_curve(labeller(expert)))]
+        return TrainedExpert(curve, 0, 0.0, expert, finished.model, way, finished)
     check_masks(config, evaluator.venv)
     kept = checkpoints.stage(stage)
     with closing(expert_env(experiment, evaluator.venv.team, evaluator.seeds.expert)) as venv:
@@ -113,14 +119,27 @@ def train_expert(
         expert = as_expert(model, venv, evaluator.venv.team)
         tried(TrainedExpert([(0, 0.0)], 0, 0.0, expert, model))
         start_expert(model, config.initial, evaluator.venv.team.agents)
+        draws = drawing_expert(expert, evaluator)
+        in_training = draws if draws is not None and config.deterministic is False else expert
         watched = LearningCurve(
             model.policy,
-            lambda: evaluator.on_curve(labeller(expert)),
+            lambda: evaluator.on_curve(labeller(in_training)),
             experiment.evaluation.every,
             seen=evaluator.seen("expert"),
         )
         learn(model, watched, config.total_timesteps, config.keep, kept=kept, tick=tick)
-    return TrainedExpert(watched.points, model.num_timesteps, kept.seconds, expert=expert, model=model)
+    if stage == "expert":
+        expert, way = _settled(expert, evaluator, checkpoints)
+        return TrainedExpert(watched.points, model.num_timesteps, kept.seconds, expert, model, way)
+    return TrainedExpert(watched.points, model.num_timesteps, kept.seconds, expert, model)
+
+
+def _settled(expert: Expert, evaluator: Evaluator, checkpoints: Checkpoints) -> tuple[Expert, Way]:
+    """The expert in the way in which it acts best, and what it returns."""
+    draws = drawing_expert(expert, evaluator)
+    act = None if draws is None else labeller(draws)
+    way = settled("expert", labeller(expert), act, evaluator=evaluator, folder=checkpoints.folder)
+    return (expert if draws is None or way.deterministic else draws), way
 
 
 def train_own(
@@ -148,7 +167,20 @@ def train_own(
         stage="students",
         tried=lambda untrained: tried(_as_team(untrained)),
     )
-    return _as_team(trained)
+    team = _as_team(trained)
+    policy = team.policy
+    is_distribution = drawing_expert(trained.expert, evaluator) is not None
+    likeliest, drawn = (evaluator.act_of(policy, deterministic=each) for each in (True, False))
+    way = settled(
+        "students",
+        likeliest,
+        drawn if is_distribution else None,
+        evaluator=evaluator,
+        folder=checkpoints.folder,
+    )
+    assert isinstance(policy, TeamPolicy)
+    policy.acts_deterministically = way.deterministic
+    return dataclasses.replace(team, way=way)
 
 
 def _as_team(trained: TrainedExpert) -> TrainedStudents:
@@ -197,8 +229,9 @@ def decentralize(
     ):
         policy = make_students(experiment, venv.team, config.learning_rate, sees)
         start_students(policy, experiment.students.initial)
+        policy.acts_deterministically = students_act_deterministically(experiment, trained.expert)
         trainer = ALGORITHMS[config.algorithm](
-            **_trainer_arguments(config, evaluator, policy),
+            **_trainer_arguments(config, evaluator, policy, trained.expert),
             venv=venv,
             expert=trained.expert,
             policy=policy,
@@ -207,7 +240,7 @@ def decentralize(
         )
         curve = MatchingCurve(
             trainer.policy,
-            lambda: evaluator.on_curve(greedy(trainer.policy)),
+            lambda: evaluator.on_curve(evaluator.act_of(trainer.policy)),
             experiment.evaluation.every,
             target=evaluator.on_curve(labeller(trained.expert)) - evaluator.slack(),
             matches=config.stop_after_matches,
@@ -277,7 +310,7 @@ def fine_tune(
         model = fine_tuning_model(experiment, before.policy, expert, venv, seed)
         watched = LearningCurve(
             model.policy,
-            lambda: evaluator.on_curve(greedy(model.policy)),
+            lambda: evaluator.on_curve(evaluator.act_of(model.policy)),
             experiment.evaluation.every,
             seen=evaluator.seen("fine-tuning"),
         )
@@ -328,6 +361,7 @@ def fine_tuning_model(
         policy_kwargs={
             "team": venv.team,
             "critic_visibility": config.critic_visibility,
+            "acts_deterministically": students.acts_deterministically,
             **students.spec.arguments(),
         },
         **{"device": find_device(experiment), **config.kwargs},
@@ -342,13 +376,35 @@ _SAME = (
 """Values of `dagger` that the trainers have under the same names."""
 
 
-def _trainer_arguments(config: DaggerConfig, evaluator: Evaluator, policy: TeamPolicy) -> dict[str, Any]:
+def students_act_deterministically(experiment: Experiment, expert: Expert) -> bool:
+    """Whether students act by their likeliest actions: as their expert does, if nothing else is said."""
+    wanted = experiment.students.deterministic
+    return wanted if isinstance(wanted, bool) else not isinstance(expert, SamplingExpert)
+
+
+def imitates_probabilities(config: DaggerConfig, expert: Expert, team: TeamSpaces) -> bool:
+    """Whether the students learn the expert's distribution in place of its actions.
+
+    With `labels: auto` they do if the expert acts by draws from one that is known. A loss class of one's own
+    then learns from draws: it need not know soft labels.
+    """
+    if config.labels != "auto":
+        return config.labels == "soft"
+    is_known = isinstance(expert, SoftExpert) and not isinstance(expert, RecurrentExpert)
+    is_plain = config.loss_class is None and not team.is_continuous
+    return isinstance(expert, SamplingExpert) and is_known and is_plain
+
+
+def _trainer_arguments(
+    config: DaggerConfig, evaluator: Evaluator, policy: TeamPolicy, expert: Expert
+) -> dict[str, Any]:
     """What a trainer takes of the experiment's `dagger`, and what one algorithm takes alone."""
     given = {name: getattr(config, name) for name in _SAME} | {
         "learning_rate": partial(falling, config.learning_rate, config.learning_rate_final),
         "optimizer_kwargs": {"weight_decay": config.weight_decay, "fused": True},
         "shared_dataset": config.dataset == "shared",
-        "soft_labels": config.labels == "soft",
+        "soft_labels": imitates_probabilities(config, expert, policy.team),
+        "deterministic": policy.acts_deterministically,
         **config.algorithm_kwargs,
     }
     if config.loss_class is not None:

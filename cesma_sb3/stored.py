@@ -25,6 +25,7 @@ from cesma_sb3.networks import TeamEnsemble, TeamPolicy, load_policy
 from cesma_sb3.networks.components import NetworkSpec
 from cesma_sb3.networks.storage import WEIGHTS, check_owners, load_weights
 from cesma_sb3.runs import EXPERT, EXPERT_WEIGHTS, STUDENTS, RunFolder
+from cesma_sb3.ways import expert_in_its_way
 
 
 def load_students(folder: RunFolder, team: TeamSpaces | None = None) -> TeamPolicy | TeamEnsemble:
@@ -44,7 +45,7 @@ def load_students(folder: RunFolder, team: TeamSpaces | None = None) -> TeamPoli
 
 
 def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
-    """The expert of a run: built anew from the experiment, then given the weights that were kept.
+    """The expert of a run, in its way: built anew from the experiment, then given the weights that were kept.
 
     Args:
         folder: The run.
@@ -59,14 +60,15 @@ def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:
         if experiment.expert.path is not None and folder.agents is not None:
             check_owners(folder.agents, agents, folder.path / EXPERT)
         try:
-            return finished_expert(experiment.expert, evaluator).expert
+            expert = finished_expert(experiment.expert, evaluator).expert
         except ExpertError as error:
             raise StorageError(f"{folder.path}: {error}") from error
+        return expert_in_its_way(expert, folder, evaluator)
     # As many environments as in training: some algorithms' arguments count on it.
     with closing(expert_env(experiment, evaluator.venv.team, experiment.seed)) as venv:
         model = make_model(experiment, venv, experiment.seed)
         _load_own(model.policy, agents, folder, f"{EXPERT}/{EXPERT_WEIGHTS}")
-        return as_expert(model, venv, evaluator.venv.team)
+        return expert_in_its_way(as_expert(model, venv, evaluator.venv.team), folder, evaluator)
 
 
 def _load_own(policy: nn.Module, agents: Sequence[str], folder: RunFolder, name: str) -> None:

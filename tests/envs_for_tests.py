@@ -103,6 +103,41 @@ class UncloseableGame(MatchingGame):
         raise RuntimeError("the window was gone")
 
 
+class Doorway(SmallEnv):
+    """Two agents and a door for one: 1 for both when exactly one goes. Actions: wait, go, give up (0).
+
+    Nothing of what they see tells them apart: whoever always does the same waits, or blocks the other.
+    """
+
+    def __init__(self, length: int = 12, render_mode: str | None = None) -> None:
+        super().__init__(["left", "right"], render_mode)
+        self.length = length
+        self.seen, self.done = spaces.Box(0.0, 1.0, (2,), np.float32), spaces.Discrete(3)
+
+    def observation_space(self, agent: str) -> spaces.Space:
+        return self.seen
+
+    def action_space(self, agent: str) -> spaces.Space:
+        return self.done
+
+    def observe(self, agent: str) -> np.ndarray:
+        return self.rng.random(2).astype(np.float32)
+
+    def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
+        self.t += 1
+        agents, done = self.agents, [int(actions[agent]) for agent in self.agents]
+        passed = sorted(done) == [0, 1]
+        over, late = passed or 2 in done, self.t >= self.length
+        self.agents = [] if over or late else agents
+        return (
+            {agent: self.observe(agent) for agent in agents},
+            dict.fromkeys(agents, float(passed)),
+            dict.fromkeys(agents, over),
+            dict.fromkeys(agents, late and not over),
+            {},
+        )
+
+
 class MortalEnv(SmallEnv):
     """Agents with masks (in observations or infos) that die one after the other and vanish from the dicts.
 

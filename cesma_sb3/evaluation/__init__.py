@@ -10,6 +10,7 @@ from cesma_sb3.evaluation.returns import (
     greedy,
     normalized,
     random_act,
+    sampled,
 )
 from cesma_sb3.experts.protocol import Act
 
@@ -28,5 +29,6 @@ __all__ = [
     "greedy",
     "normalized",
     "random_act",
+    "sampled",
     "with_channel",
 ]

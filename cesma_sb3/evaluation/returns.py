@@ -208,6 +208,11 @@ def normalized(score: float, *, random: float, reference: float) -> float:
     return (score - random) / span if span > 0 else float("nan")
 
 
+def sampled(policy: TeamPolicy | TeamEnsemble, seed: int = 0) -> Act:
+    """A team that draws its moves from its distribution; the draws begin with `seed`."""
+    return policy.actor(np.random.default_rng(seed))
+
+
 def greedy(policy: TeamPolicy | TeamEnsemble) -> Act:
     """A team that takes its likeliest actions; of an ensemble, those of whoever's turn it is."""
     if isinstance(policy, TeamEnsemble) or policy.is_recurrent:

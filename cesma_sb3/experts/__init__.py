@@ -7,9 +7,10 @@ from cesma_sb3.experts.functions import FunctionExpert
 from cesma_sb3.experts.gumbel_softmax_ddpg import GumbelSoftmaxDDPG
 from cesma_sb3.experts.gumbel_softmax_policy import GumbelSoftmaxPolicy
 from cesma_sb3.experts.policy import ExpertPolicy
-from cesma_sb3.experts.protocol import Expert, RecurrentExpert, SoftExpert, labeller
+from cesma_sb3.experts.protocol import Expert, RecurrentExpert, SoftExpert, StochasticExpert, labeller
 from cesma_sb3.experts.recurrent_factored_dqn import RecurrentFactoredDQN
 from cesma_sb3.experts.reference import reference_expert
+from cesma_sb3.experts.sampling import SamplingExpert, sampling
 from cesma_sb3.experts.sb3 import RecurrentSB3Expert, SB3Expert, sb3_expert
 from cesma_sb3.experts.scripted import ScriptedGoalExpert, ScriptedNavigationExpert
 from cesma_sb3.experts.team_ppo import TeamPPO
@@ -27,13 +28,16 @@ __all__ = [
     "RecurrentFactoredDQN",
     "RecurrentSB3Expert",
     "SB3Expert",
+    "SamplingExpert",
     "ScriptedGoalExpert",
     "ScriptedNavigationExpert",
     "SilentExpert",
     "SoftExpert",
+    "StochasticExpert",
     "TeamPPO",
     "adapt_expert",
     "labeller",
     "reference_expert",
+    "sampling",
     "sb3_expert",
 ]

@@ -16,6 +16,7 @@ from cesma_sb3.experts.protocol import (
     RecurrentExpert,
     Remembers,
     SoftExpert,
+    StochasticExpert,
 )
 from cesma_sb3.joint.spaces import TeamSpaces
 
@@ -44,6 +45,8 @@ class BroughtExpert:
             self.probabilities = self._probabilities
         if isinstance(expert, RecurrentExpert):
             self.actor = self._actor
+        if hasattr(expert, "sampler"):  # None: it is no distribution, whatever else it has
+            self.sampler = None if expert.sampler is None else self._sampler
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
         """See `Expert.labels`."""
@@ -60,6 +63,12 @@ class BroughtExpert:
         assert isinstance(self.expert, RecurrentExpert)
         act = self.expert.actor()
         return _Actor(self.expert, act, self._asked(act, "actor()"))
+
+    def _sampler(self, rng: np.random.Generator) -> _Actor:
+        """See `StochasticExpert.sampler`."""
+        assert isinstance(self.expert, StochasticExpert)
+        act = self.expert.sampler(rng)
+        return _Actor(self.expert, act, self._asked(act, "sampler()"))
 
     def _asked(self, function: Any, method: str) -> Asked:
         return Asked(function, f"{type(self.expert).__name__}.{method}", has_masks=self._has_masks)

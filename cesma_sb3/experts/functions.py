@@ -12,7 +12,8 @@ import torch as th
 from cesma_sb3.errors import ExpertError, ExpertFault, check_choice, nearest
 from cesma_sb3.experts.asked import Asked, as_array
 from cesma_sb3.experts.own import own_controller
-from cesma_sb3.experts.protocol import Actions, Masks, Observations
+from cesma_sb3.experts.protocol import Act, Actions, Masks, Observations
+from cesma_sb3.experts.sampling import Sampler
 from cesma_sb3.experts.soft import by_column, column_probabilities
 from cesma_sb3.joint.actions import ActionView, JointActions, RelaxedActions
 from cesma_sb3.joint.spaces import TeamSpaces
@@ -24,7 +25,8 @@ Outputs = Literal["actions", "logits"]
 class FunctionExpert:
     """Labels joint observations by a function.
 
-    With `outputs="logits"` it is a `SoftExpert` wherever the view's actions are categories.
+    With `outputs="logits"` it is a `SoftExpert` wherever the view's actions are categories, and a
+    `StochasticExpert`: a draw takes each action with its softmax.
 
     Args:
         function: Joint observations [B, I] float32, and joint masks [B, M] bool or None if it takes them (see
@@ -60,8 +62,10 @@ class FunctionExpert:
         self._asked = Asked(function, self.name, has_masks=team.has_masks)
         self._ranks_columns = isinstance(view, JointActions | RelaxedActions)
         # Only on the object, so that `isinstance(..., SoftExpert)` is true of what the expert can do.
+        self.sampler: Sampler | None = None
         if outputs == "logits" and not team.is_continuous:
             self.probabilities = self._probabilities
+            self.sampler = self._sampler
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
         """See `Expert.labels`.
@@ -84,6 +88,22 @@ class FunctionExpert:
         if masks is not None:
             logits = np.where(self.view.masks(masks), logits, -np.inf)
         return self.view.decode(logits.argmax(axis=1))
+
+    def _sampler(self, rng: np.random.Generator) -> Act:
+        """See `StochasticExpert.sampler`."""
+        is_logit = np.ones(self._n_logits, dtype=bool)
+        if self._ranks_columns:  # the numbers of continuous columns are what is done
+            sizes = [max(n, 1) for n in self.team.column_categories]
+            is_logit = np.repeat(np.array(self.team.column_categories) > 0, sizes)
+
+        def act(observations: Observations, masks: Masks | None) -> Actions:
+            logits = self._call(observations, masks)
+            noise = rng.gumbel(size=(len(observations), self._n_logits))  # the largest sum is a draw
+            return self._greedy(
+                self._checked(logits, (self._n_logits,)) + np.where(is_logit, noise, 0.0), masks
+            )
+
+        return act
 
     @property
     def _relaxed(self) -> RelaxedActions:

@@ -51,8 +51,34 @@ class RecurrentExpert(Expert, Protocol):
         """An `Act` that `Remembers`, with a memory of its own: one for each user of the expert."""
 
 
-def labeller(expert: Expert) -> Act:
-    """How an expert labels a run of steps: `labels`, or with a memory of this run if it has one."""
+@runtime_checkable
+class StochasticExpert(Expert, Protocol):
+    """An expert that is a distribution. Its `labels` are deterministic: what is likeliest.
+
+    An expert whose `sampler` is None has values or a rule, and no distribution.
+    """
+
+    def sampler(self, rng: np.random.Generator) -> Act:
+        """An `Act` that draws with this generator; with a memory of its own where the expert has one."""
+
+
+@runtime_checkable
+class ActsWith(Protocol):
+    """An expert whose way is to draw: `SamplingExpert`."""
+
+    def act_with(self, rng: np.random.Generator | None = None) -> Act:
+        """An `Act` that draws with this generator, or with one of its own that always begins alike."""
+
+
+def labeller(expert: Expert, rng: np.random.Generator | None = None) -> Act:
+    """How an expert labels a run of steps: `labels`, or with a memory of this run if it has one.
+
+    Args:
+        expert: Whoever labels.
+        rng: Of one that samples, what it draws with; None: the same draws for everybody who asks.
+    """
+    if isinstance(expert, ActsWith):
+        return expert.act_with(rng)
     return expert.actor() if isinstance(expert, RecurrentExpert) else expert.labels
 
 

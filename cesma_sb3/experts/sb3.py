@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch as th
 from gymnasium import spaces
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.protocol import Actions, Masks, Observations
+from cesma_sb3.experts.protocol import Act, Actions, Masks, Observations
 from cesma_sb3.experts.soft import by_column, model_probabilities
 from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.evaluating import evaluating
 from cesma_sb3.networks.memory import MemoryActor, State
+from cesma_sb3.networks.sampling import drawing
+from cesma_sb3.networks.team_policy import TeamPolicy
 
 
 class SB3Expert:
     """Labels joint observations with what an SB3 model would do, greedily.
+
+    It is a `StochasticExpert` where the model's policy is a distribution (PPO, A2C, TRPO, SAC and their kin).
 
     Args:
         model: A trained algorithm, or its policy alone.
@@ -57,14 +64,38 @@ class SB3Expert:
         problem = space_problem(model, team, view)
         if problem is not None:
             raise ExpertError(problem)
+        # Only on the object, for what the model can do.
+        self.sampler = self._sampler if _is_stochastic(self.policy) else None
+        # A Gaussian whose numbers are ranked or rounded is another distribution than its `probabilities`.
+        self.draws_from_probabilities = isinstance(self.policy, TeamPolicy) or not isinstance(
+            view.space, spaces.Box
+        )
 
-    @plain_torch()
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
         """See `Expert.labels`."""
-        seen = self.seen(observations)
-        with evaluating(self.policy):
-            actions, _ = self.model.predict(seen, deterministic=True, **self.mask_arguments(masks))
-        return self.view.decode(actions, masks)
+        return self._step(observations, None, None, masks)[0]
+
+    def _sampler(self, rng: np.random.Generator) -> Act:
+        """See `StochasticExpert.sampler`."""
+        return lambda observations, masks: self._step(observations, None, None, masks, rng)[0]
+
+    @plain_torch()
+    def _step(
+        self,
+        observations: Observations,
+        state: State | None,
+        starts: Masks | None,
+        masks: Masks | None,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[Actions, State | None]:
+        """Actions and the state for the next step; deterministic, or drawn with a generator."""
+        seen, arguments = self.seen(observations), self.mask_arguments(masks)
+        drawn = nullcontext() if rng is None else drawing(rng, self.policy.device)
+        with evaluating(self.policy), drawn:
+            if rng is not None and getattr(self.policy, "use_sde", False):
+                self.policy.reset_noise(len(seen))  # type: ignore[operator]  # of those that explore so
+            actions, state = self.model.predict(seen, state, starts, deterministic=rng is None, **arguments)
+        return self.view.decode(actions, masks), state
 
     def seen(self, observations: Observations) -> Observations:
         """Joint observations [B, I] as the model was trained on them: normalized, if it was so."""
@@ -101,15 +132,9 @@ class RecurrentSB3Expert(SB3Expert):
         """See `RecurrentExpert.actor`."""
         return MemoryActor(self._step)
 
-    @plain_torch()
-    def _step(
-        self, observations: Observations, state: State | None, starts: Masks, masks: Masks | None
-    ) -> tuple[Actions, State | None]:
-        with evaluating(self.policy):
-            actions, state = self.model.predict(
-                self.seen(observations), state, starts, deterministic=True, **self.mask_arguments(masks)
-            )
-        return self.view.decode(actions, masks), state
+    def _sampler(self, rng: np.random.Generator) -> Act:
+        """See `StochasticExpert.sampler`."""
+        return MemoryActor(partial(self._step, rng=rng))
 
 
 def sb3_expert(
@@ -148,6 +173,13 @@ def space_problem(model: BaseAlgorithm | BasePolicy, team: TeamSpaces, view: Act
             f"view {view.name!r} is {view.space}"
         )
     return None
+
+
+def _is_stochastic(policy: BasePolicy) -> bool:
+    """Whether it is trained as a distribution, as values (DQN) and actors of DDPG, TD3 and ARS are not."""
+    if isinstance(policy, ActorCriticPolicy | MaskableActorCriticPolicy):
+        return True
+    return hasattr(getattr(policy, "actor", None), "action_dist")  # of SAC and what derives from it
 
 
 def _takes_masks(model: BaseAlgorithm | BasePolicy) -> bool:

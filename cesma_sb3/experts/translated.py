@@ -7,7 +7,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.experts.protocol import Actions, Expert, Masks, Observations, RecurrentExpert, SoftExpert
+from cesma_sb3.experts.protocol import (
+    Act,
+    Actions,
+    Expert,
+    Masks,
+    Observations,
+    RecurrentExpert,
+    Remembers,
+    SoftExpert,
+    StochasticExpert,
+)
 from cesma_sb3.joint.silent import SilentTeam
 from cesma_sb3.joint.spaces import TeamSpaces
 
@@ -49,6 +59,8 @@ class TranslatedExpert:
             self.probabilities = self._probabilities
         if isinstance(expert, RecurrentExpert):
             self.actor = self._actor
+        self.sampler = self._sampler if getattr(expert, "sampler", None) is not None else None
+        self.draws_from_probabilities = getattr(expert, "draws_from_probabilities", True)
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
         """See `Expert.labels`, of the team."""
@@ -70,7 +82,16 @@ class TranslatedExpert:
 
     def _actor(self) -> _Actor:
         """See `RecurrentExpert.actor`, of the team."""
-        return _Actor(self)
+        assert isinstance(self.expert, RecurrentExpert)
+        return _Actor(self, self.expert.actor())
+
+    def _sampler(self, rng: np.random.Generator) -> Act:
+        """See `StochasticExpert.sampler`, of the team."""
+        assert isinstance(self.expert, StochasticExpert)
+        act = self.expert.sampler(rng)
+        if isinstance(act, Remembers):
+            return _Actor(self, act)
+        return lambda observations, masks: self._translated(act, observations, masks)
 
     def _masks(self, masks: Masks | None) -> Masks | None:
         return None if masks is None else self.translation.masks(masks)
@@ -79,10 +100,9 @@ class TranslatedExpert:
 class _Actor:
     """The expert's own actor, which keeps the memory, behind the translation."""
 
-    def __init__(self, translated: TranslatedExpert) -> None:
-        assert isinstance(translated.expert, RecurrentExpert)
+    def __init__(self, translated: TranslatedExpert, act: Any) -> None:
         self._expert = translated
-        self._act: Any = translated.expert.actor()
+        self._act = act
 
     def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
         """See `Remembers.begin`."""

@@ -34,6 +34,7 @@ class Collector:
         soft_labels: Keep the expert's distribution too.
         temperature: Of the soft labels.
         rng: Draws who acts.
+        label_rng: Draws the labels of an expert that samples; None: they are always the same draws.
 
     Raises:
         ExpertError: Soft labels are wanted of an expert that has none or that has a memory, or of a team
@@ -52,6 +53,7 @@ class Collector:
         soft_labels: bool,
         temperature: float,
         rng: np.random.Generator,
+        label_rng: np.random.Generator | None = None,
     ) -> None:
         if soft_labels and not isinstance(expert, SoftExpert):
             raise ExpertError(f"{name_of(expert)}: has no `probabilities`: use labels 'hard'")
@@ -71,13 +73,14 @@ class Collector:
         self.soft_labels = soft_labels
         self.temperature = temperature
         self.rng = rng
+        self.label_rng = label_rng
         self.has_channel = MessageChannel.of(venv.team) is not None
         self._moves = ~message_columns(venv.team)
         self._observations: npt.NDArray[np.float32] | None = None
         self._before: Samples | None = None
         self._began = np.ones(venv.num_envs, dtype=bool)
         self._possible = PossibleActions(venv)
-        self._labels = labeller(expert)
+        self._labels = labeller(expert, label_rng)
         self._state: tuple[npt.NDArray[np.generic], ...] | None = None
 
     @property
@@ -107,7 +110,7 @@ class Collector:
             self._began = np.ones(self.venv.num_envs, dtype=bool)
             self._possible.begin(None)
             self._state = None
-            self._labels = labeller(self.expert)  # with nothing in its memory
+            self._labels = labeller(self.expert, self.label_rng)  # with nothing in its memory
         observations = self._observations
         # Copied: the environment may overwrite its own arrays when it steps.
         alive = self.venv.alive.copy()
@@ -121,6 +124,9 @@ class Collector:
         actions, self._state = self.policy.predict(
             observations, self._state, self._began, deterministic=self.deterministic, action_masks=masks
         )
+        if self.has_channel and not self.deterministic:  # messages are never drawn: see `TeamPolicy.step`
+            likeliest, _ = self.policy.predict(observations, deterministic=True, action_masks=masks)
+            actions = np.where(self._moves, actions, likeliest)
         actions = self._mix(actions, labels, self.beta(round_number))
         samples = Samples(observations, labels, alive, masks, probabilities)
         if self.has_channel:

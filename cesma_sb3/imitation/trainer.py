@@ -18,6 +18,7 @@ from torch import nn
 from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.experts import adapt_expert
+from cesma_sb3.experts.protocol import ActsWith
 from cesma_sb3.imitation.class_weights import ClassWeighting
 from cesma_sb3.imitation.collector import Collector
 from cesma_sb3.imitation.communication import Communication, Messages
@@ -179,10 +180,13 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
                 separate=None if shared_dataset else venv.team,
                 observation_dtype=stored_as,
             )
+        # The expert's draws are its own: what students draw, and the batches, are as with any other expert.
+        label_rng = rng.spawn(1)[0] if isinstance(expert, ActsWith) else None
         self.collector = Collector(
             venv,
             self._policy,
             expert,
+            label_rng=label_rng,
             beta=beta_schedule if beta_schedule is not None else _students_act,
             beta_per_agent=beta_per_agent,
             deterministic=deterministic,
@@ -200,6 +204,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         )
         self.timesteps = 0  # environment timesteps, over all calls
         self.n_updates = 0
+        self._spread = _Spread(self._policy)
         self._owed = 0.0  # updates that the samples so far have earned and that are not yet done
         self._call = _Call(0, venv.team.n_agents)
         super().__init__(
@@ -311,20 +316,20 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
 
     def _losses(self, batch: Batch) -> tuple[th.Tensor, th.Tensor]:
         """The loss of each agent [n_agents], and what is differentiated, []."""
-        # The sum: each agent's weights get the gradient of its own loss, as if it were trained alone.
+        cost = None
         if self._policy.is_recurrent:
-            outputs = self._policy.unroll(batch.observations).flatten(0, 1)
-            losses = self.loss(outputs, batch.flat())
-            return losses, losses.sum()
-        if self.communication is None:
-            losses = self.loss(self._policy.outputs(batch.observations), batch)
-            return losses, losses.sum()
-        # What the agents see: with the messages that the others would send today.
-        assert batch.previous is not None
-        before = self._policy.outputs(batch.previous)
-        observations = self.communication.observations(before, batch)
-        losses = self.loss(self._policy.outputs(observations), batch)
-        return losses, losses.sum() + self.communication.cost(before, batch)
+            outputs, batch = self._policy.unroll(batch.observations).flatten(0, 1), batch.flat()
+        elif self.communication is None:
+            outputs = self._policy.outputs(batch.observations)
+        else:  # what the agents see: with the messages that the others would send today
+            assert batch.previous is not None
+            before = self._policy.outputs(batch.previous)
+            outputs = self._policy.outputs(self.communication.observations(before, batch))
+            cost = self.communication.cost(before, batch)
+        losses = self.loss(outputs, batch)
+        self._spread.fit(outputs.detach(), batch)
+        # The sum: each agent's weights get the gradient of its own loss, as if it were trained alone.
+        return losses, losses.sum() if cost is None else losses.sum() + cost
 
     def _updates_due(self, collected: int) -> int:
         """Gradient steps that fall due with these samples: one for every `samples_per_update`."""
@@ -372,6 +377,36 @@ class _RunningMean:
 
     def mean(self) -> th.Tensor:
         return self._sum / self._count if self._count else th.full_like(self._sum, th.nan)
+
+
+class _Spread:
+    """The standard deviations of students that draw their numbers: those of the labels around their means.
+
+    The squared error says where the labels are centred and not how far they are spread. Students that act
+    deterministically have no use for it, and are left as they are.
+    """
+
+    def __init__(self, policy: TeamPolicy) -> None:
+        self._policy = policy
+        self._n_fits = 0
+        self._variance_D = th.ones(policy.head.n_continuous)
+        columns = [c for c, n in enumerate(policy.team.column_categories) if n == 0]
+        owners = np.repeat(
+            np.arange(policy.team.n_agents), [own.stop - own.start for own in policy.team.action_columns]
+        )
+        self._owners_D = owners[columns].tolist()
+
+    def fit(self, outputs: th.Tensor, batch: Batch) -> None:
+        """Takes a batch into account: the newest hundred weigh most."""
+        head = self._policy.head
+        if self._policy.acts_deterministically or not head.n_continuous:
+            return
+        self._n_fits += 1
+        errors_BD = (head.means(outputs) - head.unpack(batch.labels)[1]).square()
+        alive_BD = batch.alive[:, self._owners_D].to(errors_BD.dtype)
+        now_D = (errors_BD * alive_BD).sum(dim=0) / alive_BD.sum(dim=0).clamp(min=1.0)
+        self._variance_D = self._variance_D.to(now_D.device).lerp(now_D, max(0.01, 1.0 / self._n_fits))
+        self._policy.log_std.data.copy_(0.5 * self._variance_D.clamp(min=1e-8).log())
 
 
 class _Call:

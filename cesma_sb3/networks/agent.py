@@ -13,6 +13,7 @@ from torch import nn
 from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.joint.agent_spaces import MASK
+from cesma_sb3.joint.channel import message_columns
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.evaluating import evaluating
 from cesma_sb3.networks.head import ActionHead, TeamDistribution
@@ -26,12 +27,21 @@ class AgentPolicy(nn.Module):
         spaces: The spaces of a team of this one agent.
         network: [B, observation size] float32 -> [B, outputs] float32.
         log_std: Log standard deviation of each continuous action column, [D] float32; zeros if None.
+        acts_deterministically: Whether the agent's own way is its likeliest action; else it draws its moves.
     """
 
-    def __init__(self, spaces: TeamSpaces, network: nn.Module, log_std: th.Tensor | None = None) -> None:
+    def __init__(
+        self,
+        spaces: TeamSpaces,
+        network: nn.Module,
+        log_std: th.Tensor | None = None,
+        *,
+        acts_deterministically: bool = True,
+    ) -> None:
         super().__init__()
         self.spaces = spaces
         self.network = network
+        self.acts_deterministically = acts_deterministically
         self.head = ActionHead(spaces.column_categories)
         self.register_buffer(
             "log_std", th.zeros(self.head.n_continuous) if log_std is None else log_std.clone()
@@ -55,7 +65,7 @@ class AgentPolicy(nn.Module):
         observation: Any,
         state: tuple[npt.NDArray[Any], ...] | None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
-        deterministic: bool = True,
+        deterministic: bool | None = None,
         action_mask: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[Any, tuple[npt.NDArray[Any], ...] | None]:
         """The action for one observation, both as this agent's environment gives and takes them.
@@ -66,7 +76,8 @@ class AgentPolicy(nn.Module):
             state: What the call of the step before returned, if the agent has a memory; None: an episode
                 begins.
             episode_start: Whether an episode begins with this observation, [1] bool.
-            deterministic: The likeliest action in place of a sample.
+            deterministic: The likeliest action, or a draw of PyTorch's global generator; None: whichever is
+                the agent's own way, in which its team was measured.
             action_mask: Available categories [M] bool: needed where the agent's environment has masks and the
                 observation does not bring one (masks in infos; an observation without the Dict around it).
 
@@ -98,5 +109,15 @@ class AgentPolicy(nn.Module):
             else:
                 outputs = self(flat)
             distribution = TeamDistribution(self.head).proba_distribution(outputs, self.log_std, masks)
-            packed = distribution.get_actions(deterministic=deterministic)[0].cpu().numpy()
+            packed = self._chosen(distribution, deterministic)[0].cpu().numpy()
         return self.spaces.split_actions(packed)[self.name], state
+
+    def _chosen(self, distribution: TeamDistribution, deterministic: bool | None) -> th.Tensor:
+        """A packed action [1, A]."""
+        if deterministic is not None:
+            return distribution.get_actions(deterministic=deterministic)
+        likeliest = distribution.mode()
+        if self.acts_deterministically:
+            return likeliest
+        says = th.as_tensor(message_columns(self.spaces), device=likeliest.device)  # see `TeamPolicy.step`
+        return th.where(says, likeliest, distribution.sample())

@@ -48,7 +48,7 @@ class EnsembleAgent(nn.Module):
         observation: Any,
         state: State | None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
-        deterministic: bool = True,
+        deterministic: bool | None = None,
         action_mask: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[Any, State | None]:
         """As `AgentPolicy.predict`; the state is the number of the step, ([1] int64,).
@@ -57,7 +57,7 @@ class EnsembleAgent(nn.Module):
             observation: Of the agent's own space.
             state: What the call of the step before returned; None: an episode begins.
             episode_start: Whether an episode begins with this observation, [1] bool.
-            deterministic: The likeliest action of whoever acts.
+            deterministic: See `AgentPolicy.predict`, of whoever acts.
             action_mask: The agent's available categories, or None.
         """
         begins = state is None or (episode_start is not None and bool(np.any(episode_start)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import nn
 from cesma_sb3.errors import SpaceError, integer
 from cesma_sb3.networks.ensemble_agents import EnsembleAgent, MixtureAgent, SequenceAgent, draw
 from cesma_sb3.networks.memory import State
+from cesma_sb3.networks.sampling import drawing
 from cesma_sb3.networks.team_policy import TeamPolicy
 
 Actions = npt.NDArray[Any]
@@ -26,14 +28,16 @@ Masks = npt.NDArray[np.bool_]
 
 
 class Actor:
-    """An ensemble that acts greedily and remembers what it must between steps; made by `TeamEnsemble.actor`.
+    """An ensemble that acts and remembers what it must between steps; made by `TeamEnsemble.actor`.
 
     Args:
         policy: Who acts. Its components as they are at each call, so it may go on learning.
+        rng: Draws the actions of whoever acts; None: they are the likeliest.
     """
 
-    def __init__(self, policy: TeamEnsemble) -> None:
+    def __init__(self, policy: TeamEnsemble, rng: np.random.Generator | None = None) -> None:
         self.policy = policy
+        self._draws = rng
         self.begin(None)
 
     def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
@@ -47,7 +51,10 @@ class Actor:
         """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""
         steps = next_steps(len(observations), self._state, self._starts)
         self._state, self._starts = (steps + 1,), None
-        return self.policy.actions(observations, masks, steps=steps, rng=self._rng, deterministic=True)
+        with nullcontext() if self._draws is None else drawing(self._draws, self.policy.device):
+            return self.policy.actions(
+                observations, masks, steps=steps, rng=self._rng, deterministic=self._draws is None
+            )
 
 
 class TeamEnsemble(nn.Module):
@@ -94,9 +101,17 @@ class TeamEnsemble(nn.Module):
         """Where the weights are."""
         return self.component(0).device
 
-    def actor(self) -> Actor:
-        """A greedy team with a memory of its own, whose draws begin with `seed`: the same every time."""
-        return Actor(self)
+    @property
+    def acts_deterministically(self) -> bool:
+        """Whether whoever acts takes its likeliest action; who acts may be drawn all the same."""
+        return self.component(0).acts_deterministically
+
+    def actor(self, rng: np.random.Generator | None = None) -> Actor:
+        """A team with a memory of its own: greedy, or sampling with a generator.
+
+        Draws of who acts begin with `seed`: they are the same every time.
+        """
+        return Actor(self, rng)
 
     def predict(
         self,

@@ -48,6 +48,7 @@ def team_files(policy: TeamPolicy) -> dict[str, bytes]:
         "activation": policy.spec.activation.__name__,
         "share_parameters": policy.spec.share_parameters,
         "tell_apart": policy.spec.tell_apart,
+        "deterministic": policy.acts_deterministically,
     }
     if policy.spec.module is not None:
         description |= {"module": _name(policy.spec.module), "module_kwargs": dict(policy.spec.module_kwargs)}
@@ -166,6 +167,7 @@ def load_team(
             activation_fn=_activation(description["activation"]),
             share_parameters=description["share_parameters"],
             tell_apart=description["tell_apart"],
+            acts_deterministically=_flag(description, "deterministic"),
             module=_checked_module(module, description.get("module"), folder),
             module_kwargs=description.get("module_kwargs"),
         )
@@ -208,6 +210,14 @@ def check_owners(
             f"{path}: its weights belong to the agents {', '.join(owners)}; expected those of the team, "
             f"{', '.join(agents)}"
         )
+
+
+def _flag(description: Mapping[str, Any], key: str) -> bool:
+    """True or false; true where a team was saved before there was a choice."""
+    found = description.get(key, True)
+    if not isinstance(found, bool):
+        raise ValueError(f"{key} {_short(found)}: expected true or false")
+    return found
 
 
 def _name(module: MakeModule) -> str:

@@ -16,12 +16,14 @@ from torch import nn
 
 from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import SpaceError
+from cesma_sb3.joint.channel import message_columns
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.agent import AgentPolicy
 from cesma_sb3.networks.components import NetworkKind, NetworkSpec, TeamValue, actor_net
 from cesma_sb3.networks.head import ActionHead, TeamDistribution
 from cesma_sb3.networks.memory import MemoryActor
 from cesma_sb3.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.networks.sampling import drawing
 from cesma_sb3.networks.separate import MakeModule
 from cesma_sb3.networks.visibility import Visibility
 
@@ -72,6 +74,8 @@ class TeamPolicy(ActorCriticPolicy):
         module: Of `custom`: makes an agent's network, `module(n_inputs, n_outputs, **module_kwargs)`.
         module_kwargs: Of `custom`.
         log_std_init: Initial log standard deviation of continuous columns.
+        acts_deterministically: How the team acts when it is not being trained (`step`): by its likeliest
+            actions, or by draws.
         **kwargs: Passed to `ActorCriticPolicy` (`optimizer_class`, `optimizer_kwargs`).
 
     Raises:
@@ -101,6 +105,7 @@ class TeamPolicy(ActorCriticPolicy):
         module: MakeModule | None = None,
         module_kwargs: Mapping[str, Any] | None = None,
         log_std_init: float = 0.0,
+        acts_deterministically: bool = True,
         **kwargs: Any,
     ) -> None:
         for kind, given, wanted in (
@@ -118,6 +123,8 @@ class TeamPolicy(ActorCriticPolicy):
             module=module,
             module_kwargs=dict(module_kwargs or {}),
         )
+        self.acts_deterministically = acts_deterministically
+        self._says = message_columns(team)
         self.critic_hidden_sizes = tuple(critic_hidden_sizes or hidden_sizes)
         # SB3 makes a distribution of its own from the action space in its constructor; `_build` replaces it.
         super().__init__(
@@ -203,13 +210,43 @@ class TeamPolicy(ActorCriticPolicy):
         outputs, _ = self.action_net.unroll(observations)
         return outputs
 
-    def actor(self) -> MemoryActor:
-        """A greedy team with a memory of its own."""
+    def actor(self, rng: np.random.Generator | None = None) -> MemoryActor:
+        """A team with a memory of its own: greedy, or sampling with a generator."""
         return MemoryActor(
-            lambda observations, state, starts, masks: self.predict(
-                observations, state, starts, deterministic=True, action_masks=masks
-            )
+            lambda observations, state, starts, masks: self.step(observations, state, starts, masks, rng)
         )
+
+    def step(
+        self,
+        observations: npt.NDArray[np.float32],
+        state: tuple[npt.NDArray[Any], ...] | None = None,
+        starts: npt.NDArray[np.bool_] | None = None,
+        masks: npt.NDArray[np.bool_] | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
+        """A step of a team at work: `predict`, greedy or with draws of a generator.
+
+        Messages are never drawn: no expert says what they should be, and listeners know the likeliest ones.
+
+        Args:
+            observations: [B, I] float32.
+            state: See `predict`.
+            starts: Worlds in which an episode begins with these observations, [B] bool.
+            masks: Available categories [B, M] bool, or None.
+            rng: Draws moves; None: the likeliest.
+
+        Returns:
+            See `predict`.
+        """
+        likeliest = None
+        if rng is None or self._says.any():
+            likeliest = self.predict(observations, state, starts, deterministic=True, action_masks=masks)
+        if rng is None:
+            assert likeliest is not None
+            return likeliest
+        with drawing(rng, self.device):
+            drawn, after = self.predict(observations, state, starts, action_masks=masks)
+        return (drawn if likeliest is None else np.where(self._says, likeliest[0], drawn)), after
 
     def distribution(self, observations: PyTorchObs, masks: th.Tensor | None = None) -> TeamDistribution:
         """The joint action distribution.
@@ -316,7 +353,12 @@ class TeamPolicy(ActorCriticPolicy):
         continuous = [c for c, categories in enumerate(self.team.column_categories) if categories == 0]
         own = [place for place, column in enumerate(continuous) if columns.start <= column < columns.stop]
         network: nn.Module = self.action_net.component(index)  # type: ignore[operator]  # SB3 declares a Linear
-        agent = AgentPolicy(self.team.only(self.team.agents[index]), network, self.log_std.detach()[own])
+        agent = AgentPolicy(
+            self.team.only(self.team.agents[index]),
+            network,
+            self.log_std.detach()[own],
+            acts_deterministically=self.acts_deterministically,
+        )
         return agent.to(self.device)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
@@ -344,5 +386,6 @@ class TeamPolicy(ActorCriticPolicy):
             tell_apart=self.spec.tell_apart,
             module=self.spec.module,
             module_kwargs=self.spec.module_kwargs,
+            acts_deterministically=self.acts_deterministically,
         )
         return data

@@ -31,7 +31,8 @@ def imitation_rows(measured: Measured, trained: TrainedOut | None) -> Iterator[R
             "disagreement",
             where.of_episode(differs[:, index]),
             "share of steps",
-            "Steps of the students' episodes in which the agent does something else than the expert.",
+            "Steps of the students' episodes in which the agent does something else than the expert."
+            + measured.note,
             agent,
         )
         if losses is None:

@@ -11,7 +11,7 @@ from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config import CheckpointConfig, DaggerConfig, Experiment
 from cesma_sb3.envs.particle.vec_env import ParticleVecEnv
 from cesma_sb3.evaluation import Change, Returns, expert_act, greedy, random_act, with_channel
-from cesma_sb3.experts import Expert, RecurrentExpert
+from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert
 from cesma_sb3.experts.protocol import SoftExpert
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy, Visibility
@@ -20,7 +20,7 @@ from cesma_sb3.price.losses import Measure
 from cesma_sb3.price.visits import Soft, Visits, visit
 from cesma_sb3.progress import StageProgress
 from cesma_sb3.runs import RunFolder
-from cesma_sb3.stages import TrainedExpert, decentralize
+from cesma_sb3.stages import TrainedExpert, decentralize, imitates_probabilities
 from cesma_sb3.stored import load_expert, load_students
 
 
@@ -44,6 +44,7 @@ class Measured:
     Attributes:
         returns, experts_returns: Of each episode.
         of_students, of_expert: The states that each comes to.
+        is_soft: Whether the expert's distribution was imitated.
         measure: The loss of single steps.
     """
 
@@ -52,7 +53,8 @@ class Measured:
         self.venv, self.team = evaluator.venv, evaluator.venv.team
         self.expert: Expert = load_expert(folder, evaluator)
         self.policy: TeamPolicy | TeamEnsemble = load_students(folder, self.team)
-        self.returns = evaluator.final(greedy(self.policy))
+        self.is_soft = imitates_probabilities(self.dagger, self.expert, self.team)
+        self.returns = evaluator.final(evaluator.act_of(self.policy))
         self.experts_returns = evaluator.final(expert_act(self.expert))
         self.of_students = self._visits(of_expert=False)
         self.of_expert = self._visits(of_expert=True)
@@ -75,9 +77,17 @@ class Measured:
         mine, experts = self.of_students.first_observations(), self.of_expert.first_observations()
         return float((mine == experts).all(axis=1).mean())
 
+    @property
+    def note(self) -> str:
+        """What single actions are, where somebody draws them; empty where all are deterministic."""
+        draws = {"the expert": isinstance(self.expert, SamplingExpert)}
+        draws["the students"] = not self.policy.acts_deterministically
+        who = " and ".join(name for name, flag in draws.items() if flag)
+        return f" Actions of {who} are draws, which differ by chance too." if who else ""
+
     def _visits(self, *, of_expert: bool) -> Visits:
         """Where one of the two comes to."""
-        expert, students = expert_act(self.expert), greedy(self.policy)
+        expert, students = expert_act(self.expert), self.evaluator.act_of(self.policy)
         return visit(
             expert if of_expert else students,
             expert,
@@ -90,7 +100,7 @@ class Measured:
 
     def _soft(self) -> Soft | None:
         """The expert's distribution, if it was imitated."""
-        if self.dagger.labels == "hard":
+        if not self.is_soft:
             return None
         assert isinstance(self.expert, SoftExpert)
         return partial(self.expert.probabilities, temperature=self.dagger.temperature)
@@ -98,15 +108,16 @@ class Measured:
     def with_channel(self, change: Change) -> Returns:
         """The students' returns with what they hear changed."""
         rng = np.random.default_rng(self.evaluator.seeds.students)
-        return self.evaluator.final(with_channel(greedy(self.policy), self.team, change, rng))
+        return self.evaluator.final(with_channel(self.evaluator.act_of(self.policy), self.team, change, rng))
 
     def deviations(self) -> Deviations | None:
-        """What single deviations cost; None where no state can be put back, or somebody has a memory."""
+        """What single deviations cost; None without states to put back, or with memories or draws."""
         if (
             not isinstance(self.venv, ParticleVecEnv)
-            or isinstance(self.expert, RecurrentExpert)
+            or isinstance(self.expert, RecurrentExpert | SamplingExpert)
             or not isinstance(self.policy, TeamPolicy)
             or self.policy.is_recurrent
+            or not self.policy.acts_deterministically
         ):
             return None
         return deviations(

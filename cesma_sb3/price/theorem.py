@@ -33,7 +33,8 @@ def theorem_rows(measured: Measured, found: Deviations | None) -> Iterator[Row]:
         measured.of_students.of_episode(differs),
         "share of steps",
         "Steps in which somebody does something else than the expert: the 0-1 loss of the joint action in "
-        "the states of the students that were kept. For the best of all rounds it is at most mu_N + gamma_N.",
+        "the states of the students that were kept. For the best of all rounds it is at most mu_N + gamma_N."
+        + measured.note,
     )
     yield epsilon
     yield _hindsight(measured)
@@ -47,7 +48,7 @@ def theorem_rows(measured: Measured, found: Deviations | None) -> Iterator[Row]:
     if found is None:
         how = (
             "Not estimated: it needs an environment whose state can be put back (the particle world) and "
-            "policies without a memory."
+            "policies that are deterministic and have no memory."
         )
         yield Row("u: largest cost of one deviation", None, None, None, "return", how)
         yield Row("bound: u T epsilon", None, None, None, "return", how)
@@ -90,7 +91,7 @@ def _hindsight(measured: Measured) -> Row:
         "Mean loss in training when it ended, from the run's log, added up over the agents: that of the last "
         "students in the states of all rounds, as they were trained. The best in hindsight has no more."
     )
-    if unit == "nats" and config.labels == "hard" and config.class_weights == "none":
+    if unit == "nats" and not measured.is_soft and config.class_weights == "none":
         # Whoever takes another action than the label gives that at most 1/2.
         how = f"{how} As a 0-1 loss of the joint action: at most {min(1.0, total / math.log(2)):.3g}."
     return Row(name, total, None, None, unit, how)

@@ -27,5 +27,23 @@ class Shifted:
         return (joint(observations) + self.by) % 3
 
 
+def polite(observations: np.ndarray) -> np.ndarray:
+    """Logits of the two agents of a `Doorway` [B, 6]: to wait is a little likelier than to go."""
+    return np.tile(np.array([0.1, 0.0, -9.0], dtype=np.float32), (len(observations), 2))
+
+
+class Polite:
+    """The same as soft labels, by an object whose own labels are what is likeliest."""
+
+    def labels(self, observations: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
+        return np.zeros((len(observations), 2), dtype=np.int64)
+
+    def probabilities(
+        self, observations: np.ndarray, masks: np.ndarray | None = None, *, temperature: float = 1.0
+    ) -> np.ndarray:
+        shares = np.exp(polite(observations).reshape(-1, 2, 3) / temperature)
+        return (shares / shares.sum(axis=2, keepdims=True)).reshape(-1, 6).astype(np.float32)
+
+
 each = {"player_0": own, "player_1": own}
 nothing = 3.5

@@ -101,7 +101,9 @@ def test_same_seed_same_report(result, tmp_path):
 
 def test_seeds_differ_from_each_other_and_by_seed():
     first, second = Seeds.of(0), Seeds.of(1)
-    assert len({*vars(first).values(), *vars(second).values()}) == 12
+    assert len({*vars(first).values(), *vars(second).values()}) == 14
+    # A seed that is new comes last: the others stay, and with them the numbers of all runs.
+    assert list(vars(first).values())[:6] == (np.random.SeedSequence(0).generate_state(6) % 2**31).tolist()
     assert first == Seeds.of(0)
 
 
