@@ -20,12 +20,11 @@ from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config import BetaConfig, DaggerConfig, Experiment
 from cesma_sb3.errors import ConfigError, ExpertError
 from cesma_sb3.evaluation import Curve, LearningCurve, MatchingCurve
-from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert, SoftExpert, labeller
+from cesma_sb3.experts import Expert, labeller
 from cesma_sb3.given import Finished, Handed, finished_expert, is_trained
 from cesma_sb3.imitation import DAggerProgress
 from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.learning import LOG_FORMATS, Tick, learn
 from cesma_sb3.measure import Evaluator, joint_env
@@ -41,7 +40,13 @@ from cesma_sb3.models import (
 )
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy, Visibility
 from cesma_sb3.stored import start_expert, start_students
-from cesma_sb3.ways import Way, drawing_expert, settled
+from cesma_sb3.ways import (
+    Way,
+    drawing_expert,
+    imitates_probabilities,
+    settled,
+    students_act_deterministically,
+)
 
 
 @dataclasses.dataclass
@@ -374,25 +379,6 @@ _SAME = (
     *("messages", "message_temperature", "message_entropy"),
 )
 """Values of `dagger` that the trainers have under the same names."""
-
-
-def students_act_deterministically(experiment: Experiment, expert: Expert) -> bool:
-    """Whether students act by their likeliest actions: as their expert does, if nothing else is said."""
-    wanted = experiment.students.deterministic
-    return wanted if isinstance(wanted, bool) else not isinstance(expert, SamplingExpert)
-
-
-def imitates_probabilities(config: DaggerConfig, expert: Expert, team: TeamSpaces) -> bool:
-    """Whether the students learn the expert's distribution in place of its actions.
-
-    With `labels: auto` they do if the expert acts by draws from one that is known. A loss class of one's own
-    then learns from draws: it need not know soft labels.
-    """
-    if config.labels != "auto":
-        return config.labels == "soft"
-    is_known = isinstance(expert, SoftExpert) and not isinstance(expert, RecurrentExpert)
-    is_plain = config.loss_class is None and not team.is_continuous
-    return isinstance(expert, SamplingExpert) and is_known and is_plain
 
 
 def _trainer_arguments(

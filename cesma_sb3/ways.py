@@ -13,9 +13,11 @@ import warnings
 from typing import Any
 
 from cesma_sb3._json import read_object
+from cesma_sb3.config import DaggerConfig, Experiment
 from cesma_sb3.errors import ConfigError, ExpertWarning, StorageError
 from cesma_sb3.evaluation import Act, Returns
-from cesma_sb3.experts import Expert, SamplingExpert, sampling
+from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert, SoftExpert, sampling
+from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.runs import RunFolder
 
@@ -119,6 +121,25 @@ def drawing_expert(expert: Expert, evaluator: Evaluator) -> SamplingExpert | Non
             "auto or true"
         )
     return found
+
+
+def students_act_deterministically(experiment: Experiment, expert: Expert) -> bool:
+    """Whether students act by their likeliest actions: as their expert does, if nothing else is said."""
+    wanted = experiment.students.deterministic
+    return wanted if isinstance(wanted, bool) else not isinstance(expert, SamplingExpert)
+
+
+def imitates_probabilities(config: DaggerConfig, expert: Expert, team: TeamSpaces) -> bool:
+    """Whether the students learn the expert's distribution in place of its actions.
+
+    With `labels: auto` they do if the expert acts by draws from one that is known. A loss class of one's own
+    then learns from draws: it need not know soft labels.
+    """
+    if config.labels != "auto":
+        return config.labels == "soft"
+    is_known = isinstance(expert, SoftExpert) and not isinstance(expert, RecurrentExpert)
+    is_plain = config.loss_class is None and not team.is_continuous
+    return isinstance(expert, SamplingExpert) and is_known and is_plain
 
 
 def chosen_way(folder: RunFolder, who: str) -> bool | None:

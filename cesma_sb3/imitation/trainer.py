@@ -25,6 +25,7 @@ from cesma_sb3.imitation.communication import Communication, Messages
 from cesma_sb3.imitation.dataset import AggregatedDataset, Batch, EpisodeDataset, Samples, WhenFull
 from cesma_sb3.imitation.demonstrations import demonstrated
 from cesma_sb3.imitation.losses import ColumnwiseLoss, ImitationLoss, LossName
+from cesma_sb3.imitation.spread import Spread
 from cesma_sb3.joint.channel import MessageChannel
 from cesma_sb3.joint.rows import compact_dtype
 from cesma_sb3.joint.vec_env import JointVecEnv
@@ -204,7 +205,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         )
         self.timesteps = 0  # environment timesteps, over all calls
         self.n_updates = 0
-        self._spread = _Spread(self._policy)
+        self._spread = Spread(self._policy)
         self._owed = 0.0  # updates that the samples so far have earned and that are not yet done
         self._call = _Call(0, venv.team.n_agents)
         super().__init__(
@@ -377,36 +378,6 @@ class _RunningMean:
 
     def mean(self) -> th.Tensor:
         return self._sum / self._count if self._count else th.full_like(self._sum, th.nan)
-
-
-class _Spread:
-    """The standard deviations of students that draw their numbers: those of the labels around their means.
-
-    The squared error says where the labels are centred and not how far they are spread. Students that act
-    deterministically have no use for it, and are left as they are.
-    """
-
-    def __init__(self, policy: TeamPolicy) -> None:
-        self._policy = policy
-        self._n_fits = 0
-        self._variance_D = th.ones(policy.head.n_continuous)
-        columns = [c for c, n in enumerate(policy.team.column_categories) if n == 0]
-        owners = np.repeat(
-            np.arange(policy.team.n_agents), [own.stop - own.start for own in policy.team.action_columns]
-        )
-        self._owners_D = owners[columns].tolist()
-
-    def fit(self, outputs: th.Tensor, batch: Batch) -> None:
-        """Takes a batch into account: the newest hundred weigh most."""
-        head = self._policy.head
-        if self._policy.acts_deterministically or not head.n_continuous:
-            return
-        self._n_fits += 1
-        errors_BD = (head.means(outputs) - head.unpack(batch.labels)[1]).square()
-        alive_BD = batch.alive[:, self._owners_D].to(errors_BD.dtype)
-        now_D = (errors_BD * alive_BD).sum(dim=0) / alive_BD.sum(dim=0).clamp(min=1.0)
-        self._variance_D = self._variance_D.to(now_D.device).lerp(now_D, max(0.01, 1.0 / self._n_fits))
-        self._policy.log_std.data.copy_(0.5 * self._variance_D.clamp(min=1e-8).log())
 
 
 class _Call:
