@@ -76,13 +76,15 @@ def kind(request):
     return request.param
 
 
-def run_of(kind, path) -> tuple[TeamPolicy, Path]:
+def run_of(kind, path, **more) -> tuple[TeamPolicy, Path]:
     """A finished run with untrained students: what they do is all that counts."""
     name, kwargs, network = KINDS[kind]
     venv = make_vec_env(name, kwargs=kwargs)
     th.manual_seed(1)
     team = venv.team
-    policy = TeamPolicy(team.observation_space, team.action_space, lambda _: 0.0, team=team, **network)
+    policy = TeamPolicy(
+        team.observation_space, team.action_space, lambda _: 0.0, team=team, **network, **more
+    )
     run = RunFolder.create(load_experiment("spread-3"), path)
     run.write_folder("students", policy_files(policy))
     run.finish({})
@@ -244,3 +246,41 @@ def test_an_agent_with_nothing_to_choose_is_exported_too(format, tmp_path):
         else:
             (action,) = th.jit.load(folder / f"{agent}.pt")(th.as_tensor(seen))
         assert action.shape == (3, size)
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+@pytest.mark.parametrize("kind", ["feed-forward", "continuous", "messages", "memory"])
+def test_an_agent_of_a_team_that_draws_does_so_by_noise_that_it_is_fed(kind, format, tmp_path):
+    policy, run_dir = run_of(kind, tmp_path / "run", acts_deterministically=False)
+    folder, team, rng = export(run_dir, format=format), policy.team, np.random.default_rng(0)
+    agent, columns = team.agents[0], team.action_columns[0]
+    told = json.loads((folder / f"{agent}.json").read_text())
+    assert (told["deterministic"], told["inputs"][-1]) == (False, "noise")
+    one = rng.normal(size=team.observation_size).astype(np.float32)
+    seen = np.tile(one, (3_000, 1))
+    inputs = {"observation": seen[:, team.observation_slices[0]]}
+    if told["state"]:
+        inputs["state"] = np.zeros((3_000, told["state"]["size"]), np.float32)
+    noise = rng.normal(size=(3_000, told["noise"]["size"])).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        act = runner(folder / told["file"])
+        drawn, likeliest = act({**inputs, "noise": noise}), act({**inputs, "noise": 0.0 * noise})
+    np.testing.assert_allclose(likeliest, wanted(policy, seen[None], None)[0][:, columns], atol=1e-5)
+    th.manual_seed(0)
+    by_itself = policy.actor(np.random.default_rng(1))(seen)[:, columns]
+    for column in range(drawn.shape[1]):
+        mine, theirs = drawn[:, column], by_itself[:, column]
+        assert mine.mean() == pytest.approx(theirs.mean(), abs=0.15)
+        assert mine.std() == pytest.approx(theirs.std(), abs=0.1)
+    says = [part["kind"] == "message" for part in told["action"]["columns"]]
+    assert [np.ptp(each) == 0 for each in drawn.T] == says  # messages are not drawn
+
+
+def runner(file):
+    """What runs a file: arrays by the names of its inputs, in order, to actions."""
+    if file.suffix == ".pt":
+        program = th.jit.load(file)
+        return lambda inputs: program(*map(th.as_tensor, inputs.values()))[0].numpy()
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(file))
+    return lambda inputs: session.run(None, inputs)[0]
