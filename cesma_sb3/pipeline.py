@@ -38,13 +38,14 @@ from cesma_sb3.experts import Expert
 from cesma_sb3.given import Handed, keep
 from cesma_sb3.measure import Evaluator, Watch, threads
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy
+from cesma_sb3.networks.storage import check_owners
 from cesma_sb3.progress import StageProgress, announce
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.rehearsal import Rehearsal
 from cesma_sb3.results import Outcome, make_report, save_results
 from cesma_sb3.runs import CONFIG, RunFolder
 from cesma_sb3.stages import decentralize, fine_tune, train_expert, train_own
-from cesma_sb3.stored import initial_agents, load_expert, load_students, try_students
+from cesma_sb3.stored import expert_agents, initial_agents, load_expert, load_students, try_students
 
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG})
 
@@ -228,8 +229,11 @@ def _measured(
     ):
         if not resumes:
             keep(folder, experiment, handed)
-        agents = folder.agents or initial_agents(experiment)
+        owners = None if resumes else expert_agents(experiment, handed)
+        agents = folder.agents or owners or initial_agents(experiment)
         with closing(Evaluator(experiment, watch, agents)) as evaluator:
+            if owners is not None:
+                check_owners(owners, evaluator.venv.team.agents, experiment.expert.path or "expert")
             folder.keep_agents(evaluator.venv.team.agents)
             evaluator.slack()  # refused here, if there is no such thing
             try_students(experiment, evaluator.venv.team)

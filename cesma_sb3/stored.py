@@ -7,6 +7,7 @@ An expert that was finished before the run is the exception: its files, which th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -17,14 +18,15 @@ from cesma_sb3.algorithms import student_module
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ExpertError, StorageError
 from cesma_sb3.experts import Expert
-from cesma_sb3.given import finished_expert, is_trained
+from cesma_sb3.given import Handed, finished_expert, is_trained
 from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.joint.vec_env import attribute
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.models import as_expert, expert_env, make_model, make_students
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy, load_policy
 from cesma_sb3.networks.components import NetworkSpec
 from cesma_sb3.networks.storage import WEIGHTS, check_owners, load_weights
-from cesma_sb3.runs import EXPERT, EXPERT_WEIGHTS, STUDENTS, RunFolder
+from cesma_sb3.runs import EXPERT, EXPERT_WEIGHTS, RUN, STUDENTS, RunFolder
 from cesma_sb3.ways import expert_in_its_way
 
 
@@ -88,6 +90,25 @@ def _load_own(policy: nn.Module, agents: Sequence[str], folder: RunFolder, name:
     if folder.agents is not None and not anybodys:
         check_owners(folder.agents, agents, folder.path / name)
     load_weights(policy, folder.path / name)
+
+
+def expert_agents(experiment: Experiment, handed: Handed | None) -> tuple[str, ...] | None:
+    """The agents of an expert that is not trained here, in its order; None where nobody says.
+
+    A model in memory still has the environments that it was trained in; a file of a run has the run.
+
+    Args:
+        experiment: As it was before it had a folder: its files are anywhere.
+        handed: The expert itself, if `decentralize` was given it.
+    """
+    model = None if handed is None else handed.controller
+    if isinstance(model, BaseAlgorithm) and model.env is not None and not getattr(model.env, "closed", False):
+        team = attribute(model.env, "team")
+        return team.agents if isinstance(team, TeamSpaces) else None
+    path = None if handed is not None or experiment.expert.path is None else Path(experiment.expert.path)
+    if path is None or path.parent.name != EXPERT or not (path.parent.parent / RUN).is_file():
+        return None
+    return RunFolder.open(path.parent.parent).agents
 
 
 def initial_agents(experiment: Experiment) -> tuple[str, ...] | None:

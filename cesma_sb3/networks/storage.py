@@ -191,7 +191,7 @@ def _acting(team: TeamSpaces, saved: TeamSpaces, anybodys: bool, folder: Path) -
 
 
 def check_owners(
-    owners: Sequence[str], agents: Sequence[str], path: Path, *, any_order: bool = False
+    owners: Sequence[str], agents: Sequence[str], path: Path | str, *, any_order: bool = False
 ) -> None:
     """Compares the agents whose weights were saved with those that are to act by them.
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from gymnasium import spaces
+from stable_baselines3 import PPO
 
 import cesma_sb3
 from cesma_sb3.envs import declared_split, make_vec_env
 from cesma_sb3.envs.particle import parallel_env
 from cesma_sb3.errors import ExpertError, LayoutError, SpaceError, StorageError
-from cesma_sb3.evaluation import evaluate, greedy, with_channel
+from cesma_sb3.evaluation import evaluate, expert_act, greedy, with_channel
 from cesma_sb3.experts.adapt import adapt_expert
 from cesma_sb3.joint.env import JointEnv
 from cesma_sb3.joint.order import Reordered
@@ -324,6 +326,35 @@ def test_a_run_that_starts_from_anothers_weights_keeps_its_order(run_dir, tmp_pa
     result = started("Posts", ["cid", "bob", "ann"])
     assert RunFolder.open(tmp_path).agents == result.students.team.agents == NAMES
     assert result.report["return"]["students"] == 222.0
+
+
+def test_a_model_keeps_the_order_of_the_environments_that_it_was_trained_in(tmp_path):
+    model = PPO("MlpPolicy", venv_of(unlike=False), n_steps=2, batch_size=2, seed=0)
+    wanted = evaluate(
+        expert_act(adapt_expert(model, venv_of(unlike=False).team)), venv_of(unlike=False), n_episodes=2
+    )
+
+    def decentralized(
+        expert: Any, out: str, env: str = "Posts", names: str = "cid ann bob", **more: Any
+    ) -> Path:
+        described = {"id": f"{HERE}:{env}", "team_reward": "sum", "kwargs": {"names": names.split()}}
+        kwargs = {**RUN, "students.hidden_sizes": [8], "dagger.batch_size": 64, **more}
+        result = cesma_sb3.decentralize(expert, described, total_timesteps=2, out=tmp_path / out, **kwargs)
+        assert result.students.team.agents == RunFolder.open(result.run_dir).agents == NAMES
+        assert (
+            result.report["return"]["expert"]
+            == evaluate_run(result.run_dir)["return"]["expert"]
+            == wanted.mean
+        )
+        return result.run_dir
+
+    told = "its weights belong to the agents ann, bob, cid; expected those of the team, eve, dan, fay"
+    first = decentralized(model, "memory")
+    file, trusted = first / "expert" / "model.zip", {"algorithm": "PPO", "trust": True}
+    decentralized(file, "file", **trusted)
+    for expert, more in ((model, {}), (file, trusted)):
+        with pytest.raises(StorageError, match=told):
+            decentralized(expert, "strangers", "Strangers", "eve dan fay", **more)
 
 
 def test_a_run_folder_keeps_its_agents(tmp_path):
