@@ -210,7 +210,7 @@ def normalized(score: float, *, random: float, reference: float) -> float:
 
 def sampled(policy: TeamPolicy | TeamEnsemble, seed: int = 0) -> Act:
     """A team that draws its moves from its distribution; the draws begin with `seed`."""
-    return policy.actor(np.random.default_rng(seed))
+    return made_for(policy.actor(np.random.default_rng(seed)), policy.team)
 
 
 def greedy(policy: TeamPolicy | TeamEnsemble) -> Act:

@@ -15,7 +15,7 @@ import cesma_sb3
 from cesma_sb3.envs import declared_split, make_vec_env
 from cesma_sb3.envs.particle import parallel_env
 from cesma_sb3.errors import ExpertError, LayoutError, SpaceError, StorageError
-from cesma_sb3.evaluation import evaluate, expert_act, greedy, with_channel
+from cesma_sb3.evaluation import evaluate, expert_act, greedy, sampled, with_channel
 from cesma_sb3.experts.adapt import adapt_expert
 from cesma_sb3.joint.env import JointEnv
 from cesma_sb3.joint.order import Reordered
@@ -233,8 +233,9 @@ def test_saved_weights_are_refused_by_other_agents(tmp_path):
         StorageError, match=r"weights belong to the agents ann, bob, cid; expected .* dan, eve, fay"
     ):
         load_policy(tmp_path, team=strangers.team)
-    with pytest.raises(SpaceError, match="its agents are dan, eve, fay; expected ann, bob, cid"):
-        evaluate(greedy(policy), strangers, n_episodes=1)
+    for act in (greedy(policy), sampled(policy)):
+        with pytest.raises(SpaceError, match="its agents are dan, eve, fay; expected ann, bob, cid"):
+            evaluate(act, strangers, n_episodes=1)
 
 
 @pytest.mark.parametrize("tell_apart", [False, True])
@@ -338,7 +339,13 @@ def test_a_model_keeps_the_order_of_the_environments_that_it_was_trained_in(tmp_
         expert: Any, out: str, env: str = "Posts", names: str = "cid ann bob", **more: Any
     ) -> Path:
         described = {"id": f"{HERE}:{env}", "team_reward": "sum", "kwargs": {"names": names.split()}}
-        kwargs = {**RUN, "students.hidden_sizes": [8], "dagger.batch_size": 64, **more}
+        kwargs = {
+            **RUN,
+            "students.hidden_sizes": [8],
+            "dagger.batch_size": 64,
+            "expert.deterministic": True,
+            **more,
+        }
         result = cesma_sb3.decentralize(expert, described, total_timesteps=2, out=tmp_path / out, **kwargs)
         assert result.students.team.agents == RunFolder.open(result.run_dir).agents == NAMES
         assert (
