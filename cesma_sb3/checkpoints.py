@@ -31,7 +31,8 @@ from cesma_sb3._closing import closing_all
 from cesma_sb3._signals import Waiting
 from cesma_sb3.config import CheckpointConfig
 from cesma_sb3.errors import CheckpointWarning, StorageError
-from cesma_sb3.runs import CHECKPOINTS, RunFolder, to_json, versions
+from cesma_sb3.run_files import to_json
+from cesma_sb3.runs import CHECKPOINTS, RunFolder, versions
 
 LOG = "progress.csv"
 T = TypeVar("T")

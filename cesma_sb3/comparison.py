@@ -28,7 +28,7 @@ from cesma_sb3.marl_eval import marl_eval, unequal
 from cesma_sb3.planned import Failure
 from cesma_sb3.registry import list_experiments, load_experiment
 from cesma_sb3.reproduce import markdown
-from cesma_sb3.runs import csv_text, to_json
+from cesma_sb3.run_files import csv_text, to_json
 from cesma_sb3.score_tables import (
     CALLED,
     doubts,

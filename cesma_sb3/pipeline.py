@@ -85,7 +85,8 @@ def run(
         resume: The folder of an interrupted run, which goes on from its last checkpoint (the experiment's
             `checkpoint` says when one is written). Where the environment's state can be kept, as the particle
             world's is, the numbers are those of a run that was never interrupted; else episodes begin anew.
-        trust: That the folder to resume may run the code that it names or holds, though made elsewhere.
+        trust: That files of the expert may run code when they are loaded (`expert.trust`); with `resume`,
+            that the folder may run the code that it names or holds, though it was made elsewhere.
         progress: Show a progress bar of each stage on standard error.
         **overrides: Values in place of the experiment's: nested (`expert={"n_envs": 8}`), or with dotted keys
             (`**{"expert.n_envs": 8}`).
@@ -105,6 +106,7 @@ def run(
         return _resume(RunFolder.open(resume, trust=trust), name, values, progress)
     if name is None:
         raise ConfigError("expected the name of an experiment, or a run to resume")
+    values = {**values, "expert.trust": True} if trust else values
     return run_experiment(load_experiment(name, values), out=out, progress=progress)
 
 

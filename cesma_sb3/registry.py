@@ -104,6 +104,7 @@ def load_experiment(
     overrides: Mapping[str, Any] | None = None,
     *,
     check_names: bool = True,
+    searches: bool = True,
     overridden_by: str = "override",
 ) -> Experiment:
     """The experiment of that name or in that file, validated.
@@ -113,6 +114,7 @@ def load_experiment(
         overrides: Values that replace those of the file; keys nested, or dotted (`expert.n_envs`), or both.
             Arguments of an environment or a class stand below `kwargs`: `env.kwargs.n_agents`.
         check_names: Also check the names of classes and of their arguments, which imports PyTorch and SB3.
+        searches: Whether modules are looked for in the folder of the file, which is the user's own.
         overridden_by: What errors call the place of the overrides.
 
     Raises:
@@ -123,7 +125,7 @@ def load_experiment(
     if overrides is not None and "name" in overrides:
         raise ConfigError(f"{overridden_by}: name: an experiment keeps the name of its file")
     document = find_document(name_or_path, _folders(), "experiment")
-    if check_names and not document.registered and document.folder is not None:
+    if searches and check_names and not document.registered and document.folder is not None:
         _modules.look_in(document.folder)
     return _experiment(_resolve(document, ()), document.label, overrides, check_names, overridden_by)
 

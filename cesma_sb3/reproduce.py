@@ -23,7 +23,7 @@ from cesma_sb3.planned import (
     plan_runs,
 )
 from cesma_sb3.report import draw_comparison
-from cesma_sb3.runs import csv_text
+from cesma_sb3.run_files import csv_text
 from cesma_sb3.validation import unknown
 
 

@@ -16,28 +16,19 @@ figure.png         reward against environment samples
 from __future__ import annotations
 
 import contextlib
-import csv
 import datetime
 import filecmp
-import hashlib
-import io
-import json
-import math
 import os
 import platform
-import shutil
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache, partial
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from importlib.metadata import distributions
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from cesma_sb3 import _atomic, _trust
+from cesma_sb3 import _trust
 from cesma_sb3._file_names import as_path
 from cesma_sb3._json import read_object
 from cesma_sb3._locks import alone
@@ -47,22 +38,17 @@ from cesma_sb3.config import Experiment, differences
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.kept import NORMALIZATION, as_kept, kept_files, with_paths
 from cesma_sb3.registry import LARGEST, load_experiment
+from cesma_sb3.run_files import BEGINNING, RunFiles
 
-CONFIG, RUN, REPORT, FIGURE, EVALUATIONS, LOG = (
-    "config.yaml",
-    "run.json",
-    "report.json",
-    "figure.png",
-    "evaluations.csv",
-    "error.log",
-)
+CONFIG, RUN = BEGINNING
+REPORT, FIGURE, EVALUATIONS, LOG = "report.json", "figure.png", "evaluations.csv", "error.log"
 EXPERT, STUDENTS, CHECKPOINTS = "expert", "students", "checkpoints"
 EXPERT_WEIGHTS = "policy.safetensors"
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 
 
-class RunFolder:
+class RunFolder(RunFiles):
     """A run folder. Made by `create`, read back by `open`.
 
     Attributes:
@@ -75,13 +61,10 @@ class RunFolder:
     def __init__(
         self, path: Path, experiment: Experiment, info: dict[str, Any], *, trust: bool = False
     ) -> None:
-        self.path = path
+        super().__init__(path)
         self.experiment = as_kept(experiment)
         self.info = info
         self.trust = trust
-        self._digests: _trust.Digests | None = None
-        self._inputs = {CONFIG, RUN, _trust.SIGNATURE}
-        """What is written before the run begins."""
         self._made: list[Path] = []
         """Folders that were made for it, outermost first."""
 
@@ -117,7 +100,7 @@ class RunFolder:
             "versions": versions(),
         }
         run = cls(path, experiment, info)
-        run._digests = {}
+        run.digests = {}
         run._made = made if out is not None else [*made, path]
         with alone(path, "another run writes there"):
             if any(path.iterdir()):
@@ -151,13 +134,6 @@ class RunFolder:
             experiment = with_paths(experiment, {("expert", "normalization"): NORMALIZATION})
         return cls(path, experiment, read_object(path / RUN), trust=trust)
 
-    @property
-    def is_own(self) -> bool:
-        """Whether the user made the run, and nobody has changed its files since."""
-        if self._digests is None:
-            self._digests = _trust.signed(self.path)
-        return self._digests is not None
-
     def load(self, changes: Mapping[str, Any] | None = None) -> Experiment:
         """The experiment, to be run or measured: its files are absolute paths, all in this folder.
 
@@ -171,7 +147,7 @@ class RunFolder:
         meant = as_kept(load_experiment(self.path / CONFIG, changes, check_names=False))
         own = _trust.code_of(self.experiment)
         self._ask({key: name for key, name in _trust.code_of(meant).items() if own.get(key) == name})
-        experiment = self.here(load_experiment(self.path / CONFIG, changes))
+        experiment = self.here(load_experiment(self.path / CONFIG, changes, searches=False))
         expert = experiment.expert.model_copy(update={"trust": True})
         return experiment.model_copy(update={"expert": expert})
 
@@ -298,7 +274,7 @@ class RunFolder:
         files = [path for path in self.path.rglob("*") if not path.is_dir()]
         logs = (LOG, "events.out.tfevents")  # TensorBoard's have a header from the start
         for path in files:
-            is_input = path.relative_to(self.path).as_posix() in self._inputs
+            is_input = path.relative_to(self.path).as_posix() in self.inputs
             if not is_input and not path.name.startswith(logs) and path.stat().st_size:
                 return False
         for path in files:
@@ -314,111 +290,6 @@ class RunFolder:
             raise StorageError(f"{self.path}: is no run folder any more: its {RUN} was removed")
         self.info = {**self.info, "status": status, "ended": _now(), **more}
         self.write_json(RUN, self.info)
-
-    def file(self, name: str) -> Path:
-        """The path of a file or folder of this run.
-
-        Args:
-            name: Relative, with `/` between folders.
-
-        Raises:
-            StorageError: It would lie outside of the run folder.
-        """
-        parts = PurePosixPath(name).parts
-        if not parts or any(part in ("..", "/") or "\\" in part or ":" in part for part in parts):
-            raise StorageError(f"{name!r}: expected a name inside the run folder")
-        path = self.path.joinpath(*parts)
-        if not path.resolve().is_relative_to(self.path.resolve()):
-            raise StorageError(f"{name!r}: leads out of the run folder")
-        return path
-
-    def write_with(self, name: str, writer: Callable[[Path], object]) -> Path:
-        """Writes a file whole or not at all, by a function that writes the path given (`model.save`).
-
-        Raises:
-            StorageError: The disk is full, say, or the run folder is gone.
-        """
-        signs = _trust.is_code(name) and self.is_own
-
-        def write(path: Path) -> None:
-            writer(path)
-            if signs:  # before the file is there: a run that is killed in between is still the user's own
-                self._sign({name: _trust.digest(path)})
-
-        with self._writing(name) as path:
-            _atomic.write(path, write)
-        return path
-
-    def keep(self, name: str, source: Path | Callable[[Path], object]) -> Path:
-        """Writes what the run needs from its beginning, as `write_with`.
-
-        Args:
-            name: Relative, with `/` between folders.
-            source: A file that is copied, or a function that writes the path given.
-
-        Raises:
-            StorageError: There is no such file, or it cannot be written.
-        """
-        if isinstance(source, Path) and not source.is_file():
-            raise StorageError(f"{source}: no such file")
-        self._inputs.add(name)
-        copy = partial(shutil.copyfile, source) if isinstance(source, Path) else source
-        return self.write_with(name, copy)
-
-    def _sign(self, digests: Mapping[str, str]) -> None:
-        """Signs further contents of files. What they had before stays signed: it was the user's own."""
-        assert self._digests is not None
-        for name, digest in digests.items():
-            self._digests.setdefault(name, []).append(digest)
-        _trust.sign(self.path, self._digests)
-
-    @contextmanager
-    def _writing(self, name: str) -> Iterator[Path]:
-        path = self.file(name)
-        # Without this a folder that was deleted under a run would be there again, with a part of its files.
-        if not (self.path / RUN).is_file() and name not in (CONFIG, RUN):
-            raise StorageError(f"{self.path}: is no run folder any more: its {RUN} was removed")
-        try:
-            yield path
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
-
-    def write_bytes(self, name: str, content: bytes) -> Path:
-        """Writes a file whole or not at all."""
-        return self.write_with(name, lambda path: path.write_bytes(content))
-
-    def write_text(self, name: str, content: str) -> Path:
-        """Writes a file whole or not at all, in UTF-8."""
-        return self.write_bytes(name, content.encode())
-
-    def write_json(self, name: str, content: Any) -> Path:
-        """Writes JSON: NumPy's values as Python's, numbers that are not finite as null."""
-        return self.write_text(name, json.dumps(to_json(content), indent=2, allow_nan=False) + "\n")
-
-    def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-        """Writes a table; its columns are the keys of the rows in the order in which they appear."""
-        return self.write_text(name, csv_text(rows))
-
-    def write_folder(self, name: str, files: Mapping[str, bytes]) -> Path:
-        """Writes a folder of files whole or not at all (the students, say)."""
-        code = {
-            f"{name}/{inner}": content
-            for inner, content in files.items()
-            if _trust.is_code(f"{name}/{inner}")
-        }
-        if code and self.is_own:
-            self._sign({inner: hashlib.sha256(content).hexdigest() for inner, content in code.items()})
-        with self._writing(name) as path:
-            _atomic.write_folder(path, files)
-        return path
-
-    def leftovers(self) -> list[Path]:
-        """What a killed process left half-written here. No reader looks at it."""
-        return _atomic.leftovers(self.path)
-
-    def clean(self) -> list[Path]:
-        """Removes the leftovers and returns them. To be called when no run writes here."""
-        return _atomic.clean(self.path)
 
 
 def command_line() -> str:
@@ -442,29 +313,6 @@ def versions() -> dict[str, str]:
 def machine() -> dict[str, Any]:
     """What the run ran on, less its name."""
     return {"platform": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
-
-
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table; its columns are the keys of the rows in the order in which they appear."""
-    columns = dict.fromkeys(column for row in rows for column in row)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(to_json(row) for row in rows)
-    return text.getvalue()
-
-
-def to_json(value: Any) -> Any:
-    """A value as JSON can hold it: NumPy's as Python's, paths as text, numbers not finite as null."""
-    if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return to_json(value.tolist())
-    if isinstance(value, list | tuple):
-        return [to_json(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
 
 
 def _new_folder(parent: Path, seed: int) -> Path:

@@ -13,7 +13,7 @@ from cesma_sb3 import _atomic, _claims
 from cesma_sb3._yaml import write_mapping
 from cesma_sb3.errors import CesmaError
 from cesma_sb3.registry import list_experiments, load_experiment, nested
-from cesma_sb3.runs import csv_text, to_json
+from cesma_sb3.run_files import csv_text, to_json
 
 if TYPE_CHECKING:
     import optuna
@@ -82,7 +82,7 @@ def write_best(
     """
     if name in list_experiments():
         content = {"extends": name, **nested(settings)}
-    else:  # a file, which cannot be extended
+    else:  # a file that may move, or change: its values are written out
         content = load_experiment(name, settings).to_mapping()
     told = f"{name} with the values of trial {best_trial(study).number}, the best of {n_ended}"
     text = write_mapping({**content, "name": study.study_name, "description": told[:80]})

@@ -25,7 +25,8 @@ from cesma_sb3.planned import (
     planned,
 )
 from cesma_sb3.registry import flatten, list_experiments, load_experiment, nested
-from cesma_sb3.runs import RunFolder, csv_text, to_json
+from cesma_sb3.run_files import csv_text, to_json
+from cesma_sb3.runs import RunFolder
 
 TABLE, TABLE_JSON = "sweep.csv", "sweep.json"
 Row = dict[str, Any]

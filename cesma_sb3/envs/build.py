@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from cesma_sb3 import plugins
+from cesma_sb3 import _modules, plugins
 from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, find_scenario, make_scenario
 from cesma_sb3.envs.starcraft import SMAX, BattleSigns, SmaxVecEnv, is_battle
 from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, UnknownNameError
@@ -65,6 +65,8 @@ def make_vec_env(
             other names than `agents`, or are batched in another order.
     """
     target = environment_name(target)
+    if {":", "."} & set(target):
+        _modules.reach(target)  # before there are processes, which search the same folders
     if not wrappers and team is None and _is_scenario(target):
         scenario = make_scenario(target, **dict(kwargs or {}))
         batched: JointVecEnv = ParticleVecEnv(

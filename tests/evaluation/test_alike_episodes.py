@@ -12,7 +12,7 @@ from cesma_sb3.price.information import interval
 from cesma_sb3.price.rows import mean_row, ratio_row
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.results import make_report
-from cesma_sb3.runs import to_json
+from cesma_sb3.run_files import to_json
 from cesma_sb3.score_tables import Section, doubts
 from tests.envs_for_tests import MatchingGame, ReachEnv
 

@@ -296,3 +296,60 @@ def test_what_belongs_to_another_value_is_not_kept(key, value, other):
     after = load_experiment("spread-3", {key: value}, check_names=False).to_mapping()[part]
     assert before[other] != after[other]
     assert load_experiment("spread-3", {key: before[name]}).to_mapping()[part] == before
+
+
+def test_a_file_extends_a_file_beside_it(tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "mine.yaml").write_text("extends: ../base.yaml\nseed: 2")
+    (tmp_path / "base.yaml").write_text("extends: spread-3-scripted\nseed: 1\nthreads: 3\ndescription: Base")
+    mine = load_experiment("a/mine.yaml", check_names=False)
+    assert (mine.name, mine.seed, mine.threads, mine.description) == ("mine", 2, 3, "")
+    (tmp_path / "base.yaml").write_text("extends: other.yml")
+    assert problem_of("a/mine.yaml") == "a/../other.yml: no such file"
+    (tmp_path / "other.yml").write_text("extends: a/mine.yaml")
+    assert problem_of("a/mine.yaml").endswith("a circle: mine.yaml -> base.yaml -> other.yml -> mine.yaml")
+    (folder / "registered.yaml").write_text("extends: base.yaml")  # of a package: beside it
+    (folder / "base.yaml").write_text("extends: spread-3-scripted\nseed: 4")
+    assert load_experiment("registered", check_names=False).seed == 4
+
+
+@pytest.mark.parametrize("name", ["plant-ppo", "spread-33"])
+def test_a_file_beside_is_pointed_to(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"{name}.yml").write_text("extends: spread-3-scripted")
+    assert problem_of(name).endswith(f"; there is a file {name}.yml: did you mean that?")
+    (tmp_path / f"{name}.yml").unlink()
+    assert "there is a file" not in problem_of(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{}", "env, expert, dagger: these keys are missing"),
+        ("env: {id: spread}\nexpert: {n_envs: 3}", "expert.algorithm, dagger: these keys are missing"),
+        ("enw: {id: spread}", "enw: unknown key; did you mean 'env'? allowed: "),
+        (
+            "env: {}\nexpert: {algorithm: 3}\ndagger: {}",
+            "env.id, dagger.total_timesteps: these keys are missing (and 1 more)",
+        ),
+    ],
+)
+def test_all_missing_keys_are_named_at_once(text, told, tmp_path):
+    (tmp_path / "mine.yaml").write_text(text)
+    problem = problem_of(tmp_path / "mine.yaml")
+    assert told in problem
+    if "unknown key" in told:
+        assert problem.endswith("; missing: env, expert, dagger")
+
+
+@pytest.mark.parametrize(("given", "kept"), [(0, "0"), (3, "3"), ("0:2, 4", "0:2, 4")])
+def test_columns_may_be_numbers(given, kept):
+    team = {"a": {"observation": given, "action": given}}
+    found = load_experiment("spread-3-scripted", {"env.team": team}, check_names=False).env.team["a"]
+    assert (found.observation, found.action) == (kept, kept)
+    for wrong in (True, 1.5, [0]):
+        problem = problem_of(
+            "spread-3-scripted", {"env.team": {"a": {"observation": "0", "action": wrong}}}, check_names=False
+        )
+        assert "env.team.a.action: expected text, got " in problem
