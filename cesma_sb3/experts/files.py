@@ -111,7 +111,7 @@ def load_onnx(path: Path) -> Network:
         raise MissingExtraError(f"{path}: {error}; try: pip install 'cesma-sb3[onnx]'") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = th.get_num_threads()
-    options.log_severity_level = 3  # a shape that does not fit is told by whoever tries it
+    options.log_severity_level = 3  # `Network.fit` says what does not fit
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common base but this

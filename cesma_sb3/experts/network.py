@@ -50,7 +50,8 @@ class Network:
         self.width = width
         self.takes_masks = takes_masks
         self.batch = batch
-        self._n_flags = 0
+        self.n_flags = 0
+        """Flags of a mask, for calls without masks."""
 
     @classmethod
     def of_module(cls, module: nn.Module, name: str | None = None) -> Network:
@@ -87,7 +88,7 @@ class Network:
             raise ExpertError(
                 f"{self.__qualname__}: takes {self.width} numbers, the team's joint observations have {size}"
             )
-        self._n_flags = team.mask_size
+        self.n_flags = team.mask_size
         rows = np.clip(rng.normal(size=(2, size)), space.low, space.high).astype(np.float32)
         with th.random.fork_rng(devices=[]):  # it may draw
             if self.batch is None and not self._takes_both(rows):
@@ -103,7 +104,7 @@ class Network:
                 ) from error
 
     def _takes_both(self, rows: Array) -> bool:
-        """Whether two rows at once come to what each comes to alone, as far as each alone is always the same.
+        """Whether two rows at once give what each gives alone, if that is the same every time.
 
         A network that was traced with one row may mix several, or forget all but one.
         """
@@ -129,7 +130,7 @@ class Network:
     def __call__(self, observations: Observations, masks: Masks | None = None) -> Array:
         """The network's outputs, [B, ...]; without masks, of a network that takes them, all is available."""
         rows = np.asarray(observations, dtype=np.float32)
-        everything = np.ones((len(rows), self._n_flags), dtype=bool)
+        everything = np.ones((len(rows), self.n_flags), dtype=bool)
         flags = (everything if masks is None else masks) if self.takes_masks else None
         if self.batch is None:
             return self._run(rows, flags)

@@ -40,10 +40,8 @@ def own_controller(controller: Any, agent: str, team: TeamSpaces) -> Own:
         wanted = (team.observation_sizes[team.agent_index(agent)],)
         seen: tuple[int, ...] | None
         if isinstance(controller, AgentPolicy):
-            seen, memory = (
-                (controller.spaces.observation_size,),
-                isinstance(controller.network, RecurrentTeamNet),
-            )
+            seen = (controller.spaces.observation_size,)
+            memory = isinstance(controller.network, RecurrentTeamNet)
         else:
             seen, memory = controller.observation_space.shape, has_memory(controller)
         if memory:
@@ -56,6 +54,8 @@ def own_controller(controller: Any, agent: str, team: TeamSpaces) -> Own:
         return lambda own, mask: predict(own, mask, deterministic=True)[0]
     if isinstance(controller, nn.Module):
         network = Network.of_module(controller, f"{agent}: {kind}")
+        flags = team.mask_slices[team.agent_index(agent)]
+        network.n_flags = flags.stop - flags.start
         return lambda own, mask: network(own[None], None if mask is None else mask[None])[0]
     if isinstance(controller, type) or not callable(controller):
         what = f"the class {controller.__name__}" if isinstance(controller, type) else kind

@@ -164,6 +164,25 @@ def test_each_agents_controller_gets_its_own_mask_whatever_its_default():
     np.testing.assert_array_equal(one_for_each(each, MORTAL)(SEEN, ONLY_LAST), LAST)
 
 
+def test_each_agents_network_and_model_gets_its_own_mask():
+    class Flags(th.nn.Module):
+        def forward(self, own, masks):
+            return masks.int().argmax(dim=1)
+
+    each = {agent: Flags() for agent in MORTAL.agents}
+    act = one_for_each(each, MORTAL)
+    np.testing.assert_array_equal(act(SEEN, ONLY_LAST), LAST)
+    np.testing.assert_array_equal(act(SEEN), 0 * LAST)
+    venv = joint_vec_env(lambda: MortalEnv(deaths=(None,)), 2)
+    own = MaskablePPO("MlpPolicy", venv, n_steps=8, batch_size=8, device="cpu")
+    act = one_for_each({**each, "mortal_0": own}, MORTAL)
+    np.testing.assert_array_equal(act(SEEN, ONLY_LAST), LAST)
+    with pytest.raises(
+        ExpertError, match=r"mortal_1: PPO takes observations of shape \(6,\), the agent's is"
+    ):
+        one_for_each({**each, "mortal_1": PPO("MlpPolicy", joint_vec_env(MatchingGame, 1))}, MORTAL)
+
+
 def relaxed() -> TD3:
     venv = joint_vec_env(MortalEnv, 2, view="relaxed")
     return TD3("MlpPolicy", venv, buffer_size=10, policy_kwargs={"net_arch": [4]}, device="cpu")
