@@ -11,6 +11,7 @@ A value is stored as JSON holds it, or as a mapping with the key `is`:
 array, tensor           its place among the arrays; of a buffer that is not full, the rows in use
 list, tuple, deque, set, mapping
 object                  its attributes, or what its `state_to_keep` returns and `go_on_from` takes
+state dict              what its `state_dict` returns and `load_state_dict` takes
 again                   the number of the container that it is, in the order of the walk
 constant                left alone
 """
@@ -18,40 +19,31 @@ constant                left alone
 from __future__ import annotations
 
 import copy
-import enum
-import functools
 import random
 import sys
-import types
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from logging import Logger as PythonLogger
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch as th
-from gymnasium import spaces
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
-from stable_baselines3.common.distributions import Distribution
-from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from torch import nn
 
-from cesma_sb3.errors import StorageError
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3._state_rules import (
+    LEFT_ALONE,
+    PACKAGES,
+    has_state_dict,
+    is_constant,
+    is_left_env,
+    is_plain,
+    is_walked,
+    name_of,
+    rows_in_use,
+)
+from cesma_sb3.errors import StorageError, error_line
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
-_PACKAGES = ("cesma_sb3", "stable_baselines3", "sb3_contrib")
-_WALKED = (BaseAlgorithm, nn.Module, BaseBuffer, ActionNoise, RunningMeanStd, spaces.Space)
-_LEFT_ALONE = (
-    *(types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, functools.partial),
-    *(type, enum.Enum, slice, Logger, PythonLogger, th.dtype, th.device, TeamSpaces),
-    Distribution,  # of the batch at hand
-)
 _CONTAINERS: dict[str, type[Any]] = {"list": list, "tuple": tuple, "deque": deque, "set": set}
 _BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
@@ -108,6 +100,16 @@ class KeepsItself(Protocol):
         """Takes a state over, of one that was made as this one was."""
 
 
+def _python_state(generator: Any) -> list[Any]:
+    version, words, spare = generator.getstate()
+    return [version, list(words), spare]
+
+
+def _set_python_state(generator: Any, state: Any) -> None:
+    version, words, spare = state
+    generator.setstate((version, tuple(words), spare))
+
+
 class _GlobalGenerators:
     """The generators that everybody shares, as if they were an object's attributes."""
 
@@ -115,12 +117,11 @@ class _GlobalGenerators:
 
     def get(self) -> dict[str, Any]:
         kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002  # SB3 uses it
-        version, words, spare = random.getstate()
         return {
             "torch": th.get_rng_state(),
             "cuda": th.cuda.get_rng_state_all() if th.cuda.is_available() else [],
             "numpy": [kind, keys, position, has_gauss, gauss],
-            "python": [version, list(words), spare],
+            "python": _python_state(random),
         }
 
     def set(self, state: Mapping[str, Any]) -> None:
@@ -128,14 +129,14 @@ class _GlobalGenerators:
         if state["cuda"]:
             th.cuda.set_rng_state_all(state["cuda"])
         np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002  # see above
-        version, words, spare = state["python"]
-        random.setstate((version, tuple(words), spare))
+        _set_python_state(random, state["python"])
 
 
 _WITH_STATE: tuple[tuple[type[Any], str, Callable[[Any], Any]], ...] = (
     (_GlobalGenerators, "generators", _GlobalGenerators.get),
     (np.random.Generator, "generator", lambda value: value.bit_generator.state),
     (np.random.RandomState, "random state", lambda value: list(value.get_state(legacy=True))),
+    (random.Random, "python generator", _python_state),
     (th.Generator, "torch generator", th.Generator.get_state),
     (th.optim.Optimizer, "optimizer", lambda value: value.state_dict()),
     (KeepsItself, "own", lambda value: value.state_to_keep()),
@@ -143,34 +144,16 @@ _WITH_STATE: tuple[tuple[type[Any], str, Callable[[Any], Any]], ...] = (
 """What says itself what its state is."""
 
 
-def _is_walked(value: object) -> bool:
-    """Whether a value's attributes are its state."""
-    if isinstance(value, _LEFT_ALONE) or not hasattr(value, "__dict__") or _is_frozen(value):
-        return False
-    return isinstance(value, _WALKED) or type(value).__module__.partition(".")[0] in _PACKAGES
-
-
-def _is_frozen(value: object) -> bool:
-    parameters = getattr(type(value), "__dataclass_params__", None)
-    return bool(getattr(parameters, "frozen", False))
-
-
-def _is_left_env(value: object) -> bool:
-    """Whether a value is an environment whose state lies elsewhere: in processes, or in another library."""
-    is_wrapper = isinstance(value, VecEnvWrapper) or isinstance(getattr(value, "venv", None), VecEnv)
-    return isinstance(value, VecEnv) and not is_wrapper and not getattr(value, "keeps_state", False)
-
-
-def _rows_in_use(value: object) -> tuple[int, int] | None:
-    """Of a buffer that is not full: the length of its arrays, and how many rows of them hold something."""
-    if isinstance(value, ReplayBuffer) and hasattr(value, "observations"):
-        return None if value.full else (value.buffer_size, value.pos)
-    rows = getattr(value, "rows_in_use", None)
-    return rows if isinstance(rows, tuple) else None
-
-
-def _name_of(value: object) -> str:
-    return f"{type(value).__module__}:{type(value).__qualname__}"
+_PUT_BACK: dict[str, tuple[Callable[[], Any] | None, Callable[[Any, Any], object]]] = {
+    "generators": (None, _GlobalGenerators.set),
+    "random state": (np.random.RandomState, lambda current, state: current.set_state(tuple(state))),
+    "python generator": (random.Random, _set_python_state),
+    "torch generator": (th.Generator, th.Generator.set_state),
+    "optimizer": (None, lambda current, state: current.load_state_dict(state)),
+    "state dict": (None, lambda current, state: current.load_state_dict(state)),
+    "own": (None, lambda current, state: current.go_on_from(state)),
+}
+"""By the kind of a value: how it is made if it is not there (None: it must be), and what takes its state."""
 
 
 class _Capture:
@@ -186,7 +169,7 @@ class _Capture:
         """What is stored of a value; `where` says which it is, and `rows` of which buffer it is a part."""
         if value is None or type(value) in (bool, int, float, str):
             return value
-        if id(value) in self._constants or isinstance(value, _LEFT_ALONE):
+        if id(value) in self._constants or isinstance(value, LEFT_ALONE):
             return {"is": "constant"}
         if isinstance(value, np.generic | float):
             return self._number(value, where)
@@ -200,7 +183,7 @@ class _Capture:
         if isinstance(value, np.generic):
             return {"is": "number", "of": value.dtype.str, "value": value.item()}
         attributes = self._pairs(vars(value).items(), where)  # a subclass of float may have some
-        return {"is": "float", "of": _name_of(value), "value": float(value), "with": attributes}
+        return {"is": "float", "of": name_of(value), "value": float(value), "with": attributes}
 
     def _container(self, value: Any, where: str, rows: tuple[int, int] | None) -> dict[str, Any]:
         if isinstance(value, np.ndarray | th.Tensor):
@@ -221,7 +204,7 @@ class _Capture:
     def _sequence(self, value: Any, where: str, rows: tuple[int, int] | None) -> dict[str, Any]:
         items = [self.node(item, f"{where}[{index}]", rows) for index, item in enumerate(value)]
         if isinstance(value, tuple) and hasattr(value, "_fields"):
-            return {"is": "tuple", "of": _name_of(value), "items": items}
+            return {"is": "tuple", "of": name_of(value), "items": items}
         kind = next(name for name, made in _CONTAINERS.items() if isinstance(value, made))
         return {"is": kind, "items": items, **({"most": value.maxlen} if kind == "deque" else {})}
 
@@ -242,16 +225,33 @@ class _Capture:
         for made, kind, state_of in _WITH_STATE:
             if isinstance(value, made):
                 return {"is": kind, "state": self.node(state_of(value), where)}
-        if _is_left_env(value):
+        if is_left_env(value):
             return {"is": "environment"}
-        if _is_walked(value):
-            rows = _rows_in_use(value)
-            return {
-                "is": "object",
-                "of": _name_of(value),
-                "attributes": self._pairs(vars(value).items(), where, rows),
-            }
-        return {"is": "constant"}
+        if is_walked(value):
+            return self._attributes(value, where)
+        if has_state_dict(value):
+            return {"is": "state dict", "state": self._own_state(value, where)}
+        if is_constant(value):
+            return {"is": "constant"}
+        if is_plain(value):
+            return self._attributes(value, where)
+        raise StorageError(
+            f"{where.lstrip('.')}: a checkpoint cannot hold the state of {name_of(value)}; expected "
+            "state_dict() and load_state_dict() in that class, or in the one that has it as an attribute"
+        )
+
+    def _attributes(self, value: Any, where: str) -> dict[str, Any]:
+        attributes = self._pairs(vars(value).items(), where, rows_in_use(value))
+        return {"is": "object", "of": name_of(value), "attributes": attributes}
+
+    def _own_state(self, value: Any, where: str) -> Any:
+        """What `state_dict()` returns, if a checkpoint can hold all of it."""
+        try:
+            state = value.state_dict()
+        except Exception as error:
+            raise StorageError(f"{where.lstrip('.')}.state_dict(): {error_line(error)}") from error
+        _check_plain(state, f"{where.lstrip('.')}.state_dict()")
+        return self.node(state, where)
 
 
 class _Restore:
@@ -372,20 +372,13 @@ class _Restore:
         state = self.value(None, node["state"], where)
         if kind == "generator":
             return _generator(current, state)
-        if kind == "random state":
-            current = np.random.RandomState() if current is None else current  # it was one
-            current.set_state(tuple(state))
-        elif kind == "torch generator":
-            current = th.Generator() if current is None else current
-            current.set_state(state)
-        elif kind == "optimizer":
-            current.load_state_dict(state)
-        elif kind == "own":
-            current.go_on_from(state)
-        elif kind == "generators":
-            current.set(state)
-        else:
+        if kind not in _PUT_BACK:
             raise StorageError(f"{where}: unknown kind {kind!r}")
+        make, put_back = _PUT_BACK[kind]
+        if current is None and make is None:
+            raise StorageError(f"{where}: is missing, and its state is stored")
+        current = make() if current is None and make is not None else current
+        put_back(current, state)
         return current
 
     def _walked(self, current: Any, node: Mapping[str, Any], where: str) -> Any:
@@ -393,14 +386,29 @@ class _Restore:
         if current is None and name in self._of_class:
             current = copy.deepcopy(self._of_class[name])
             self._claim(current, node)
-        if current is None or _name_of(current) != name:
-            there = "nothing" if current is None else _name_of(current)
+        if current is None or name_of(current) != name:
+            there = "nothing" if current is None else name_of(current)
             raise StorageError(f"{where}: expected {there}, found {name}")
         self._of_class.setdefault(name, current)
         attributes = vars(current)
         for saved_key, saved in node["attributes"]:
             attributes[saved_key] = self.value(attributes.get(saved_key), saved, f"{where}.{saved_key}")
         return current
+
+
+def _check_plain(state: Any, where: str) -> None:
+    """Whether a state holds plain values, arrays and tensors alone, in lists, tuples and mappings."""
+    if isinstance(state, Mapping):
+        for key, value in state.items():
+            _check_plain(key, where)
+            _check_plain(value, f"{where}[{key!r}]")
+    elif isinstance(state, list | tuple):
+        for index, value in enumerate(state):
+            _check_plain(value, f"{where}[{index}]")
+    elif state is not None and not isinstance(state, int | float | str | np.generic | np.ndarray | th.Tensor):
+        raise StorageError(
+            f"{where}: {name_of(state)}, expected numbers, text, arrays and tensors, in lists and mappings"
+        )
 
 
 def _generator(current: Any, state: Mapping[str, Any]) -> np.random.Generator:
@@ -417,7 +425,7 @@ def _generator(current: Any, state: Mapping[str, Any]) -> np.random.Generator:
 def _class(name: str, base: type[Any]) -> type[Any]:
     """A class of ours or of SB3 that is a kind of tuple or number; nothing is imported."""
     module, _, qualified = name.partition(":")
-    found: Any = sys.modules.get(module) if module.partition(".")[0] in _PACKAGES else None
+    found: Any = sys.modules.get(module) if module.partition(".")[0] in PACKAGES else None
     for part in qualified.split("."):
         found = getattr(found, part, None)
     if not (isinstance(found, type) and issubclass(found, base)):

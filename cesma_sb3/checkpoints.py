@@ -121,9 +121,12 @@ class StageCheckpoints:
             Where the stage goes on; None: at its beginning.
 
         Raises:
-            StorageError: A good checkpoint does not fit: of another version of this package, say.
+            StorageError: A good checkpoint does not fit: of another version of this package, say. Or
+                checkpoints are to be written, and one of the objects has a state that they cannot hold.
         """
         self._root, self._constants = root, tuple(constants)
+        if self._writes:
+            _state.capture(root, constants=self._constants)  # what cannot be stored is refused here
         if not self.run.resumes:
             return None
         for path in reversed(self._paths()):
@@ -175,7 +178,7 @@ class StageCheckpoints:
 
     @property
     def _writes(self) -> bool:
-        return self.run.config.minutes is not None or self.run.config.every is not None
+        return self.run.config.is_written
 
     def _paths(self) -> list[Path]:
         """Its checkpoints, oldest first."""

@@ -424,6 +424,11 @@ class CheckpointConfig(_Config):
     every: PositiveInt | None = None
     """Environment timesteps between two of them; null: not by steps. With both null there are none."""
 
+    @property
+    def is_written(self) -> bool:
+        """Whether there are any."""
+        return self.minutes is not None or self.every is not None
+
 
 class Experiment(_Config):
     """A registered combination of environment, expert and students."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -12,9 +13,9 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.utils import get_device
 
 from cesma_sb3._signatures import arguments_of
-from cesma_sb3.algorithms import activation_class, algorithm_class, policy_class, student_module
-from cesma_sb3.config import Experiment, ExpertConfig, StudentsConfig
-from cesma_sb3.errors import ConfigError, ExpertError
+from cesma_sb3.algorithms import activation_class, algorithm_class, loss_class, policy_class, student_module
+from cesma_sb3.config import DaggerConfig, Experiment, ExpertConfig, StudentsConfig
+from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, error_line
 from cesma_sb3.experts import Expert, SilentExpert, sb3_expert
 from cesma_sb3.imitation.followable import FollowableVecEnv
 from cesma_sb3.joint.silent import SilentVecEnv, has_messages
@@ -204,6 +205,22 @@ def make_students(
         net = make_net(team, sees, team.output_sizes, spec, for_each_agent=True)
         policy.action_net = net.to(policy.device)
     return policy.to(find_device(experiment))
+
+
+def make_loss(config: DaggerConfig, policy: TeamPolicy) -> Any:
+    """The loss of the user's class that an experiment names, or the name of one of ours.
+
+    Raises:
+        ConfigError: The class cannot be made.
+    """
+    if config.loss_class is None:
+        return config.loss
+    try:
+        return loss_class(config.loss_class)(policy.team, policy.head, **config.loss_kwargs)
+    except CesmaError:
+        raise
+    except Exception as error:  # whatever a foreign class raises
+        raise ConfigError(f"dagger.loss_class: {config.loss_class}: {error_line(error)}") from error
 
 
 def students_spec(config: StudentsConfig) -> NetworkSpec:

@@ -15,7 +15,6 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import set_random_seed
 
 from cesma_sb3._closing import closing
-from cesma_sb3.algorithms import loss_class
 from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config import BetaConfig, DaggerConfig, Experiment
 from cesma_sb3.errors import ConfigError, ExpertError
@@ -34,6 +33,7 @@ from cesma_sb3.models import (
     expert_env,
     falling,
     find_device,
+    make_loss,
     make_model,
     make_students,
     own_team,
@@ -393,8 +393,7 @@ def _trainer_arguments(
         "deterministic": policy.acts_deterministically,
         **config.algorithm_kwargs,
     }
-    if config.loss_class is not None:
-        given |= {"loss": loss_class(config.loss_class)(policy.team, policy.head, **config.loss_kwargs)}
+    given |= {"loss": make_loss(config, policy)}
     if config.algorithm == "dagger":
         given |= {"beta_schedule": _beta_schedule(config.beta), "beta_per_agent": config.beta.per_agent}
     if config.algorithm == "forward-training":  # a team for each step of the longest episode

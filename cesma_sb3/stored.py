@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
+from cesma_sb3 import _state
 from cesma_sb3._closing import closing
+from cesma_sb3._torch import own_generators
 from cesma_sb3.algorithms import student_module
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ExpertError, StorageError
@@ -22,7 +23,7 @@ from cesma_sb3.given import Handed, finished_expert, is_trained
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import attribute
 from cesma_sb3.measure import Evaluator
-from cesma_sb3.models import as_expert, expert_env, make_model, make_students
+from cesma_sb3.models import as_expert, expert_env, make_loss, make_model, make_students
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy, load_policy
 from cesma_sb3.networks.components import NetworkSpec
 from cesma_sb3.networks.storage import WEIGHTS, check_owners, load_weights
@@ -137,13 +138,20 @@ def try_students(experiment: Experiment, team: TeamSpaces) -> None:
     """Builds the students and throws them away: what is wrong with them is told before an expert is trained.
 
     Raises:
-        CesmaError: These networks don't fit the team, or there are no weights that they could start from.
+        CesmaError: These networks don't fit the team, there are no weights that they could start from, their
+            loss cannot be made, or a checkpoint cannot hold its state or that of the networks.
     """
     if experiment.dagger is None:
         return
-    with th.random.fork_rng(devices=[]):
-        policy = make_students(experiment, team, experiment.dagger.learning_rate)
-        start_students(policy, experiment.students.initial)
+    made = []
+    brings_classes = experiment.dagger.loss_class is not None or experiment.students.module is not None
+    with own_generators():
+        for _ in range(2 if brings_classes else 1):
+            policy = make_students(experiment, team, experiment.dagger.learning_rate)
+            start_students(policy, experiment.students.initial)
+            made.append({"students": policy, "dagger.loss_class": make_loss(experiment.dagger, policy)})
+        if brings_classes and experiment.checkpoint.is_written:
+            _state.restore(made[1], *_state.capture(made[0]))  # as if it were interrupted here
 
 
 def start_students(policy: TeamPolicy, run_dir: str | None) -> None:

@@ -104,6 +104,10 @@ RUNS = {
         "spread-3-scripted",
         {**SMALL, "dagger.algorithm": "searn", "dagger.algorithm_kwargs": {"n_iterations": 4}},
     ),
+    "a loss that remembers": (
+        "spread-3-scripted",
+        {**SMALL, "dagger.loss_class": "tests.faults.test_kept_objects:Weighing"},
+    ),
     "a team for each step": (
         "spread-3-scripted",
         {**SMALL, "dagger.algorithm": "forward-training", "env.kwargs.max_cycles": 6},
@@ -130,7 +134,15 @@ RUNS = {
 }
 
 
-QUICK = ("gumbel-softmax", "ppo", "messages", "a full dataset", "a mixture", "memory")
+QUICK = (
+    "gumbel-softmax",
+    "ppo",
+    "messages",
+    "a full dataset",
+    "a mixture",
+    "memory",
+    "a loss that remembers",
+)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,234 @@
+"""The state of a user's objects is in a checkpoint, or they are refused by name before anything trains."""
+
+import collections
+import dataclasses
+import enum
+import pathlib
+import random
+import threading
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch as th
+from torch import nn
+
+from cesma_sb3 import _state
+from cesma_sb3.errors import ConfigError, StorageError
+from cesma_sb3.pipeline import run_experiment
+from cesma_sb3.registry import make_experiment
+
+
+class Running:
+    """A loss with running statistics, as anybody would write it."""
+
+    def __init__(self, team=None, head=None, momentum=0.5):
+        self.head, self.momentum = head, momentum
+        self.mean, self.seen, self.by_agent = th.zeros(2), 0, {}
+        self.newest = collections.deque(maxlen=2)
+
+    def __call__(self, outputs, batch):
+        losses = outputs.square().mean() * th.ones(batch.alive.shape[1])
+        self.see(losses.detach())
+        return losses
+
+    def see(self, losses):
+        self.mean = self.momentum * self.mean + (1 - self.momentum) * losses
+        self.seen += 1
+        self.by_agent[self.seen % 2] = losses.numpy().copy()
+        self.newest.append(float(losses[0]))
+
+
+class Weighing(Running):
+    """Its gradients depend on everything that it has seen."""
+
+    def __init__(self, team, head):
+        super().__init__(team, head)
+        self.mean = th.zeros(team.n_agents)
+
+    def __call__(self, outputs, batch):
+        losses = super().__call__(outputs, batch)
+        return losses * (1.0 + self.mean + self.seen / 10 + sum(self.newest))
+
+
+class SaysItself:
+    """Says what its state is, and keeps a lock that no checkpoint could hold."""
+
+    def __init__(self, team=None, head=None):
+        self.lock, self.total = threading.Lock(), 0.0
+        self.history = [th.zeros(1)]
+
+    def state_dict(self):
+        return {"total": self.total, "history": self.history}
+
+    def load_state_dict(self, state):
+        self.total, self.history = state["total"], state["history"]
+
+    def __call__(self, outputs, batch):
+        with self.lock:
+            self.total += 1.0
+        return outputs.square().mean() * th.ones(batch.alive.shape[1])
+
+
+class Locked:
+    def __init__(self, team=None, head=None):
+        self.parts = {"guard": [threading.Lock()]}
+
+
+class Slotted:
+    __slots__ = ("count",)
+
+    def __init__(self, team=None, head=None):
+        self.count = 3
+
+
+class Drawing:
+    """Has a generator of Python's."""
+
+    def __init__(self, team=None, head=None):
+        self.stream = (number for number in range(3))
+
+
+class Unpacked(SaysItself):
+    def state_dict(self):
+        return {"head": [Slotted()]}
+
+
+class Failing(SaysItself):
+    def state_dict(self):
+        raise KeyError("nothing yet")
+
+
+class Choosy(SaysItself):
+    def load_state_dict(self, state):
+        raise ValueError("expected another state")
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    sizes: tuple[int, ...] = (3, 4)
+
+
+def after_a_restart(before, anew):
+    """What an object is after a checkpoint, in a training that was made anew."""
+    root = {"loss": anew}
+    assert _state.restore(root, *_state.capture({"loss": before}))
+    return root["loss"]
+
+
+def test_attributes_of_any_class_are_kept():
+    before = Running()
+    for value in (1.0, 3.0, 5.0):
+        before.see(th.tensor([value, 2 * value]))
+    after = after_a_restart(before, Running())
+    assert after.mean.tolist() == before.mean.tolist()
+    assert (after.seen, after.newest, after.newest.maxlen) == (3, before.newest, 2)
+    assert {key: value.tolist() for key, value in after.by_agent.items()} == {1: [5.0, 10.0], 0: [3.0, 6.0]}
+
+
+def test_a_state_dict_goes_before_attributes():
+    before = SaysItself()
+    before.total, before.history = 7.5, [th.ones(2), th.zeros(3)]
+    anew = SaysItself()
+    lock = anew.lock
+    after = after_a_restart(before, anew)
+    assert after.lock is lock
+    assert after.total == 7.5
+    assert [each.tolist() for each in after.history] == [[1.0, 1.0], [0.0, 0.0, 0.0]]
+
+
+def test_generators_go_on_where_they_were():
+    def drawn(holder):
+        return holder.extra[0].random(), holder.extra[1].random()
+
+    holders = [Running(), Running()]
+    for holder in holders:
+        holder.extra = [random.Random(), np.random.default_rng()]
+    drawn(holders[0])
+    after = after_a_restart(*holders)
+    assert drawn(after) == drawn(holders[0])
+
+
+def test_schedulers_of_learning_rates_are_kept():
+    def made():
+        layer = nn.Linear(2, 2)
+        optimizer = th.optim.SGD(layer.parameters(), lr=1.0)
+        return {"layer": layer, "optimizer": optimizer, "falls": th.optim.lr_scheduler.StepLR(optimizer, 1)}
+
+    before, after = made(), made()
+    before["optimizer"].step()
+    before["falls"].step()
+    assert _state.restore(after, *_state.capture(before))
+    assert after["falls"].last_epoch == 1
+    assert after["falls"].get_last_lr() == [pytest.approx(0.1)]
+    assert th.equal(before["layer"].weight, after["layer"].weight)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(b"bytes", 3j, range(4), frozenset({1}), pathlib.Path("a"), Fraction(1, 3), Colour.RED, Settings()),
+        *(np.dtype(np.int8), th.float32, len, np.add, Running, object(), Ellipsis, th.Size([2])),
+    ],
+    ids=repr,
+)
+def test_what_cannot_change_is_constant(value):
+    holder, anew = Running(), Running()
+    holder.extra = anew.extra = value
+    assert after_a_restart(holder, anew).extra == value
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (
+            Locked,
+            "loss.parts.guard[0]: a checkpoint cannot hold the state of _thread:lock; expected state_di",
+        ),
+        (
+            Slotted,
+            "loss: a checkpoint cannot hold the state of tests.faults.test_kept_objects:Slotted; expec",
+        ),
+        (
+            Drawing,
+            "loss.stream: a checkpoint cannot hold the state of builtins:generator; expected state_dic",
+        ),
+        (Unpacked, "loss.state_dict()['head'][0]: tests.faults.test_kept_objects:Slotted, expected numbers"),
+        (Failing, "loss.state_dict(): KeyError: 'nothing yet'"),
+    ],
+)
+def test_what_a_checkpoint_cannot_hold_is_named(made, told):
+    with pytest.raises(StorageError) as caught:
+        _state.capture({"loss": made()})
+    assert str(caught.value).startswith(told)
+    assert "\n" not in str(caught.value)
+
+
+HERE = "tests.faults.test_kept_objects"
+TINY = {
+    "name": "tiny",
+    "env": {"id": "tests.envs_for_tests:MatchingGame"},
+    "expert": {"algorithm": "PPO", "total_timesteps": 10**9},
+    "dagger": {"total_timesteps": 10},
+    "evaluation": {"episodes": 2, "curve_episodes": 2, "n_envs": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Locked", "dagger.loss_class.parts.guard[0]: a checkpoint cannot hold the state of _thread:lock"),
+        ("Slotted", "dagger.loss_class: a checkpoint cannot hold the state of"),
+        ("Choosy", "expected another state"),
+    ],
+)
+def test_it_is_refused_before_anything_trains(name, told, tmp_path):
+    experiment = make_experiment(TINY, {"dagger.loss_class": f"{HERE}:{name}"}, called="tiny")
+    with pytest.raises((StorageError, ConfigError)) as caught:
+        run_experiment(experiment, out=tmp_path / "run")
+    assert told in str(caught.value)
+    assert not (tmp_path / "run").exists()
