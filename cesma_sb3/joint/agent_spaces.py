@@ -254,7 +254,8 @@ class ActionColumns:
             sizes = list(self.categories)
             raise SpaceError(f"categories {index.tolist()} of columns with {sizes} categories")
         if isinstance(space, spaces.Discrete):
-            return np.dtype(space.dtype or np.int64).type(index[0] + self.start[0])
+            dtype: Any = space.dtype  # typed as if a space might have none
+            return np.dtype(dtype).type(index[0] + self.start[0])
         return (index + self.start).reshape(space.shape).astype(space.dtype)
 
     def encode(self, action: Any) -> npt.NDArray[Any]:

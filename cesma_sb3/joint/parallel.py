@@ -108,7 +108,7 @@ def find_builder(target: str) -> Callable[..., Any]:
     found = _attribute(module, attribute) if attribute else module
     if isinstance(found, ModuleType):
         module_name, module = found.__name__, found
-        attribute = "parallel_env" if hasattr(module, "parallel_env") else "env"
+        attribute = "env" if _attribute(module, "parallel_env") is None else "parallel_env"
         found = _attribute(module, attribute)
     if not callable(found):
         raise _unknown(module, attribute)
