@@ -184,9 +184,17 @@ class RunFolder(RunFiles):
 
     @property
     def agents(self) -> tuple[str, ...] | None:
-        """The agents of the run in the order of its arrays and weights; None before its team is known."""
+        """The agents of the run in the order of its arrays and weights; None before its team is known.
+
+        Raises:
+            StorageError: `run.json` holds something else there.
+        """
         found = self.info.get("agents")
-        return None if found is None else tuple(str(agent) for agent in found)
+        if found is None:
+            return None
+        if not isinstance(found, list) or not all(isinstance(agent, str) for agent in found):
+            raise StorageError(f"{self.path / RUN}: agents: expected a list of names, got {found!r}")
+        return tuple(found)
 
     def keep_agents(self, agents: Sequence[str]) -> None:
         """Writes down whose arrays and weights these are, before anything is trained.

@@ -376,3 +376,7 @@ def test_a_run_folder_keeps_its_agents(tmp_path):
             StorageError, match=f"its agents are b, a; those of the environment are {others[0]}"
         ):
             again.keep_agents(others)
+    for spoiled in (5, "ab", [1, 2], {"a": 0}):
+        again.info["agents"] = spoiled
+        with pytest.raises(StorageError, match=r"run\.json: agents: expected a list of names, got "):
+            again.keep_agents(("a", "b"))
