@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
@@ -16,6 +17,7 @@ from cesma_sb3.errors import ActionViewError, ExpertError, SpaceError
 from cesma_sb3.experts.brought import BroughtExpert
 from cesma_sb3.experts.functions import FunctionExpert, Outputs, one_for_each
 from cesma_sb3.experts.network import Network
+from cesma_sb3.experts.own import draws_alone
 from cesma_sb3.experts.protocol import Expert
 from cesma_sb3.experts.sb3 import sb3_expert, space_problem
 from cesma_sb3.experts.translated import TranslatedExpert, Translation
@@ -73,13 +75,7 @@ def adapt_expert(
     way: Translation | None = None if communicates or silent.is_identity else silent
     if isinstance(controller, Mapping):
         controlled = team if way is None else way.team
-        # Single agents' actions are those of their spaces: packed, and nothing is ranked.
-        expert = FunctionExpert(
-            one_for_each(controller, controlled),
-            controlled,
-            make_view("joint", controlled),
-            name="the agents' controllers",
-        )
+        expert = _of_agents(controller, controlled)
     elif callable(controller):
         way = way if split is None else split
         controlled = team if way is None else way.team
@@ -164,6 +160,20 @@ def _object(controller: Any, team: TeamSpaces) -> Any:
     if set(needed) - {"team"}:
         raise ExpertError(f"{name}: is a class that needs {', '.join(needed)}; expected an object of it")
     return controller(**({"team": team} if takes_team else {}))
+
+
+def _of_agents(controllers: Mapping[Any, Any], team: TeamSpaces) -> FunctionExpert:
+    """Controllers of single agents; a `StochasticExpert` where one of them is a distribution."""
+
+    def made(rng: np.random.Generator | None) -> FunctionExpert:
+        # Single agents' actions are those of their spaces: packed, and nothing is ranked.
+        function = one_for_each(controllers, team, rng)
+        return FunctionExpert(function, team, make_view("joint", team), name="the agents' controllers")
+
+    expert = made(None)
+    if any(draws_alone(controller) for controller in controllers.values()):
+        expert.sampler = lambda rng: made(rng).labels
+    return expert
 
 
 def _of_model(

@@ -152,7 +152,9 @@ class FunctionExpert:
                     raise ExpertFault(f"{self.name}: action {value:g} for {agent}, expected 0 to {n - 1}")
 
 
-def one_for_each(controllers: Mapping[Any, Any], team: TeamSpaces) -> Function:
+def one_for_each(
+    controllers: Mapping[Any, Any], team: TeamSpaces, rng: np.random.Generator | None = None
+) -> Function:
     """Controllers of single agents as one function of joint observations (and masks) to packed actions.
 
     Args:
@@ -160,6 +162,7 @@ def one_for_each(controllers: Mapping[Any, Any], team: TeamSpaces) -> Function:
             own mask [M] or None, if it takes one) to an action of its own action space; or what acts on such
             an observation alone: an SB3 model or policy, an `AgentPolicy`, a PyTorch module.
         team: The team.
+        rng: See `own_controller`.
 
     Raises:
         ExpertError: An agent has none, a controller has no agent, or is none of these.
@@ -173,7 +176,7 @@ def one_for_each(controllers: Mapping[Any, Any], team: TeamSpaces) -> Function:
         what = "has two controllers" if wrong in doubled else what
         hint = f"; nearest: {near[0]}" if near and wrong not in team.agents else ""
         raise ExpertError(f"{wrong} {what}: the agents are {', '.join(team.agents)}{hint}")
-    acts = {agent: own_controller(by_name[agent], agent, team) for agent in team.agents}
+    acts = {agent: own_controller(by_name[agent], agent, team, rng) for agent in team.agents}
 
     def act(observations: Observations, masks: Masks | None = None) -> Actions:
         rows = []

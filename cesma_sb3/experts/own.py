@@ -14,16 +14,27 @@ from torch import nn
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.asked import Asked
 from cesma_sb3.experts.network import Network
-from cesma_sb3.experts.sb3 import has_memory
+from cesma_sb3.experts.sb3 import has_memory, is_stochastic
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.agent import AgentPolicy
 from cesma_sb3.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.networks.sampling import drawing
 
 Own = Callable[[npt.NDArray[np.float32], npt.NDArray[np.bool_] | None], Any]
 """An agent's flat observation [F] and mask [M] or None to an action of its space."""
 
 
-def own_controller(controller: Any, agent: str, team: TeamSpaces) -> Own:
+def draws_alone(controller: Any) -> bool:
+    """Whether what somebody brings for one agent is a distribution: of PPO, say, or an agent that draws."""
+    if isinstance(controller, AgentPolicy):
+        return not controller.acts_deterministically
+    policy = controller.policy if isinstance(controller, BaseAlgorithm) else controller
+    return isinstance(policy, BasePolicy) and is_stochastic(policy)
+
+
+def own_controller(
+    controller: Any, agent: str, team: TeamSpaces, rng: np.random.Generator | None = None
+) -> Own:
     """What somebody brings for one agent, as a function of its own observation and mask.
 
     Args:
@@ -31,6 +42,7 @@ def own_controller(controller: Any, agent: str, team: TeamSpaces) -> Own:
             with a batch of one row.
         agent: Whose.
         team: The team.
+        rng: Draws the actions of one that is a distribution (`draws_alone`); None: they are its likeliest.
 
     Raises:
         ExpertError: It is none of these, is of another observation, or has a memory.
@@ -51,7 +63,15 @@ def own_controller(controller: Any, agent: str, team: TeamSpaces) -> Own:
         if seen != wanted:
             raise ExpertError(f"{agent}: {kind} takes observations of shape {seen}, the agent's is {wanted}")
         predict = Asked(controller.predict, f"{agent}: {kind}.predict", has_masks=team.has_masks)
-        return lambda own, mask: predict(own, mask, deterministic=True)[0]
+        if rng is None or not draws_alone(controller):
+            return lambda own, mask: predict(own, mask, deterministic=True)[0]
+        device = controller.log_std.device if isinstance(controller, AgentPolicy) else controller.device
+
+        def draw(own: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_] | None) -> Any:
+            with drawing(rng, device):
+                return predict(own, mask, deterministic=False)[0]
+
+        return draw
     if isinstance(controller, nn.Module):
         network = Network.of_module(controller, f"{agent}: {kind}")
         flags = team.mask_slices[team.agent_index(agent)]

@@ -85,5 +85,5 @@ def drawn_columns(
         bounds_BK = np.cumsum(probabilities[:, where], axis=1, dtype=np.float64)
         # Up to rounding the last bound is 1: scaled, so that no draw lies beyond it.
         reached_BK = bounds_BK <= (draws_BC[:, column] * bounds_BK[:, -1])[:, None]
-        drawn_BC[:, column] = reached_BK.sum(axis=1)
+        drawn_BC[:, column] = np.minimum(reached_BK.sum(axis=1), bounds_BK.shape[1] - 1)
     return drawn_BC

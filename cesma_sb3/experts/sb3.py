@@ -65,7 +65,7 @@ class SB3Expert:
         if problem is not None:
             raise ExpertError(problem)
         # Only on the object, for what the model can do.
-        self.sampler = self._sampler if _is_stochastic(self.policy) else None
+        self.sampler = self._sampler if is_stochastic(self.policy) else None
         # A Gaussian whose numbers are ranked or rounded is another distribution than its `probabilities`.
         self.draws_from_probabilities = isinstance(self.policy, TeamPolicy) or not isinstance(
             view.space, spaces.Box
@@ -175,7 +175,7 @@ def space_problem(model: BaseAlgorithm | BasePolicy, team: TeamSpaces, view: Act
     return None
 
 
-def _is_stochastic(policy: BasePolicy) -> bool:
+def is_stochastic(policy: BasePolicy) -> bool:
     """Whether it is trained as a distribution, as values (DQN) and actors of DDPG, TD3 and ARS are not."""
     if isinstance(policy, ActorCriticPolicy | MaskableActorCriticPolicy):
         return True

@@ -59,7 +59,8 @@ class TranslatedExpert:
             self.probabilities = self._probabilities
         if isinstance(expert, RecurrentExpert):
             self.actor = self._actor
-        self.sampler = self._sampler if getattr(expert, "sampler", None) is not None else None
+        if hasattr(expert, "sampler"):  # None of one that is no distribution
+            self.sampler = None if expert.sampler is None else self._sampler
         self.draws_from_probabilities = getattr(expert, "draws_from_probabilities", True)
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:

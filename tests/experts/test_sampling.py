@@ -2,6 +2,7 @@
 
 import copy
 
+import gymnasium
 import numpy as np
 import pytest
 import torch as th
@@ -209,3 +210,22 @@ def test_students_that_draw_numbers_spread_as_the_labels_do(draws, tmp_path):
         seen = np.zeros(1, dtype=np.float32)
         drawn = np.array([agent.predict(seen)[0] for _ in range(300)])
         assert drawn.std() == pytest.approx(0.3, abs=0.06)
+
+
+def test_controllers_of_single_agents_draw_by_themselves():
+    team = TeamSpaces.from_parallel_env(Doorway())
+    alone = team.only("left")
+
+    class One(gymnasium.Env):
+        observation_space, action_space = alone.observation_spaces["left"], alone.action_spaces["left"]
+
+    models = {"left": PPO("MlpPolicy", One(), **SHORT), "right": lambda own: 1}
+    expert = adapt_expert(models, team)
+    seen = np.zeros((200, 4), dtype=np.float32)
+    assert len(set(expert.labels(seen)[:, 0])) == 1
+    before = th.get_rng_state()
+    drawn = labeller(sampling(expert, team, seed=0))(seen, None)
+    assert th.equal(th.get_rng_state(), before)
+    assert set(drawn[:, 0]) == {0, 1, 2}
+    assert set(drawn[:, 1]) == {1}
+    assert sampling(adapt_expert({**models, "left": lambda own: 0}, team), team, seed=0) is None
