@@ -235,7 +235,8 @@ def _measured(
         agents = folder.agents or owners or initial_agents(experiment)
         with closing(Evaluator(experiment, watch, agents)) as evaluator:
             if owners is not None:
-                check_owners(owners, evaluator.venv.team.agents, experiment.expert.path or "expert")
+                where = experiment.expert.path if handed is None else f"expert {experiment.expert.algorithm}"
+                check_owners(owners, evaluator.venv.team.agents, where or "expert")
             folder.keep_agents(evaluator.venv.team.agents)
             evaluator.slack()  # refused here, if there is no such thing
             try_students(experiment, evaluator.venv.team)

@@ -105,7 +105,7 @@ def test_what_a_configuration_says_is_relative_to_it(here, models, monkeypatch):
 def test_bad_input_leaves_no_folder(here, models):
     """Though files were copied into it."""
     models[0].save("ppo.zip")
-    with pytest.raises(CesmaError, match="observation space"):
+    with pytest.raises(CesmaError, match="expert PPO: its weights belong to the agents"):
         cesma_sb3.decentralize(models[0], {"id": ENV, "kwargs": {"n_agents": 3}}, out="run", **TINY)
     with pytest.raises(CesmaError, match=r"ppo\.zip: an SB3 file holds pickled"):
         cesma_sb3.decentralize("ppo.zip", ENV, algorithm="PPO", out="run", **TINY)
