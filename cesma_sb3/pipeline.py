@@ -44,7 +44,7 @@ from cesma_sb3.registry import load_experiment
 from cesma_sb3.rehearsal import Rehearsal
 from cesma_sb3.results import Outcome, make_report, save_results
 from cesma_sb3.runs import CONFIG, RunFolder
-from cesma_sb3.stages import decentralize, fine_tune, train_expert, train_own
+from cesma_sb3.stages import TrainedExpert, decentralize, fine_tune, train_expert, train_own
 from cesma_sb3.stored import expert_agents, initial_agents, load_expert, load_students, try_students
 
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG})
@@ -320,11 +320,14 @@ def _train(
             return Outcome(
                 None, train_own(experiment, evaluator, checkpoints, shown.update, tried=rehearsal.team)
             )
-    announce(f"students: a dataset of at most {rehearsal.dataset()}", enabled=progress)
+
+    def tried(untrained: TrainedExpert) -> None:
+        """Nothing is shown before everything was checked: bad input is one line."""
+        rehearsal.expert(untrained)
+        announce(f"students: a dataset of at most {rehearsal.dataset()}", enabled=progress)
+
     with bar("expert", experiment.expert.total_timesteps) as shown:
-        trained = train_expert(
-            experiment, evaluator, checkpoints, shown.update, tried=rehearsal.expert, handed=handed
-        )
+        trained = train_expert(experiment, evaluator, checkpoints, shown.update, tried=tried, handed=handed)
     with bar("students", experiment.dagger.total_timesteps) as shown:
         students = decentralize(experiment, trained, evaluator, checkpoints, shown.update)
     if experiment.fine_tuning is None:
