@@ -234,7 +234,7 @@ def _writing(what: str) -> Iterator[None]:
         yield
     except (CesmaError, OSError):
         raise
-    except Exception as error:
+    except Exception as error:  # whatever pickling or drawing raises
         raise StorageError(f"{what}: cannot be written: {error_line(error)}") from error
 
 

@@ -32,7 +32,7 @@ NOT_CLEAR = {
     "host=h password=Tr0ub4dor": "***",
 }
 WITHOUT = [
-    "sqlite:////home/ann@work/x.db",
+    "sqlite:////data/me@work/x.db",
     "journal:///runs/a@b.journal",
     "postgresql://ann@host:5432/x?sslmode=require",
     "study.db",
