@@ -248,7 +248,7 @@ class _Capture:
         """What `state_dict()` returns, if a checkpoint can hold all of it."""
         try:
             state = value.state_dict()
-        except Exception as error:
+        except Exception as error:  # whatever a state_dict() of the user raises
             raise StorageError(f"{where.lstrip('.')}.state_dict(): {error_line(error)}") from error
         _check_plain(state, f"{where.lstrip('.')}.state_dict()")
         return self.node(state, where)
