@@ -282,7 +282,7 @@ def test_a_stage_wise_study_resumes_too(instant, space, tmp_path, monkeypatch):
 
     monkeypatch.setattr(pipeline, "run_expert", run_expert)
     expert = load_experiment("spread-3").to_mapping()["expert"]
-    monkeypatch.setattr(tuning, "expert_values", lambda folder, seed: expert)
+    monkeypatch.setattr(tuning, "expert_values", lambda folder, seed, *, trust: expert)
     (tmp_path / "expert.yaml").write_text("expert.kwargs.gamma: {low: 0.9, high: 0.99}")
     call = {"space": [tmp_path / "expert.yaml", space], "stage_wise": True, "study": "both", "trials": 2}
     first, second = (tuning.tune("spread-3", **call) for _ in range(2))
