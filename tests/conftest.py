@@ -1,8 +1,9 @@
-"""What holds in every test: one thread, no screen, no time limits, the same examples every time, and no GPU
+"""What holds in every test: one thread, no screen, no time limits, the same chance every time, and no GPU
 unless CUDA_VISIBLE_DEVICES names one."""
 
 import atexit
 import os
+import random
 import shutil
 import tempfile
 
@@ -15,9 +16,19 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="cesma-tests-")
 atexit.register(shutil.rmtree, os.environ["XDG_DATA_HOME"], ignore_errors=True)
 
-import torch  # noqa: E402  # after the variables that it reads
-from hypothesis import settings  # noqa: E402  # likewise
+import numpy as np  # noqa: E402  # after the variables that these read
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 torch.set_num_threads(1)
 settings.register_profile("cesma", deadline=None, derandomize=True)
 settings.load_profile("cesma")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """A test that draws untrained weights, say, draws the same whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  # SB3 and environments of others draw from it
+    torch.manual_seed(0)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch as th
 from gymnasium import spaces
 from sb3_contrib import MaskablePPO
 
@@ -52,6 +53,7 @@ def exported(
     team: TeamSpaces, path: Path, experiment: Any = None, format: Any = "onnx"
 ) -> tuple[TeamPolicy, Path]:
     """Untrained students, with large weights so that they do not all do the same, and their files."""
+    th.manual_seed(0)
     policy = TeamPolicy(
         *(team.observation_space, team.action_space, lambda _: 0.0),
         team=team,

@@ -147,7 +147,8 @@ def test_stages_one_after_the_other(write, tmp_path):
         run = RunFolder.open(tmp_path / "study" / "students" / f"trial-{number}")
         assert run.report()["env_samples"]["expert"] == 0
         assert run.report()["return"]["expert"] == experts[best].report()["return"]["expert"]
-        assert run.experiment.expert.initial == str(tmp_path / "study" / "expert" / f"trial-{best}")
+        kept = run.path / run.experiment.expert.initial / "expert/policy.safetensors"
+        assert kept.read_bytes() == (experts[best].path / "expert/policy.safetensors").read_bytes()
     # What comes out trains it again: an experiment that stands by itself.
     found = load_experiment(result.folder / "best.yaml")
     assert found.expert.initial is None
