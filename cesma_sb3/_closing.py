@@ -59,7 +59,7 @@ def error_of_closing(name: str, close: Callable[[], object]) -> list[str]:
     """Calls `close`; the error that it raised as one line, its traceback in the run's log, or nothing."""
     try:
         close()
-    except Exception as error:  # whatever somebody else's close() raises
+    except (Exception, SystemExit) as error:  # whatever somebody else's close() raises
         if (log := _LOG.get()) is not None:
             log(traceback.format_exc())
         return [f"{name}: close() raised {error_line(error)}"]

@@ -28,8 +28,8 @@ Digests = dict[str, list[str]]
 """SHA-256 of every content that a file was given here, by its name below the run folder."""
 
 _CONFIG, _FOLDERS = "config.yaml", ("expert", "students")
-_DATA = (".safetensors", ".onnx")
-"""Files that run nothing and name nothing."""
+_DATA = ".safetensors"
+"""Weights, which run nothing and name nothing."""
 _BYTES = 32
 # PettingZoo's convention, which others follow: a module NAME_vN makes one environment.
 _ENVIRONMENT = re.compile(
@@ -55,7 +55,11 @@ def code_of(experiment: Experiment) -> dict[str, str]:
         "students.module": (students.module, "torch.nn:Module"),
         "dagger.loss_class": (dagger and dagger.loss_class, "cesma_sb3.imitation:ColumnwiseLoss"),
     }
-    found |= {key: name for key, (name, base) in named.items() if name and not _is_class(name, base)}
+    found |= {
+        key: name
+        for key, (name, base) in named.items()
+        if name and not (_is_class(name, base) if ":" in name else key.startswith("expert."))
+    }
     if expert.path is not None and expert.algorithm != ONNX:
         found["expert.path"] = expert.path
     if expert.normalization is not None:
@@ -88,7 +92,7 @@ def ask(folder: Path, code: Mapping[str, str], *, is_own: Callable[[], bool], tr
     )
 
 
-def signed(folder: Path) -> Digests | None:
+def signed(folder: Path, *, of_run: bool = True) -> Digests | None:
     """The digests of a run folder of the user's own; None if it is none, or a file was changed."""
     secret = _secret()
     try:
@@ -96,7 +100,7 @@ def signed(folder: Path) -> Digests | None:
         digests = content["files"]
         if secret is None or not hmac.compare_digest(content["hmac"], _hmac(secret, digests)):
             return None
-        for path in _files(folder):
+        for path in _files(folder) if of_run else ():
             if digest(path) not in digests.get(path.relative_to(folder).as_posix(), ()):
                 return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -117,6 +121,20 @@ def sign_all(folder: Path) -> None:
     sign(folder, {path.relative_to(folder).as_posix(): [digest(path)] for path in _files(folder)})
 
 
+_STUDY = "study"
+
+
+def sign_study(folder: Path) -> None:
+    """Signs a study's new folder: that it was made here, not what is written into it later."""
+    sign(folder, {_STUDY: [secrets.token_hex(_BYTES)]})
+
+
+def is_own_study(folder: Path) -> bool:
+    """Whether a study's folder was made here."""
+    found = signed(folder, of_run=False)
+    return found is not None and list(found) == [_STUDY]
+
+
 def is_code(name: str) -> bool:
     """Whether a file of this name below a run folder is signed: it can run code, or name it."""
     first, *rest = name.split("/")
@@ -134,9 +152,25 @@ def digest(path: Path) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of a run folder that are signed."""
-    tried = [folder / _CONFIG, *(path for name in _FOLDERS for path in (folder / name).rglob("*"))]
-    return [path for path in tried if path.is_file() and is_code(path.relative_to(folder).as_posix())]
+    """The files of a run folder that are signed.
+
+    Raises:
+        OSError: Something in it cannot be looked into, or is neither a file nor a folder: nobody can say.
+    """
+    tried = [folder / _CONFIG]
+    for name in _FOLDERS:
+        if (folder / name).exists():
+            for inner, _, files in os.walk(folder / name, onerror=_raise):
+                tried += [Path(inner, each) for each in files]
+    found = [path for path in tried if is_code(path.relative_to(folder).as_posix())]
+    for path in found:
+        if not path.is_file():
+            raise OSError(f"{path}: no file")
+    return found
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _hmac(secret: bytes, digests: Any) -> str:
@@ -174,7 +208,8 @@ def _put(new: Path, path: Path) -> None:
 
 def _data_folder() -> Path:
     """The user's folder for this package's data."""
-    if chosen := os.environ.get("XDG_DATA_HOME"):
+    chosen = os.environ.get("XDG_DATA_HOME", "")
+    if Path(chosen).is_absolute():  # the specification says to ignore others
         return Path(chosen) / "cesma_sb3"
     home = Path.home()
     if sys.platform == "win32":
@@ -192,10 +227,8 @@ def _makes_environments(name: str, kwargs: Mapping[str, Any]) -> bool:
 
 
 def _is_class(name: str, base: str) -> bool:
-    """Whether it is a registered name, or a class of an installed package and of the kind that is meant."""
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        return True
+    """Whether `module:Class` is a class of an installed package, and of the kind that is meant."""
+    module, _, attribute = name.partition(":")
     if module.partition(".")[0] not in _PACKAGES:
         return False
     try:

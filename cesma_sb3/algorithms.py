@@ -345,6 +345,8 @@ def _imported(name: str, base: type[Any]) -> type[Any]:
 def _module(name: str) -> tuple[ModuleType, str]:
     """The module of `module:name`, and the name in it."""
     module_name, _, attribute = name.partition(":")
+    if not attribute:
+        raise ConfigError(f"{shown(name)}: expected module:name")
     try:
         return _modules.import_named(module_name), attribute
     except ModuleNotFoundError as error:

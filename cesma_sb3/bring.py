@@ -131,7 +131,10 @@ def _env(env: str | Callable[..., Any] | Mapping[str, Any]) -> dict[str, Any]:
         return {"id": env}
     if isinstance(env, Mapping):
         named = _env(env["id"]) if "id" in env else {}
-        kwargs = {**named.get("kwargs", {}), **env.get("kwargs", {})}
+        given = env.get("kwargs") or {}
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"env.kwargs: expected arguments by name, got {type(given).__name__}")
+        kwargs = {**named.get("kwargs", {}), **given}
         return {**env, **named, "kwargs": kwargs}
     function: Any = env
     kwargs = {}

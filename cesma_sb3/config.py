@@ -137,7 +137,7 @@ class ExpertConfig(_Config):
     dependents: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "algorithm": (
             *("policy", "kwargs", "policy_kwargs", "learning_rate_final"),
-            *("path", "trust", "normalization", "outputs"),
+            *("path", "trust", "normalization", "outputs", "deterministic"),
         )
     }
 

@@ -144,7 +144,7 @@ def _handed(config: ExpertConfig, venv: JointVecEnv, handed: Handed) -> Finished
 
 
 def _read(config: ExpertConfig, venv: JointVecEnv, path: Path) -> Finished:
-    if config.trust:
+    if config.trust and config.algorithm != ONNX:
         _modules.reach()  # what is pickled may be of the user's own modules
     if config.algorithm in {ONNX, TORCHSCRIPT}:
         found = load_onnx(path) if config.algorithm == ONNX else load_torchscript(path, trust=config.trust)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,7 @@ def learn(
     *,
     kept: StageCheckpoints,
     tick: Tick,
+    constants: Sequence[object] = (),
 ) -> None:
     """SB3's `learn`, from where the stage stands to its end.
 
@@ -38,6 +39,7 @@ def learn(
         keep: Which weights: the best that were measured, or the last.
         kept: Where the stage goes on, and where it is kept.
         tick: Told of progress.
+        constants: What the model holds and never changes, such as the expert that students imitate.
     """
     noise = getattr(model, "action_noise", None)
     if noise is not None and model.n_envs > 1 and not isinstance(noise, VectorizedActionNoise):
@@ -45,7 +47,9 @@ def learn(
         model.action_noise = VectorizedActionNoise(noise, model.n_envs)
     buffer = getattr(model, "rollout_buffer", None)  # is emptied when the next turn begins
     with _visited_between_turns(model, total_timesteps, kept):
-        found = kept.begin({"model": model, "curve": curve}, constants=[] if buffer is None else [buffer])
+        found = kept.begin(
+            {"model": model, "curve": curve}, constants=[*constants, *([] if buffer is None else [buffer])]
+        )
         if found is not None:
             tick(found.timesteps, resumed=True)
         if found is not None and found.ended:

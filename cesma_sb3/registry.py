@@ -125,9 +125,8 @@ def load_experiment(
     if overrides is not None and "name" in overrides:
         raise ConfigError(f"{overridden_by}: name: an experiment keeps the name of its file")
     document = find_document(name_or_path, _folders(), "experiment")
-    if searches and check_names and not document.registered and document.folder is not None:
-        _modules.look_in(document.folder)
-    return _experiment(_resolve(document, ()), document.label, overrides, check_names, overridden_by)
+    values = _resolve(document, (), searches=searches and check_names)
+    return _experiment(values, document.label, overrides, check_names, overridden_by)
 
 
 def make_experiment(values: Mapping[str, Any], overrides: Mapping[str, Any], *, called: str) -> Experiment:
@@ -261,19 +260,27 @@ def _folders() -> Iterator[tuple[Traversable, str]]:
         yield folder, str(folder)
 
 
-def _resolve(document: Document, chain: tuple[str, ...]) -> dict[str, Any]:
-    """A file's values on top of those of the experiment that it extends."""
+def _resolve(document: Document, chain: tuple[str, ...] = (), *, searches: bool = False) -> dict[str, Any]:
+    """A file's values on top of those of the experiment that it extends.
+
+    Where it `searches`, modules are found beside each file of the chain from now on.
+    """
     data = document.read()
     if document.folder is not None:
         data = located(data, document.folder)
     _check_name(document, data)
+    mine = document.folder if searches and not document.registered else None
     if "extends" not in data:
+        if mine is not None:
+            _modules.look_in(mine)
         return {"name": document.name, **data}
     called = document.name if document.registered else str(Path(str(document.file)).resolve())
     if called in chain:
         names = (Path(each).name for each in (*chain, called))
         raise ConfigError(f"{document.label}: extends: a circle: {' -> '.join(names)}")
-    parent = _resolve(_extended(document, data["extends"]), (*chain, called))
+    parent = _resolve(_extended(document, data["extends"]), (*chain, called), searches=searches)
+    if mine is not None:  # before the folders of what it extends
+        _modules.look_in(mine)
     inherited = {key: value for key, value in parent.items() if key not in _NOT_INHERITED}
     own = {key: value for key, value in data.items() if key != "extends"}
     return {"name": document.name, "description": "", **_merge(inherited, own)}

@@ -20,7 +20,7 @@ from cesma_sb3.networks import TeamEnsemble, parameter_counts, policy_files
 from cesma_sb3.networks.storage import weights
 from cesma_sb3.report.figure import draw_learning_curves
 from cesma_sb3.runs import EVALUATIONS, EXPERT, EXPERT_WEIGHTS, FIGURE, STUDENTS, RunFolder
-from cesma_sb3.stages import Trained, TrainedExpert, TrainedStudents
+from cesma_sb3.stages import NOT_TRAINED, Trained, TrainedExpert, TrainedStudents
 from cesma_sb3.ways import Way, below_random
 
 
@@ -86,7 +86,10 @@ def make_report(
     if wins := {policy: _win_rate(found) for policy, found in returns.items() if found.wins is not None}:
         report["win_rate"] = wins
     ways = {} if outcome is None else outcome.ways
-    if notes := _notes(returns, ways):
+    notes = _notes(returns, ways)
+    if outcome is not None and (imitated := outcome.imitators or outcome.students) is not None:
+        notes += [NOT_TRAINED] * (imitated.n_updates == 0)
+    if notes:
         report["notes"] = notes
     if outcome is not None:
         report["deterministic"] = {who: way.deterministic for who, way in ways.items()}

@@ -178,7 +178,10 @@ class RunFolder(RunFiles):
         found = differences(self.experiment.what_runs(), as_kept(experiment).what_runs())
         for name, source in kept_files(experiment).items():
             kept = self.path / name
-            if source.is_file() and not (kept.is_file() and filecmp.cmp(source, kept, shallow=False)):
+            if not source.is_file():
+                if not self.is_own:  # whatever it holds, nobody can compare it
+                    found.append(f"{name}: {source} is not there")
+            elif not (kept.is_file() and filecmp.cmp(source, kept, shallow=False)):
                 found.append(f"{name} is another file than {source}")
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from stable_baselines3.common.utils import set_random_seed
 from cesma_sb3._closing import closing
 from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config import BetaConfig, DaggerConfig, Experiment
-from cesma_sb3.errors import ConfigError, ExpertError
+from cesma_sb3.errors import CesmaWarning, ConfigError, ExpertError
 from cesma_sb3.evaluation import Curve, LearningCurve, MatchingCurve
 from cesma_sb3.experts import Expert, labeller
 from cesma_sb3.given import Finished, Handed, finished_expert, is_trained
@@ -71,6 +72,12 @@ class TrainedExpert(Trained):
     """What it came from, if it was not trained here."""
 
 
+NOT_TRAINED = (
+    "students: not one gradient step was made: dagger.min_samples, batch_size or samples_per_update is more "
+    "than was collected"
+)
+
+
 @dataclasses.dataclass
 class TrainedStudents(Trained):
     """The decentralized team."""
@@ -78,6 +85,8 @@ class TrainedStudents(Trained):
     policy: TeamPolicy | TeamEnsemble
     stopped_early: bool
     """Whether the students matched the expert before their budget was spent."""
+    n_updates: int | None = None
+    """Gradient steps of imitation; None of a team that did not imitate."""
     model: BaseAlgorithm | None = None
     """The SB3 algorithm of a baseline; None of students that imitate."""
     way: Way | None = None
@@ -276,12 +285,15 @@ def decentralize(
             curve.finish(trainer.timesteps, config.keep)
             kept.end(trainer.timesteps, without=[trainer.dataset, venv])
         tick(trainer.timesteps, {"return": curve.kept})
+        if trainer.n_updates == 0:
+            warnings.warn(NOT_TRAINED, CesmaWarning, stacklevel=2)
     return TrainedStudents(
         curve.points,
         trainer.timesteps,
         kept.seconds,
         policy=trainer.policy,
         stopped_early=curve.matched,
+        n_updates=trainer.n_updates,
     )
 
 
@@ -319,7 +331,15 @@ def fine_tune(
             experiment.evaluation.every,
             seen=evaluator.seen("fine-tuning"),
         )
-        learn(model, watched, config.total_timesteps, config.keep, kept=kept, tick=tick)
+        learn(
+            model,
+            watched,
+            config.total_timesteps,
+            config.keep,
+            kept=kept,
+            tick=tick,
+            constants=[expert],
+        )
     return TrainedStudents(
         watched.points,
         model.num_timesteps,

@@ -10,12 +10,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from cesma_sb3 import _claims, _locks, _optuna
+from cesma_sb3 import _claims, _locks, _optuna, _trust
 from cesma_sb3._file_names import as_path
 from cesma_sb3._signals import terminated_as_interrupted
 from cesma_sb3._workers import Workers
 from cesma_sb3.config import Experiment
-from cesma_sb3.errors import CesmaError, ConfigError, integer
+from cesma_sb3.errors import CesmaError, ConfigError, UntrustedError, integer
 from cesma_sb3.registry import is_name, load_experiment
 from cesma_sb3.runs import make_folder
 from cesma_sb3.search_space import SearchSpace, default_spaces, load_space, merged
@@ -271,7 +271,8 @@ def _study(  # noqa: PLR0917  # what makes a study, and how it is gone through
     if objective != "students" or len(seeds) > 1:
         contents |= {"objective": objective, "seeds": list(seeds)}
     own = None if options.sampler == "grid" or options.as_worker else space.parameters_of(base)
-    with _optuna.quiet(), _in_folder(folder, study, storage) if alone else nullcontext():
+    kept_here = _in_folder(folder, study, storage, trust=options.trust) if alone else nullcontext()
+    with _optuna.quiet(), kept_here:
         found = _optuna.open_study(study, storage, contents, request.directions, own)
         try:
             with StudyProgress(options.count, enabled=options.progress and not options.as_worker) as shown_:
@@ -288,17 +289,25 @@ def _study(  # noqa: PLR0917  # what makes a study, and how it is gone through
 
 
 @contextmanager
-def _in_folder(folder: Path, study: str, storage: str) -> Iterator[None]:
+def _in_folder(folder: Path, study: str, storage: str, *, trust: bool) -> Iterator[None]:
     """The folder of a study that is kept there, new or to be resumed; no other command works in it meanwhile.
 
     Raises:
         ConfigError: It holds something else, cannot be made, or another command works there.
+        UntrustedError: Its study was not made here: what its trials and samplers hold would run.
     """
     make_folder(folder)
     with _locks.alone(folder, "another command works on this study; wait for it"):
-        if any(folder.iterdir()) and study not in _studies_in(folder, storage, study):
+        if all(path.name == _trust.SIGNATURE for path in folder.iterdir()):
+            _trust.sign_study(folder)
+        elif study not in _studies_in(folder, storage, study):
             raise ConfigError(
                 f"{folder}: holds something already, and no study {study!r}; expected a new folder, or its"
+            )
+        elif not (trust or _trust.is_own_study(folder)):
+            raise UntrustedError(
+                f"{folder}: this study was not made here, and would run what its trials and samplers hold; "
+                "expected trust=True (--trust) if you know where it is from"
             )
         yield
 
@@ -337,9 +346,11 @@ def _run_one(study: optuna.Study, trials: Trials, progress: StudyProgress) -> No
     """Runs a trial. Its result is dropped if others took this worker for dead and do the trial again."""
     import optuna
 
+    begun: list[int] = []
     taken: list[int] = []
 
     def run(trial: optuna.Trial) -> float | tuple[float, float]:
+        begun.append(trial.number)
         try:
             return trials(trial)
         except optuna.exceptions.UpdateFinishedTrialError:
@@ -348,6 +359,11 @@ def _run_one(study: optuna.Study, trials: Trials, progress: StudyProgress) -> No
 
     try:
         study.optimize(run, n_trials=1, catch=(CesmaError,))
+    except KeyboardInterrupt:  # Optuna counts the trial as failed: the study does it again when it resumes
+        for trial in study.get_trials(deepcopy=False):
+            if trial.number in begun:
+                _optuna.retry(study, trial)
+        raise
     except ValueError:  # Optuna's, which cannot end a trial that has been ended
         if not taken:
             raise

@@ -127,15 +127,22 @@ def make_parallel(
     if render_mode is not None and not is_battle(target):
         given["render_mode"] = render_mode
     if team is None and _is_scenario(target):
-        given, target = {"scenario": target, **given}, "cesma_sb3.envs.particle:parallel_env"
+        given, target = _named("scenario", target, given), "cesma_sb3.envs.particle:parallel_env"
     elif is_battle(target):
-        given, target = {"target": target, **given}, "cesma_sb3.envs.starcraft:battle_env"
+        given, target = _named("target", target, given), "cesma_sb3.envs.starcraft:battle_env"
     elif "." not in target and ":" not in target:
         if team is not None and target in SCENARIOS:
             raise ConfigError(f"team: expected null, for {target} says itself which entries are whose")
         names = (*SCENARIOS, *plugins.registered(plugins.ENVIRONMENTS))
         raise UnknownNameError.of("environment", target, names)
     return make_parallel_env(target, given, wrappers, team=team)
+
+
+def _named(key: str, target: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with the environment's own name among them, which no argument may replace."""
+    if key in given:
+        raise ConfigError(f"env.kwargs.{key}: expected none, for env.id {target!r} names what is made")
+    return {**given, key: target}
 
 
 def make_drawn(target: str, **options: Any) -> AnyParallelEnv:

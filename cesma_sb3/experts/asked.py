@@ -21,8 +21,8 @@ from cesma_sb3.networks.evaluating import evaluating
 class Asked:
     """A controller as a function of observations and masks, whether it takes masks or not.
 
-    What it is given are copies: it may change them and keep them. A network, or the network that a bound
-    method belongs to, is in evaluation mode while it is called.
+    What it is given are copies: it may change them and keep them. A network, the network that a bound method
+    belongs to, and networks that are attributes of an object are in evaluation mode while it is called.
 
     Args:
         function: Called with observations, and with masks if its signature has a parameter for them
@@ -38,12 +38,11 @@ class Asked:
     def __init__(self, function: Callable[..., Any], name: str, *, has_masks: bool) -> None:
         self._function = function
         self.name = name
-        owner = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
-        self._network = owner if isinstance(owner, nn.Module) else None
+        self._masks: str | None = None  # the parameter that takes them
+        self._is_positional = False
         try:
-            self._masks = mask_parameter(function)
+            parameter = mask_parameter(function)
         except ValueError as error:
-            self._masks = None
             if has_masks:
                 warnings.warn(
                     f"{name}: whether it takes masks cannot be read from its signature ({error}): it is "
@@ -51,7 +50,9 @@ class Asked:
                     stacklevel=2,
                 )
             return
-        _check_call(function, self._masks, name)
+        _check_call(function, parameter, name)
+        if parameter is not None:
+            self._masks, self._is_positional = parameter.name, parameter.kind is parameter.POSITIONAL_ONLY
 
     def __call__(self, observations: Observations, masks: Masks | None = None, **more: Any) -> Any:
         """What the controller returns.
@@ -66,17 +67,25 @@ class Asked:
         """
         own: Any = None if masks is None else np.array(masks)
         given: list[Any] = [np.array(observations)]
-        if self._masks is not None and self._masks.kind is self._masks.POSITIONAL_ONLY:
+        if self._is_positional:
             given.append(own)
         elif self._masks is not None:
-            more[self._masks.name] = own
+            more[self._masks] = own
         try:
-            with evaluating(self._network):
+            with evaluating(*_networks(self._function)):
                 return self._function(*given, **more)
         except CesmaError:
             raise
-        except Exception as error:  # whatever somebody else's function raises
+        except (Exception, SystemExit) as error:  # whatever somebody else's function raises
             raise ExpertFault(f"{self.name}: raised {error_line(error)}") from error
+
+
+def _networks(function: Any) -> list[nn.Module]:
+    """The networks that a controller is, or has as attributes."""
+    owner = getattr(function, "__self__", function)
+    if isinstance(owner, nn.Module):
+        return [owner]
+    return [value for value in getattr(owner, "__dict__", {}).values() if isinstance(value, nn.Module)]
 
 
 def as_array(found: Any, name: str) -> npt.NDArray[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3.errors import ExpertFault
 from cesma_sb3.experts.asked import Asked, as_array
 from cesma_sb3.experts.protocol import (
     Actions,
@@ -18,6 +19,7 @@ from cesma_sb3.experts.protocol import (
     SoftExpert,
     StochasticExpert,
 )
+from cesma_sb3.experts.soft import among_available
 from cesma_sb3.joint.spaces import TeamSpaces
 
 
@@ -37,7 +39,7 @@ class BroughtExpert:
 
     def __init__(self, expert: Expert, team: TeamSpaces) -> None:
         self.expert = expert
-        self._has_masks = team.has_masks
+        self._team = team
         self._labels = self._asked(expert.labels, "labels")
         # Only on the object, so that `isinstance(..., SoftExpert)` is true of what the expert can do.
         if isinstance(expert, SoftExpert):
@@ -56,7 +58,17 @@ class BroughtExpert:
         self, observations: Observations, masks: Masks | None = None, *, temperature: float = 1.0
     ) -> npt.NDArray[np.float32]:
         """See `SoftExpert.probabilities`."""
-        return as_array(self._soft(observations, masks, temperature=temperature), self._soft.name)
+        name, team = self._soft.name, self._team
+        found = as_array(self._soft(observations, masks, temperature=temperature), name)
+        if found.shape != (len(observations), team.mask_size):
+            raise ExpertFault(
+                f"{name}: shape {found.shape}, expected {(len(observations), team.mask_size)}: a probability "
+                "for each category"
+            )
+        sums = [found[:, flags].sum(axis=1) for flags in team.column_masks if flags.stop > flags.start]
+        if not (found >= 0).all() or not np.allclose(sums, 1.0, atol=1e-3):
+            raise ExpertFault(f"{name}: expected probabilities, which sum to 1 over each choice's categories")
+        return among_available(found.astype(np.float32), masks, team)
 
     def _actor(self) -> _Actor:
         """See `RecurrentExpert.actor`."""
@@ -71,7 +83,7 @@ class BroughtExpert:
         return _Actor(self.expert, act, self._asked(act, "sampler()"))
 
     def _asked(self, function: Any, method: str) -> Asked:
-        return Asked(function, f"{type(self.expert).__name__}.{method}", has_masks=self._has_masks)
+        return Asked(function, f"{type(self.expert).__name__}.{method}", has_masks=self._team.has_masks)
 
 
 class _Actor:

@@ -16,6 +16,7 @@ from cesma_sb3.experts.protocol import Act, Actions, Masks, Observations
 from cesma_sb3.experts.sampling import Sampler
 from cesma_sb3.experts.soft import by_column, column_probabilities
 from cesma_sb3.joint.actions import ActionView, JointActions, RelaxedActions
+from cesma_sb3.joint.agent_spaces import is_whole
 from cesma_sb3.joint.spaces import TeamSpaces
 
 Function = Callable[..., Any]
@@ -77,6 +78,8 @@ class FunctionExpert:
         if self.outputs == "logits":
             return self._greedy(found, masks)
         actions = self._checked(found, self.view.space.shape)
+        if self.view.space.dtype == np.int64 and not (whole := is_whole(actions)).all():
+            raise ExpertFault(f"{self.name}: action {actions[~whole][0]:g}, expected whole numbers")
         packed = self.view.decode(actions)
         self._check_categories(packed)
         return packed

@@ -18,7 +18,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3._torch import plain_torch
-from cesma_sb3.errors import ExpertError
+from cesma_sb3.errors import ExpertError, ExpertFault, error_line
 from cesma_sb3.experts.protocol import Act, Actions, Masks, Observations
 from cesma_sb3.experts.soft import by_column, model_probabilities
 from cesma_sb3.joint.actions import ActionView
@@ -64,6 +64,10 @@ class SB3Expert:
         problem = space_problem(model, team, view)
         if problem is not None:
             raise ExpertError(problem)
+        for name, weight in self.policy.named_parameters():
+            if not bool(th.isfinite(weight).all()):
+                kind = type(model).__name__
+                raise ExpertError(f"{kind}: its weights {name} hold numbers that are not finite: it diverged")
         # Only on the object, for what the model can do.
         self.sampler = self._sampler if is_stochastic(self.policy) else None
         # A Gaussian whose numbers are ranked or rounded is another distribution than its `probabilities`.
@@ -92,9 +96,16 @@ class SB3Expert:
         seen, arguments = self.seen(observations), self.mask_arguments(masks)
         drawn = nullcontext() if rng is None else drawing(rng, self.policy.device)
         with evaluating(self.policy), drawn:
-            if rng is not None and getattr(self.policy, "use_sde", False):
-                self.policy.reset_noise(len(seen))  # type: ignore[operator]  # of those that explore so
-            actions, state = self.model.predict(seen, state, starts, deterministic=rng is None, **arguments)
+            explorer: Any = getattr(self.policy, "actor", self.policy)  # SAC's actor has the noise itself
+            if rng is not None and getattr(explorer, "use_sde", False):
+                explorer.reset_noise(len(seen))
+            given: dict[str, Any] = {"deterministic": rng is None, **arguments}
+            try:
+                actions, state = self.model.predict(seen, state, starts, **given)
+            except Exception as error:  # whatever a model raises that somebody brings
+                raise ExpertFault(
+                    f"{type(self.model).__name__}.predict raised {error_line(error)}"
+                ) from error
         return self.view.decode(actions, masks), state
 
     def seen(self, observations: Observations) -> Observations:

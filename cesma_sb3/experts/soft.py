@@ -85,7 +85,12 @@ def by_column(flat: Probabilities, view: ActionView, masks: Masks | None) -> Pro
         if masks is not None:
             flat = _among(view.masks(masks), flat, [flat.shape[1]])
         flat = view.marginals(flat) if isinstance(view, ProductActions) else _marginals(flat, view)
-    return flat if masks is None else _among(masks, flat, [k for k in view.team.column_categories if k > 0])
+    return among_available(flat, masks, view.team)
+
+
+def among_available(flat: Probabilities, masks: Masks | None, team: TeamSpaces) -> Probabilities:
+    """Probabilities [B, M] of each choice's categories, shared by those that are available."""
+    return flat if masks is None else _among(masks, flat, [k for k in team.column_categories if k > 0])
 
 
 def _among(available: Masks, probabilities: Probabilities, sizes: Sequence[int]) -> Probabilities:

@@ -72,7 +72,8 @@ class JointActions:
         """See `ActionView.decode`. Choices of a mixed team are rounded; all numbers keep to their bounds."""
         batch = np.asarray(actions).reshape(-1, self.team.n_columns)
         if self.team.is_discrete:
-            return batch.astype(np.int64)
+            categories: Packed = np.rint(batch).astype(np.int64)
+            return categories
         assert isinstance(self.space, spaces.Box)
         packed = np.clip(batch.astype(np.float32), self.space.low, self.space.high)
         packed[:, self._categorical] = np.rint(packed[:, self._categorical])

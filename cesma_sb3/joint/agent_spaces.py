@@ -262,25 +262,26 @@ class ActionColumns:
         """An action of the space as columns [n_columns]: int64 for categories, float32 for real numbers.
 
         Raises:
-            SpaceError: The action does not have the space's shape.
+            SpaceError: The action does not have the space's shape, or a category is no whole number.
         """
         array = np.asarray(action)
         if array.size != self.n_columns:
             raise SpaceError(f"action of shape {array.shape}, expected {self.space.shape}")
         if self.is_continuous:
             return array.astype(np.float32).reshape(-1)
-        index: npt.NDArray[np.int64] = array.astype(np.int64).reshape(-1) - self.start
+        if not is_whole(array).all():
+            raise SpaceError(f"action {array.tolist()}, expected whole numbers")
+        index: npt.NDArray[np.int64] = np.rint(array).astype(np.int64).reshape(-1) - self.start
         return index
 
     def flat_mask(self, mask: Any) -> npt.NDArray[np.bool_]:
         """An action mask as one vector [sum of categories] bool; MultiDiscrete may give one array a column.
 
         Raises:
-            SpaceError: The mask has another length.
+            SpaceError: The mask has another length, or holds something else than 0 and 1.
         """
         parts = mask if isinstance(mask, tuple | list) else (mask,)
-        flags = [np.asarray(part).astype(bool).reshape(-1) for part in parts]
-        flat = np.concatenate([np.zeros(0, dtype=bool), *flags])
+        flat = np.concatenate([np.zeros(0, dtype=bool), *map(_flags, parts)])
         if len(flat) != sum(self.categories):
             raise SpaceError(f"action mask of length {len(flat)}, expected {sum(self.categories)}")
         # A choice with nothing to choose from (a player who waits for its turn) still needs one category.
@@ -290,6 +291,25 @@ class ActionColumns:
                 flat[start] = True
             start += n
         return flat
+
+
+def is_whole(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Where numbers are whole, up to the rounding of floats: what a category may be written as."""
+    if values.dtype.kind in "biu":
+        return np.ones(values.shape, dtype=bool)
+    with np.errstate(invalid="ignore"):
+        found: npt.NDArray[np.bool_] = np.abs(values - np.rint(values)) <= 1e-3
+    return found
+
+
+def _flags(mask: Any) -> npt.NDArray[np.bool_]:
+    try:
+        array = np.asarray(mask)
+    except ValueError:  # parts of different lengths
+        array = np.array(None)
+    if array.dtype != np.bool_ and not ((array == 0) | (array == 1)).all():
+        raise SpaceError(f"action mask {' '.join(repr(mask).split())[:60]}, expected flags: 0 or 1")
+    return array.astype(bool).reshape(-1)
 
 
 def unwrap_observation(space: Space, value: Any) -> Any:

@@ -214,7 +214,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
             return function(*args, **kwargs)
         except CesmaError:
             raise
-        except Exception as error:  # whatever a foreign environment raises
+        except (Exception, SystemExit) as error:  # whatever a foreign environment raises
             raise self._fault(f"raised {error_line(error)}") from error
 
     def _fault(self, message: str, kind: type[EnvironmentFault] = EnvironmentFault) -> EnvironmentFault:
@@ -304,6 +304,8 @@ class JointEnv(gymnasium.Env[Any, Any]):
                         f"{agent} has an action mask in its info, but no info had one after the first reset; "
                         "expected them from there on, or an attribute masks_in_infos = True"
                     )
+            if visible[self.team.agents.index(agent)] and agent in masks and masks[agent] is None:
+                raise self._fault(f"action mask of {agent} is None, expected a flag for each action")
         try:
             self._mask = self.team.join_masks(masks, visible)
         except SpaceError as error:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from cesma_sb3.errors import ExpertFault
 from cesma_sb3.joint.actions import Packed
+from cesma_sb3.joint.agent_spaces import is_whole
 from cesma_sb3.joint.spaces import Masks
 from cesma_sb3.joint.vec_env import JointVecEnv
 
@@ -50,16 +51,19 @@ class PossibleActions:
             raise ExpertFault(f"{who}: shape {np.shape(actions)}, expected {wanted}")
         with np.errstate(invalid="ignore"):
             chosen_BC = np.rint(actions)
-            is_action_BC = np.isfinite(actions) & (
-                ~self._is_choice_C | ((chosen_BC >= 0) & (chosen_BC < self._categories_C))
-            )
+            is_category_BC = (chosen_BC >= 0) & (chosen_BC < self._categories_C) & is_whole(actions)
+            is_action_BC = np.isfinite(actions) & (~self._is_choice_C | is_category_BC)
         if not is_action_BC.all():
             env, column = np.argwhere(~is_action_BC)[0]
             n = self._categories_C[column]
             expected = f"expected 0 to {n - 1}" if n else "expected a finite number"
             raise ExpertFault(f"{self._told(actions, who, env, column)}: {expected}")
+        done: Packed = actions
+        if actions.dtype.kind == "f" and not self.team.is_continuous:  # categories written as floats
+            rounded = np.where(self._is_choice_C, np.rint(actions), actions)
+            done = rounded.astype(np.int64) if self.team.is_discrete else rounded.astype(np.float32)
         masks = self.venv.agent_masks
-        return actions if masks is None else self._available(actions, chosen_BC, masks, who)
+        return done if masks is None else self._available(done, chosen_BC, masks, who)
 
     def _available(
         self, actions: Packed, chosen_BC: npt.NDArray[np.generic], masks: Masks, who: str

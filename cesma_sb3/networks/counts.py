@@ -44,7 +44,7 @@ def parameter_counts(model_or_policy: BaseAlgorithm | BasePolicy) -> dict[str, i
             counts[part] += count
         counts["total"] = counts["actor"] + counts["critic"]
         if (team := _own_team(policy)) is not None:
-            counts["agent"] = max(_count(team.agent(index).network) for index in range(team.team.n_agents))
+            counts["agent"] = max(_count(team.agent(name).network) for name in team.team.agents)
     return counts
 
 

@@ -9,15 +9,15 @@ from torch import nn
 
 
 @contextmanager
-def evaluating(module: nn.Module | None) -> Iterator[None]:
+def evaluating(*modules: nn.Module) -> Iterator[None]:
     """Evaluation mode within; afterwards, and after an exception, each submodule has its own mode back.
 
     Without it dropout gives other outputs at every call, and batch norm changes its statistics.
 
     Args:
-        module: Somebody's network; None: there is none, and nothing happens.
+        *modules: Somebody's networks.
     """
-    training = [] if module is None else [each for each in module.modules() if each.training]
+    training = [each for module in modules for each in module.modules() if each.training]
     for each in training:
         each.training = False
     try:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cesma_sb3 import _modules, _trust, plugins, runs
+from cesma_sb3 import _modules, _trust, plugins, runs, tuning
 from cesma_sb3.compared import read_folder
-from cesma_sb3.errors import UntrustedError
+from cesma_sb3.errors import CesmaError, UntrustedError
 from cesma_sb3.export import export
 from cesma_sb3.hub import push_to_hub, write_published
 from cesma_sb3.page import write_page
@@ -108,6 +108,56 @@ def test_doors_of_students_and_experts_ask(copied):
 def test_every_key_that_names_code_is_asked_about(key, copied):
     change(copied, CLASSES[key])
     refused(evaluate_run, copied, f"{HOSTILE} ({key})")
+
+
+NAMED_OTHERWISE = {
+    "a battle's argument": {"env": {"id": "smac-3m", "kwargs": {"target": f"smac-like:{HOSTILE}"}}},
+    "a loss without a class": {"dagger": {"loss_class": "hostile_module"}},
+    "networks without a class": {"students": {"network": "custom", "module": "hostile_module"}},
+}
+
+
+@pytest.mark.parametrize("name", NAMED_OTHERWISE)
+def test_no_argument_and_no_half_a_name_is_a_way_round(name, copied):
+    change(copied, NAMED_OTHERWISE[name])
+    with pytest.raises(CesmaError):
+        evaluate_run(copied)
+    with pytest.raises(CesmaError):
+        export(copied, format="torchscript") if name == "networks without a class" else record(copied)
+    assert not Path("executed").exists()
+
+
+def test_a_file_that_nobody_can_compare_is_another(tmp_path):
+    (tmp_path / "model.zip").write_bytes(b"mine")
+    path = {"expert.algorithm": "PPO", "expert.path": str(tmp_path / "model.zip"), "expert.trust": True}
+    experiment = load_experiment("spread-3-scripted", path)
+    folder = RunFolder.create(experiment, tmp_path / "run")
+    folder.keep("expert/model.zip", tmp_path / "model.zip")
+    (tmp_path / "model.zip").unlink()
+    assert RunFolder.open(folder.path).is_of(experiment)
+    (folder.path / "signature.json").unlink()
+    assert "is not there" in RunFolder.open(folder.path).differences(experiment)[0]
+
+
+def test_what_cannot_be_looked_into_is_nobodys(experiment, tmp_path):
+    folder = RunFolder.create(experiment, tmp_path / "own")
+    folder.write_with("expert/model.zip", lambda path: path.write_bytes(b"a"))
+    (folder.path / "expert" / "other.zip").symlink_to("nowhere")
+    assert not RunFolder.open(folder.path).is_own
+
+
+def test_a_study_that_was_not_made_here_is_asked_about(tmp_path):
+    study = tmp_path / "study"
+    with tuning._in_folder(study, "s", "journal:///", trust=False):
+        (study / "study.journal").touch()
+    with tuning._in_folder(study, "s", f"journal:///{study}/study.journal", trust=False):
+        pass
+    (study / "signature.json").unlink()
+    again = tuning._in_folder(study, "s", f"journal:///{study}/study.journal", trust=False)
+    with pytest.raises(UntrustedError, match=r"expected trust=True \(--trust\)"), again:
+        pass
+    with tuning._in_folder(study, "s", f"journal:///{study}/study.journal", trust=True):
+        pass
 
 
 @pytest.mark.parametrize("key", ["env.id", "expert.algorithm"])

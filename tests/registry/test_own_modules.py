@@ -54,6 +54,14 @@ def experiment(folder, env="game:Game", name="mine"):
     return folder / f"{name}.yaml"
 
 
+def test_beside_the_file_that_is_extended(here):
+    write(here.parent / "lib")
+    experiment(here.parent / "lib", name="base")
+    (here / "mine.yaml").write_text("extends: ../lib/base.yaml\n")
+    assert load_experiment("mine.yaml").env.id == "game:Game"
+    assert make_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]
+
+
 def test_in_the_current_folder(here):
     write(here)
     assert make_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]

@@ -9,7 +9,7 @@ import time
 import optuna
 import pytest
 
-from cesma_sb3 import _claims, _optuna
+from cesma_sb3 import _claims, _optuna, tuning
 from cesma_sb3._claims import Worker
 from cesma_sb3._workers import Workers
 from cesma_sb3.errors import CesmaWarning
@@ -150,3 +150,19 @@ def test_a_lock_that_was_left_is_told_of(tmp_path):
     journal.with_name("study.log.lock").symlink_to(journal)
     with pytest.warns(CesmaWarning, match=r"study\.log\.lock: is held, perhaps by a process that was killed"):
         _optuna._storage(f"journal:///{journal}")
+
+
+def test_a_trial_that_is_interrupted_is_done_again():
+    """Ctrl-C: Optuna counts the trial as failed, and its values are drawn no second time."""
+    study = optuna.create_study()
+
+    def stopped(trial):
+        trial.suggest_float("x", 0.0, 1.0)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tuning._run_one(study, stopped, None)
+    first, again = study.get_trials()
+    assert first.state is optuna.trial.TrialState.FAIL
+    assert again.state is optuna.trial.TrialState.WAITING
+    assert study.ask().suggest_float("x", 0.0, 1.0) == first.params["x"]
