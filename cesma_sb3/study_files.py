@@ -45,8 +45,9 @@ def best_trial(study: optuna.Study) -> FrozenTrial:
 
 
 def write_tables(study: optuna.Study, folder: Path) -> None:
-    """Writes every trial as CSV and JSON."""
-    rows = [_row(trial) for trial in study.get_trials(deepcopy=False)]
+    """Writes every trial that has begun as CSV and JSON."""
+    begun = (trial for trial in study.get_trials(deepcopy=False) if trial.state.name != "WAITING")
+    rows = [_row(trial) for trial in begun]
     text = json.dumps([to_json(row) for row in rows], indent=2, allow_nan=False) + "\n"
     _atomic.write(folder / TRIALS, lambda path: path.write_text(csv_text(rows), encoding="utf-8"))
     _atomic.write(folder / TRIALS_JSON, lambda path: path.write_text(text, encoding="utf-8"))

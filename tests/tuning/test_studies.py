@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 import cesma_sb3
-from cesma_sb3 import _claims, _optuna, cli, load_experiment, pipeline, tuning
+from cesma_sb3 import _claims, _optuna, _trust, cli, load_experiment, pipeline, tuning
 from cesma_sb3.errors import CesmaError, ConfigError
 from cesma_sb3.runs import RunFolder
 
@@ -324,12 +324,14 @@ def test_other_values_are_no_study_to_resume(instant, space):
 
 def test_a_command_killed_before_it_had_a_study_is_no_hindrance(instant, space, tmp_path):
     (tmp_path / "study").mkdir()
+    _trust.sign_study(tmp_path / "study")
     (tmp_path / "study" / tuning.JOURNAL).touch()
     assert len(tune(space, 1, out=tmp_path / "study").study.trials) == 1
 
 
 def test_a_journal_that_is_torn_is_told_in_one_line(instant, space, tmp_path):
     (tmp_path / "study").mkdir()
+    _trust.sign_study(tmp_path / "study")
     (tmp_path / "study" / tuning.JOURNAL).write_text("{torn\n{torn\n")
     with pytest.raises(ConfigError, match="storage: cannot be opened: JSONDecodeError"):
         tune(space, 1, out=tmp_path / "study")
