@@ -37,6 +37,11 @@ def look_in(folder: Path | str) -> None:
     _folders.insert(0, path)
 
 
+def looked_in() -> list[str]:
+    """The folders of YAML files in which modules are found, the newest first."""
+    return list(_folders)
+
+
 def search_path() -> str:
     """The folders in which modules are found here, for a process that is to find the same (`PATH`)."""
     return os.pathsep.join(dict.fromkeys((*_folders, *(str(Path(path).resolve()) for path in sys.path))))

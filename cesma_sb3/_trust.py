@@ -27,6 +27,9 @@ SIGNATURE = "signature.json"
 Digests = dict[str, list[str]]
 """SHA-256 of every content that a file was given here, by its name below the run folder."""
 
+MODULES = "modules"
+"""In place of a file's name: the folders in which the modules that a run names were found."""
+
 _CONFIG, _FOLDERS = "config.yaml", ("expert", "students")
 _DATA = ".safetensors"
 """Weights, which run nothing and name nothing."""

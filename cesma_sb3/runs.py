@@ -28,7 +28,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Literal
 
-from cesma_sb3 import _trust
+from cesma_sb3 import _modules, _trust
 from cesma_sb3._file_names import as_path
 from cesma_sb3._json import read_object
 from cesma_sb3._locks import alone
@@ -100,7 +100,7 @@ class RunFolder(RunFiles):
             "versions": versions(),
         }
         run = cls(path, experiment, info)
-        run.digests = {}
+        run.digests = {_trust.MODULES: folders} if (folders := _modules.looked_in()) else {}
         run._made = made if out is not None else [*made, path]
         with alone(path, "another run writes there"):
             if any(path.iterdir()):
@@ -161,6 +161,9 @@ class RunFolder(RunFiles):
 
     def _ask(self, code: Mapping[str, str]) -> None:
         _trust.ask(self.path, code, is_own=lambda: self.is_own, trust=self.trust)
+        if code and self.is_own and self.digests is not None:
+            for folder in reversed(self.digests.get(_trust.MODULES, [])):
+                _modules.look_in(folder)
 
     def here(self, experiment: Experiment) -> Experiment:
         """An experiment that reads its files from this folder."""

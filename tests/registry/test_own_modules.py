@@ -62,6 +62,19 @@ def test_beside_the_file_that_is_extended(here):
     assert make_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]
 
 
+def test_a_run_of_ones_own_remembers_where_its_modules_were(here, monkeypatch):
+    """From wherever it is measured; one of somebody else's does not say where to look."""
+    write(here.parent / "lib")
+    folder = RunFolder.create(load_experiment(experiment(here.parent / "lib")), here / "run")
+    monkeypatch.setattr(_modules, "_folders", [])
+    assert RunFolder.open(folder.path).load().env.id == "game:Game"
+    assert make_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]
+    (folder.path / "signature.json").unlink()
+    monkeypatch.setattr(_modules, "_folders", [])
+    RunFolder.open(folder.path, trust=True).ask({"env.id"})
+    assert _modules.looked_in() == []
+
+
 def test_in_the_current_folder(here):
     write(here)
     assert make_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]
