@@ -145,8 +145,8 @@ class ExpertConfig(_Config):
     """`scripted`; an algorithm of `cesma_sb3.experts`, stable_baselines3 or sb3_contrib; `torchscript` or
     `onnx`; or `module:name` of an SB3 algorithm, or of a controller as `cesma_sb3.decentralize` takes it: a
     class is made with `kwargs`, and with the team if it has an argument `team`. Another one starts
-    without the `policy`, `kwargs`, `policy_kwargs`, `learning_rate_final`, `path`, `trust`, `normalization`
-    and `outputs` of the one before."""
+    without the `policy`, `kwargs`, `policy_kwargs`, `learning_rate_final`, `path`, `trust`, `normalization`,
+    `outputs` and `deterministic` of the one before."""
     path: Text | None = None
     """The file of a finished controller, which is not trained: SB3's `.zip`, TorchScript, ONNX."""
     trust: bool = False

@@ -200,12 +200,12 @@ def test_workers_that_fail_end_the_study(monkeypatch, tmp_path):
 
 
 def _children() -> list[int]:
-    """Processes of this one that are still there."""
+    """Processes of this one that are still there and work on a study."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, IndexError):
             fields = path.read_text().rpartition(")")[2].split()
-            if int(fields[1]) == os.getpid() and "tune" in (path.parent / "cmdline").read_text():
+            if int(fields[1]) == os.getpid() and "tune" in (path.parent / "cmdline").read_text().split("\0"):
                 found.append(int(path.parent.name))
     return found
 
