@@ -116,10 +116,12 @@ def attribute(env: VecEnv, name: str) -> Any:
         return getattr(env, name)  # SB3's wrappers look further inside
     except AttributeError:
         pass
-    try:
-        return env.get_attr(name, 0)[0]
-    except AttributeError:
-        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # gymnasium 0.29 warns of attributes that its wrappers look up
+        try:
+            return env.get_attr(name, 0)[0]
+        except AttributeError:
+            return None
 
 
 def available_actions(env: VecEnv) -> Masks | None:
