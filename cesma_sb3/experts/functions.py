@@ -165,7 +165,7 @@ def one_for_each(
             own mask [M] or None, if it takes one) to an action of its own action space; or what acts on such
             an observation alone: an SB3 model or policy, an `AgentPolicy`, a PyTorch module.
         team: The team.
-        rng: See `own_controller`.
+        rng: Draws the actions of controllers that are distributions; None: they act deterministically.
 
     Raises:
         ExpertError: An agent has none, a controller has no agent, or is none of these.

@@ -322,7 +322,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
 
 
 def _check_learnable(team: TeamSpaces) -> None:
-    """Whether there is something to see, something to do, and a range for what is done."""
+    """Refuses a team that observes nothing or chooses nothing, and numbers without bounds."""
     for agent in team.agents:
         naming(agent, ActionColumns.of(team.action_spaces[agent]).check_bounded)
     for what, size in (("observation", team.observation_size), ("action", team.n_columns)):

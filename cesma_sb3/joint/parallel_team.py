@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import random
-import sys
-from collections.abc import Collection, Iterator, KeysView, Mapping, Sequence, ValuesView
-from contextlib import contextmanager
+from collections.abc import Collection, KeysView, Mapping, Sequence, ValuesView
 from typing import Any
 
 import numpy as np
@@ -81,24 +78,11 @@ def gives_masks(env: Any, agents: Collection[Any]) -> bool:
         declared = getattr(getattr(env, "unwrapped", None), "masks_in_infos", None)
     if isinstance(declared, bool):
         return declared
+    from cesma_sb3._torch import own_generators  # imports PyTorch, which spaces alone do without
+
     try:
-        with _undisturbed_generators():
+        with own_generators():
             _, infos = env.reset()
         return any(isinstance(infos.get(agent), Mapping) and MASK in infos[agent] for agent in agents)
-    except Exception:  # whatever it is, the first reset of an episode meets it again and reports it
+    except (Exception, SystemExit):  # the first reset of an episode meets it again and reports it
         return False
-
-
-@contextmanager
-def _undisturbed_generators() -> Iterator[None]:
-    """Puts the states of the global random generators back afterwards."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # the global one is meant
-    torch = sys.modules.get("torch")
-    state = None if torch is None else torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002  # the global one is meant
-        if torch is not None:
-            torch.set_rng_state(state)

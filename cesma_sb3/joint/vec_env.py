@@ -25,7 +25,7 @@ from cesma_sb3.joint.workers import GroupHandle, Info, LocalGroup, Recipe, Remot
 Floats = npt.NDArray[np.float32]
 
 LONG_EPISODE = 10_000
-"""Steps of one episode after which whoever waits is told."""
+"""Steps of one episode after which a warning says that it has not ended."""
 
 
 class JointVecEnv(VecEnv):
