@@ -51,21 +51,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    "bring": ["decentralize"],
-    "comparison": ["compare"],
-    "config": ["Experiment"],
-    "hub": ["load_from_hub", "push_to_hub"],
-    "imitation": ["MultiAgentDAggerTrainer"],
-    "envs.particle": ["ParticleVecEnv"],
-    "errors": ["CesmaError"],
-    "evaluation": ["evaluate"],
-    "experts": ["GumbelSoftmaxDDPG", "SB3Expert", "ScriptedNavigationExpert"],
-    "joint.env": ["JointEnv"],
-    "joint.spaces": ["TeamSpaces"],
-    "networks": ["AgentPolicy", "TeamPolicy", "load_team", "save_team"],
-    "pipeline": ["RunResult", "run"],
-    "registry": ["list_experiments", "load_experiment"],
-    "runs": ["RunFolder"],
+    "cesma_sb3.bring": ["decentralize"],
+    "cesma_sb3.comparison": ["compare"],
+    "cesma_sb3.config": ["Experiment"],
+    "cesma_sb3.hub": ["load_from_hub", "push_to_hub"],
+    "cesma_sb3.imitation": ["MultiAgentDAggerTrainer"],
+    "cesma_sb3.envs.particle": ["ParticleVecEnv"],
+    "cesma_sb3.errors": ["CesmaError"],
+    "cesma_sb3.evaluation": ["evaluate"],
+    "cesma_sb3.experts.gumbel_softmax_ddpg": ["GumbelSoftmaxDDPG"],
+    "cesma_sb3.experts": ["SB3Expert", "ScriptedNavigationExpert"],
+    "cesma_sb3.joint.env": ["JointEnv"],
+    "cesma_sb3.joint.spaces": ["TeamSpaces"],
+    "cesma_sb3.networks": ["AgentPolicy", "TeamPolicy", "load_team", "save_team"],
+    "cesma_sb3.pipeline": ["RunResult", "run"],
+    "cesma_sb3.registry": ["list_experiments", "load_experiment"],
+    "cesma_sb3.runs": ["RunFolder"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -74,7 +75,7 @@ def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
+    value = getattr(import_module(home), name)
     globals()[name] = value  # found at once from now on
     return value
 

@@ -13,7 +13,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.noise import VectorizedActionNoise
 
 from cesma_sb3.checkpoints import StageCheckpoints
-from cesma_sb3.evaluation import Keep, LearningCurve
+from cesma_sb3.evaluation.curve import Keep, LearningCurve
 
 LOG_FORMATS = ["csv", "tensorboard"]
 Tick = Callable[..., None]

@@ -20,7 +20,6 @@ from cesma_sb3 import _locks
 from cesma_sb3._processes import Job, run_jobs
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ConfigError, StorageError
-from cesma_sb3.figures import Budget, Drawable
 from cesma_sb3.progress import duration
 from cesma_sb3.runs import CHECKPOINTS, REPORT, RUN, RunFolder
 
@@ -48,23 +47,6 @@ class Failure:
     cause: str
     log: Path
     """What it printed."""
-
-
-def plan_runs(
-    drawable: Drawable, budget: Budget, seeds: int, folder: Path
-) -> dict[tuple[str, str], list[PlannedRun]]:
-    """The runs of each line, by the panel's name and the line's label.
-
-    Raises:
-        ConfigError: An experiment of the figure is wrong; told before anything runs.
-    """
-    plan: dict[tuple[str, str], list[PlannedRun]] = {}
-    lines = ((panel.name, line) for panel in drawable.figure.panels for line in panel.lines)
-    for (panel, line), (_, experiment) in zip(lines, drawable.experiments(budget), strict=True):
-        plan[panel, line.label] = [
-            planned(line.experiment, line.values(budget), experiment, seed, folder) for seed in range(seeds)
-        ]
-    return plan
 
 
 def planned(

@@ -10,7 +10,7 @@ from typing import Any
 from cesma_sb3 import _atomic
 from cesma_sb3._file_names import as_path
 from cesma_sb3.errors import ConfigError, integer
-from cesma_sb3.figures import BUDGETS, Budget, Figure, load_figure
+from cesma_sb3.figures import BUDGETS, Budget, Drawable, Figure, load_figure
 from cesma_sb3.gathered import Row, drawn_panel, read_run, table_rows
 from cesma_sb3.planned import (
     Failure,
@@ -20,7 +20,7 @@ from cesma_sb3.planned import (
     is_finished,
     make_runs,
     on_this_machine,
-    plan_runs,
+    planned,
 )
 from cesma_sb3.report import draw_comparison
 from cesma_sb3.run_files import csv_text
@@ -134,3 +134,20 @@ def shown(value: Any) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4g}"
+
+
+def plan_runs(
+    drawable: Drawable, budget: Budget, seeds: int, folder: Path
+) -> dict[tuple[str, str], list[PlannedRun]]:
+    """The runs of each line, by the panel's name and the line's label.
+
+    Raises:
+        ConfigError: An experiment of the figure is wrong; told before anything runs.
+    """
+    plan: dict[tuple[str, str], list[PlannedRun]] = {}
+    lines = ((panel.name, line) for panel in drawable.figure.panels for line in panel.lines)
+    for (panel, line), (_, experiment) in zip(lines, drawable.experiments(budget), strict=True):
+        plan[panel, line.label] = [
+            planned(line.experiment, line.values(budget), experiment, seed, folder) for seed in range(seeds)
+        ]
+    return plan

@@ -13,7 +13,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from cesma_sb3.config import Experiment
 from cesma_sb3.envs import reward_definition
 from cesma_sb3.errors import CesmaError, StorageError, error_line
-from cesma_sb3.evaluation import Curve, Returns, normalized
+from cesma_sb3.evaluation import Returns, normalized
+from cesma_sb3.evaluation.curve import Curve
 from cesma_sb3.given import save_model
 from cesma_sb3.kept import MODEL, STUDENTS_MODEL
 from cesma_sb3.networks import TeamEnsemble, parameter_counts, policy_files

@@ -19,7 +19,7 @@ from cesma_sb3._closing import closing
 from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config import BetaConfig, DaggerConfig, Experiment
 from cesma_sb3.errors import CesmaWarning, ConfigError, ExpertError
-from cesma_sb3.evaluation import Curve, LearningCurve, MatchingCurve
+from cesma_sb3.evaluation.curve import Curve, LearningCurve, MatchingCurve
 from cesma_sb3.experts import Expert, labeller
 from cesma_sb3.given import Finished, Handed, finished_expert, is_trained
 from cesma_sb3.imitation import DAggerProgress

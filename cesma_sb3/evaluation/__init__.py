@@ -1,7 +1,6 @@
-"""Returns, reference policies, normalised scores and learning curves."""
+"""Returns, reference policies and normalised scores."""
 
 from cesma_sb3.evaluation.channel import Change, with_channel
-from cesma_sb3.evaluation.curve import Curve, Keep, LearningCurve, MatchingCurve, Seen
 from cesma_sb3.evaluation.returns import (
     Returns,
     Score,
@@ -17,13 +16,8 @@ from cesma_sb3.experts.protocol import Act
 __all__ = [
     "Act",
     "Change",
-    "Curve",
-    "Keep",
-    "LearningCurve",
-    "MatchingCurve",
     "Returns",
     "Score",
-    "Seen",
     "evaluate",
     "expert_act",
     "greedy",

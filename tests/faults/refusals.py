@@ -70,5 +70,5 @@ def forbid_work(monkeypatch):
     monkeypatch.setattr(BaseAlgorithm, "_setup_learn", forbidden)
     monkeypatch.setattr(MultiAgentDAggerTrainer, "train", forbidden)
     monkeypatch.setattr("optuna.Study.optimize", forbidden)
-    for where in ("planned.run_jobs", "tuning.Workers"):
-        monkeypatch.setattr(f"cesma_sb3.{where}", forbidden)
+    for where in ("cesma_sb3.planned.run_jobs", "cesma_sb3.tuning.Workers"):
+        monkeypatch.setattr(where, forbidden)
