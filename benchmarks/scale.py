@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.main_job import run_command
-from cesma_sb3 import _atomic, _optuna
+from cesma_sb3 import _optuna
 from cesma_sb3._ray import _Done
+from cesma_sb3.utils import atomic
 
 if TYPE_CHECKING:
     import optuna
@@ -101,7 +102,7 @@ def _folder(run: Path, copy: Path) -> Row:
         "kB": round(sum(map(len, files.values())) / 1000, 1),
         "kB on disk": round(sum(path.stat().st_blocks for path in run.rglob("*")) * 512 / 1000, 1),
         "kB on the wire": round(len(pickle.dumps(_Done(0, 1.0, files, b""))) / 1000, 1),
-        "write s": round(_median_seconds(lambda: _atomic.write_folder(copy, files), 5), 3),
+        "write s": round(_median_seconds(lambda: atomic.write_folder(copy, files), 5), 3),
     }
 
 

@@ -21,12 +21,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cesma_sb3 import _atomic, _modules, _trust
-from cesma_sb3._processes import one_thread, stop
-from cesma_sb3._signals import terminated_as_interrupted
+from cesma_sb3 import _trust
 from cesma_sb3._yaml import write_mapping
 from cesma_sb3.errors import ConfigError, MissingExtraError
 from cesma_sb3.planned import Ended, PlannedRun, RunJobs, Started, run_command
+from cesma_sb3.utils import atomic, modules
+from cesma_sb3.utils.processes import one_thread, stop
+from cesma_sb3.utils.signals import terminated_as_interrupted
 
 _WAIT_SECONDS = 1.0
 _POLL_SECONDS = 0.1
@@ -134,8 +135,8 @@ def _travelling(run: PlannedRun) -> tuple[str, str | None, Mapping[str, Any], in
     """The arguments of a task: a node may not have the file of an experiment, so its content goes along."""
     if isinstance(run.name, Path) or run.name.endswith((".yaml", ".yml")):
         content = write_mapping(run.experiment.to_mapping())
-        return Path(run.name).name, content, {}, run.experiment.seed, _modules.search_path()
-    return run.name, None, run.values, run.experiment.seed, _modules.search_path()
+        return Path(run.name).name, content, {}, run.experiment.seed, modules.search_path()
+    return run.name, None, run.values, run.experiment.seed, modules.search_path()
 
 
 def _fetch(ray: Any, reference: Any, run: PlannedRun) -> tuple[int, float]:
@@ -148,7 +149,7 @@ def _fetch(ray: Any, reference: Any, run: PlannedRun) -> tuple[int, float]:
         return 1, 0.0
     run.job.log.write_bytes(done.printed)
     if done.files:
-        _atomic.write_folder(run.path, done.files)
+        atomic.write_folder(run.path, done.files)
         _trust.sign_all(run.path)  # made for this user, by whoever the cluster's nodes run as
     return done.status, done.seconds
 
@@ -203,7 +204,7 @@ def _execute(name: str, content: str | None, values: Mapping[str, Any], seed: in
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=subprocess.STDOUT,
-                env={**one_thread(), _modules.PATH: search_path},
+                env={**one_thread(), modules.PATH: search_path},
             )
         try:
             while process.poll() is None:  # short waits: Ray's way to cancel a task does not end a long one

@@ -19,9 +19,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cesma_sb3 import _atomic
 from cesma_sb3.config import ONNX, Experiment
 from cesma_sb3.errors import UntrustedError
+from cesma_sb3.utils import atomic
 
 SIGNATURE = "signature.json"
 Digests = dict[str, list[str]]
@@ -116,7 +116,7 @@ def sign(folder: Path, digests: Digests) -> None:
     if (secret := _secret()) is None:
         return
     text = json.dumps({"files": digests, "hmac": _hmac(secret, digests)}, indent=2) + "\n"
-    _atomic.write(folder / SIGNATURE, lambda path: path.write_text(text, encoding="utf-8"))
+    atomic.write(folder / SIGNATURE, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def sign_all(folder: Path) -> None:
@@ -142,7 +142,7 @@ def is_code(name: str) -> bool:
     """Whether a file of this name below a run folder is signed: it can run code, or name it."""
     first, *rest = name.split("/")
     inside = name == _CONFIG or (first in _FOLDERS and bool(rest))
-    return inside and not name.endswith(_DATA) and not any(part.startswith(_atomic.PREFIX) for part in rest)
+    return inside and not name.endswith(_DATA) and not any(part.startswith(atomic.PREFIX) for part in rest)
 
 
 def digest(path: Path) -> str:
@@ -186,7 +186,7 @@ def _secret() -> bytes | None:
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            new = path.with_name(f"{_atomic.PREFIX}{secrets.token_hex(6)}")
+            new = path.with_name(f"{atomic.PREFIX}{secrets.token_hex(6)}")
             new.touch(0o600, exist_ok=False)
             try:
                 new.write_bytes(secrets.token_bytes(_BYTES))

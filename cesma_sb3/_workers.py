@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 
 from cesma_sb3._claims import Worker
-from cesma_sb3._processes import one_thread, stop
 from cesma_sb3.errors import CesmaError
+from cesma_sb3.utils.processes import one_thread, stop
 
 _MAX_DEATHS = 10
 

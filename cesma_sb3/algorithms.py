@@ -11,8 +11,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
-from cesma_sb3 import _modules, plugins
-from cesma_sb3._signatures import arguments_of, with_integers, wrong_argument
 from cesma_sb3.config import (
     GIVEN,
     ONNX,
@@ -33,6 +31,8 @@ from cesma_sb3.experts.sb3_files import Saved
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.networks.activations import activations
+from cesma_sb3.utils import modules, plugins
+from cesma_sb3.utils.signatures import arguments_of, with_integers, wrong_argument
 from cesma_sb3.validation import shown, unknown
 
 _ALGORITHM_MODULES = ("cesma_sb3.experts", "stable_baselines3", "sb3_contrib")
@@ -83,7 +83,7 @@ def algorithm_name(algorithm: Saved) -> str:
     """What the class is found by: its name alone if that is enough, else `module:Class`."""
     name = algorithm.__name__
     known = _classes(_ALGORITHM_MODULES, BaseAlgorithm).get(name) is algorithm
-    return name if known else _modules.name_of(algorithm) or f"{algorithm.__module__}:{name}"
+    return name if known else modules.name_of(algorithm) or f"{algorithm.__module__}:{name}"
 
 
 def controller(config: ExpertConfig) -> Any:
@@ -348,10 +348,10 @@ def _module(name: str) -> tuple[ModuleType, str]:
     if not attribute:
         raise ConfigError(f"{shown(name)}: expected module:name")
     try:
-        return _modules.import_named(module_name), attribute
+        return modules.import_named(module_name), attribute
     except ModuleNotFoundError as error:
         missing = str(error.name)
-        told = f"{error}; {_modules.where(missing)}"
+        told = f"{error}; {modules.where(missing)}"
         raise ConfigError(f"{shown(name)}: cannot import {module_name!r}: {told}") from error
     except Exception as error:  # whatever a foreign module raises while it is imported
         told = str(error) if isinstance(error, ConfigError | ImportError | ValueError) else repr(error)

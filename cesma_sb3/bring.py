@@ -12,7 +12,6 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
-from cesma_sb3 import _modules
 from cesma_sb3.algorithms import algorithm_name
 from cesma_sb3.config import GIVEN, ONNX, TORCHSCRIPT
 from cesma_sb3.errors import ConfigError
@@ -23,6 +22,7 @@ from cesma_sb3.given import Handed
 from cesma_sb3.kept import MODEL, NORMALIZATION
 from cesma_sb3.pipeline import RunResult, run_experiment
 from cesma_sb3.registry import make_experiment
+from cesma_sb3.utils import modules
 
 _NAME = re.compile(r"([^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*")
 """`module:name`. Any other text is a path, also one with a colon: of a drive, or of a time of day."""
@@ -120,7 +120,7 @@ def _expert(expert: Any, algorithm: str | Saved | None) -> tuple[dict[str, Any],
     if isinstance(expert, BaseAlgorithm):
         # As it will stand in the run folder, which keeps the model.
         return {"algorithm": algorithm_name(type(expert)), "path": MODEL}, expert
-    if isinstance(expert, types.FunctionType) and (name := _modules.name_of(expert)) is not None:
+    if isinstance(expert, types.FunctionType) and (name := modules.name_of(expert)) is not None:
         return {"algorithm": name}, None
     return {"algorithm": GIVEN}, expert
 
@@ -147,7 +147,7 @@ def _env(env: str | Callable[..., Any] | Mapping[str, Any]) -> dict[str, Any]:
             f"env: {type(env).__name__}; expected a name, or the function that makes an environment: a run "
             "needs several"
         )
-    name = _modules.name_of(function)
+    name = modules.name_of(function)
     if name is None:
         raise ConfigError(
             f"env: {function.__qualname__} is not found in {function.__module__!r} by its name; expected a "

@@ -27,12 +27,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from cesma_sb3 import _state
-from cesma_sb3._closing import closing_all
-from cesma_sb3._signals import Waiting
 from cesma_sb3.config import CheckpointConfig
 from cesma_sb3.errors import CheckpointWarning, StorageError
 from cesma_sb3.run_files import to_json
 from cesma_sb3.runs import CHECKPOINTS, RunFolder, versions
+from cesma_sb3.utils.closing import closing_all
+from cesma_sb3.utils.signals import Waiting
 
 LOG = "progress.csv"
 T = TypeVar("T")

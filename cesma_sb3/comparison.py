@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cesma_sb3 import _atomic
-from cesma_sb3._file_names import as_path
 from cesma_sb3.aggregates import REPETITIONS, check_installed
 from cesma_sb3.compared import (
     METRICS,
@@ -40,6 +38,8 @@ from cesma_sb3.score_tables import (
 )
 from cesma_sb3.sweep import Sweep, sweep
 from cesma_sb3.task_groups import Named, by_task, check_comparable, grouped
+from cesma_sb3.utils import atomic
+from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.validation import unknown
 
 TABLE, PAIRS, PAGE, MARL_EVAL = "compare.csv", "improvement.csv", "compare.md", "marl-eval.json"
@@ -215,7 +215,7 @@ def _write(
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made: {error.strerror}") from None
     for name, text in texts.items():
-        _atomic.write(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
+        atomic.write(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
     figures = draw(folder, found, tasks, metric, rows=rows, pairs=pairs, repetitions=repetitions)
     return Comparison(metric, rows, pairs, tuple(notes), (*(folder / name for name in texts), *figures))
 

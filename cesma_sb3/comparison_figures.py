@@ -7,12 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from cesma_sb3 import _atomic
 from cesma_sb3.aggregates import Band, Scores, iqm_curve, profile
 from cesma_sb3.compared import Metric, System, Task
 from cesma_sb3.gathered import Row
-from cesma_sb3.report import Bar, BarPanel, DrawnLine, DrawnPanel, Envelope, draw_comparison, draw_intervals
 from cesma_sb3.score_tables import CALLED, STATISTICS, Section, estimate, few
+from cesma_sb3.utils import atomic
+from cesma_sb3.utils.plotting import (
+    Bar,
+    BarPanel,
+    DrawnLine,
+    DrawnPanel,
+    Envelope,
+    draw_comparison,
+    draw_intervals,
+)
 
 INTERVALS, PAIRS, PROFILES, SAMPLES = "intervals.png", "improvement.png", "profiles.png", "samples.png"
 _95 = "95% intervals of the stratified bootstrap over runs"
@@ -75,7 +83,7 @@ def draw(
     if not pairs:
         del drawn[PAIRS]
     for name, write in drawn.items():
-        _atomic.write(folder / name, write)
+        atomic.write(folder / name, write)
     return tuple(folder / name for name in drawn)
 
 

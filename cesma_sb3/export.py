@@ -27,9 +27,6 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.preprocessing import is_image_space
 from torch import nn
 
-from cesma_sb3 import _atomic
-from cesma_sb3._file_names import as_path, file_names
-from cesma_sb3._torch import plain_torch
 from cesma_sb3.agent_json import describe
 from cesma_sb3.errors import ConfigError, MissingExtraError, check_choice
 from cesma_sb3.joint.agent_spaces import ActionColumns, without_mask
@@ -41,6 +38,9 @@ from cesma_sb3.networks.head import UNAVAILABLE
 from cesma_sb3.networks.recurrent import RecurrentTeamNet
 from cesma_sb3.runs import RunFolder, check_free
 from cesma_sb3.stored import load_students
+from cesma_sb3.utils import atomic
+from cesma_sb3.utils.file_names import as_path, file_names
+from cesma_sb3.utils.torch_defaults import plain_torch
 
 Format = Literal["onnx", "torchscript", "sb3"]
 _SUFFIX = {"onnx": ".onnx", "torchscript": ".pt", "sb3": ".zip"}
@@ -177,7 +177,7 @@ def export(
             wrappers=wrappers,
         )
         files[f"{stem}.json"] = json.dumps(about, indent=2).encode()
-    _atomic.write_folder(target, files)
+    atomic.write_folder(target, files)
     return target
 
 

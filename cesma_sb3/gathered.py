@@ -14,8 +14,8 @@ import numpy as np
 
 from cesma_sb3.errors import StorageError
 from cesma_sb3.figures import Line, Panel
-from cesma_sb3.report import Curve, DrawnLine, DrawnPanel, envelope
 from cesma_sb3.runs import EVALUATIONS, RunFolder
+from cesma_sb3.utils.plotting import Curve, DrawnLine, DrawnPanel, envelope
 
 LOSSES = "students*/progress.csv"
 _LOSS, _TIMESTEPS = "dagger/loss/", "dagger/timesteps"

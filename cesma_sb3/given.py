@@ -14,7 +14,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
-from cesma_sb3 import _modules
 from cesma_sb3.algorithms import controller, saved_class
 from cesma_sb3.config import GIVEN, ONNX, SCRIPTED, TORCHSCRIPT, Experiment, ExpertConfig
 from cesma_sb3.envs import declared_split
@@ -27,6 +26,7 @@ from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.kept import MODEL, NORMALIZATION, kept_files
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.runs import RunFolder
+from cesma_sb3.utils import modules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _handed(config: ExpertConfig, venv: JointVecEnv, handed: Handed) -> Finished
 
 def _read(config: ExpertConfig, venv: JointVecEnv, path: Path) -> Finished:
     if config.trust and config.algorithm != ONNX:
-        _modules.reach()  # what is pickled may be of the user's own modules
+        modules.reach()  # what is pickled may be of the user's own modules
     if config.algorithm in {ONNX, TORCHSCRIPT}:
         found = load_onnx(path) if config.algorithm == ONNX else load_torchscript(path, trust=config.trust)
         policy = found if isinstance(found, BasePolicy) else None

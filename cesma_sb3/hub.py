@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cesma_sb3 import _atomic
-from cesma_sb3._file_names import as_path
 from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError
 from cesma_sb3.joint.agent_spaces import ActionColumns
 from cesma_sb3.joint.spaces import TeamSpaces
@@ -24,6 +22,8 @@ from cesma_sb3.networks import TeamEnsemble, TeamPolicy, load_policy
 from cesma_sb3.networks.separate import MakeModule
 from cesma_sb3.runs import CONFIG, FIGURE, REPORT, RUN, STUDENTS, RunFolder, check_free
 from cesma_sb3.stored import load_students
+from cesma_sb3.utils import atomic
+from cesma_sb3.utils.file_names import as_path
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -70,7 +70,7 @@ def write_published(
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         told = f"{type(error).__name__}: {error}"
         raise StorageError(f"{run.path}: {REPORT} or {RUN} is of another kind: {told}") from error
-    _atomic.write_folder(out, contents)
+    atomic.write_folder(out, contents)
     return out
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cesma_sb3.compared import METRICS, Metric, System, Task
-from cesma_sb3.report import Curve
+from cesma_sb3.utils.plotting import Curve
 
 ENVIRONMENT = "cesma_sb3"
 STEPS = 50

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch as th
 
-from cesma_sb3._torch import own_generators, plain_torch
 from cesma_sb3.config import Experiment
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import ConfigError
@@ -17,7 +16,6 @@ from cesma_sb3.evaluation import (
     Act,
     Returns,
     Score,
-    Seen,
     evaluate,
     expert_act,
     greedy,
@@ -25,10 +23,12 @@ from cesma_sb3.evaluation import (
     random_act,
     sampled,
 )
+from cesma_sb3.evaluation.curve import Seen
 from cesma_sb3.experts import reference_expert
 from cesma_sb3.joint.split import Share
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy
+from cesma_sb3.utils.torch_defaults import own_generators, plain_torch
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.utils import get_device
 
-from cesma_sb3._signatures import arguments_of
 from cesma_sb3.algorithms import activation_class, algorithm_class, loss_class, policy_class, student_module
 from cesma_sb3.config import DaggerConfig, Experiment, ExpertConfig, StudentsConfig
 from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, error_line
@@ -24,6 +23,7 @@ from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.measure import joint_env
 from cesma_sb3.networks import TeamPolicy, Visibility
 from cesma_sb3.networks.components import NetworkSpec, make_net
+from cesma_sb3.utils.signatures import arguments_of
 
 
 def expert_env(experiment: Experiment, team: TeamSpaces, seed: int) -> JointVecEnv:

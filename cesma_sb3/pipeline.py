@@ -16,10 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3 import _modules
-from cesma_sb3._closing import closing, logged_by
-from cesma_sb3._locks import alone
-from cesma_sb3._signals import terminated_as_interrupted
 from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config import GIVEN, Experiment
 from cesma_sb3.errors import (
@@ -39,13 +35,17 @@ from cesma_sb3.given import Handed, keep
 from cesma_sb3.measure import Evaluator, Watch, threads
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy
 from cesma_sb3.networks.storage import check_owners
-from cesma_sb3.progress import StageProgress, announce
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.rehearsal import Rehearsal
 from cesma_sb3.results import Outcome, make_report, save_results
 from cesma_sb3.runs import CONFIG, RunFolder
 from cesma_sb3.stages import TrainedExpert, decentralize, fine_tune, train_expert, train_own
 from cesma_sb3.stored import expert_agents, initial_agents, load_expert, load_students, try_students
+from cesma_sb3.utils import modules
+from cesma_sb3.utils.closing import closing, logged_by
+from cesma_sb3.utils.locks import alone
+from cesma_sb3.utils.progress import StageProgress, announce
+from cesma_sb3.utils.signals import terminated_as_interrupted
 
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG})
 
@@ -217,7 +217,7 @@ def _measured(
         handed: The expert itself, if `decentralize` was given it.
         resumes: Whether the folder has all of it already.
     """
-    if (module := _modules.being_imported()) is not None:
+    if (module := modules.being_imported()) is not None:
         raise ConfigError(
             f"{module}: makes a run while it is imported; expected `if __name__ == '__main__':` before it"
         )

@@ -16,12 +16,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cesma_sb3 import _locks
-from cesma_sb3._processes import Job, run_jobs
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ConfigError, StorageError
-from cesma_sb3.progress import duration
 from cesma_sb3.runs import CHECKPOINTS, REPORT, RUN, RunFolder
+from cesma_sb3.utils import locks
+from cesma_sb3.utils.processes import Job, run_jobs
+from cesma_sb3.utils.progress import duration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,7 +230,7 @@ def alone(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from None
-    with _locks.alone(folder, "another command makes runs there; wait for it"):
+    with locks.alone(folder, "another command makes runs there; wait for it"):
         yield
 
 

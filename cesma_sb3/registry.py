@@ -14,11 +14,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from cesma_sb3 import _modules
-from cesma_sb3._file_names import as_path
 from cesma_sb3._yaml import check_finite, read_mapping
 from cesma_sb3.config import PATHS, Experiment
 from cesma_sb3.errors import ConfigError, DuplicateNameError, UnknownNameError
+from cesma_sb3.utils import modules
+from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.validation import plain, schema_of, shown, unknown, validate
 
 if sys.version_info >= (3, 11):
@@ -272,7 +272,7 @@ def _resolve(document: Document, chain: tuple[str, ...] = (), *, searches: bool 
     mine = document.folder if searches and not document.registered else None
     if "extends" not in data:
         if mine is not None:
-            _modules.look_in(mine)
+            modules.look_in(mine)
         return {"name": document.name, **data}
     called = document.name if document.registered else str(Path(str(document.file)).resolve())
     if called in chain:
@@ -280,7 +280,7 @@ def _resolve(document: Document, chain: tuple[str, ...] = (), *, searches: bool 
         raise ConfigError(f"{document.label}: extends: a circle: {' -> '.join(names)}")
     parent = _resolve(_extended(document, data["extends"]), (*chain, called), searches=searches)
     if mine is not None:  # before the folders of what it extends
-        _modules.look_in(mine)
+        modules.look_in(mine)
     inherited = {key: value for key, value in parent.items() if key not in _NOT_INHERITED}
     own = {key: value for key, value in data.items() if key != "extends"}
     return {"name": document.name, "description": "", **_merge(inherited, own)}

@@ -13,9 +13,6 @@ from itertools import chain, repeat
 
 import numpy as np
 
-from cesma_sb3 import _atomic
-from cesma_sb3._memory import in_words, memory
-from cesma_sb3._torch import own_generators
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import Returns
@@ -27,6 +24,9 @@ from cesma_sb3.networks import MixturePolicy, SequencePolicy, TeamEnsemble, Team
 from cesma_sb3.results import Outcome, make_report, save_results
 from cesma_sb3.runs import RUN, RunFolder
 from cesma_sb3.stages import TrainedExpert, TrainedStudents, fine_tuning_model
+from cesma_sb3.utils import atomic
+from cesma_sb3.utils.memory import in_words, memory
+from cesma_sb3.utils.torch_defaults import own_generators
 
 _DRAWS = chain([True], repeat(False))
 """The first rehearsal of a process draws: what can go wrong with a figure is the same for all of its runs."""
@@ -116,7 +116,7 @@ class Rehearsal:
 
     def _write(self, outcome: Outcome) -> None:
         scratch = RunFolder(
-            self.folder.path / f"{_atomic.PREFIX}rehearsal", self.experiment, dict(self.folder.info)
+            self.folder.path / f"{atomic.PREFIX}rehearsal", self.experiment, dict(self.folder.info)
         )
         returns = _returns(self.evaluator.venv.team.agents)
         try:

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cesma_sb3 import _atomic
-from cesma_sb3._file_names import as_path
 from cesma_sb3.errors import ConfigError, integer
 from cesma_sb3.figures import BUDGETS, Budget, Drawable, Figure, load_figure
 from cesma_sb3.gathered import Row, drawn_panel, read_run, table_rows
@@ -22,8 +20,10 @@ from cesma_sb3.planned import (
     on_this_machine,
     planned,
 )
-from cesma_sb3.report import draw_comparison
 from cesma_sb3.run_files import csv_text
+from cesma_sb3.utils import atomic
+from cesma_sb3.utils.file_names import as_path
+from cesma_sb3.utils.plotting import draw_comparison
 from cesma_sb3.validation import unknown
 
 
@@ -106,10 +106,10 @@ def _write(
     note = f"Lines: {centers} over runs ({told}); areas: from the lowest run to the highest."
     files = tuple(stem.with_name(stem.name + suffix) for suffix in (".png", ".svg", ".csv", ".md"))
     for path in files[:2]:
-        _atomic.write(path, lambda file: draw_comparison(file, panels=panels, title=figure.title, note=note))
+        atomic.write(path, lambda file: draw_comparison(file, panels=panels, title=figure.title, note=note))
     page = f"# {figure.title}\n\nSource: {figure.source}. {told}.\n\n{markdown(rows)}"
-    _atomic.write(files[2], lambda file: file.write_text(csv_text(rows), encoding="utf-8"))
-    _atomic.write(files[3], lambda file: file.write_text(page, encoding="utf-8"))
+    atomic.write(files[2], lambda file: file.write_text(csv_text(rows), encoding="utf-8"))
+    atomic.write(files[3], lambda file: file.write_text(page, encoding="utf-8"))
     return rows, files
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3._closing import closing
 from cesma_sb3.errors import CesmaError, EnvironmentFault, StorageError
 from cesma_sb3.evaluation import Act, expert_act
 from cesma_sb3.experts.protocol import Remembers
@@ -18,6 +17,7 @@ from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.measure import Evaluator, threads
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.stored import load_expert, load_students
+from cesma_sb3.utils.closing import closing
 
 _MOST_STEPS = 400
 """Of an episode that are drawn."""

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3 import _atomic, _trust
+from cesma_sb3 import _trust
 from cesma_sb3.errors import StorageError
+from cesma_sb3.utils import atomic
 
 BEGINNING = ("config.yaml", "run.json")
 """The files that a run folder has from the start. A folder without the second is none."""
@@ -75,7 +76,7 @@ class RunFiles:
                 self._sign({name: _trust.digest(path)})
 
         with self._writing(name) as path:
-            _atomic.write(path, write)
+            atomic.write(path, write)
         return path
 
     def keep(self, name: str, source: Path | Callable[[Path], object]) -> Path:
@@ -138,16 +139,16 @@ class RunFiles:
         with self._writing(name) as path:
             if code and self.is_own:
                 self._sign({inner: hashlib.sha256(content).hexdigest() for inner, content in code.items()})
-            _atomic.write_folder(path, files)
+            atomic.write_folder(path, files)
         return path
 
     def leftovers(self) -> list[Path]:
         """What a killed process left half-written here. No reader looks at it."""
-        return _atomic.leftovers(self.path)
+        return atomic.leftovers(self.path)
 
     def clean(self) -> list[Path]:
         """Removes the leftovers and returns them. To be called when no run writes here."""
-        return _atomic.clean(self.path)
+        return atomic.clean(self.path)
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -28,17 +28,18 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Literal
 
-from cesma_sb3 import _modules, _trust
-from cesma_sb3._file_names import as_path
-from cesma_sb3._json import read_object
-from cesma_sb3._locks import alone
-from cesma_sb3._secrets import masked_command
+from cesma_sb3 import _trust
 from cesma_sb3._yaml import write_mapping
 from cesma_sb3.config import Experiment, differences
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.kept import NORMALIZATION, as_kept, kept_files, with_paths
 from cesma_sb3.registry import LARGEST, load_experiment
 from cesma_sb3.run_files import BEGINNING, RunFiles
+from cesma_sb3.utils import modules
+from cesma_sb3.utils.file_names import as_path
+from cesma_sb3.utils.json_files import read_object
+from cesma_sb3.utils.locks import alone
+from cesma_sb3.utils.secrets import masked_command
 
 CONFIG, RUN = BEGINNING
 REPORT, FIGURE, EVALUATIONS, LOG = "report.json", "figure.png", "evaluations.csv", "error.log"
@@ -100,7 +101,7 @@ class RunFolder(RunFiles):
             "versions": versions(),
         }
         run = cls(path, experiment, info)
-        run.digests = {_trust.MODULES: folders} if (folders := _modules.looked_in()) else {}
+        run.digests = {_trust.MODULES: folders} if (folders := modules.looked_in()) else {}
         run._made = made if out is not None else [*made, path]
         with alone(path, "another run writes there"):
             if any(path.iterdir()):
@@ -163,7 +164,7 @@ class RunFolder(RunFiles):
         _trust.ask(self.path, code, is_own=lambda: self.is_own, trust=self.trust)
         if code and self.is_own and self.digests is not None:
             for folder in reversed(self.digests.get(_trust.MODULES, [])):
-                _modules.look_in(folder)
+                modules.look_in(folder)
 
     def here(self, experiment: Experiment) -> Experiment:
         """An experiment that reads its files from this folder."""

@@ -15,7 +15,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import set_random_seed
 
-from cesma_sb3._closing import closing
 from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config import BetaConfig, DaggerConfig, Experiment
 from cesma_sb3.errors import CesmaWarning, ConfigError, ExpertError
@@ -41,6 +40,7 @@ from cesma_sb3.models import (
 )
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy, Visibility
 from cesma_sb3.stored import start_expert, start_students
+from cesma_sb3.utils.closing import closing
 from cesma_sb3.ways import (
     Way,
     drawing_expert,

@@ -13,8 +13,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
 from cesma_sb3 import _state
-from cesma_sb3._closing import closing
-from cesma_sb3._torch import own_generators
 from cesma_sb3.algorithms import student_module
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ExpertError, StorageError
@@ -28,6 +26,8 @@ from cesma_sb3.networks import TeamEnsemble, TeamPolicy, load_policy
 from cesma_sb3.networks.components import NetworkSpec
 from cesma_sb3.networks.storage import WEIGHTS, check_owners, load_weights
 from cesma_sb3.runs import EXPERT, EXPERT_WEIGHTS, RUN, STUDENTS, RunFolder
+from cesma_sb3.utils.closing import closing
+from cesma_sb3.utils.torch_defaults import own_generators
 from cesma_sb3.ways import expert_in_its_way
 
 

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cesma_sb3 import _atomic, _claims
+from cesma_sb3 import _claims
 from cesma_sb3._yaml import write_mapping
 from cesma_sb3.errors import CesmaError
 from cesma_sb3.registry import list_experiments, load_experiment, nested
 from cesma_sb3.run_files import csv_text, to_json
+from cesma_sb3.utils import atomic
 
 if TYPE_CHECKING:
     import optuna
@@ -49,8 +50,8 @@ def write_tables(study: optuna.Study, folder: Path) -> None:
     begun = (trial for trial in study.get_trials(deepcopy=False) if trial.state.name != "WAITING")
     rows = [_row(trial) for trial in begun]
     text = json.dumps([to_json(row) for row in rows], indent=2, allow_nan=False) + "\n"
-    _atomic.write(folder / TRIALS, lambda path: path.write_text(csv_text(rows), encoding="utf-8"))
-    _atomic.write(folder / TRIALS_JSON, lambda path: path.write_text(text, encoding="utf-8"))
+    atomic.write(folder / TRIALS, lambda path: path.write_text(csv_text(rows), encoding="utf-8"))
+    atomic.write(folder / TRIALS_JSON, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def write_best(
         content = load_experiment(name, settings).to_mapping()
     told = f"{name} with the values of trial {best_trial(study).number}, the best of {n_ended}"
     text = write_mapping({**content, "name": study.study_name, "description": told[:80]})
-    _atomic.write(folder / BEST, lambda path: path.write_text(text, encoding="utf-8"))
+    atomic.write(folder / BEST, lambda path: path.write_text(text, encoding="utf-8"))
     return folder / BEST
 
 
@@ -119,7 +120,7 @@ def draw(study: optuna.Study, folder: Path) -> list[Path]:
             # Room for the labels of all parameters, side by side in the last two figures.
             n_across = n_parameters if function in {"plot_slice", "plot_parallel_coordinate"} else 0
             figure.set_size_inches(max(9.0, 3.2 * n_across), 5.5)
-            _atomic.write(folder / file, partial(figure.savefig, dpi=110, bbox_inches="tight"))
+            atomic.write(folder / file, partial(figure.savefig, dpi=110, bbox_inches="tight"))
             pyplot.close(figure)
         written.append(folder / file)
     return written

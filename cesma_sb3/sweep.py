@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3 import _atomic
-from cesma_sb3._file_names import as_path
 from cesma_sb3._ray import on_ray
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import ConfigError, integer
@@ -27,6 +25,8 @@ from cesma_sb3.planned import (
 from cesma_sb3.registry import flatten, list_experiments, load_experiment, nested
 from cesma_sb3.run_files import csv_text, to_json
 from cesma_sb3.runs import RunFolder
+from cesma_sb3.utils import atomic
+from cesma_sb3.utils.file_names import as_path
 
 TABLE, TABLE_JSON = "sweep.csv", "sweep.json"
 Row = dict[str, Any]
@@ -112,8 +112,8 @@ def sweep(
         }
         rows = [_row(each.experiment, finished[each.experiment.name]) for each, _ in plan]
         text = json.dumps(to_json({"rows": rows}), indent=2) + "\n"
-        _atomic.write(folder / TABLE, lambda path: path.write_text(csv_text(rows), encoding="utf-8"))
-        _atomic.write(folder / TABLE_JSON, lambda path: path.write_text(text, encoding="utf-8"))
+        atomic.write(folder / TABLE, lambda path: path.write_text(csv_text(rows), encoding="utf-8"))
+        atomic.write(folder / TABLE_JSON, lambda path: path.write_text(text, encoding="utf-8"))
     return Sweep(rows, len(missing), failures, folder, finished)
 
 

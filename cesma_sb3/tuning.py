@@ -10,9 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from cesma_sb3 import _claims, _locks, _optuna, _trust
-from cesma_sb3._file_names import as_path
-from cesma_sb3._signals import terminated_as_interrupted
+from cesma_sb3 import _claims, _optuna, _trust
 from cesma_sb3._workers import Workers
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import CesmaError, ConfigError, UntrustedError, integer
@@ -22,6 +20,9 @@ from cesma_sb3.search_space import SearchSpace, default_spaces, load_space, merg
 from cesma_sb3.study_files import BEST, TRIALS, best_trial, draw, write_best, write_tables
 from cesma_sb3.study_progress import StudyProgress
 from cesma_sb3.trials import Objective, Trials, expert_values
+from cesma_sb3.utils import locks
+from cesma_sb3.utils.file_names import as_path
+from cesma_sb3.utils.signals import terminated_as_interrupted
 from cesma_sb3.validation import plain, shown, unknown
 
 if TYPE_CHECKING:
@@ -297,7 +298,7 @@ def _in_folder(folder: Path, study: str, storage: str, *, trust: bool) -> Iterat
         UntrustedError: Its study was not made here: what its trials and samplers hold would run.
     """
     make_folder(folder)
-    with _locks.alone(folder, "another command works on this study; wait for it"):
+    with locks.alone(folder, "another command works on this study; wait for it"):
         if all(path.name == _trust.SIGNATURE for path in folder.iterdir()):
             _trust.sign_study(folder)
         elif study not in _studies_in(folder, storage, study):

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 from PIL import Image, ImageDraw
 
-from cesma_sb3 import _atomic
-from cesma_sb3._file_names import as_path
 from cesma_sb3.errors import ConfigError, MissingExtraError
 from cesma_sb3.rollouts import Rollout, record
+from cesma_sb3.utils import atomic
+from cesma_sb3.utils.file_names import as_path
 
 Frames: TypeAlias = list[tuple[Image.Image, float]]
 """Pictures, and for how many seconds each is shown."""
@@ -68,7 +68,7 @@ def write_video(
             seconds = 1 / fps if step < length - 1 else _LAST_SECONDS
             frames.append((_side_by_side(rollouts, step), seconds))
     content = encode(_of_one_size(frames))
-    _atomic.write(path, lambda file: file.write_bytes(content))
+    atomic.write(path, lambda file: file.write_bytes(content))
     return path
 
 

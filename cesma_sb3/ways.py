@@ -12,7 +12,6 @@ import math
 import warnings
 from typing import Any
 
-from cesma_sb3._json import read_object
 from cesma_sb3.config import DaggerConfig, Experiment
 from cesma_sb3.errors import ConfigError, ExpertWarning, StorageError
 from cesma_sb3.evaluation import Act, Returns
@@ -20,6 +19,7 @@ from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert, SoftExper
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.runs import RunFolder
+from cesma_sb3.utils.json_files import read_object
 
 WAYS = "ways.json"
 """Which way was chosen, by policy: a run that resumes does not choose again."""

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 import click
 
-from cesma_sb3._secrets import masked
 from cesma_sb3.errors import CesmaError, CesmaWarning, nearest
+from cesma_sb3.utils.secrets import masked
 
 _SHOW_WARNING = warnings.showwarning
 

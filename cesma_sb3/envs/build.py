@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from cesma_sb3 import _modules, plugins
 from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, find_scenario, make_scenario
 from cesma_sb3.envs.starcraft import SMAX, BattleSigns, SmaxVecEnv, is_battle
 from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, UnknownNameError
@@ -18,6 +17,7 @@ from cesma_sb3.joint.parallel_team import check_names
 from cesma_sb3.joint.pictures import RGB, ask_for_pictures, can_give_pictures
 from cesma_sb3.joint.split import Share, Split
 from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
+from cesma_sb3.utils import modules, plugins
 
 Told = TypeVar("Told")
 
@@ -66,7 +66,7 @@ def make_vec_env(
     """
     target = environment_name(target)
     if {":", "."} & set(target):
-        _modules.reach(target)  # before there are processes, which search the same folders
+        modules.reach(target)  # before there are processes, which search the same folders
     if not wrappers and team is None and _is_scenario(target):
         scenario = make_scenario(target, **dict(kwargs or {}))
         batched: JointVecEnv = ParticleVecEnv(

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch as th
 from torch import nn
 
-from cesma_sb3._signatures import mask_parameter
 from cesma_sb3.errors import CesmaError, ExpertError, ExpertFault, error_line
 from cesma_sb3.experts.protocol import Masks, Observations
 from cesma_sb3.networks.evaluating import evaluating
+from cesma_sb3.utils.signatures import mask_parameter
 
 
 class Asked:

@@ -17,7 +17,6 @@ import numpy.typing as npt
 import torch as th
 from stable_baselines3.common.vec_env import VecNormalize
 
-from cesma_sb3._file_names import as_path
 from cesma_sb3.errors import MissingExtraError, StorageError, UntrustedError
 from cesma_sb3.experts.network import Network
 from cesma_sb3.experts.protocol import Masks
@@ -29,6 +28,7 @@ from cesma_sb3.experts.sb3_files import (
     read_algorithm,
     read_policy,
 )
+from cesma_sb3.utils.file_names import as_path
 
 
 def load_sb3(

@@ -17,7 +17,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
-from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import ExpertError, ExpertFault, error_line
 from cesma_sb3.experts.protocol import Act, Actions, Masks, Observations
 from cesma_sb3.experts.soft import by_column, model_probabilities
@@ -27,6 +26,7 @@ from cesma_sb3.networks.evaluating import evaluating
 from cesma_sb3.networks.memory import MemoryActor, State
 from cesma_sb3.networks.sampling import drawing
 from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.utils.torch_defaults import plain_torch
 
 
 class SB3Expert:

@@ -25,8 +25,8 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import data_to_json
 from stable_baselines3.common.vec_env.patch_gym import _convert_space
 
-from cesma_sb3._signatures import arguments_of
 from cesma_sb3.errors import StorageError
+from cesma_sb3.utils.signatures import arguments_of
 
 Space = spaces.Space[Any]
 Saved = type[BaseAlgorithm] | type[BasePolicy]

@@ -15,7 +15,6 @@ from imitation.data import types
 from imitation.util.logger import HierarchicalLogger
 from torch import nn
 
-from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.experts import adapt_expert
 from cesma_sb3.experts.protocol import ActsWith
@@ -30,6 +29,7 @@ from cesma_sb3.joint.channel import MessageChannel
 from cesma_sb3.joint.rows import compact_dtype
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.utils.torch_defaults import plain_torch
 
 LearningRate = float | Callable[[float], float]
 

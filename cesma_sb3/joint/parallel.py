@@ -14,9 +14,9 @@ import gymnasium
 from pettingzoo.utils.conversions import aec_to_parallel, turn_based_aec_to_parallel
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
-from cesma_sb3 import _modules
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError, UnknownNameError, error_line
 from cesma_sb3.joint.split import Share, SplitEnv
+from cesma_sb3.utils import modules
 
 AnyParallelEnv: TypeAlias = ParallelEnv[Any, Any, Any]
 
@@ -100,7 +100,7 @@ def find_builder(target: str) -> Callable[..., Any]:
         UnknownNameError: No such module or attribute; the message gives the nearest.
         ConfigError: It is no name of a module.
     """
-    _modules.reach(target)
+    modules.reach(target)
     module_name, _, attribute = target.partition(":")
     if not attribute and not _exists(module_name) and "." in module_name:
         module_name, _, attribute = module_name.rpartition(".")
@@ -153,7 +153,7 @@ def _import(target: str, module_name: str) -> ModuleType:
     if module_name.split(".")[0] == "mpe2":
         lend_agent_selector()
     try:
-        return _modules.import_named(module_name)
+        return modules.import_named(module_name)
     except ModuleNotFoundError as error:
         missing, top = str(error.name), module_name.split(".")[0]
         if missing == top or not module_name.startswith(missing):
@@ -185,10 +185,10 @@ def _missing(target: str, module_name: str, error: ImportError) -> MissingExtraE
             if target.startswith(family):
                 reason += f" Its name there: {package}{target.removeprefix(family).replace(':', '.')}"
         return MissingExtraError(f"environment {target!r}: {reason}")
-    if "[" in package or package in _modules.INSTALLED:
+    if "[" in package or package in modules.INSTALLED:
         hint = f"try: pip install '{package}'"
     elif isinstance(error, ModuleNotFoundError):
-        hint = _modules.where(package)
+        hint = modules.where(package)
     elif error.name is None:
         return MissingExtraError(f"environment {target!r}: {reason}")
     else:

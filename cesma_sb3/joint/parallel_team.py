@@ -78,7 +78,9 @@ def gives_masks(env: Any, agents: Collection[Any]) -> bool:
         declared = getattr(getattr(env, "unwrapped", None), "masks_in_infos", None)
     if isinstance(declared, bool):
         return declared
-    from cesma_sb3._torch import own_generators  # imports PyTorch, which spaces alone do without
+    from cesma_sb3.utils.torch_defaults import (
+        own_generators,  # imports PyTorch, which spaces alone do without
+    )
 
     try:
         with own_generators():

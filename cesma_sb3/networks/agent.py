@@ -10,7 +10,6 @@ import numpy.typing as npt
 import torch as th
 from torch import nn
 
-from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.joint.agent_spaces import MASK
 from cesma_sb3.joint.channel import message_columns
@@ -18,6 +17,7 @@ from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.evaluating import evaluating
 from cesma_sb3.networks.head import ActionHead, TeamDistribution
 from cesma_sb3.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.utils.torch_defaults import plain_torch
 
 
 class AgentPolicy(nn.Module):

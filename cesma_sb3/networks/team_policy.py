@@ -14,7 +14,6 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from cesma_sb3._torch import plain_torch
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.joint.channel import message_columns
 from cesma_sb3.joint.spaces import TeamSpaces
@@ -26,6 +25,7 @@ from cesma_sb3.networks.recurrent import RecurrentTeamNet
 from cesma_sb3.networks.sampling import drawing
 from cesma_sb3.networks.separate import MakeModule
 from cesma_sb3.networks.visibility import Visibility
+from cesma_sb3.utils.torch_defaults import plain_torch
 
 
 class _JointFeatures(nn.Module):

@@ -12,8 +12,6 @@ from typing import Any
 
 from PIL import Image
 
-from cesma_sb3 import _atomic
-from cesma_sb3._file_names import as_path
 from cesma_sb3.config import Experiment
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError, UntrustedError
 from cesma_sb3.gathered import RunData, read_run
@@ -21,6 +19,8 @@ from cesma_sb3.page import charts
 from cesma_sb3.registry import flatten
 from cesma_sb3.rollouts import Rollout, record
 from cesma_sb3.runs import RunFolder
+from cesma_sb3.utils import atomic
+from cesma_sb3.utils.file_names import as_path
 
 PAGE = "report.html"
 _POLICIES = ("expert", "imitators", "students", "reference", "random")
@@ -65,7 +65,7 @@ def write_page(
         charts=charts.in_page({name: chart for name, chart in _charts(folders, runs).items() if chart}),
         **(_alone(folders[0], episodes, trust=trust) if is_alone else {}),
     )
-    _atomic.write(path, lambda file: file.write_text(content, encoding="utf-8"))
+    atomic.write(path, lambda file: file.write_text(content, encoding="utf-8"))
     return path
 
 

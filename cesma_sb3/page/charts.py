@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cesma_sb3.gathered import RunData
-from cesma_sb3.report.style import COLORS
+from cesma_sb3.utils.plotting.style import COLORS
 
 Chart = dict[str, Any]
 """`data` and `layout` of Plotly, for JSON."""

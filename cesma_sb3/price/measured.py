@@ -18,10 +18,10 @@ from cesma_sb3.networks import TeamEnsemble, TeamPolicy, Visibility
 from cesma_sb3.price.deviations import Deviations, deviations
 from cesma_sb3.price.losses import Measure
 from cesma_sb3.price.visits import Soft, Visits, visit
-from cesma_sb3.progress import StageProgress
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.stages import TrainedExpert, decentralize
 from cesma_sb3.stored import load_expert, load_students
+from cesma_sb3.utils.progress import StageProgress
 from cesma_sb3.ways import imitates_probabilities
 
 

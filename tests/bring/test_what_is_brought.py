@@ -9,7 +9,7 @@ from stable_baselines3 import PPO, SAC
 from torch import nn
 
 import cesma_sb3
-from cesma_sb3 import JointEnv, TeamPolicy, TeamSpaces, _closing, _state
+from cesma_sb3 import JointEnv, TeamPolicy, TeamSpaces, _state
 from cesma_sb3.errors import (
     CesmaWarning,
     ClosingWarning,
@@ -24,6 +24,7 @@ from cesma_sb3.joint.agent_spaces import ActionColumns
 from cesma_sb3.joint.possible import PossibleActions
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import parameter_counts
+from cesma_sb3.utils import closing
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv, ReachEnv
 
 ENV = {"id": "tests.envs_for_tests:MatchingGame"}
@@ -209,7 +210,7 @@ def test_who_leaves_the_program_while_closing_ends_no_run():
         def close(self):
             raise SystemExit(2)
 
-    with pytest.warns(ClosingWarning, match="SystemExit"), _closing.closing(Leaves()):
+    with pytest.warns(ClosingWarning, match="SystemExit"), closing.closing(Leaves()):
         pass
 
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from cesma_sb3.progress import StageProgress, announce, duration
+from cesma_sb3.utils.progress import StageProgress, announce, duration
 
 
 class Clock:

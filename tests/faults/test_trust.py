@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cesma_sb3 import _modules, _trust, plugins, runs, tuning
+from cesma_sb3 import _trust, runs, tuning
 from cesma_sb3.compared import read_folder
 from cesma_sb3.errors import CesmaError, UntrustedError
 from cesma_sb3.export import export
@@ -21,6 +21,7 @@ from cesma_sb3.registry import load_experiment
 from cesma_sb3.rollouts import record
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.tuning import tune
+from cesma_sb3.utils import modules, plugins
 from cesma_sb3.video import write_video
 
 HOSTILE = "hostile_module:Thing"
@@ -309,7 +310,7 @@ def test_a_folder_of_the_name_of_a_package_is_not_it(here, monkeypatch):
     (here / "mpe2").mkdir()
     (here / "mpe2" / "__init__.py").write_text("import pathlib; pathlib.Path('executed').touch()")
     with pytest.raises(ImportError):
-        _modules.import_named("mpe2")
+        modules.import_named("mpe2")
     assert not Path("executed").exists()
 
 

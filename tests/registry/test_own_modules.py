@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from cesma_sb3 import _modules
-from cesma_sb3._processes import one_thread
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError
 from cesma_sb3.joint.env import make_parallel_env
 from cesma_sb3.pipeline import evaluate_run
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder
+from cesma_sb3.utils import modules
+from cesma_sb3.utils.processes import one_thread
 
 GAME = "from tests.envs_for_tests import MatchingGame as Game\n"
 QUICK = {
@@ -31,7 +31,7 @@ EXPERT = "tests.bring.controllers:joint"
 def here(tmp_path, monkeypatch):
     """The current folder; what is imported and looked at in a test is forgotten."""
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
-    monkeypatch.setattr(_modules, "_folders", [])
+    monkeypatch.setattr(modules, "_folders", [])
     before = set(sys.modules)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -66,13 +66,13 @@ def test_a_run_of_ones_own_remembers_where_its_modules_were(here, monkeypatch):
     """From wherever it is measured; one of somebody else's does not say where to look."""
     write(here.parent / "lib")
     folder = RunFolder.create(load_experiment(experiment(here.parent / "lib")), here / "run")
-    monkeypatch.setattr(_modules, "_folders", [])
+    monkeypatch.setattr(modules, "_folders", [])
     assert RunFolder.open(folder.path).load().env.id == "game:Game"
     assert make_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]
     (folder.path / "signature.json").unlink()
-    monkeypatch.setattr(_modules, "_folders", [])
+    monkeypatch.setattr(modules, "_folders", [])
     RunFolder.open(folder.path, trust=True).ask({"env.id"})
-    assert _modules.looked_in() == []
+    assert modules.looked_in() == []
 
 
 def test_in_the_current_folder(here):
@@ -189,13 +189,13 @@ def test_names_of_things():
     exec("class Typed: pass", vars(module))
     sys.modules["typed"] = module
     try:
-        assert _modules.name_of(module.Typed) == "typed:Typed"
+        assert modules.name_of(module.Typed) == "typed:Typed"
     finally:
         del sys.modules["typed"]
-    assert _modules.name_of(write) == f"{__name__}:write"
-    assert _modules.name_of(local) is None
-    assert _modules.name_of(lambda: 0) is None
-    assert _modules.name_of(3) is None
+    assert modules.name_of(write) == f"{__name__}:write"
+    assert modules.name_of(local) is None
+    assert modules.name_of(lambda: 0) is None
+    assert modules.name_of(3) is None
 
 
 def main_module(monkeypatch, **attributes):
@@ -209,39 +209,39 @@ def main_module(monkeypatch, **attributes):
 def test_things_of_a_script(here, monkeypatch):
     (here / "my-script.py").touch()
     main = main_module(monkeypatch, __file__=str(here / "my-script.py"))
-    assert _modules.name_of(main.Meet) == "my-script:Meet"
-    assert _modules.import_named("my-script") is main  # it is not run again
+    assert modules.name_of(main.Meet) == "my-script:Meet"
+    assert modules.import_named("my-script") is main  # it is not run again
     (here / "project").mkdir()
     (here / "project" / "my-script.py").touch()
-    _modules.look_in(here / "project")
+    modules.look_in(here / "project")
     with pytest.raises(ImportError, match=r"project/my-script\.py is hidden by .*here/my-script\.py"):
-        _modules.import_named("my-script")
+        modules.import_named("my-script")
 
 
 def test_things_of_a_session(here, monkeypatch):
     main = main_module(monkeypatch)
-    assert _modules.name_of(main.Meet) == "__main__:Meet"
-    assert _modules.main_name() is None
+    assert modules.name_of(main.Meet) == "__main__:Meet"
+    assert modules.main_name() is None
     main_module(monkeypatch, __file__="/somewhere/bin/cesma")
-    assert _modules.main_name() is None
+    assert modules.main_name() is None
 
 
 def test_processes_find_the_same(here, monkeypatch):
     """Though they start in another folder, with nothing but the environment."""
     write(here / "project")
-    _modules.look_in(here / "project")
+    modules.look_in(here / "project")
     code = "from cesma_sb3.joint.env import make_parallel_env as m; print(m('game:Game').possible_agents)"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd="/", env=one_thread(), capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "['player_0', 'player_1']", done.stderr
-    assert str(here / "project") in one_thread()[_modules.PATH].split(os.pathsep)
+    assert str(here / "project") in one_thread()[modules.PATH].split(os.pathsep)
 
 
 def test_workers_of_environments_find_the_same(here):
     from cesma_sb3.envs import make_vec_env
 
     write(here / "project")
-    _modules.look_in(here / "project")
+    modules.look_in(here / "project")
     venv = make_vec_env("game.Game", n_envs=2, processes=1)  # its module is not imported in this process
     try:
         assert venv.team.n_agents == 2

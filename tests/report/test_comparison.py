@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from cesma_sb3.report import DrawnLine, DrawnPanel, draw_comparison, envelope
-from cesma_sb3.report.comparison import _heights
+from cesma_sb3.utils.plotting import DrawnLine, DrawnPanel, draw_comparison, envelope
+from cesma_sb3.utils.plotting.panels import _heights
 
 CURVE = envelope([[(0, -50.0), (100, -20.0)], [(0, -48.0), (80, -22.0)]])
 LINES = (

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from cesma_sb3.figures import Panel
 from cesma_sb3.gathered import drawn_panel, read_run, table_rows
-from cesma_sb3.report import envelope
 from cesma_sb3.reproduce import markdown
+from cesma_sb3.utils.plotting import envelope
 from tests.reproduce.tiny import panel, write_run
 
 CESMA = {"experiment": "a", "label": "CESMA", "kind": "expert-then-students"}

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from cesma_sb3 import _processes
+from cesma_sb3.utils import processes
 
 CHILD = """
 import pathlib, sys, time
@@ -31,13 +31,13 @@ while True:
     ("ignored", "status", "left"), [(0, 3, "cleaned up"), (1, 3, "cleaned up"), (9, -9, "started")]
 )
 def test_an_interrupt_that_was_dropped_is_sent_again(tmp_path, monkeypatch, ignored, status, left):
-    monkeypatch.setattr(_processes, "_GRACE_SECONDS", 2.0)
+    monkeypatch.setattr(processes, "_GRACE_SECONDS", 2.0)
     path = tmp_path / "told"
     # Tests in the background ignore interrupts, and so would their children.
     command = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n{CHILD}"
     process = subprocess.Popen([sys.executable, "-c", command, str(ignored), str(path)])
     while not (path.exists() and path.read_text()):
         time.sleep(0.01)
-    _processes.stop([process])
+    processes.stop([process])
     assert process.poll() == status
     assert path.read_text() == left

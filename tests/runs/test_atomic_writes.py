@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cesma_sb3 import _atomic
 from cesma_sb3.runs import RunFolder
+from cesma_sb3.utils import atomic
 
 KILLS = 24
 
@@ -31,7 +31,7 @@ def test_every_file_is_whole_after_a_kill(tmp_path):
         assert not any(path.exists() for path in removed)
         assert not run.leftovers()
         check_contents(run)
-        assert not list(folder.rglob(f"{_atomic.PREFIX}*"))
+        assert not list(folder.rglob(f"{atomic.PREFIX}*"))
     assert found_leftovers  # else no kill came in the middle of a write, and the test has shown nothing
 
 
@@ -50,7 +50,7 @@ def check_contents(run):
         contents = {path.name: path.read_bytes() for path in students.iterdir()}
         assert set(contents) == {"team.json", "team.bin"}
         assert len(set(contents.values())) == 1
-    names = {path.name for path in run.path.iterdir() if not path.name.startswith(_atomic.PREFIX)}
+    names = {path.name for path in run.path.iterdir() if not path.name.startswith(atomic.PREFIX)}
     files = {"config.yaml", "run.json", "signature.json", "report.json", "evaluations.csv"}
     assert names <= {*files, "expert", "students"}
     assert run.is_own
@@ -58,29 +58,29 @@ def check_contents(run):
 
 def test_a_writer_that_fails_leaves_the_old_file(tmp_path):
     path = tmp_path / "report.json"
-    _atomic.write(path, lambda p: p.write_text("{}"))
+    atomic.write(path, lambda p: p.write_text("{}"))
 
     def fail(temporary):
         temporary.write_text("{")
         raise RuntimeError("disk full")
 
     with pytest.raises(RuntimeError, match="disk full"):
-        _atomic.write(path, fail)
+        atomic.write(path, fail)
     assert json.loads(path.read_text()) == {}
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path):
     path = tmp_path / "deep" / "students"
-    _atomic.write_folder(path, {"a": b"1", "b": b"1"})
-    _atomic.write_folder(path, {"c": b"2", "below/d": b"2"})
+    atomic.write_folder(path, {"a": b"1", "b": b"1"})
+    atomic.write_folder(path, {"c": b"2", "below/d": b"2"})
 
     def written():
         return {f.relative_to(path).as_posix(): f.read_bytes() for f in path.rglob("*") if f.is_file()}
 
     assert written() == {"c": b"2", "below/d": b"2"}
     with pytest.raises(FileExistsError):
-        _atomic.write_folder(path, {"c": b"3", "c/below": b"3"})
+        atomic.write_folder(path, {"c": b"3", "c/below": b"3"})
     assert written() == {"c": b"2", "below/d": b"2"}
     assert list(path.parent.iterdir()) == [path]
 
@@ -88,17 +88,17 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
 def test_leftovers_are_told_from_files(tmp_path):
     (tmp_path / "keep.json").write_text("{}")
     (tmp_path / "expert").mkdir()
-    (tmp_path / "expert" / f"{_atomic.PREFIX}0-model.zip").write_text("half")
-    (tmp_path / f"{_atomic.PREFIX}1-students").mkdir()
-    (tmp_path / f"{_atomic.PREFIX}1-students" / f"{_atomic.PREFIX}2-x").write_text("half")
-    found = _atomic.leftovers(tmp_path)
-    assert [path.name for path in found] == [f"{_atomic.PREFIX}1-students", f"{_atomic.PREFIX}0-model.zip"]
-    assert _atomic.clean(tmp_path) == found
+    (tmp_path / "expert" / f"{atomic.PREFIX}0-model.zip").write_text("half")
+    (tmp_path / f"{atomic.PREFIX}1-students").mkdir()
+    (tmp_path / f"{atomic.PREFIX}1-students" / f"{atomic.PREFIX}2-x").write_text("half")
+    found = atomic.leftovers(tmp_path)
+    assert [path.name for path in found] == [f"{atomic.PREFIX}1-students", f"{atomic.PREFIX}0-model.zip"]
+    assert atomic.clean(tmp_path) == found
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["expert", "keep.json"]
 
 
 def test_a_temporary_name_keeps_the_suffix(tmp_path):
     seen = []
-    _atomic.write(tmp_path / "figure.png", lambda path: (seen.append(path), path.write_text("x")))
+    atomic.write(tmp_path / "figure.png", lambda path: (seen.append(path), path.write_text("x")))
     assert seen[0].suffix == ".png"
     assert seen[0].parent == tmp_path

@@ -13,8 +13,6 @@ import torch as th
 from imitation.util import logger as imitation_logger
 
 import cesma_sb3
-from cesma_sb3._signatures import wrong_argument
-from cesma_sb3._torch import own_generators, plain_torch
 from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.experts import SB3Expert, TeamPPO
 from cesma_sb3.export import export
@@ -25,6 +23,8 @@ from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
 from cesma_sb3.networks import TeamPolicy, load_team, save_team
 from cesma_sb3.pipeline import evaluate_run
 from cesma_sb3.testing import check_team
+from cesma_sb3.utils.signatures import wrong_argument
+from cesma_sb3.utils.torch_defaults import own_generators, plain_torch
 from tests.bring import controllers
 from tests.envs_for_tests import MatchingGame
 

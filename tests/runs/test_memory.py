@@ -5,11 +5,12 @@ import dataclasses
 import pytest
 from gymnasium import spaces
 
-from cesma_sb3 import _memory, rehearsal
-from cesma_sb3._memory import in_words, memory
+from cesma_sb3 import rehearsal
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.registry import load_experiment
+from cesma_sb3.utils import memory as memory_module
+from cesma_sb3.utils.memory import in_words, memory
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_the_least_limit_counts(tmp_path, monkeypatch):
     machine = memory()
     assert machine > 2**27
     container = tmp_path / "memory.max"
-    monkeypatch.setattr(_memory, "_CONTAINER", container)
+    monkeypatch.setattr(memory_module, "_CONTAINER", container)
     for text, limit in (("max\n", machine), ("1048576\n", 2**20), (f"{2**62}\n", machine), ("", machine)):
         container.write_text(text)
         assert memory() == limit

@@ -7,8 +7,8 @@ import pytest
 
 from cesma_sb3 import runs
 from cesma_sb3._optuna import open_study
-from cesma_sb3._secrets import is_clear_url, masked, masked_command, masked_url
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.utils.secrets import is_clear_url, masked, masked_command, masked_url
 
 CLEAR = {
     "postgresql://ann:Tr0ub4dor@host:5432/studies": "postgresql://ann:***@host:5432/studies",

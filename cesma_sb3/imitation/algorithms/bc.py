@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cesma_sb3._torch import plain_torch
 from cesma_sb3.imitation.trainer import Callback, DAggerProgress, MultiAgentDAggerTrainer
+from cesma_sb3.utils.torch_defaults import plain_torch
 
 
 class BehaviouralCloningTrainer(MultiAgentDAggerTrainer):

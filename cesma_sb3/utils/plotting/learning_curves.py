@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cesma_sb3.report.style import BLUE, FAINT, GREY, INK, VERMILION, frame, new_figure, thousands
+from cesma_sb3.utils.plotting.style import BLUE, FAINT, GREY, INK, VERMILION, frame, new_figure, thousands
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cesma_sb3.report.style import COLORS, FAINT, GREY, INK, frame, new_figure, wrapped_note
+from cesma_sb3.utils.plotting.style import COLORS, FAINT, GREY, INK, frame, new_figure, wrapped_note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.report.figure import Curve
-from cesma_sb3.report.style import COLORS, GREY, INK, MARKERS, frame, new_figure, thousands, wrapped_note
+from cesma_sb3.utils.plotting.learning_curves import Curve
+from cesma_sb3.utils.plotting.style import (
+    COLORS,
+    GREY,
+    INK,
+    MARKERS,
+    frame,
+    new_figure,
+    thousands,
+    wrapped_note,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

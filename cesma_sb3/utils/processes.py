@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cesma_sb3 import _modules
-from cesma_sb3._signals import terminated_as_interrupted
+from cesma_sb3.utils import modules
+from cesma_sb3.utils.signals import terminated_as_interrupted
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _POLL_SECONDS = 0.1
@@ -91,7 +91,7 @@ def one_thread() -> dict[str, str]:
     Numerical libraries get one thread, and the same modules are found as here.
     """
     threads = {name: os.environ.get(name, "1") for name in _THREADS}
-    return {**os.environ, **threads, _modules.PATH: _modules.search_path()}
+    return {**os.environ, **threads, modules.PATH: modules.search_path()}
 
 
 def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

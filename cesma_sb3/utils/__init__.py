@@ -1,0 +1,1 @@
+"""Tools that know nothing of teams: files written whole, processes, signals, progress, plots."""
