@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from cesma_sb3.hub import load_from_hub, push_to_hub
     from cesma_sb3.imitation import MultiAgentDAggerTrainer
     from cesma_sb3.joint.env import JointEnv
-    from cesma_sb3.joint.spaces import TeamSpaces
     from cesma_sb3.networks import AgentPolicy, TeamPolicy, load_team, save_team
     from cesma_sb3.pipeline import RunResult, run
     from cesma_sb3.registry import list_experiments, load_experiment
     from cesma_sb3.runs import RunFolder
+    from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 __all__ = [
     "AgentPolicy",
@@ -62,7 +62,7 @@ _HOMES = {
     "cesma_sb3.experts.gumbel_softmax_ddpg": ["GumbelSoftmaxDDPG"],
     "cesma_sb3.experts": ["SB3Expert", "ScriptedNavigationExpert"],
     "cesma_sb3.joint.env": ["JointEnv"],
-    "cesma_sb3.joint.spaces": ["TeamSpaces"],
+    "cesma_sb3.spaces.team_spaces": ["TeamSpaces"],
     "cesma_sb3.networks": ["AgentPolicy", "TeamPolicy", "load_team", "save_team"],
     "cesma_sb3.pipeline": ["RunResult", "run"],
     "cesma_sb3.registry": ["list_experiments", "load_experiment"],

@@ -35,7 +35,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from torch import nn
 
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 PACKAGES = ("cesma_sb3", "stable_baselines3", "sb3_contrib")
 _WALKED = (BaseAlgorithm, nn.Module, BaseBuffer, ActionNoise, RunningMeanStd, spaces.Space)

@@ -25,9 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3.joint.agent_spaces import MASK, ActionColumns, without_mask
-from cesma_sb3.joint.space_json import flattening, space_to_json
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.agent_spaces import MASK, ActionColumns, without_mask
+from cesma_sb3.spaces.serialization import flattening, space_to_json
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 def describe(

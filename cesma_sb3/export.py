@@ -29,14 +29,14 @@ from torch import nn
 
 from cesma_sb3.agent_json import describe
 from cesma_sb3.errors import ConfigError, MissingExtraError, check_choice
-from cesma_sb3.joint.agent_spaces import ActionColumns, without_mask
-from cesma_sb3.joint.channel import message_columns
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.split import Share, declared_places
 from cesma_sb3.networks import AgentPolicy, TeamPolicy
 from cesma_sb3.networks.head import UNAVAILABLE
 from cesma_sb3.networks.recurrent import RecurrentTeamNet
 from cesma_sb3.runs import RunFolder, check_free
+from cesma_sb3.spaces.agent_spaces import ActionColumns, without_mask
+from cesma_sb3.spaces.communication import message_columns
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.stored import load_students
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path, file_names

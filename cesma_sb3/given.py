@@ -21,11 +21,11 @@ from cesma_sb3.errors import ExpertError, NotKeptWarning, StorageError
 from cesma_sb3.experts import Expert, adapt_expert
 from cesma_sb3.experts.adapt import known_spaces
 from cesma_sb3.experts.files import found_file, load_normalization, load_onnx, load_sb3, load_torchscript
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.kept import MODEL, NORMALIZATION, kept_files
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.runs import RunFolder
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils import modules
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo.utils.env import ParallelEnv
 
-from cesma_sb3.joint.layout import ActionPart, AgentLayout, ObservationLayout, Part
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout, Part
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 class SmallEnv(ParallelEnv):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from cesma_sb3.joint.layout import ActionPart, AgentLayout, ObservationLayout, Part
+from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout, Part
 from tests.envs_for_tests import SmallEnv
 
 

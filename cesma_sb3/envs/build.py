@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, find_scenario, make_scenario
 from cesma_sb3.envs.starcraft import SMAX, BattleSigns, SmaxVecEnv, is_battle
 from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, UnknownNameError
-from cesma_sb3.joint.actions import ActionView
 from cesma_sb3.joint.env import TeamReward
 from cesma_sb3.joint.parallel import AnyParallelEnv, make_parallel_env
-from cesma_sb3.joint.parallel_team import check_names
 from cesma_sb3.joint.pictures import RGB, ask_for_pictures, can_give_pictures
 from cesma_sb3.joint.split import Share, Split
 from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
+from cesma_sb3.spaces.action_views import ActionView
+from cesma_sb3.spaces.agents import check_names
 from cesma_sb3.utils import modules, plugins
 
 Told = TypeVar("Told")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cesma_sb3.experts.protocol import Act, Actions, Masks, Observations
-from cesma_sb3.joint.order import Reordered
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.agent_order import Reordered
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 def made_for(act: Act, team: TeamSpaces) -> Act:

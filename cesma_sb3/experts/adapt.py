@@ -21,11 +21,11 @@ from cesma_sb3.experts.own import draws_alone
 from cesma_sb3.experts.protocol import Expert
 from cesma_sb3.experts.sb3 import sb3_expert, space_problem
 from cesma_sb3.experts.translated import TranslatedExpert, Translation
-from cesma_sb3.joint.actions import VIEW_NAMES, ActionView, make_view
-from cesma_sb3.joint.order import Reordered
 from cesma_sb3.joint.silent import SilentTeam
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.split import Split
+from cesma_sb3.spaces.action_views import VIEW_NAMES, ActionView, make_view
+from cesma_sb3.spaces.agent_order import Reordered
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 def adapt_expert(

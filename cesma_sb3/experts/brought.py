@@ -20,7 +20,7 @@ from cesma_sb3.experts.protocol import (
     StochasticExpert,
 )
 from cesma_sb3.experts.soft import among_available
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 class BroughtExpert:

@@ -14,8 +14,6 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.joint.actions import OneAtATimeActions
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.components import NetworkKind, NetworkSpec, actor_net
 from cesma_sb3.networks.head import ActionHead
 from cesma_sb3.networks.memory import State
@@ -23,6 +21,8 @@ from cesma_sb3.networks.mixers import MixerKind, make_mixer
 from cesma_sb3.networks.recurrent import RecurrentTeamNet
 from cesma_sb3.networks.team_policy import TeamPolicy
 from cesma_sb3.networks.visibility import Visibility
+from cesma_sb3.spaces.action_views import OneAtATimeActions
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 class OneAtATimeNet(nn.Module):

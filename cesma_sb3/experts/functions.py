@@ -15,9 +15,9 @@ from cesma_sb3.experts.own import own_controller
 from cesma_sb3.experts.protocol import Act, Actions, Masks, Observations
 from cesma_sb3.experts.sampling import Sampler
 from cesma_sb3.experts.soft import by_column, column_probabilities
-from cesma_sb3.joint.actions import ActionView, JointActions, RelaxedActions
-from cesma_sb3.joint.agent_spaces import is_whole
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.action_views import ActionView, JointActions, RelaxedActions
+from cesma_sb3.spaces.agent_spaces import is_whole
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Function = Callable[..., Any]
 Outputs = Literal["actions", "logits"]

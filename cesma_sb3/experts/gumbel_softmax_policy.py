@@ -13,7 +13,6 @@ from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.components import (
     ActionValue,
     CriticForm,
@@ -25,6 +24,7 @@ from cesma_sb3.networks.components import (
 from cesma_sb3.networks.head import ActionHead
 from cesma_sb3.networks.team_policy import TeamPolicy
 from cesma_sb3.networks.visibility import Visibility
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 class Actor(nn.Module):

@@ -11,7 +11,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
 from cesma_sb3.experts.protocol import Expert
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 class ExpertPolicy(BasePolicy):

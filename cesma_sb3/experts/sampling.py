@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.experts.protocol import Act, Actions, Expert, Masks, Observations, RecurrentExpert, SoftExpert
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Sampler = Callable[[np.random.Generator], Act]
 """Makes an `Act` that draws with a generator: see `StochasticExpert.sampler`."""

@@ -20,12 +20,12 @@ from stable_baselines3.common.vec_env import VecNormalize
 from cesma_sb3.errors import ExpertError, ExpertFault, error_line
 from cesma_sb3.experts.protocol import Act, Actions, Masks, Observations
 from cesma_sb3.experts.soft import by_column, model_probabilities
-from cesma_sb3.joint.actions import ActionView
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.evaluating import evaluating
 from cesma_sb3.networks.memory import MemoryActor, State
 from cesma_sb3.networks.sampling import drawing
 from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.spaces.action_views import ActionView
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.torch_defaults import plain_torch
 
 

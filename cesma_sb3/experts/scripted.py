@@ -17,7 +17,7 @@ from cesma_sb3.envs.particle.world import Body
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.protocol import Actions, Masks, Observations
 from cesma_sb3.experts.steering import Steering, columns_of
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]

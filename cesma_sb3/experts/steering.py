@@ -14,7 +14,7 @@ from cesma_sb3.envs.particle.controls import DIRECTIONS, N_MOVES
 from cesma_sb3.envs.particle.world import DAMPING, TIME_STEP, Body
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.protocol import Actions
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]

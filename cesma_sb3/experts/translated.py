@@ -19,7 +19,7 @@ from cesma_sb3.experts.protocol import (
     StochasticExpert,
 )
 from cesma_sb3.joint.silent import SilentTeam
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 class Translation(Protocol):

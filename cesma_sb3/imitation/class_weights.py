@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch as th
 
 from cesma_sb3.imitation.dataset import Samples
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 ClassWeighting = Literal["none", "inverse-frequency"]
 

@@ -11,10 +11,10 @@ from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.brought import name_of
 from cesma_sb3.experts.protocol import Expert, RecurrentExpert, Remembers, SoftExpert, labeller
 from cesma_sb3.imitation.dataset import Samples
-from cesma_sb3.joint.channel import MessageChannel, message_columns
 from cesma_sb3.joint.possible import PossibleActions
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.spaces.communication import MessageChannel, message_columns
 
 
 class Collector:

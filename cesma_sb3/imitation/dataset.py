@@ -11,8 +11,8 @@ import torch as th
 
 from cesma_sb3.errors import check_choice
 from cesma_sb3.joint.episodes import EpisodeStore
-from cesma_sb3.joint.rows import Rows, compact_dtype
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.row_arrays import Rows, compact_dtype
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 WhenFull = Literal["drop-oldest", "reservoir"]
 

@@ -12,7 +12,7 @@ from imitation.data import types
 
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.imitation.dataset import Samples
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 def demonstrated(

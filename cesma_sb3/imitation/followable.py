@@ -13,14 +13,14 @@ import torch as th
 
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.dataset import AggregatedDataset, Samples
-from cesma_sb3.joint.channel import MessageChannel
-from cesma_sb3.joint.spaces import Masks, TeamSpaces
 from cesma_sb3.joint.vec_env import Floats, JointVecEnv
 from cesma_sb3.joint.workers import Info
 from cesma_sb3.joint.wrapper import JointVecEnvWrapper
 from cesma_sb3.networks import TeamPolicy
 from cesma_sb3.networks.components import NetworkSpec
 from cesma_sb3.networks.visibility import Visibility
+from cesma_sb3.spaces.communication import MessageChannel
+from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
 
 LIMIT = 5.0
 """Nats that an agent's action costs at most, either way: what is hardly ever done is hard to predict."""

@@ -19,14 +19,14 @@ from cesma_sb3.errors import (
     error_line,
     integer,
 )
-from cesma_sb3.joint.actions import ActionView, make_view
-from cesma_sb3.joint.agent_spaces import MASK, ActionColumns, Floats, naming
 from cesma_sb3.joint.answers import Answers
-from cesma_sb3.joint.layout import AgentLayout
 from cesma_sb3.joint.parallel import as_parallel, make_parallel_env, unwrapped
-from cesma_sb3.joint.parallel_team import possible_agents
 from cesma_sb3.joint.pictures import render_mode_of
-from cesma_sb3.joint.spaces import Masks, TeamSpaces
+from cesma_sb3.spaces.action_views import ActionView, make_view
+from cesma_sb3.spaces.agent_spaces import MASK, ActionColumns, Floats, naming
+from cesma_sb3.spaces.agents import possible_agents
+from cesma_sb3.spaces.layout import AgentLayout
+from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
 
 __all__ = ["JointEnv", "TeamReward", "as_parallel", "make_parallel_env"]
 

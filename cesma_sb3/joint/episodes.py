@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.joint.rows import Rows
+from cesma_sb3.spaces.row_arrays import Rows
 
 Array = npt.NDArray[Any]
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.joint.actions import ActionView, make_view
-from cesma_sb3.joint.silent_team import SilentTeam, has_messages, silent_team
-from cesma_sb3.joint.spaces import Masks
 from cesma_sb3.joint.vec_env import Floats, JointVecEnv
 from cesma_sb3.joint.workers import Info
 from cesma_sb3.joint.wrapper import JointVecEnvWrapper
+from cesma_sb3.spaces.action_views import ActionView, make_view
+from cesma_sb3.spaces.message_free import SilentTeam, has_messages, silent_team
+from cesma_sb3.spaces.team_spaces import Masks
 
 __all__ = ["SilentTeam", "SilentVecEnv", "has_messages", "silent_team"]
 

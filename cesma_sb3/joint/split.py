@@ -17,10 +17,10 @@ from gymnasium import spaces
 from pettingzoo.utils.env import ParallelEnv
 
 from cesma_sb3.errors import ConfigError, SpaceError
-from cesma_sb3.joint.agent_spaces import MASK
 from cesma_sb3.joint.answers import several
-from cesma_sb3.joint.parallel_team import check_names
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.agent_spaces import MASK
+from cesma_sb3.spaces.agents import check_names
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Index = npt.NDArray[np.int64]
 

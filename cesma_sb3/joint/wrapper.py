@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
-from cesma_sb3.joint.actions import ActionView
-from cesma_sb3.joint.spaces import Masks, TeamSpaces
 from cesma_sb3.joint.vec_env import Floats, JointVecEnv
 from cesma_sb3.joint.workers import Info
+from cesma_sb3.spaces.action_views import ActionView
+from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
 
 
 class JointVecEnvWrapper(JointVecEnv):

@@ -11,12 +11,12 @@ import torch as th
 from torch import nn
 
 from cesma_sb3.errors import SpaceError
-from cesma_sb3.joint.agent_spaces import MASK
-from cesma_sb3.joint.channel import message_columns
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.evaluating import evaluating
 from cesma_sb3.networks.head import ActionHead, TeamDistribution
 from cesma_sb3.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.spaces.agent_spaces import MASK
+from cesma_sb3.spaces.communication import message_columns
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.torch_defaults import plain_torch
 
 

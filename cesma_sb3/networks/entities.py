@@ -7,7 +7,7 @@ how many entities there are.
 
 Shape suffixes: B batch, N agents, K entities of a group, J entities of another, F features, H hidden units.
 
-Source: deep sets (Zaheer et al., 2017) with relations between groups; the layout is `cesma_sb3.joint.layout`.
+Source: deep sets (Zaheer et al., 2017) with relations between groups; the layout is `cesma_sb3.spaces.layout`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import torch as th
 from torch import nn
 
 from cesma_sb3.errors import LayoutError
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks.visibility import Visibility
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Columns = list[list[int]]
 

@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cesma_sb3.errors import UnknownNameError
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 MixerKind = Literal["sum", "none", "monotonic"]
 

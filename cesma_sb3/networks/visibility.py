@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Visibility = Literal["own", "joint"]
 """`own`: its own agent's observation; `joint`: the observations of the whole team."""

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.experts.protocol import Act, Masks, Observations, Remembers
-from cesma_sb3.joint.channel import MessageChannel, message_columns
 from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.spaces.communication import MessageChannel, message_columns
 
 Array = npt.NDArray[Any]
 Soft = Callable[[Observations, Masks | None], npt.NDArray[np.float32]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 def joint(observations: np.ndarray) -> np.ndarray:

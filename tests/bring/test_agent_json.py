@@ -17,11 +17,11 @@ from sb3_contrib import MaskablePPO
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.export import export
 from cesma_sb3.joint.parallel import make_parallel_env
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.split import Share
 from cesma_sb3.networks import TeamPolicy, policy_files
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.bring.test_declared_teams import ENV
 
 BOX = spaces.Box(-1.0, 1.0, (2, 2), np.float64)

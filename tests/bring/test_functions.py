@@ -13,9 +13,9 @@ from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts import Expert, FunctionExpert, SoftExpert, adapt_expert
 from cesma_sb3.experts.functions import one_for_each
 from cesma_sb3.experts.translated import TranslatedExpert
-from cesma_sb3.joint.actions import make_view
 from cesma_sb3.joint.silent import SilentVecEnv
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.action_views import make_view
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.bring import controllers
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv, ReachEnv
 

@@ -20,10 +20,10 @@ from cesma_sb3.errors import (
 )
 from cesma_sb3.experts import adapt_expert
 from cesma_sb3.experts.asked import Asked
-from cesma_sb3.joint.agent_spaces import ActionColumns
 from cesma_sb3.joint.possible import PossibleActions
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import parameter_counts
+from cesma_sb3.spaces.agent_spaces import ActionColumns
 from cesma_sb3.utils import closing
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv, ReachEnv
 

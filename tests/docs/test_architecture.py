@@ -89,7 +89,7 @@ def test_a_wrong_import_is_found(source, wrong):
 
 
 def test_right_imports_are_not():
-    right = "import torch\nfrom cesma_sb3.errors import SpaceError\nfrom cesma_sb3.joint.layout import Part"
+    right = "import torch\nfrom cesma_sb3.errors import SpaceError\nfrom cesma_sb3.spaces.layout import Part"
     assert list(wrong_imports(right, "joint")) == []
 
 

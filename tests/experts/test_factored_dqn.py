@@ -11,9 +11,9 @@ from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.errors import ExpertError, LayoutError, UnknownNameError
 from cesma_sb3.experts import FactoredDQN, SB3Expert
 from cesma_sb3.experts.factored_dqn import spread_of
-from cesma_sb3.joint.actions import OneAtATimeActions, ProductActions
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks.head import UNAVAILABLE
+from cesma_sb3.spaces.action_views import OneAtATimeActions, ProductActions
 from tests.envs_for_tests import MatchingGame, MortalEnv
 
 SMALL = {"learning_rate": 3e-3, "learning_starts": 100, "batch_size": 64, "buffer_size": 5_000}

@@ -24,10 +24,10 @@ from cesma_sb3.experts import (
 from cesma_sb3.experts.protocol import RecurrentExpert, SoftExpert
 from cesma_sb3.experts.sampling import drawn_columns
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
-from cesma_sb3.joint.actions import make_view
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.spaces.action_views import make_view
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.bring.controllers import Polite, polite
 from tests.envs_for_tests import Doorway, MatchingGame, MortalEnv, ReachEnv, talking_team_with_masks
 

@@ -15,8 +15,8 @@ from cesma_sb3.experts import Expert, SoftExpert
 from cesma_sb3.experts.reference import reference_expert
 from cesma_sb3.experts.scripted import ScriptedGoalExpert, ScriptedNavigationExpert
 from cesma_sb3.joint.silent import SilentTeam, SilentVecEnv
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame
 
 LARGE = {"n_agents": 3, "n_landmarks": 5}

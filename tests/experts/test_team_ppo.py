@@ -10,9 +10,9 @@ from stable_baselines3.common.logger import configure
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts import TeamPPO
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame, MixedEnv, ReachEnv
 
 SMALL = {"n_steps": 16, "batch_size": 32, "n_epochs": 2, "learning_rate": 3e-3, "gamma": 0.9, "seed": 0}

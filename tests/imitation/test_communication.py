@@ -7,10 +7,10 @@ from gymnasium import spaces
 from torch.nn import functional as F
 
 from cesma_sb3.imitation import Batch, ColumnwiseLoss, Communication
-from cesma_sb3.joint.channel import MessageChannel
-from cesma_sb3.joint.layout import ActionPart, AgentLayout, ObservationLayout, Part
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.spaces.communication import MessageChannel
+from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout, Part
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.joint.test_channel import talking_team
 
 TEAM = talking_team([4, 4, 4])

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from cesma_sb3.imitation import AggregatedDataset, Samples
 from cesma_sb3.imitation.dataset import sample_bytes
-from cesma_sb3.joint.rows import compact_dtype
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.row_arrays import compact_dtype
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 def numbered(start, count):

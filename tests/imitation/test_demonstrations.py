@@ -9,7 +9,7 @@ from cesma_sb3.envs.particle import make_scenario
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.imitation import AggregatedDataset, Samples
 from cesma_sb3.imitation.demonstrations import demonstrated
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame
 
 TEAM = make_scenario("speaker-listener").team()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cesma_sb3.imitation import AggregatedDataset, Samples
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MixedEnv
 
 TEAM = TeamSpaces.from_parallel_env(MixedEnv())

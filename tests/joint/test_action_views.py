@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cesma_sb3.errors import ActionViewError, UnknownNameError
-from cesma_sb3.joint.actions import VIEW_NAMES, ActionView, make_view
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.action_views import VIEW_NAMES, ActionView, make_view
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 KINDS = st.one_of(
     st.integers(1, 4).map(spaces.Discrete),

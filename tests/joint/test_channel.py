@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cesma_sb3.errors import LayoutError
-from cesma_sb3.joint.channel import MessageChannel, message_columns
-from cesma_sb3.joint.layout import ActionPart, AgentLayout, ObservationLayout, Part
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.communication import MessageChannel, message_columns
+from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout, Part
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MixedEnv
 from tests.signalling_game import SignallingGame
 

@@ -12,11 +12,11 @@ from pettingzoo.utils.wrappers import BaseParallelWrapper
 from cesma_sb3.errors import ConfigError, EnvironmentFault, SpaceError
 from cesma_sb3.joint import vec_env
 from cesma_sb3.joint.env import JointEnv
-from cesma_sb3.joint.layout import AgentLayout, ObservationLayout, Part
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.joint.workers import LocalGroup, Recipe
 from cesma_sb3.measure import joint_env
 from cesma_sb3.registry import make_experiment
+from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part
 from tests.envs_for_tests import MatchingGame, MortalEnv
 
 

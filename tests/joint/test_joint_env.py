@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cesma_sb3.errors import EnvironmentFault, RewardError, SpaceError, UnknownNameError
 from cesma_sb3.joint.env import JointEnv, make_parallel_env
-from cesma_sb3.joint.layout import AgentLayout, ObservationLayout, Part, flat_layout
+from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part, flat_layout
 from tests.envs_for_tests import FaultyEnv, MatchingGame, MixedEnv, MortalEnv, ReachEnv
 
 

@@ -17,11 +17,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecFrameS
 from cesma_sb3.errors import EnvironmentFault, SpaceError
 from cesma_sb3.experts import RecurrentFactoredDQN
 from cesma_sb3.joint.env import JointEnv
-from cesma_sb3.joint.silent_team import silent_team
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.split import Share, SplitEnv
 from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.spaces.message_free import silent_team
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.testing import check_environment
 from tests.envs_for_tests import MatchingGame, MortalEnv
 

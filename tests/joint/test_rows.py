@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.joint.agent_spaces import flatten
-from cesma_sb3.joint.rows import Rows, compact_dtype
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.agent_spaces import flatten
+from cesma_sb3.spaces.row_arrays import Rows, compact_dtype
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 def write(rows, places, values):

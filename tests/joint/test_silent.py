@@ -13,11 +13,11 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.monitor import Monitor
 
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread, make_scenario, parallel_env
-from cesma_sb3.joint.actions import make_view
-from cesma_sb3.joint.layout import ActionPart
 from cesma_sb3.joint.silent import SilentTeam, SilentVecEnv, has_messages, silent_team
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.joint.vec_env import joint_vec_env
+from cesma_sb3.spaces.action_views import make_view
+from cesma_sb3.spaces.layout import ActionPart
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import TalkAndMove, talking_team_with_masks
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from supersuit import black_death_v3, frame_stack_v1
 
 from cesma_sb3.errors import LayoutError, SpaceError, UnknownNameError
-from cesma_sb3.joint.layout import ActionPart, AgentLayout, ObservationLayout, Part, flat_layout
-from cesma_sb3.joint.space_json import LARGEST, space_from_json
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout, Part, flat_layout
+from cesma_sb3.spaces.serialization import LARGEST, space_from_json
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
 
 SHAPES = st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple)

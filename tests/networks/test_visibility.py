@@ -5,10 +5,10 @@ import pytest
 import torch as th
 
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.joint.silent_team import SilentTeam
 from cesma_sb3.networks import NetworkSpec
 from cesma_sb3.networks.components import actor_net
 from cesma_sb3.networks.visibility import are_alike, from_each_agent
+from cesma_sb3.spaces.message_free import SilentTeam
 
 TEAMS = {
     "spread-3": ("spread", {"n_agents": 3}),

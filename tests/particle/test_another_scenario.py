@@ -9,7 +9,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from cesma_sb3.envs.particle import Body, ParticleParallelEnv, ParticleVecEnv, Scenario, World
 from cesma_sb3.envs.particle.scenario import uniform_positions
-from cesma_sb3.joint.layout import ObservationLayout, Part
+from cesma_sb3.spaces.layout import ObservationLayout, Part
 
 
 class Echo(Scenario):

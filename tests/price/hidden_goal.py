@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium import spaces
 
-from cesma_sb3.joint.layout import AgentLayout, ObservationLayout, Part
+from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part
 from tests.envs_for_tests import SmallEnv
 
 N_GOALS = 4

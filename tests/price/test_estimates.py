@@ -9,7 +9,6 @@ from scipy import stats
 
 from cesma_sb3.config import DaggerConfig
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.joint.spaces import TeamSpaces
 from cesma_sb3.models import make_students
 from cesma_sb3.networks import TeamPolicy
 from cesma_sb3.price.information import by_chance, entropy, interval, mutual_information
@@ -18,6 +17,7 @@ from cesma_sb3.price.regions import named_features, regions
 from cesma_sb3.price.rows import mean_row, ratio_row
 from cesma_sb3.price.visits import Visits
 from cesma_sb3.registry import load_experiment
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.price.hidden_goal import HiddenGoal
 
 

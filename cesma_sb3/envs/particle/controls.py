@@ -17,7 +17,7 @@ from gymnasium import spaces
 
 from cesma_sb3.envs.particle.world import Array, Body, Index
 from cesma_sb3.errors import SpaceError
-from cesma_sb3.joint.layout import ActionKind, ActionPart
+from cesma_sb3.spaces.layout import ActionKind, ActionPart
 
 MOVES = ("nothing", "left", "right", "down", "up")
 N_MOVES = len(MOVES)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from cesma_sb3.envs.particle.world import Array, Index, World, length
-from cesma_sb3.joint.layout import Part
+from cesma_sb3.spaces.layout import Part
 
 GOAL = "goal"
 """Name of the part."""

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from cesma_sb3.envs.particle.goals import distances, draw, goal_codes, goal_part
 from cesma_sb3.envs.particle.scenario import Reward, Scenario, check_count, check_reward, others_of
 from cesma_sb3.envs.particle.world import Array, Body, Index, World
-from cesma_sb3.joint.layout import ObservationLayout, Part
+from cesma_sb3.spaces.layout import ObservationLayout, Part
 
 
 class NavigationComm(Scenario):

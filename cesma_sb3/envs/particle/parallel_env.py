@@ -16,7 +16,7 @@ from cesma_sb3.envs.particle.randomness import generator_from_state, generator_s
 from cesma_sb3.envs.particle.rendering import FRAMES_PER_SECOND, Renderer
 from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.errors import SpaceError, UnknownNameError, integer
-from cesma_sb3.joint.layout import AgentLayout
+from cesma_sb3.spaces.layout import AgentLayout
 
 RENDER_MODES = ("human", "rgb_array")
 Observation = npt.NDArray[np.float32]

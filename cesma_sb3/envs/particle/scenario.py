@@ -19,8 +19,8 @@ from gymnasium import spaces
 from cesma_sb3.envs.particle.controls import Controls
 from cesma_sb3.envs.particle.world import Array, Body, Index, World
 from cesma_sb3.errors import ConfigError, check_choice
-from cesma_sb3.joint.layout import AgentLayout, ObservationLayout
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Reward = Literal["paper", "mpe2"]
 """Whose reward: the paper's, which all agents share, or mpe2's, one for each agent."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from cesma_sb3.envs.particle.goals import distances, draw, goal_codes, goal_part
 from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.envs.particle.world import Array, Body, Index, World
-from cesma_sb3.joint.layout import ObservationLayout, Part
+from cesma_sb3.spaces.layout import ObservationLayout, Part
 
 N_LANDMARKS = 3
 N_SYMBOLS = 3

@@ -33,7 +33,7 @@ from cesma_sb3.envs.particle.scenario import (
     uniform_positions,
 )
 from cesma_sb3.envs.particle.world import Array, Body, Index, World, length
-from cesma_sb3.joint.layout import ObservationLayout, Part
+from cesma_sb3.spaces.layout import ObservationLayout, Part
 
 KINDS = (
     Body("big", size=0.225, accel=3.0, max_speed=1.0),

@@ -17,9 +17,9 @@ from cesma_sb3.envs.particle.rendering import Renderer
 from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.envs.particle.world import Array, Index, worlds_first
 from cesma_sb3.errors import RewardError, SpaceError, check_choice, integer
-from cesma_sb3.joint.actions import ActionView, make_view
 from cesma_sb3.joint.env import TeamReward
 from cesma_sb3.joint.vec_env import SharedVecEnv
+from cesma_sb3.spaces.action_views import ActionView, make_view
 
 Observations = npt.NDArray[np.float32]
 

@@ -20,7 +20,7 @@ from pettingzoo.utils.env import ParallelEnv
 from cesma_sb3.envs.starcraft.availability import available_actions, checked
 from cesma_sb3.envs.starcraft.signs import SMAC_SIGNS, BattleSigns
 from cesma_sb3.errors import ConfigError, EnvironmentFault
-from cesma_sb3.joint.layout import AgentLayout, ObservationLayout, Part, flat_layout
+from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part, flat_layout
 
 Observation = dict[str, npt.NDArray[Any]]
 NO_OP = 0

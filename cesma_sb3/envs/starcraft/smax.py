@@ -21,7 +21,7 @@ import numpy.typing as npt
 from cesma_sb3.envs.starcraft.rendering import battle_frame
 from cesma_sb3.envs.starcraft.signs import SMAX_SIGNS
 from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError
-from cesma_sb3.joint.layout import AgentLayout, ObservationLayout, Part
+from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part
 
 _N_MOVES = 4
 _STOP = 4

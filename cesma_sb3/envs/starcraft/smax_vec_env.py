@@ -13,9 +13,9 @@ from cesma_sb3.envs.starcraft.battle import BattleEnv
 from cesma_sb3.envs.starcraft.rendering import battle_frame
 from cesma_sb3.envs.starcraft.smax import SmaxBattle, SmaxBattles, Snapshot
 from cesma_sb3.errors import SpaceError, integer
-from cesma_sb3.joint.actions import ActionView, make_view
-from cesma_sb3.joint.spaces import Masks, TeamSpaces
 from cesma_sb3.joint.vec_env import SharedVecEnv
+from cesma_sb3.spaces.action_views import ActionView, make_view
+from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
 
 
 class SmaxVecEnv(SharedVecEnv):

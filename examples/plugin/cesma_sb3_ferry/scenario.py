@@ -8,7 +8,7 @@ import numpy as np
 
 from cesma_sb3.envs.particle import Body, Scenario, World
 from cesma_sb3.envs.particle.scenario import uniform_positions
-from cesma_sb3.joint.layout import ObservationLayout, Part
+from cesma_sb3.spaces.layout import ObservationLayout, Part
 
 BANKS = 0.9  # their distance from the middle
 

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from cesma_sb3.joint.actions import Packed
-from cesma_sb3.joint.agent_spaces import ActionColumns, Floats, Space, flat_bounds, without_mask
-from cesma_sb3.joint.channel import message_columns
-from cesma_sb3.joint.layout import ActionPart, AgentLayout, ObservationLayout
-from cesma_sb3.joint.spaces import Masks, TeamSpaces
+from cesma_sb3.spaces.action_views import Packed
+from cesma_sb3.spaces.agent_spaces import ActionColumns, Floats, Space, flat_bounds, without_mask
+from cesma_sb3.spaces.communication import message_columns
+from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout
+from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
 
 Index = npt.NDArray[np.int64]
 

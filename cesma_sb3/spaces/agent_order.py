@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.joint.spaces import Masks, TeamSpaces
+from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
 
 Index = npt.NDArray[np.int64]
 

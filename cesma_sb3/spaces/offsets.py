@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from gymnasium import spaces
 
-from cesma_sb3.joint.agent_spaces import (
+from cesma_sb3.spaces.agent_spaces import (
     ActionColumns,
     Floats,
     Space,

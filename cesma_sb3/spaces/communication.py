@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.errors import LayoutError
-from cesma_sb3.joint.layout import Part
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.layout import Part
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Indices = npt.NDArray[np.int64]
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from cesma_sb3.errors import SpaceError
-from cesma_sb3.joint.agent_spaces import ActionColumns, Space, flat_bounds, observation_key, without_mask
+from cesma_sb3.spaces.agent_spaces import ActionColumns, Space, flat_bounds, observation_key, without_mask
 
 LARGEST = 10_000_000
 """Numbers or categories of a space that is read: several images have less."""

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.errors import LayoutError, SpaceError, nearest
-from cesma_sb3.joint.agent_spaces import (
+from cesma_sb3.spaces.agent_spaces import (
     Floats,
     Space,
     flatten,
@@ -26,10 +26,10 @@ from cesma_sb3.joint.agent_spaces import (
     unwrap_observation,
     without_mask,
 )
-from cesma_sb3.joint.layout import AgentLayout, declared_layouts, flat_layout
-from cesma_sb3.joint.offsets import TeamOffsets
-from cesma_sb3.joint.parallel_team import check_names, gives_masks, possible_agents
-from cesma_sb3.joint.space_json import space_from_json, space_to_json
+from cesma_sb3.spaces.agents import check_names, gives_masks, possible_agents
+from cesma_sb3.spaces.layout import AgentLayout, declared_layouts, flat_layout
+from cesma_sb3.spaces.offsets import TeamOffsets
+from cesma_sb3.spaces.serialization import space_from_json, space_to_json
 
 Masks = npt.NDArray[np.bool_]
 _NUMBER = re.compile(r"-?\d+")

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.joint.agent_spaces import without_mask
-from cesma_sb3.joint.spaces import TeamSpaces
+from cesma_sb3.spaces.agent_spaces import without_mask
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Array = npt.NDArray[Any]
 

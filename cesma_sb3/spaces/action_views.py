@@ -24,8 +24,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from cesma_sb3.errors import ActionViewError, UnknownNameError
-from cesma_sb3.joint.agent_spaces import Space
-from cesma_sb3.joint.spaces import Masks, TeamSpaces
+from cesma_sb3.spaces.agent_spaces import Space
+from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
 
 Packed = npt.NDArray[np.int64] | npt.NDArray[np.float32]
 AnyArray = npt.NDArray[Any]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cesma_sb3.errors import SpaceError
-from cesma_sb3.joint.agent_spaces import MASK
+from cesma_sb3.spaces.agent_spaces import MASK
 
 
 def possible_agents(env: Any, order: Sequence[str] | None = None) -> dict[str, Any]:
