@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from cesma_sb3.bring import decentralize
     from cesma_sb3.comparison import compare
     from cesma_sb3.config import Experiment
+    from cesma_sb3.envs.joint_env import JointEnv
     from cesma_sb3.envs.particle import ParticleVecEnv
     from cesma_sb3.errors import CesmaError
     from cesma_sb3.evaluation import evaluate
     from cesma_sb3.experts import GumbelSoftmaxDDPG, SB3Expert, ScriptedNavigationExpert
     from cesma_sb3.hub import load_from_hub, push_to_hub
     from cesma_sb3.imitation import MultiAgentDAggerTrainer
-    from cesma_sb3.joint.env import JointEnv
     from cesma_sb3.networks import AgentPolicy, TeamPolicy, load_team, save_team
     from cesma_sb3.pipeline import RunResult, run
     from cesma_sb3.registry import list_experiments, load_experiment
@@ -61,7 +61,7 @@ _HOMES = {
     "cesma_sb3.evaluation": ["evaluate"],
     "cesma_sb3.experts.gumbel_softmax_ddpg": ["GumbelSoftmaxDDPG"],
     "cesma_sb3.experts": ["SB3Expert", "ScriptedNavigationExpert"],
-    "cesma_sb3.joint.env": ["JointEnv"],
+    "cesma_sb3.envs.joint_env": ["JointEnv"],
     "cesma_sb3.spaces.team_spaces": ["TeamSpaces"],
     "cesma_sb3.networks": ["AgentPolicy", "TeamPolicy", "load_team", "save_team"],
     "cesma_sb3.pipeline": ["RunResult", "run"],

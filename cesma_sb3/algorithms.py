@@ -22,9 +22,9 @@ from cesma_sb3.config import (
     ExpertConfig,
     StudentsConfig,
 )
-from cesma_sb3.envs.build import environment_name
+from cesma_sb3.envs.factory import environment_name
 from cesma_sb3.envs.particle import SCENARIOS, make_scenario
-from cesma_sb3.envs.starcraft import is_battle
+from cesma_sb3.envs.smac import is_battle
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts import TeamPPO
 from cesma_sb3.experts.sb3_files import Saved

@@ -28,8 +28,8 @@ from stable_baselines3.common.preprocessing import is_image_space
 from torch import nn
 
 from cesma_sb3.agent_json import describe
+from cesma_sb3.envs.partition import Share, declared_places
 from cesma_sb3.errors import ConfigError, MissingExtraError, check_choice
-from cesma_sb3.joint.split import Share, declared_places
 from cesma_sb3.networks import AgentPolicy, TeamPolicy
 from cesma_sb3.networks.head import UNAVAILABLE
 from cesma_sb3.networks.recurrent import RecurrentTeamNet

@@ -17,11 +17,11 @@ from stable_baselines3.common.vec_env import VecNormalize
 from cesma_sb3.algorithms import controller, saved_class
 from cesma_sb3.config import GIVEN, ONNX, SCRIPTED, TORCHSCRIPT, Experiment, ExpertConfig
 from cesma_sb3.envs import declared_split
+from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError, NotKeptWarning, StorageError
 from cesma_sb3.experts import Expert, adapt_expert
 from cesma_sb3.experts.adapt import known_spaces
 from cesma_sb3.experts.files import found_file, load_normalization, load_onnx, load_sb3, load_torchscript
-from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.kept import MODEL, NORMALIZATION, kept_files
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.runs import RunFolder

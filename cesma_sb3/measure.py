@@ -11,6 +11,8 @@ import torch as th
 
 from cesma_sb3.config import Experiment
 from cesma_sb3.envs import make_vec_env
+from cesma_sb3.envs.joint_vec_env import JointVecEnv
+from cesma_sb3.envs.partition import Share
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import (
     Act,
@@ -25,8 +27,6 @@ from cesma_sb3.evaluation import (
 )
 from cesma_sb3.evaluation.curve import Seen
 from cesma_sb3.experts import reference_expert
-from cesma_sb3.joint.split import Share
-from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy
 from cesma_sb3.utils.torch_defaults import own_generators, plain_torch
 

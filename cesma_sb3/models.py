@@ -14,11 +14,11 @@ from stable_baselines3.common.utils import get_device
 
 from cesma_sb3.algorithms import activation_class, algorithm_class, loss_class, policy_class, student_module
 from cesma_sb3.config import DaggerConfig, Experiment, ExpertConfig, StudentsConfig
+from cesma_sb3.envs.joint_vec_env import JointVecEnv
+from cesma_sb3.envs.message_free_vec_env import SilentVecEnv, has_messages
 from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, error_line
 from cesma_sb3.experts import Expert, SilentExpert, sb3_expert
 from cesma_sb3.imitation.followable import FollowableVecEnv
-from cesma_sb3.joint.silent import SilentVecEnv, has_messages
-from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.measure import joint_env
 from cesma_sb3.networks import TeamPolicy, Visibility
 from cesma_sb3.networks.components import NetworkSpec, make_net

@@ -17,6 +17,7 @@ from stable_baselines3.common.utils import set_random_seed
 
 from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config import BetaConfig, DaggerConfig, Experiment
+from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import CesmaWarning, ConfigError, ExpertError
 from cesma_sb3.evaluation.curve import Curve, LearningCurve, MatchingCurve
 from cesma_sb3.experts import Expert, labeller
@@ -24,7 +25,6 @@ from cesma_sb3.given import Finished, Handed, finished_expert, is_trained
 from cesma_sb3.imitation import DAggerProgress
 from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
-from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.learning import LOG_FORMATS, Tick, learn
 from cesma_sb3.measure import Evaluator, joint_env
 from cesma_sb3.models import (

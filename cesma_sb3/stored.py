@@ -15,10 +15,10 @@ from torch import nn
 from cesma_sb3 import _state
 from cesma_sb3.algorithms import student_module
 from cesma_sb3.config import Experiment
+from cesma_sb3.envs.joint_vec_env import attribute
 from cesma_sb3.errors import ExpertError, StorageError
 from cesma_sb3.experts import Expert
 from cesma_sb3.given import Handed, finished_expert, is_trained
-from cesma_sb3.joint.vec_env import attribute
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.models import as_expert, expert_env, make_loss, make_model, make_students
 from cesma_sb3.networks import TeamEnsemble, TeamPolicy, load_policy

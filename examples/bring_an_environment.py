@@ -15,8 +15,8 @@ from pettingzoo import ParallelEnv
 from stable_baselines3 import PPO
 
 from cesma_sb3 import JointEnv, MultiAgentDAggerTrainer, SB3Expert, evaluate
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.evaluation import expert_act, greedy
-from cesma_sb3.joint.vec_env import joint_vec_env
 
 
 class Meet(ParallelEnv):

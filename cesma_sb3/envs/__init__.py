@@ -1,6 +1,6 @@
 """Environments that come with the package, and the way from a name to a batched joint environment."""
 
-from cesma_sb3.envs.build import (
+from cesma_sb3.envs.factory import (
     declared_split,
     make_parallel,
     make_vec_env,

@@ -6,8 +6,8 @@ import pkgutil
 from importlib import import_module
 from types import ModuleType
 
+from cesma_sb3.envs.pettingzoo import lend_agent_selector
 from cesma_sb3.errors import UnknownNameError
-from cesma_sb3.joint.parallel import lend_agent_selector
 
 
 def mpe2_module(name: str) -> ModuleType:

@@ -13,6 +13,8 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
+from cesma_sb3.envs.message_free_vec_env import SilentTeam
+from cesma_sb3.envs.partition import Split
 from cesma_sb3.errors import ActionViewError, ExpertError, SpaceError
 from cesma_sb3.experts.brought import BroughtExpert
 from cesma_sb3.experts.functions import FunctionExpert, Outputs, one_for_each
@@ -21,8 +23,6 @@ from cesma_sb3.experts.own import draws_alone
 from cesma_sb3.experts.protocol import Expert
 from cesma_sb3.experts.sb3 import sb3_expert, space_problem
 from cesma_sb3.experts.translated import TranslatedExpert, Translation
-from cesma_sb3.joint.silent import SilentTeam
-from cesma_sb3.joint.split import Split
 from cesma_sb3.spaces.action_views import VIEW_NAMES, ActionView, make_view
 from cesma_sb3.spaces.agent_order import Reordered
 from cesma_sb3.spaces.team_spaces import TeamSpaces

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.envs.starcraft import BattleSigns
+from cesma_sb3.envs.smac import BattleSigns
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.protocol import Actions, Masks, Observations
 from cesma_sb3.spaces.team_spaces import TeamSpaces

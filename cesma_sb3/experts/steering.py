@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.envs.particle.controls import DIRECTIONS, N_MOVES
+from cesma_sb3.envs.particle.actions import DIRECTIONS, N_MOVES
 from cesma_sb3.envs.particle.world import DAMPING, TIME_STEP, Body
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.protocol import Actions

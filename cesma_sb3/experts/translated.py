@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3.envs.message_free_vec_env import SilentTeam
 from cesma_sb3.experts.protocol import (
     Act,
     Actions,
@@ -18,7 +19,6 @@ from cesma_sb3.experts.protocol import (
     SoftExpert,
     StochasticExpert,
 )
-from cesma_sb3.joint.silent import SilentTeam
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 

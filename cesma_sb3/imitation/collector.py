@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3.envs.action_validator import PossibleActions
+from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.brought import name_of
 from cesma_sb3.experts.protocol import Expert, RecurrentExpert, Remembers, SoftExpert, labeller
 from cesma_sb3.imitation.dataset import Samples
-from cesma_sb3.joint.possible import PossibleActions
-from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
 

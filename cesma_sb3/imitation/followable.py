@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
+from cesma_sb3.envs.joint_vec_env import Floats, JointVecEnv
+from cesma_sb3.envs.subproc import Info
+from cesma_sb3.envs.vec_wrappers import JointVecEnvWrapper
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.dataset import AggregatedDataset, Samples
-from cesma_sb3.joint.vec_env import Floats, JointVecEnv
-from cesma_sb3.joint.workers import Info
-from cesma_sb3.joint.wrapper import JointVecEnvWrapper
 from cesma_sb3.networks import TeamPolicy
 from cesma_sb3.networks.components import NetworkSpec
 from cesma_sb3.networks.visibility import Visibility

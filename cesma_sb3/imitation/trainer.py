@@ -15,6 +15,7 @@ from imitation.data import types
 from imitation.util.logger import HierarchicalLogger
 from torch import nn
 
+from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.experts import adapt_expert
 from cesma_sb3.experts.protocol import ActsWith
@@ -25,7 +26,6 @@ from cesma_sb3.imitation.dataset import AggregatedDataset, Batch, EpisodeDataset
 from cesma_sb3.imitation.demonstrations import demonstrated
 from cesma_sb3.imitation.losses import ColumnwiseLoss, ImitationLoss, LossName
 from cesma_sb3.imitation.spread import Spread
-from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.row_arrays import compact_dtype

@@ -7,7 +7,8 @@ how many entities there are.
 
 Shape suffixes: B batch, N agents, K entities of a group, J entities of another, F features, H hidden units.
 
-Source: deep sets (Zaheer et al., 2017) with relations between groups; the layout is `cesma_sb3.spaces.layout`.
+Source: deep sets (Zaheer et al., 2017) with relations between groups; layouts:
+`cesma_sb3.spaces.layout`.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ import torch as th
 from gymnasium import spaces
 from sb3_contrib import MaskablePPO
 
+from cesma_sb3.envs.partition import Share
+from cesma_sb3.envs.pettingzoo import make_parallel_env
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.export import export
-from cesma_sb3.joint.parallel import make_parallel_env
-from cesma_sb3.joint.split import Share
 from cesma_sb3.networks import TeamPolicy, policy_files
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder

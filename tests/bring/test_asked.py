@@ -14,12 +14,12 @@ from imitation.util import logger as imitation_logger
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import DQN, PPO, TD3
 
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ExpertError, ExpertFault
 from cesma_sb3.experts import ExpertPolicy, SoftExpert, adapt_expert
 from cesma_sb3.experts.functions import one_for_each
 from cesma_sb3.experts.sb3 import sb3_expert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cesma_sb3.envs.joint_env import JointEnv
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import UnknownNameError
 from cesma_sb3.experts import (
     FactoredDQN,
@@ -14,8 +16,6 @@ from cesma_sb3.experts import (
     adapt_expert,
 )
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
-from cesma_sb3.joint.env import JointEnv
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
 from tests.bring import controllers
 from tests.envs_for_tests import MatchingGame, TalkAndMove

@@ -17,9 +17,9 @@ from stable_baselines3.common.env_util import make_vec_env as gym_vec_env
 
 import cesma_sb3
 from cesma_sb3.envs import declared_split, make_vec_env
+from cesma_sb3.envs.joint_env import JointEnv
+from cesma_sb3.envs.partition import Share, Split, SplitEnv
 from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, SpaceError
-from cesma_sb3.joint.env import JointEnv
-from cesma_sb3.joint.split import Share, Split, SplitEnv
 from cesma_sb3.pipeline import evaluate_run
 
 ENV = "tests.bring.test_declared_teams:Cues"

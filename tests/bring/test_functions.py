@@ -9,11 +9,11 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.envs import SimpleMultiObsEnv
 
 from cesma_sb3.envs import make_vec_env
+from cesma_sb3.envs.message_free_vec_env import SilentVecEnv
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts import Expert, FunctionExpert, SoftExpert, adapt_expert
 from cesma_sb3.experts.functions import one_for_each
 from cesma_sb3.experts.translated import TranslatedExpert
-from cesma_sb3.joint.silent import SilentVecEnv
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.bring import controllers

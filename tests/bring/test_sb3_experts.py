@@ -11,7 +11,7 @@ import stable_baselines3
 import torch as th
 
 import cesma_sb3
-from cesma_sb3.joint.vec_env import joint_vec_env
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from tests.envs_for_tests import MatchingGame, ReachEnv
 
 SMALL: dict[str, Any] = {

@@ -10,10 +10,10 @@ import torch as th
 from gymnasium import spaces
 
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.envs.starcraft import battle_env
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
+from cesma_sb3.envs.smac import battle_env
 from cesma_sb3.errors import CesmaError
 from cesma_sb3.experts import adapt_expert, reference_expert
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
 from cesma_sb3.networks.memory import MemoryActor
 from cesma_sb3.testing import check_environment, check_expert, check_team

@@ -10,6 +10,8 @@ from torch import nn
 
 import cesma_sb3
 from cesma_sb3 import JointEnv, TeamPolicy, TeamSpaces, _state
+from cesma_sb3.envs.action_validator import PossibleActions
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import (
     CesmaWarning,
     ClosingWarning,
@@ -20,8 +22,6 @@ from cesma_sb3.errors import (
 )
 from cesma_sb3.experts import adapt_expert
 from cesma_sb3.experts.asked import Asked
-from cesma_sb3.joint.possible import PossibleActions
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import parameter_counts
 from cesma_sb3.spaces.agent_spaces import ActionColumns
 from cesma_sb3.utils import closing

@@ -7,9 +7,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.utils import safe_mean
 from torch import nn
 
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.evaluation.curve import LearningCurve, MatchingCurve
 from cesma_sb3.imitation import DAggerProgress
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.learning import _ExpertWatch
 from tests.envs_for_tests import MatchingGame
 

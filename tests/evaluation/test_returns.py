@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.evaluation import evaluate, normalized, random_act
 from cesma_sb3.experts import ScriptedNavigationExpert
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
 

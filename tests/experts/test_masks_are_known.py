@@ -6,8 +6,8 @@ from stable_baselines3 import PPO
 
 from cesma_sb3 import run
 from cesma_sb3.config import ExpertConfig
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.models import check_masks
 from tests.envs_for_tests import MatchingGame, MortalEnv
 

@@ -10,6 +10,7 @@ from imitation.util import logger as imitation_logger
 from sb3_contrib import ARS, QRDQN, TQC, TRPO, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.experts import (
     FactoredDQN,
     FunctionExpert,
@@ -24,7 +25,6 @@ from cesma_sb3.experts import (
 from cesma_sb3.experts.protocol import RecurrentExpert, SoftExpert
 from cesma_sb3.experts.sampling import drawn_columns
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from cesma_sb3.envs import make_vec_env
+from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
+from cesma_sb3.envs.message_free_vec_env import SilentTeam, SilentVecEnv
 from cesma_sb3.envs.particle import NavigationComm, ParticleVecEnv, Spread
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.evaluation import evaluate
 from cesma_sb3.experts import Expert, SoftExpert
 from cesma_sb3.experts.reference import reference_expert
 from cesma_sb3.experts.scripted import ScriptedGoalExpert, ScriptedNavigationExpert
-from cesma_sb3.joint.silent import SilentTeam, SilentVecEnv
-from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame
 

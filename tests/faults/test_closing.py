@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 from stable_baselines3.common.logger import CSVOutputFormat, TensorBoardOutputFormat
 
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ClosingWarning
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.pipeline import run_experiment
 from cesma_sb3.registry import make_experiment
 from cesma_sb3.utils.closing import close_each, closing, logged_by

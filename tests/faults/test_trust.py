@@ -265,10 +265,13 @@ def test_where_no_secret_can_be_kept(experiment, tmp_path, monkeypatch):
             {"env.id": "gymnasium:make", "env.kwargs": {"id": "GymV26Environment-v0"}},
             {"env.id": "gymnasium:make"},
         ),
-        ({"env.id": "cesma_sb3.envs.build:make_parallel"}, {"env.id": "cesma_sb3.envs.build:make_parallel"}),
         (
-            {"env.id": "cesma_sb3.envs.starcraft:battle_env"},
-            {"env.id": "cesma_sb3.envs.starcraft:battle_env"},
+            {"env.id": "cesma_sb3.envs.factory:make_parallel"},
+            {"env.id": "cesma_sb3.envs.factory:make_parallel"},
+        ),
+        (
+            {"env.id": "cesma_sb3.envs.smac:battle_env"},
+            {"env.id": "cesma_sb3.envs.smac:battle_env"},
         ),
         ({"env.id": "smac-like:os:system"}, {"env.id": "smac-like:os:system"}),
         ({"env.id": "pettingzoo.utils.env:os"}, {"env.id": "pettingzoo.utils.env:os"}),

@@ -10,12 +10,12 @@ import pytest
 import torch as th
 
 import cesma_sb3
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.errors import ConfigError, ExpertError
 from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.experts import ScriptedGoalExpert, adapt_expert
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
 from cesma_sb3.pipeline import evaluate_run
 from tests.bring import controllers

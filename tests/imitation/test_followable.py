@@ -13,10 +13,10 @@ from stable_baselines3.common.env_checker import check_env
 
 import cesma_sb3
 from cesma_sb3 import JointEnv
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.imitation.followable import LIMIT, FollowableVecEnv
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks.components import NetworkSpec
 from tests.envs_for_tests import MortalEnv
 

@@ -7,6 +7,7 @@ from gymnasium import spaces
 from imitation.util import logger as imitation_logger
 from pettingzoo.utils.env import ParallelEnv
 
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.errors import ConfigError, ExpertError, LayoutError, SpaceError
 from cesma_sb3.evaluation import evaluate, expert_act, greedy
@@ -14,7 +15,6 @@ from cesma_sb3.imitation import DAggerProgress, MultiAgentDAggerTrainer, Samples
 from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.imitation.dataset import EpisodeDataset
 from cesma_sb3.imitation.trainer import _RunningMean
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy, load_team, save_team
 
 

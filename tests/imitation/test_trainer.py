@@ -16,13 +16,13 @@ from imitation.data import rollout
 from imitation.util import logger as imitation_logger
 from stable_baselines3.common import logger
 
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread, make_scenario
 from cesma_sb3.errors import ConfigError, ExpertError, SpaceError
 from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.experts import ExpertPolicy, ScriptedGoalExpert, ScriptedNavigationExpert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation import trainer as trainer_module
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
 

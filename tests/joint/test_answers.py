@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.errors import EnvironmentFault, LayoutError, SpaceError
-from cesma_sb3.joint.env import JointEnv
 from tests.envs_for_tests import MatchingGame, MixedEnv, SmallEnv
 
 CUES = np.zeros(2, dtype=np.int64)

@@ -9,11 +9,11 @@ import pytest
 from gymnasium import spaces
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
+from cesma_sb3.envs import joint_vec_env as vec_env
+from cesma_sb3.envs.joint_env import JointEnv
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
+from cesma_sb3.envs.subproc import LocalGroup, Recipe
 from cesma_sb3.errors import ConfigError, EnvironmentFault, SpaceError
-from cesma_sb3.joint import vec_env
-from cesma_sb3.joint.env import JointEnv
-from cesma_sb3.joint.vec_env import joint_vec_env
-from cesma_sb3.joint.workers import LocalGroup, Recipe
 from cesma_sb3.measure import joint_env
 from cesma_sb3.registry import make_experiment
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part
@@ -91,7 +91,7 @@ def test_another_group_is_compared_with_the_first():
     with pytest.raises(
         SpaceError, match="environment 2 differs from environment 0: the action space of play"
     ):
-        vec_env.ProcessJointVecEnv(groups)
+        joint_vec_env.ProcessJointVecEnv(groups)
 
 
 class Wrapped(BaseParallelWrapper):

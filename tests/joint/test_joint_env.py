@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cesma_sb3.envs.joint_env import JointEnv, make_parallel_env
 from cesma_sb3.errors import EnvironmentFault, RewardError, SpaceError, UnknownNameError
-from cesma_sb3.joint.env import JointEnv, make_parallel_env
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part, flat_layout
 from tests.envs_for_tests import FaultyEnv, MatchingGame, MixedEnv, MortalEnv, ReachEnv
 

@@ -13,10 +13,10 @@ import pytest
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from cesma_sb3.envs import joint_vec_env as vec_env
+from cesma_sb3.envs.joint_env import JointEnv
+from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
 from cesma_sb3.errors import ConfigError, EnvironmentFault, RewardError
-from cesma_sb3.joint import vec_env
-from cesma_sb3.joint.env import JointEnv
-from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import FaultyEnv, MatchingGame, MortalEnv, ReachEnv

@@ -9,7 +9,7 @@ from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
+from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
 from tests.envs_for_tests import MatchingGame, MortalEnv, ReachEnv
 
 ON_POLICY = {"n_steps": 32, "batch_size": 64, "n_epochs": 5, "learning_rate": 3e-3, "gamma": 0.5, "seed": 0}

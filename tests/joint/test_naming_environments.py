@@ -8,9 +8,9 @@ import pettingzoo
 import pytest
 
 from cesma_sb3.envs import make_vec_env
+from cesma_sb3.envs.joint_env import JointEnv, as_parallel, make_parallel_env
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError, EnvironmentFault, MissingExtraError, UnknownNameError, nearest
-from cesma_sb3.joint.env import JointEnv, as_parallel, make_parallel_env
-from cesma_sb3.joint.vec_env import joint_vec_env
 from tests.envs_for_tests import MatchingGame
 
 SPREAD = "mpe2.simple_spread_v3"

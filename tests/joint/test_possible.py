@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from cesma_sb3.envs.action_validator import PossibleActions
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ExpertFault
-from cesma_sb3.joint.possible import PossibleActions
-from cesma_sb3.joint.vec_env import joint_vec_env
 from tests.envs_for_tests import MixedEnv, MortalEnv
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.monitor import Monitor
 
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
+from cesma_sb3.envs.message_free_vec_env import SilentTeam, SilentVecEnv, has_messages, silent_team
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread, make_scenario, parallel_env
-from cesma_sb3.joint.silent import SilentTeam, SilentVecEnv, has_messages, silent_team
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.spaces.layout import ActionPart
 from cesma_sb3.spaces.team_spaces import TeamSpaces

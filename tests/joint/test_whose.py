@@ -13,12 +13,12 @@ from stable_baselines3 import PPO
 
 import cesma_sb3
 from cesma_sb3.envs import declared_split, make_vec_env
+from cesma_sb3.envs.joint_env import JointEnv
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import parallel_env
 from cesma_sb3.errors import ExpertError, LayoutError, SpaceError, StorageError
 from cesma_sb3.evaluation import evaluate, expert_act, greedy, sampled, with_channel
 from cesma_sb3.experts.adapt import adapt_expert
-from cesma_sb3.joint.env import JointEnv
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import MixturePolicy, TeamPolicy, load_policy, save_policy
 from cesma_sb3.pipeline import evaluate_run
 from cesma_sb3.registry import load_experiment

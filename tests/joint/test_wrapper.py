@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
-from cesma_sb3.joint.vec_env import joint_vec_env
-from cesma_sb3.joint.wrapper import JointVecEnvWrapper
+from cesma_sb3.envs.vec_wrappers import JointVecEnvWrapper
 from tests.envs_for_tests import MatchingGame, MortalEnv
 
 

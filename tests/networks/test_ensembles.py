@@ -8,10 +8,10 @@ import torch as th
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import Spread
 from cesma_sb3.errors import SpaceError, StorageError
 from cesma_sb3.evaluation import evaluate, greedy
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.networks import TeamPolicy
 from cesma_sb3.networks.ensemble_storage import ENSEMBLE, load_policy, save_policy
 from cesma_sb3.networks.ensembles import MixturePolicy, SequencePolicy

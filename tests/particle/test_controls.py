@@ -6,7 +6,7 @@ import numpy as np
 from gymnasium import spaces
 
 from cesma_sb3.envs.particle import Body
-from cesma_sb3.envs.particle.controls import Controls
+from cesma_sb3.envs.particle.actions import Controls
 
 
 def test_an_agent_that_moves_and_talks_has_a_column_for_each() -> None:

@@ -12,11 +12,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from cesma_sb3.envs.joint_env import JointEnv
+from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.particle import ParticleParallelEnv, ParticleVecEnv, Spread
 from cesma_sb3.envs.particle.rendering import SIZE
 from cesma_sb3.errors import ConfigError, RewardError, SpaceError, UnknownNameError
-from cesma_sb3.joint.env import JointEnv
-from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.spaces.action_views import make_view
 
 

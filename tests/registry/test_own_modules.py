@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cesma_sb3.envs.joint_env import make_parallel_env
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError
-from cesma_sb3.joint.env import make_parallel_env
 from cesma_sb3.pipeline import evaluate_run
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder
@@ -230,7 +230,9 @@ def test_processes_find_the_same(here, monkeypatch):
     """Though they start in another folder, with nothing but the environment."""
     write(here / "project")
     modules.look_in(here / "project")
-    code = "from cesma_sb3.joint.env import make_parallel_env as m; print(m('game:Game').possible_agents)"
+    code = (
+        "from cesma_sb3.envs.pettingzoo import make_parallel_env as m; print(m('game:Game').possible_agents)"
+    )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd="/", env=one_thread(), capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "['player_0', 'player_1']", done.stderr

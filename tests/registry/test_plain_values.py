@@ -9,10 +9,10 @@ import torch as th
 
 from cesma_sb3.bring import _env
 from cesma_sb3.envs import make_vec_env
+from cesma_sb3.envs.joint_env import JointEnv
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import make_scenario
 from cesma_sb3.errors import ConfigError, integer
-from cesma_sb3.joint.env import JointEnv
-from cesma_sb3.joint.vec_env import joint_vec_env
 from cesma_sb3.registry import load_experiment, make_experiment
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.search_space import load_space

@@ -6,7 +6,7 @@ nearest of the others and hit it when it is within reach.
 
 import numpy as np
 
-from cesma_sb3.envs.starcraft import BattleSigns
+from cesma_sb3.envs.smac import BattleSigns
 
 REACH, SIGHT, LENGTH = 2, 4, 10
 SIGNS = BattleSigns(health=1, position=(0, 0), moves=((2, (-1, 0)), (3, (1, 0))), first_attack=4, forward=3)

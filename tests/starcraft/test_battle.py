@@ -7,10 +7,10 @@ import pytest
 from pettingzoo.test import parallel_api_test
 
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.envs.starcraft import BattleEnv, battle_env
-from cesma_sb3.envs.starcraft.smax import _on_processors
+from cesma_sb3.envs.joint_env import JointEnv
+from cesma_sb3.envs.smac import BattleEnv, battle_env
+from cesma_sb3.envs.smac.smax import _on_processors
 from cesma_sb3.errors import ConfigError, EnvironmentFault, MissingExtraError, UnknownNameError
-from cesma_sb3.joint.env import JointEnv
 from tests.starcraft.skirmish import GymnasiumSkirmish, Skirmish
 
 FORMS = {

@@ -10,10 +10,10 @@ from pettingzoo.test import parallel_api_test
 
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.canvas import SIZE
-from cesma_sb3.envs.starcraft import SmaxVecEnv, battle_env
-from cesma_sb3.envs.starcraft.rendering import ALLY, ENEMY
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
+from cesma_sb3.envs.smac import SmaxVecEnv, battle_env
+from cesma_sb3.envs.smac.rendering import ALLY, ENEMY
 from cesma_sb3.errors import ConfigError, SpaceError, UnknownNameError
-from cesma_sb3.joint.vec_env import joint_vec_env
 
 pytest.importorskip("jaxmarl", reason="the extra [smax] is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(jax|flax|chex|jaxmarl|orbax|gymnax)")
@@ -149,7 +149,7 @@ def test_a_single_battle_shows_its_end():
 
 
 def test_importing_it_prints_nothing():
-    code = "from cesma_sb3.envs.starcraft.smax import _import; _import()"
+    code = "from cesma_sb3.envs.smac.smax import _import; _import()"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == ""
 

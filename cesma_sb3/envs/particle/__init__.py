@@ -1,8 +1,8 @@
 """Batched particle worlds: one definition of a scenario, an SB3 `VecEnv` and a PettingZoo `ParallelEnv`."""
 
-from cesma_sb3.envs.particle.catalog import SCENARIOS, find_scenario, make_scenario
 from cesma_sb3.envs.particle.navigation_comm import NavigationComm
 from cesma_sb3.envs.particle.parallel_env import ParticleParallelEnv, parallel_env
+from cesma_sb3.envs.particle.registry import SCENARIOS, find_scenario, make_scenario
 from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.envs.particle.speaker_listener import SpeakerListener
 from cesma_sb3.envs.particle.spread import Spread

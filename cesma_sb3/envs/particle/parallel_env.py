@@ -11,8 +11,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from cesma_sb3.envs.particle.catalog import make_scenario
 from cesma_sb3.envs.particle.randomness import generator_from_state, generator_state
+from cesma_sb3.envs.particle.registry import make_scenario
 from cesma_sb3.envs.particle.rendering import FRAMES_PER_SECOND, Renderer
 from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.errors import SpaceError, UnknownNameError, integer

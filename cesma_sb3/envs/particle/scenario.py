@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from cesma_sb3.envs.particle.controls import Controls
+from cesma_sb3.envs.particle.actions import Controls
 from cesma_sb3.envs.particle.world import Array, Body, Index, World
 from cesma_sb3.errors import ConfigError, check_choice
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout

@@ -12,13 +12,13 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3.envs.joint_env import TeamReward
+from cesma_sb3.envs.joint_vec_env import SharedVecEnv
 from cesma_sb3.envs.particle.randomness import generator_from_state, generator_state
 from cesma_sb3.envs.particle.rendering import Renderer
 from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.envs.particle.world import Array, Index, worlds_first
 from cesma_sb3.errors import RewardError, SpaceError, check_choice, integer
-from cesma_sb3.joint.env import TeamReward
-from cesma_sb3.joint.vec_env import SharedVecEnv
 from cesma_sb3.spaces.action_views import ActionView, make_view
 
 Observations = npt.NDArray[np.float32]

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch as th
 from imitation.algorithms.base import AnyTransitions
 
+from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.dataset import AggregatedDataset, Samples
 from cesma_sb3.imitation.trainer import Callback, DAggerProgress, MultiAgentDAggerTrainer
-from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.networks.ensembles import TeamEnsemble
 from cesma_sb3.networks.memory import State
 from cesma_sb3.networks.team_policy import TeamPolicy

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 from pettingzoo.utils.env import ParallelEnv
 
-from cesma_sb3.envs.starcraft.availability import available_actions, checked
-from cesma_sb3.envs.starcraft.signs import SMAC_SIGNS, BattleSigns
+from cesma_sb3.envs.smac.feature_index import SMAC_SIGNS, BattleSigns
+from cesma_sb3.envs.smac.invalid_actions import available_actions, checked
 from cesma_sb3.errors import ConfigError, EnvironmentFault
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part, flat_layout
 

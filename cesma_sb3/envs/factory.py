@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from cesma_sb3.envs.joint_env import TeamReward
+from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
 from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, find_scenario, make_scenario
-from cesma_sb3.envs.starcraft import SMAX, BattleSigns, SmaxVecEnv, is_battle
+from cesma_sb3.envs.partition import Share, Split
+from cesma_sb3.envs.pettingzoo import AnyParallelEnv, make_parallel_env
+from cesma_sb3.envs.rendering import RGB, ask_for_pictures, can_give_pictures
+from cesma_sb3.envs.smac import SMAX, BattleSigns, SmaxVecEnv, is_battle
 from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, UnknownNameError
-from cesma_sb3.joint.env import TeamReward
-from cesma_sb3.joint.parallel import AnyParallelEnv, make_parallel_env
-from cesma_sb3.joint.pictures import RGB, ask_for_pictures, can_give_pictures
-from cesma_sb3.joint.split import Share, Split
-from cesma_sb3.joint.vec_env import JointVecEnv, joint_vec_env
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.agents import check_names
 from cesma_sb3.utils import modules, plugins
@@ -129,7 +129,7 @@ def make_parallel(
     if team is None and _is_scenario(target):
         given, target = _named("scenario", target, given), "cesma_sb3.envs.particle:parallel_env"
     elif is_battle(target):
-        given, target = _named("target", target, given), "cesma_sb3.envs.starcraft:battle_env"
+        given, target = _named("target", target, given), "cesma_sb3.envs.smac:battle_env"
     elif "." not in target and ":" not in target:
         if team is not None and target in SCENARIOS:
             raise ConfigError(f"team: expected null, for {target} says itself which entries are whose")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.joint.vec_env import Floats, JointVecEnv
-from cesma_sb3.joint.workers import Info
-from cesma_sb3.joint.wrapper import JointVecEnvWrapper
+from cesma_sb3.envs.joint_vec_env import Floats, JointVecEnv
+from cesma_sb3.envs.subproc import Info
+from cesma_sb3.envs.vec_wrappers import JointVecEnvWrapper
 from cesma_sb3.spaces.action_views import ActionView, make_view
 from cesma_sb3.spaces.message_free import SilentTeam, has_messages, silent_team
 from cesma_sb3.spaces.team_spaces import Masks

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from cesma_sb3.envs.canvas import Canvas, Color, darker
 
 if TYPE_CHECKING:
-    from cesma_sb3.envs.starcraft.smax import SmaxBattles
+    from cesma_sb3.envs.smac.smax import SmaxBattles
 
 ALLY: Color = (43, 108, 176)
 ENEMY: Color = (214, 96, 40)

@@ -10,6 +10,9 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3.envs.pettingzoo import as_parallel, make_parallel_env, unwrapped
+from cesma_sb3.envs.rendering import render_mode_of
+from cesma_sb3.envs.return_checks import Answers
 from cesma_sb3.errors import (
     CesmaError,
     EnvironmentFault,
@@ -19,9 +22,6 @@ from cesma_sb3.errors import (
     error_line,
     integer,
 )
-from cesma_sb3.joint.answers import Answers
-from cesma_sb3.joint.parallel import as_parallel, make_parallel_env, unwrapped
-from cesma_sb3.joint.pictures import render_mode_of
 from cesma_sb3.spaces.action_views import ActionView, make_view
 from cesma_sb3.spaces.agent_spaces import MASK, ActionColumns, Floats, naming
 from cesma_sb3.spaces.agents import possible_agents

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 from pettingzoo.utils.env import ParallelEnv
 
+from cesma_sb3.envs.return_checks import several
 from cesma_sb3.errors import ConfigError, SpaceError
-from cesma_sb3.joint.answers import several
 from cesma_sb3.spaces.agent_spaces import MASK
 from cesma_sb3.spaces.agents import check_names
 from cesma_sb3.spaces.team_spaces import TeamSpaces

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.envs.starcraft.rendering import battle_frame
-from cesma_sb3.envs.starcraft.signs import SMAX_SIGNS
+from cesma_sb3.envs.smac.feature_index import SMAX_SIGNS
+from cesma_sb3.envs.smac.rendering import battle_frame
 from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part
 

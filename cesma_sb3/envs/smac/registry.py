@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cesma_sb3.envs.starcraft.battle import BattleEnv
-from cesma_sb3.envs.starcraft.smac import smac_env
-from cesma_sb3.envs.starcraft.smax import SmaxBattle, SmaxBattles
+from cesma_sb3.envs.pettingzoo import find_builder
+from cesma_sb3.envs.smac.battle import BattleEnv
+from cesma_sb3.envs.smac.smac import smac_env
+from cesma_sb3.envs.smac.smax import SmaxBattle, SmaxBattles
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.joint.parallel import find_builder
 
 SMAX, SMAC = "smax-", "smac-"
 LIKE = SMAC + "like:"

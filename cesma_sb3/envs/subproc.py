@@ -20,8 +20,8 @@ import cloudpickle
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3.envs.joint_env import ONE_EACH, JointEnv, TeamReward
 from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, SpaceError, error_line
-from cesma_sb3.joint.env import ONE_EACH, JointEnv, TeamReward
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.closing import error_of_closing

@@ -10,8 +10,8 @@ from cesma_sb3.envs.particle.navigation_comm import NavigationComm
 from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.envs.particle.speaker_listener import SpeakerListener
 from cesma_sb3.envs.particle.spread import Spread
+from cesma_sb3.envs.pettingzoo import find_builder
 from cesma_sb3.errors import ConfigError, UnknownNameError
-from cesma_sb3.joint.parallel import find_builder
 from cesma_sb3.utils.signatures import arguments_of, with_integers, wrong_argument
 
 SCENARIOS: dict[str, Callable[..., Scenario]] = {

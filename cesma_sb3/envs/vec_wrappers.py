@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
-from cesma_sb3.joint.vec_env import Floats, JointVecEnv
-from cesma_sb3.joint.workers import Info
+from cesma_sb3.envs.joint_vec_env import Floats, JointVecEnv
+from cesma_sb3.envs.subproc import Info
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
 

@@ -15,9 +15,9 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
+from cesma_sb3.envs.joint_env import TeamReward
+from cesma_sb3.envs.subproc import GroupHandle, Info, LocalGroup, Recipe, RemoteGroup, Transition
 from cesma_sb3.errors import CesmaWarning, ConfigError, EnvironmentFault, integer
-from cesma_sb3.joint.env import TeamReward
-from cesma_sb3.joint.workers import GroupHandle, Info, LocalGroup, Recipe, RemoteGroup, Transition
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
 from cesma_sb3.utils.closing import warn_unclosed

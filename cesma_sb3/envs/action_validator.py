@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertFault
-from cesma_sb3.joint.vec_env import JointVecEnv
 from cesma_sb3.spaces.action_views import Packed
 from cesma_sb3.spaces.agent_spaces import is_whole
 from cesma_sb3.spaces.team_spaces import Masks

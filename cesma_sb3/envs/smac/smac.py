@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 from typing import Any
 
-from cesma_sb3.envs.starcraft.battle import BattleEnv
+from cesma_sb3.envs.smac.battle import BattleEnv
 from cesma_sb3.errors import MissingExtraError, UnknownNameError
 
 _INSTALL = (

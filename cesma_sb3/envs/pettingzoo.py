@@ -14,8 +14,8 @@ import gymnasium
 from pettingzoo.utils.conversions import aec_to_parallel, turn_based_aec_to_parallel
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
+from cesma_sb3.envs.partition import Share, SplitEnv
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError, UnknownNameError, error_line
-from cesma_sb3.joint.split import Share, SplitEnv
 from cesma_sb3.utils import modules
 
 AnyParallelEnv: TypeAlias = ParallelEnv[Any, Any, Any]

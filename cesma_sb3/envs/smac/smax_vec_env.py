@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.envs.starcraft.availability import available_actions, checked
-from cesma_sb3.envs.starcraft.battle import BattleEnv
-from cesma_sb3.envs.starcraft.rendering import battle_frame
-from cesma_sb3.envs.starcraft.smax import SmaxBattle, SmaxBattles, Snapshot
+from cesma_sb3.envs.joint_vec_env import SharedVecEnv
+from cesma_sb3.envs.smac.battle import BattleEnv
+from cesma_sb3.envs.smac.invalid_actions import available_actions, checked
+from cesma_sb3.envs.smac.rendering import battle_frame
+from cesma_sb3.envs.smac.smax import SmaxBattle, SmaxBattles, Snapshot
 from cesma_sb3.errors import SpaceError, integer
-from cesma_sb3.joint.vec_env import SharedVecEnv
 from cesma_sb3.spaces.action_views import ActionView, make_view
 from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
 
