@@ -23,7 +23,7 @@ from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.evaluation import evaluate, expert_act, greedy
 from cesma_sb3.experts import ExpertPolicy, ScriptedNavigationExpert
 from cesma_sb3.imitation import DAggerProgress, MultiAgentDAggerTrainer
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.policies import TeamPolicy
 
 STOCK_TIMESTEPS = 20_000
 OUR_TIMESTEPS = 200_000

@@ -15,8 +15,8 @@ import torch as th
 from cesma_sb3.config import StudentsConfig
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.export import export
-from cesma_sb3.networks import TeamPolicy, policy_files
-from cesma_sb3.networks.components import NetworkKind
+from cesma_sb3.policies import TeamPolicy, policy_files
+from cesma_sb3.policies.networks.factory import NetworkKind
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder
 

@@ -18,7 +18,7 @@ from cesma_sb3.config import Experiment
 from cesma_sb3.given import is_trained
 from cesma_sb3.measure import joint_env
 from cesma_sb3.models import expert_env, make_model, make_students
-from cesma_sb3.networks import parameter_counts
+from cesma_sb3.policies import parameter_counts
 from cesma_sb3.runs import REPORT, RunFolder
 
 

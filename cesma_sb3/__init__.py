@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from cesma_sb3.experts import GumbelSoftmaxDDPG, SB3Expert, ScriptedNavigationExpert
     from cesma_sb3.hub import load_from_hub, push_to_hub
     from cesma_sb3.imitation import MultiAgentDAggerTrainer
-    from cesma_sb3.networks import AgentPolicy, TeamPolicy, load_team, save_team
     from cesma_sb3.pipeline import RunResult, run
+    from cesma_sb3.policies import AgentPolicy, TeamPolicy, load_team, save_team
     from cesma_sb3.registry import list_experiments, load_experiment
     from cesma_sb3.runs import RunFolder
     from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -63,7 +63,7 @@ _HOMES = {
     "cesma_sb3.experts": ["SB3Expert", "ScriptedNavigationExpert"],
     "cesma_sb3.envs.joint_env": ["JointEnv"],
     "cesma_sb3.spaces.team_spaces": ["TeamSpaces"],
-    "cesma_sb3.networks": ["AgentPolicy", "TeamPolicy", "load_team", "save_team"],
+    "cesma_sb3.policies": ["AgentPolicy", "TeamPolicy", "load_team", "save_team"],
     "cesma_sb3.pipeline": ["RunResult", "run"],
     "cesma_sb3.registry": ["list_experiments", "load_experiment"],
     "cesma_sb3.runs": ["RunFolder"],

@@ -30,13 +30,13 @@ from cesma_sb3.experts import TeamPPO
 from cesma_sb3.experts.sb3_files import Saved
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.algorithms import ALGORITHMS
-from cesma_sb3.networks.activations import activations
+from cesma_sb3.policies.networks.activations import activations
 from cesma_sb3.utils import modules, plugins
 from cesma_sb3.utils.signatures import arguments_of, with_integers, wrong_argument
 from cesma_sb3.validation import shown, unknown
 
 _ALGORITHM_MODULES = ("cesma_sb3.experts", "stable_baselines3", "sb3_contrib")
-_POLICY_MODULES = ("cesma_sb3.networks",)
+_POLICY_MODULES = ("cesma_sb3.policies",)
 _OURS = frozenset({"policy", "env", "policy_kwargs", "seed", "_init_setup_model"})
 """Arguments of an algorithm that the pipeline sets."""
 _NO_CLASS = frozenset({SCRIPTED, TORCHSCRIPT, ONNX, GIVEN})
@@ -115,7 +115,7 @@ def _expert_name(name: str) -> str:
 
 
 def policy_class(algorithm: type[BaseAlgorithm], name: str) -> type[BasePolicy]:
-    """The policy of that name: one of the algorithm's own, one of `cesma_sb3.networks`, or `module:Class`.
+    """The policy of that name: one of the algorithm's own, one of `cesma_sb3.policies`, or `module:Class`.
 
     Raises:
         ConfigError: There is none; the nearest name is given.

@@ -169,7 +169,7 @@ class ExpertConfig(_Config):
     keep: Literal["best", "last"] = "best"
     """The weights that are decentralized: those measured best on the way, or the last."""
     policy: Text = "MlpPolicy"
-    """One of the algorithm's policies, a policy of `cesma_sb3.networks`, or `module:Class`."""
+    """One of the algorithm's policies, a policy of `cesma_sb3.policies`, or `module:Class`."""
     kwargs: Arguments = {}
     """Arguments of the algorithm's constructor."""
     policy_kwargs: Arguments = {}

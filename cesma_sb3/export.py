@@ -30,9 +30,9 @@ from torch import nn
 from cesma_sb3.agent_json import describe
 from cesma_sb3.envs.partition import Share, declared_places
 from cesma_sb3.errors import ConfigError, MissingExtraError, check_choice
-from cesma_sb3.networks import AgentPolicy, TeamPolicy
-from cesma_sb3.networks.head import UNAVAILABLE
-from cesma_sb3.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.policies import AgentPolicy, TeamPolicy
+from cesma_sb3.policies.distributions import UNAVAILABLE
+from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
 from cesma_sb3.runs import RunFolder, check_free
 from cesma_sb3.spaces.agent_spaces import ActionColumns, without_mask
 from cesma_sb3.spaces.communication import message_columns

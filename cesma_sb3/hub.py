@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError
-from cesma_sb3.networks import TeamEnsemble, TeamPolicy, load_policy
-from cesma_sb3.networks.separate import MakeModule
+from cesma_sb3.policies import TeamEnsemble, TeamPolicy, load_policy
+from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.runs import CONFIG, FIGURE, REPORT, RUN, STUDENTS, RunFolder, check_free
 from cesma_sb3.spaces.agent_spaces import ActionColumns
 from cesma_sb3.spaces.team_spaces import TeamSpaces

@@ -27,7 +27,7 @@ from cesma_sb3.evaluation import (
 )
 from cesma_sb3.evaluation.curve import Seen
 from cesma_sb3.experts import reference_expert
-from cesma_sb3.networks import TeamEnsemble, TeamPolicy
+from cesma_sb3.policies import TeamEnsemble, TeamPolicy
 from cesma_sb3.utils.torch_defaults import own_generators, plain_torch
 
 

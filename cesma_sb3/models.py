@@ -20,8 +20,8 @@ from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, error_line
 from cesma_sb3.experts import Expert, SilentExpert, sb3_expert
 from cesma_sb3.imitation.followable import FollowableVecEnv
 from cesma_sb3.measure import joint_env
-from cesma_sb3.networks import TeamPolicy, Visibility
-from cesma_sb3.networks.components import NetworkSpec, make_net
+from cesma_sb3.policies import TeamPolicy, Visibility
+from cesma_sb3.policies.networks.factory import NetworkSpec, make_net
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.signatures import arguments_of
 

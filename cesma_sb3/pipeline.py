@@ -33,8 +33,8 @@ from cesma_sb3.evaluation import Act, Change, Returns, expert_act, with_channel
 from cesma_sb3.experts import Expert
 from cesma_sb3.given import Handed, keep
 from cesma_sb3.measure import Evaluator, Watch, threads
-from cesma_sb3.networks import TeamEnsemble, TeamPolicy
-from cesma_sb3.networks.storage import check_owners
+from cesma_sb3.policies import TeamEnsemble, TeamPolicy
+from cesma_sb3.policies.save_util import check_owners
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.rehearsal import Rehearsal
 from cesma_sb3.results import Outcome, make_report, save_results

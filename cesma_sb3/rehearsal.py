@@ -19,7 +19,7 @@ from cesma_sb3.evaluation import Returns
 from cesma_sb3.imitation.dataset import sample_bytes
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.models import make_students
-from cesma_sb3.networks import MixturePolicy, SequencePolicy, TeamEnsemble, TeamPolicy
+from cesma_sb3.policies import MixturePolicy, SequencePolicy, TeamEnsemble, TeamPolicy
 from cesma_sb3.results import Outcome, make_report, save_results
 from cesma_sb3.runs import RUN, RunFolder
 from cesma_sb3.spaces.communication import MessageChannel

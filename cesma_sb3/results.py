@@ -17,8 +17,8 @@ from cesma_sb3.evaluation import Returns, normalized
 from cesma_sb3.evaluation.curve import Curve
 from cesma_sb3.given import save_model
 from cesma_sb3.kept import MODEL, STUDENTS_MODEL
-from cesma_sb3.networks import TeamEnsemble, parameter_counts, policy_files
-from cesma_sb3.networks.storage import weights
+from cesma_sb3.policies import TeamEnsemble, parameter_counts, policy_files
+from cesma_sb3.policies.save_util import weights
 from cesma_sb3.runs import EVALUATIONS, EXPERT, EXPERT_WEIGHTS, FIGURE, STUDENTS, RunFolder
 from cesma_sb3.stages import NOT_TRAINED, Trained, TrainedExpert, TrainedStudents
 from cesma_sb3.utils.plotting.learning_curves import draw_learning_curves

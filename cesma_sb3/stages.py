@@ -38,7 +38,7 @@ from cesma_sb3.models import (
     make_students,
     own_team,
 )
-from cesma_sb3.networks import TeamEnsemble, TeamPolicy, Visibility
+from cesma_sb3.policies import TeamEnsemble, TeamPolicy, Visibility
 from cesma_sb3.stored import start_expert, start_students
 from cesma_sb3.utils.closing import closing
 from cesma_sb3.ways import (

@@ -21,9 +21,9 @@ from cesma_sb3.experts import Expert
 from cesma_sb3.given import Handed, finished_expert, is_trained
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.models import as_expert, expert_env, make_loss, make_model, make_students
-from cesma_sb3.networks import TeamEnsemble, TeamPolicy, load_policy
-from cesma_sb3.networks.components import NetworkSpec
-from cesma_sb3.networks.storage import WEIGHTS, check_owners, load_weights
+from cesma_sb3.policies import TeamEnsemble, TeamPolicy, load_policy
+from cesma_sb3.policies.networks.factory import NetworkSpec
+from cesma_sb3.policies.save_util import WEIGHTS, check_owners, load_weights
 from cesma_sb3.runs import EXPERT, EXPERT_WEIGHTS, RUN, STUDENTS, RunFolder
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.closing import closing

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from cesma_sb3.errors import ExpertError, check_choice, integer
 from cesma_sb3.experts.factored_q_policy import FactoredQPolicy
 from cesma_sb3.experts.target_networks import follow
-from cesma_sb3.networks.head import UNAVAILABLE
+from cesma_sb3.policies.distributions import UNAVAILABLE
 
 SelfFactoredDQN = TypeVar("SelfFactoredDQN", bound="FactoredDQN")
 Exploration = Literal["epsilon-greedy", "noise"]

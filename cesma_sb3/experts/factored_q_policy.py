@@ -14,13 +14,13 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.networks.components import NetworkKind, NetworkSpec, actor_net
-from cesma_sb3.networks.head import ActionHead
-from cesma_sb3.networks.memory import State
-from cesma_sb3.networks.mixers import MixerKind, make_mixer
-from cesma_sb3.networks.recurrent import RecurrentTeamNet
-from cesma_sb3.networks.team_policy import TeamPolicy
-from cesma_sb3.networks.visibility import Visibility
+from cesma_sb3.policies.distributions import ActionHead
+from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec, actor_net
+from cesma_sb3.policies.networks.mixers import MixerKind, make_mixer
+from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.policies.networks.visibility import Visibility
+from cesma_sb3.policies.stateful_actor import State
+from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.action_views import OneAtATimeActions
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
@@ -63,7 +63,7 @@ class QNetwork(nn.Module):
 
     Args:
         net: Joint observations [B, I] -> a value for each category of each column [B, O].
-        mixer: One of `cesma_sb3.networks.mixers`.
+        mixer: One of `cesma_sb3.policies.networks.mixers`.
         head: Reads the outputs as columns.
     """
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from cesma_sb3.errors import check_choice, integer
 from cesma_sb3.experts.gumbel_softmax_policy import Actor, Critics, GumbelSoftmaxPolicy, gumbel_noise
 from cesma_sb3.experts.target_networks import follow
-from cesma_sb3.networks.feed_forward import TeamNet
+from cesma_sb3.policies.networks.feed_forward import TeamNet
 
 OthersActions = Literal["buffer", "current"]
 

@@ -13,7 +13,8 @@ from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.networks.components import (
+from cesma_sb3.policies.distributions import ActionHead
+from cesma_sb3.policies.networks.factory import (
     ActionValue,
     CriticForm,
     CriticValues,
@@ -21,9 +22,8 @@ from cesma_sb3.networks.components import (
     NetworkSpec,
     actor_net,
 )
-from cesma_sb3.networks.head import ActionHead
-from cesma_sb3.networks.team_policy import TeamPolicy
-from cesma_sb3.networks.visibility import Visibility
+from cesma_sb3.policies.networks.visibility import Visibility
+from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 

@@ -15,9 +15,9 @@ from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.asked import Asked
 from cesma_sb3.experts.network import Network
 from cesma_sb3.experts.sb3 import has_memory, is_stochastic
-from cesma_sb3.networks.agent import AgentPolicy
-from cesma_sb3.networks.recurrent import RecurrentTeamNet
-from cesma_sb3.networks.sampling import drawing
+from cesma_sb3.policies.agent_policy import AgentPolicy
+from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.policies.sampling import drawing
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Own = Callable[[npt.NDArray[np.float32], npt.NDArray[np.bool_] | None], Any]

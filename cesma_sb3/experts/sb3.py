@@ -20,10 +20,10 @@ from stable_baselines3.common.vec_env import VecNormalize
 from cesma_sb3.errors import ExpertError, ExpertFault, error_line
 from cesma_sb3.experts.protocol import Act, Actions, Masks, Observations
 from cesma_sb3.experts.soft import by_column, model_probabilities
-from cesma_sb3.networks.evaluating import evaluating
-from cesma_sb3.networks.memory import MemoryActor, State
-from cesma_sb3.networks.sampling import drawing
-from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.policies.networks.eval_mode import evaluating
+from cesma_sb3.policies.sampling import drawing
+from cesma_sb3.policies.stateful_actor import MemoryActor, State
+from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.torch_defaults import plain_torch

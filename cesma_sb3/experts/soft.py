@@ -22,7 +22,7 @@ from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.factored_q_policy import FactoredQPolicy
 from cesma_sb3.experts.gumbel_softmax_policy import GumbelSoftmaxPolicy
 from cesma_sb3.experts.protocol import Masks
-from cesma_sb3.networks.head import TeamDistribution
+from cesma_sb3.policies.distributions import TeamDistribution
 from cesma_sb3.spaces.action_views import ActionView, OneAtATimeActions, ProductActions, RelaxedActions
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 

@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.policies.team_policy import TeamPolicy
 
 Floats = npt.NDArray[np.float32]
 

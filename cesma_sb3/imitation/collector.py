@@ -13,7 +13,7 @@ from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.brought import name_of
 from cesma_sb3.experts.protocol import Expert, RecurrentExpert, Remembers, SoftExpert, labeller
 from cesma_sb3.imitation.dataset import Samples
-from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
 
 

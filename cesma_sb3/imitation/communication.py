@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from cesma_sb3.errors import check_choice
 from cesma_sb3.imitation.dataset import Batch
-from cesma_sb3.networks.head import ActionHead
+from cesma_sb3.policies.distributions import ActionHead
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
 
 Messages = Literal["straight-through", "gumbel-softmax", "softmax"]

@@ -16,9 +16,9 @@ from cesma_sb3.envs.subproc import Info
 from cesma_sb3.envs.vec_wrappers import JointVecEnvWrapper
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.dataset import AggregatedDataset, Samples
-from cesma_sb3.networks import TeamPolicy
-from cesma_sb3.networks.components import NetworkSpec
-from cesma_sb3.networks.visibility import Visibility
+from cesma_sb3.policies import TeamPolicy
+from cesma_sb3.policies.networks.factory import NetworkSpec
+from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
 

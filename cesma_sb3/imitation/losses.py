@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from cesma_sb3.errors import check_choice
 from cesma_sb3.imitation.class_weights import ClassWeighting, LabelCounts
 from cesma_sb3.imitation.dataset import Batch, Samples
-from cesma_sb3.networks.head import ActionHead
+from cesma_sb3.policies.distributions import ActionHead
 from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 

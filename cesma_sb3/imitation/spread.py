@@ -9,7 +9,7 @@ import numpy as np
 import torch as th
 
 from cesma_sb3.imitation.dataset import Batch
-from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.policies.team_policy import TeamPolicy
 
 
 class Spread:

@@ -26,7 +26,7 @@ from cesma_sb3.imitation.dataset import AggregatedDataset, Batch, EpisodeDataset
 from cesma_sb3.imitation.demonstrations import demonstrated
 from cesma_sb3.imitation.losses import ColumnwiseLoss, ImitationLoss, LossName
 from cesma_sb3.imitation.spread import Spread
-from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.row_arrays import compact_dtype
 from cesma_sb3.utils.torch_defaults import plain_torch

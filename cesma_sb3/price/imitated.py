@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.price.losses import disagreements
 from cesma_sb3.price.measured import Measured, TrainedOut
 from cesma_sb3.price.rows import Floats, Row, mean_row

@@ -14,7 +14,7 @@ from cesma_sb3.evaluation import Change, Returns, expert_act, greedy, random_act
 from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert
 from cesma_sb3.experts.protocol import SoftExpert
 from cesma_sb3.measure import Evaluator
-from cesma_sb3.networks import TeamEnsemble, TeamPolicy, Visibility
+from cesma_sb3.policies import TeamEnsemble, TeamPolicy, Visibility
 from cesma_sb3.price.deviations import Deviations, deviations
 from cesma_sb3.price.losses import Measure
 from cesma_sb3.price.visits import Soft, Visits, visit

@@ -20,7 +20,7 @@ from cesma_sb3.experts import ExpertPolicy, SoftExpert, adapt_expert
 from cesma_sb3.experts.functions import one_for_each
 from cesma_sb3.experts.sb3 import sb3_expert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame, MortalEnv, ReachEnv

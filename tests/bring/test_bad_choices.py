@@ -16,7 +16,7 @@ from cesma_sb3.experts import (
     adapt_expert,
 )
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.policies import TeamPolicy
 from tests.bring import controllers
 from tests.envs_for_tests import MatchingGame, TalkAndMove
 

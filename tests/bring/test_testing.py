@@ -14,8 +14,8 @@ from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.smac import battle_env
 from cesma_sb3.errors import CesmaError
 from cesma_sb3.experts import adapt_expert, reference_expert
-from cesma_sb3.networks import TeamPolicy
-from cesma_sb3.networks.memory import MemoryActor
+from cesma_sb3.policies import TeamPolicy
+from cesma_sb3.policies.stateful_actor import MemoryActor
 from cesma_sb3.testing import check_environment, check_expert, check_team
 from tests.bring import controllers
 from tests.envs_for_tests import FaultyEnv, MatchingGame, MixedEnv, MortalEnv, ReachEnv

@@ -22,7 +22,7 @@ from cesma_sb3.errors import (
 )
 from cesma_sb3.experts import adapt_expert
 from cesma_sb3.experts.asked import Asked
-from cesma_sb3.networks import parameter_counts
+from cesma_sb3.policies import parameter_counts
 from cesma_sb3.spaces.agent_spaces import ActionColumns
 from cesma_sb3.utils import closing
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv, ReachEnv

@@ -63,10 +63,13 @@ def test_every_module_lies_in_a_room_and_imports_only_from_rooms_above(module):
     ("source", "wrong"),
     [
         (
-            "from cesma_sb3.networks import TeamPolicy",
-            "cesma_sb3.networks.TeamPolicy is of a room below joint",
+            "from cesma_sb3.policies import TeamPolicy",
+            "cesma_sb3.policies.TeamPolicy is of a room below joint",
         ),
-        ("import cesma_sb3.networks.head", "cesma_sb3.networks.head is of a room below joint"),
+        (
+            "import cesma_sb3.policies.distributions",
+            "cesma_sb3.policies.distributions is of a room below joint",
+        ),
         ("from cesma_sb3 import pipeline", "cesma_sb3.pipeline is of a room below joint"),
         ("from cesma_sb3 import _yaml", "cesma_sb3._yaml is of a room below joint"),
         ("from cesma_sb3._yaml import read_value", "cesma_sb3._yaml.read_value is of a room below joint"),

@@ -12,7 +12,7 @@ from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.errors import ExpertError, LayoutError, UnknownNameError
 from cesma_sb3.experts import FactoredDQN, SB3Expert
 from cesma_sb3.experts.factored_dqn import spread_of
-from cesma_sb3.networks.head import UNAVAILABLE
+from cesma_sb3.policies.distributions import UNAVAILABLE
 from cesma_sb3.spaces.action_views import OneAtATimeActions, ProductActions
 from tests.envs_for_tests import MatchingGame, MortalEnv
 

@@ -25,7 +25,7 @@ from cesma_sb3.experts import (
 from cesma_sb3.experts.protocol import RecurrentExpert, SoftExpert
 from cesma_sb3.experts.sampling import drawn_columns
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.bring.controllers import Polite, polite

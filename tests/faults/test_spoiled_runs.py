@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from cesma_sb3.errors import StorageError
 from cesma_sb3.export import export
-from cesma_sb3.networks import TeamPolicy, load_policy, load_team, save_policy
-from cesma_sb3.networks.ensembles import MixturePolicy
+from cesma_sb3.policies import TeamPolicy, load_policy, load_team, save_policy
+from cesma_sb3.policies.ensembles import MixturePolicy
 from tests.faults import hostile
 
 WEIGHTS, DESCRIPTION = "students/team.safetensors", "students/team.json"

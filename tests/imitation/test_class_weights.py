@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cesma_sb3.envs.particle import Spread
 from cesma_sb3.imitation import Batch, ColumnwiseLoss, LabelCounts, Samples
-from cesma_sb3.networks import ActionHead
+from cesma_sb3.policies import ActionHead
 from tests.joint.test_channel import talking_team
 
 TEAM = Spread(2).team()

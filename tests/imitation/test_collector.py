@@ -8,7 +8,7 @@ import torch as th
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.imitation.collector import Collector
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame, MortalEnv, TalkAndMove
 from tests.imitation.test_trainer import CueExpert, FirstAvailable
 

@@ -7,7 +7,7 @@ from gymnasium import spaces
 from torch.nn import functional as F
 
 from cesma_sb3.imitation import Batch, ColumnwiseLoss, Communication
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout, Part
 from cesma_sb3.spaces.team_spaces import TeamSpaces

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from cesma_sb3.envs.particle import Spread
 from cesma_sb3.imitation import Batch, ColumnwiseLoss
-from cesma_sb3.networks import ActionHead
+from cesma_sb3.policies import ActionHead
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MixedEnv
 

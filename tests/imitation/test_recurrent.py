@@ -15,7 +15,7 @@ from cesma_sb3.imitation import DAggerProgress, MultiAgentDAggerTrainer, Samples
 from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.imitation.dataset import EpisodeDataset
 from cesma_sb3.imitation.trainer import _RunningMean
-from cesma_sb3.networks import TeamPolicy, load_team, save_team
+from cesma_sb3.policies import TeamPolicy, load_team, save_team
 
 
 class Recall(ParallelEnv):

@@ -11,7 +11,7 @@ from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.evaluation.channel import with_channel
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame
 from tests.signalling_game import SignallingGame, SilentGoalExpert
 

@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.experts import ExpertPolicy, FactoredDQN
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame
 
 # Both come out of imitation 1.0.1 itself, beside libraries that are younger than it is.

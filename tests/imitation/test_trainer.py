@@ -23,7 +23,7 @@ from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.experts import ExpertPolicy, ScriptedGoalExpert, ScriptedNavigationExpert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation import trainer as trainer_module
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
 
 

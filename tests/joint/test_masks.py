@@ -19,7 +19,7 @@ from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.partition import Share, SplitEnv
 from cesma_sb3.errors import EnvironmentFault, SpaceError
 from cesma_sb3.experts import RecurrentFactoredDQN
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.spaces.message_free import silent_team
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.testing import check_environment

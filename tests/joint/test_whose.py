@@ -19,8 +19,8 @@ from cesma_sb3.envs.particle import parallel_env
 from cesma_sb3.errors import ExpertError, LayoutError, SpaceError, StorageError
 from cesma_sb3.evaluation import evaluate, expert_act, greedy, sampled, with_channel
 from cesma_sb3.experts.adapt import adapt_expert
-from cesma_sb3.networks import MixturePolicy, TeamPolicy, load_policy, save_policy
 from cesma_sb3.pipeline import evaluate_run
+from cesma_sb3.policies import MixturePolicy, TeamPolicy, load_policy, save_policy
 from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.spaces.agent_order import Reordered

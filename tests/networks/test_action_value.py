@@ -5,7 +5,7 @@ import torch as th
 from torch import nn
 
 from cesma_sb3.envs.particle import Spread
-from cesma_sb3.networks import ActionValue, NetworkSpec, TeamValue
+from cesma_sb3.policies import ActionValue, NetworkSpec, TeamValue
 
 TEAM = Spread(3).team()
 SPECS = {

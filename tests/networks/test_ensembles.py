@@ -12,9 +12,9 @@ from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import Spread
 from cesma_sb3.errors import SpaceError, StorageError
 from cesma_sb3.evaluation import evaluate, greedy
-from cesma_sb3.networks import TeamPolicy
-from cesma_sb3.networks.ensemble_storage import ENSEMBLE, load_policy, save_policy
-from cesma_sb3.networks.ensembles import MixturePolicy, SequencePolicy
+from cesma_sb3.policies import TeamPolicy
+from cesma_sb3.policies.ensemble_save_util import ENSEMBLE, load_policy, save_policy
+from cesma_sb3.policies.ensembles import MixturePolicy, SequencePolicy
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cesma_sb3.envs.particle import Spread
 from cesma_sb3.errors import LayoutError
-from cesma_sb3.networks import EntityNet
+from cesma_sb3.policies import EntityNet
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame
 

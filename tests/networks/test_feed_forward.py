@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from cesma_sb3.networks.feed_forward import TeamNet
+from cesma_sb3.policies.networks.feed_forward import TeamNet
 
 component = st.tuples(st.integers(1, 5), st.integers(1, 4))  # inputs, outputs
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.distributions import DiagGaussianDistribution, MultiCategoricalDistribution
 
-from cesma_sb3.networks import ActionHead, TeamDistribution
+from cesma_sb3.policies import ActionHead, TeamDistribution
 
 categories = st.lists(st.integers(1, 6), min_size=1, max_size=5)
 

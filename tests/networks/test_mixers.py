@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cesma_sb3.errors import UnknownNameError
-from cesma_sb3.networks.mixers import IndependentMixer, MonotonicMixer, SumMixer, make_mixer
+from cesma_sb3.policies.networks.mixers import IndependentMixer, MonotonicMixer, SumMixer, make_mixer
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 finite = st.floats(-100.0, 100.0, width=32)

@@ -5,7 +5,7 @@ import pytest
 import torch as th
 from torch import nn
 
-from cesma_sb3.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
 
 VISIBLE = [[0, 1, 2], [3, 4], [5, 6, 7, 8]]
 OUTPUTS = [2, 3, 1]

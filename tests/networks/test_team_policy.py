@@ -11,7 +11,7 @@ from stable_baselines3 import PPO
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.errors import SpaceError, StorageError
-from cesma_sb3.networks import TeamPolicy, load_team, save_team
+from cesma_sb3.policies import TeamPolicy, load_team, save_team
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
 

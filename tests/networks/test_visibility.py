@@ -5,9 +5,9 @@ import pytest
 import torch as th
 
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.networks import NetworkSpec
-from cesma_sb3.networks.components import actor_net
-from cesma_sb3.networks.visibility import are_alike, from_each_agent
+from cesma_sb3.policies import NetworkSpec
+from cesma_sb3.policies.networks.factory import actor_net
+from cesma_sb3.policies.networks.visibility import are_alike, from_each_agent
 from cesma_sb3.spaces.message_free import SilentTeam
 
 TEAMS = {

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cesma_sb3.errors import StorageError
-from cesma_sb3.networks.storage import load_weights, weights
+from cesma_sb3.policies.save_util import load_weights, weights
 
 
 class Tied(nn.Module):

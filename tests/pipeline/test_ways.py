@@ -10,8 +10,8 @@ import cesma_sb3
 from cesma_sb3.errors import ConfigError, ExpertWarning
 from cesma_sb3.evaluation import Returns
 from cesma_sb3.experts import SamplingExpert
-from cesma_sb3.networks import load_team
 from cesma_sb3.pipeline import evaluate_run
+from cesma_sb3.policies import load_team
 from cesma_sb3.price import price
 from cesma_sb3.rollouts import record
 from cesma_sb3.runs import RunFolder

@@ -10,7 +10,7 @@ from scipy import stats
 from cesma_sb3.config import DaggerConfig
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.models import make_students
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.price.information import by_chance, entropy, interval, mutual_information
 from cesma_sb3.price.losses import Measure, disagreements
 from cesma_sb3.price.regions import named_features, regions

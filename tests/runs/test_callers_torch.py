@@ -19,8 +19,8 @@ from cesma_sb3.experts import SB3Expert, TeamPPO
 from cesma_sb3.export import export
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.algorithms import ALGORITHMS
-from cesma_sb3.networks import TeamPolicy, load_team, save_team
 from cesma_sb3.pipeline import evaluate_run
+from cesma_sb3.policies import TeamPolicy, load_team, save_team
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.testing import check_team
 from cesma_sb3.utils.signatures import wrong_argument

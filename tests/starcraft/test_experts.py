@@ -12,7 +12,7 @@ from cesma_sb3.evaluation import evaluate, expert_act, greedy, random_act
 from cesma_sb3.experts import reference_expert, sb3_expert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.collector import Collector
-from cesma_sb3.networks import TeamPolicy
+from cesma_sb3.policies import TeamPolicy
 from tests.starcraft.skirmish import deaths
 
 TARGET = "smac-like:tests.starcraft.skirmish:Skirmish"

@@ -10,8 +10,8 @@ import numpy as np
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.algorithms.iterative import IterativeTrainer
 from cesma_sb3.imitation.dataset import Samples
-from cesma_sb3.networks.ensembles import SequencePolicy
-from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.policies.ensembles import SequencePolicy
+from cesma_sb3.policies.team_policy import TeamPolicy
 
 
 class ForwardTrainer(IterativeTrainer):

@@ -17,9 +17,9 @@ from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.dataset import AggregatedDataset, Samples
 from cesma_sb3.imitation.trainer import Callback, DAggerProgress, MultiAgentDAggerTrainer
-from cesma_sb3.networks.ensembles import TeamEnsemble
-from cesma_sb3.networks.memory import State
-from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.policies.ensembles import TeamEnsemble
+from cesma_sb3.policies.stateful_actor import State
+from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.row_arrays import compact_dtype
 from cesma_sb3.utils.torch_defaults import plain_torch

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.algorithms.iterative import IterativeTrainer
 from cesma_sb3.imitation.dataset import Samples
-from cesma_sb3.networks.ensembles import MixturePolicy
-from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.policies.ensembles import MixturePolicy
+from cesma_sb3.policies.team_policy import TeamPolicy
 
 
 def smile_weights(alpha: float, n: int) -> list[float]:

@@ -21,7 +21,7 @@ import torch as th
 from torch import nn
 
 from cesma_sb3.errors import LayoutError
-from cesma_sb3.networks.visibility import Visibility
+from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Columns = list[list[int]]

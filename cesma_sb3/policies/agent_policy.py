@@ -11,9 +11,9 @@ import torch as th
 from torch import nn
 
 from cesma_sb3.errors import SpaceError
-from cesma_sb3.networks.evaluating import evaluating
-from cesma_sb3.networks.head import ActionHead, TeamDistribution
-from cesma_sb3.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.policies.distributions import ActionHead, TeamDistribution
+from cesma_sb3.policies.networks.eval_mode import evaluating
+from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
 from cesma_sb3.spaces.agent_spaces import MASK
 from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces

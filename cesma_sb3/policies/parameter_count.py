@@ -10,9 +10,9 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.networks.feed_forward import BatchedLinear
-from cesma_sb3.networks.recurrent import RecurrentTeamNet
-from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.policies.networks.feed_forward import BatchedLinear
+from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.policies.team_policy import TeamPolicy
 
 _CRITICS = frozenset({"critic", "value_net", "vf_features_extractor", "lstm_critic"})
 """What SB3 and sb3-contrib call modules that only training needs."""

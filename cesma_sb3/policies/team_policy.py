@@ -15,14 +15,14 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from cesma_sb3.errors import SpaceError
-from cesma_sb3.networks.agent import AgentPolicy
-from cesma_sb3.networks.components import NetworkKind, NetworkSpec, TeamValue, actor_net
-from cesma_sb3.networks.head import ActionHead, TeamDistribution
-from cesma_sb3.networks.memory import MemoryActor
-from cesma_sb3.networks.recurrent import RecurrentTeamNet
-from cesma_sb3.networks.sampling import drawing
-from cesma_sb3.networks.separate import MakeModule
-from cesma_sb3.networks.visibility import Visibility
+from cesma_sb3.policies.agent_policy import AgentPolicy
+from cesma_sb3.policies.distributions import ActionHead, TeamDistribution
+from cesma_sb3.policies.networks.custom import MakeModule
+from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec, TeamValue, actor_net
+from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.policies.networks.visibility import Visibility
+from cesma_sb3.policies.sampling import drawing
+from cesma_sb3.policies.stateful_actor import MemoryActor
 from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.torch_defaults import plain_torch

@@ -10,11 +10,11 @@ import torch as th
 from torch import nn
 
 from cesma_sb3.errors import ExpertError, LayoutError, check_choice
-from cesma_sb3.networks.entities import EntityNet
-from cesma_sb3.networks.feed_forward import TeamNet
-from cesma_sb3.networks.recurrent import RecurrentTeamNet
-from cesma_sb3.networks.separate import MakeModule, SeparateNet
-from cesma_sb3.networks.visibility import Visibility, are_alike, from_each_agent
+from cesma_sb3.policies.networks.custom import MakeModule, SeparateNet
+from cesma_sb3.policies.networks.entities import EntityNet
+from cesma_sb3.policies.networks.feed_forward import TeamNet
+from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.policies.networks.visibility import Visibility, are_alike, from_each_agent
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 NetworkKind = Literal["feed-forward", "entities", "recurrent", "custom"]

@@ -9,7 +9,7 @@ import torch as th
 from torch import nn
 
 from cesma_sb3.errors import SpaceError
-from cesma_sb3.networks.evaluating import evaluating
+from cesma_sb3.policies.networks.eval_mode import evaluating
 
 MakeModule = Callable[..., nn.Module]
 """Called with the numbers of an agent's inputs and outputs: a module [B, inputs] -> [B, outputs]."""

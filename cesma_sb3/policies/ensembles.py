@@ -17,10 +17,10 @@ import torch as th
 from torch import nn
 
 from cesma_sb3.errors import SpaceError, integer
-from cesma_sb3.networks.ensemble_agents import EnsembleAgent, MixtureAgent, SequenceAgent, draw
-from cesma_sb3.networks.memory import State
-from cesma_sb3.networks.sampling import drawing
-from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.policies.ensemble_agents import EnsembleAgent, MixtureAgent, SequenceAgent, draw
+from cesma_sb3.policies.sampling import drawing
+from cesma_sb3.policies.stateful_actor import State
+from cesma_sb3.policies.team_policy import TeamPolicy
 
 Actions = npt.NDArray[Any]
 Observations = npt.NDArray[np.float32]

@@ -14,11 +14,11 @@ from safetensors.torch import save
 from torch import nn
 
 from cesma_sb3.errors import CesmaError, StorageError
-from cesma_sb3.networks.activations import activations
-from cesma_sb3.networks.components import NetworkKind, NetworkSpec
-from cesma_sb3.networks.separate import MakeModule
-from cesma_sb3.networks.team_policy import TeamPolicy
-from cesma_sb3.networks.visibility import Visibility
+from cesma_sb3.policies.networks.activations import activations
+from cesma_sb3.policies.networks.custom import MakeModule
+from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec
+from cesma_sb3.policies.networks.visibility import Visibility
+from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.json_files import read_object

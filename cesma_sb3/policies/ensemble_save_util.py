@@ -10,10 +10,10 @@ from typing import Any
 import torch as th
 
 from cesma_sb3.errors import CesmaError, StorageError
-from cesma_sb3.networks.ensembles import MixturePolicy, SequencePolicy, TeamEnsemble
-from cesma_sb3.networks.separate import MakeModule
-from cesma_sb3.networks.storage import load_team, team_files
-from cesma_sb3.networks.team_policy import TeamPolicy
+from cesma_sb3.policies.ensembles import MixturePolicy, SequencePolicy, TeamEnsemble
+from cesma_sb3.policies.networks.custom import MakeModule
+from cesma_sb3.policies.save_util import load_team, team_files
+from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.json_files import read_object

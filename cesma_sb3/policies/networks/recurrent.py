@@ -14,7 +14,7 @@ import torch as th
 from torch import nn
 from torch.nn import functional as F
 
-from cesma_sb3.networks.memory import State
+from cesma_sb3.policies.stateful_actor import State
 
 
 class RecurrentTeamNet(nn.Module):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from cesma_sb3.networks.agent import AgentPolicy
+from cesma_sb3.policies.agent_policy import AgentPolicy
 
 State = tuple[npt.NDArray[Any], ...]
 
