@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from cesma_sb3.config import StudentsConfig
+from cesma_sb3.config.registry import load_experiment
+from cesma_sb3.config.schema import StudentsConfig
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.export import export
 from cesma_sb3.policies import TeamPolicy, policy_files
 from cesma_sb3.policies.networks.factory import NetworkKind
-from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder
 
 CALLS = 3_000

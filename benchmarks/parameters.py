@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from benchmarks.keep import KEPT
-from cesma_sb3.config import Experiment
+from cesma_sb3.config.schema import Experiment
 from cesma_sb3.given import is_trained
 from cesma_sb3.measure import joint_env
 from cesma_sb3.models import expert_env, make_model, make_students

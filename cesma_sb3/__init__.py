@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cesma_sb3.bring import decentralize
     from cesma_sb3.comparison import compare
-    from cesma_sb3.config import Experiment
+    from cesma_sb3.config.registry import list_experiments, load_experiment
+    from cesma_sb3.config.schema import Experiment
     from cesma_sb3.envs.joint_env import JointEnv
     from cesma_sb3.envs.particle import ParticleVecEnv
     from cesma_sb3.errors import CesmaError
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from cesma_sb3.imitation import MultiAgentDAggerTrainer
     from cesma_sb3.pipeline import RunResult, run
     from cesma_sb3.policies import AgentPolicy, TeamPolicy, load_team, save_team
-    from cesma_sb3.registry import list_experiments, load_experiment
     from cesma_sb3.runs import RunFolder
     from cesma_sb3.spaces.team_spaces import TeamSpaces
 
@@ -53,7 +53,7 @@ __all__ = [
 _HOMES = {
     "cesma_sb3.bring": ["decentralize"],
     "cesma_sb3.comparison": ["compare"],
-    "cesma_sb3.config": ["Experiment"],
+    "cesma_sb3.config.schema": ["Experiment"],
     "cesma_sb3.hub": ["load_from_hub", "push_to_hub"],
     "cesma_sb3.imitation": ["MultiAgentDAggerTrainer"],
     "cesma_sb3.envs.particle": ["ParticleVecEnv"],
@@ -65,7 +65,7 @@ _HOMES = {
     "cesma_sb3.spaces.team_spaces": ["TeamSpaces"],
     "cesma_sb3.policies": ["AgentPolicy", "TeamPolicy", "load_team", "save_team"],
     "cesma_sb3.pipeline": ["RunResult", "run"],
-    "cesma_sb3.registry": ["list_experiments", "load_experiment"],
+    "cesma_sb3.config.registry": ["list_experiments", "load_experiment"],
     "cesma_sb3.runs": ["RunFolder"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

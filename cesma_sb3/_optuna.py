@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from cesma_sb3.config.validation import unknown
 from cesma_sb3.errors import CesmaWarning, ConfigError
 from cesma_sb3.utils.secrets import is_clear_url, masked, masked_url
-from cesma_sb3.validation import unknown
 
 if TYPE_CHECKING:
     import optuna

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from cesma_sb3 import _trust
-from cesma_sb3._yaml import write_mapping
+from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import ConfigError, MissingExtraError
 from cesma_sb3.planned import Ended, PlannedRun, RunJobs, Started, run_command
 from cesma_sb3.utils import atomic, modules

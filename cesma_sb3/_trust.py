@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cesma_sb3.config import ONNX, Experiment
+from cesma_sb3.config.schema import ONNX, Experiment
 from cesma_sb3.errors import UntrustedError
 from cesma_sb3.utils import atomic
 

@@ -12,8 +12,9 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
-from cesma_sb3.algorithms import algorithm_name
-from cesma_sb3.config import GIVEN, ONNX, TORCHSCRIPT
+from cesma_sb3.config.registry import make_experiment
+from cesma_sb3.config.resolve import algorithm_name
+from cesma_sb3.config.schema import GIVEN, ONNX, TORCHSCRIPT
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts.adapt import of_predict
 from cesma_sb3.experts.files import found_file
@@ -21,7 +22,6 @@ from cesma_sb3.experts.sb3_files import Saved
 from cesma_sb3.given import Handed
 from cesma_sb3.kept import MODEL, NORMALIZATION
 from cesma_sb3.pipeline import RunResult, run_experiment
-from cesma_sb3.registry import make_experiment
 from cesma_sb3.utils import modules
 
 _NAME = re.compile(r"([^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*")

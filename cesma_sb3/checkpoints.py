@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from cesma_sb3 import _state
-from cesma_sb3.config import CheckpointConfig
+from cesma_sb3.config.schema import CheckpointConfig
 from cesma_sb3.errors import CheckpointWarning, StorageError
 from cesma_sb3.run_files import to_json
 from cesma_sb3.runs import CHECKPOINTS, RunFolder, versions

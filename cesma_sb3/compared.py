@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from cesma_sb3.config import Experiment
+from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.gathered import RunData, read_run
 from cesma_sb3.runs import RUN, RunFolder

@@ -20,11 +20,12 @@ from cesma_sb3.compared import (
     read_folder,
 )
 from cesma_sb3.comparison_figures import draw
+from cesma_sb3.config.registry import list_experiments, load_experiment
+from cesma_sb3.config.validation import unknown
 from cesma_sb3.errors import ConfigError, StorageError, integer
 from cesma_sb3.gathered import Row
 from cesma_sb3.marl_eval import marl_eval, unequal
 from cesma_sb3.planned import Failure
-from cesma_sb3.registry import list_experiments, load_experiment
 from cesma_sb3.reproduce import markdown
 from cesma_sb3.run_files import csv_text, to_json
 from cesma_sb3.score_tables import (
@@ -40,7 +41,6 @@ from cesma_sb3.sweep import Sweep, sweep
 from cesma_sb3.task_groups import Named, by_task, check_comparable, grouped
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
-from cesma_sb3.validation import unknown
 
 TABLE, PAIRS, PAGE, MARL_EVAL = "compare.csv", "improvement.csv", "compare.md", "marl-eval.json"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from cesma_sb3.validation import shown
+from cesma_sb3.config.validation import shown
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial

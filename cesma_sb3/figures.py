@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cesma_sb3.config import Arguments, Experiment, PositiveFloat, PositiveInt, Text
+from cesma_sb3.config.registry import data_folder, find_document, is_name, load_experiment
+from cesma_sb3.config.schema import Arguments, Experiment, PositiveFloat, PositiveInt, Text
+from cesma_sb3.config.validation import shown, unknown, validate
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.registry import data_folder, find_document, is_name, load_experiment
-from cesma_sb3.validation import shown, unknown, validate
 
 Budget = Literal["quick", "registered", "full"]
 """`registered`: no values but the registry's and those of the figure's `overrides`."""

@@ -14,8 +14,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
-from cesma_sb3.algorithms import controller, saved_class
-from cesma_sb3.config import GIVEN, ONNX, SCRIPTED, TORCHSCRIPT, Experiment, ExpertConfig
+from cesma_sb3.config.resolve import controller, saved_class
+from cesma_sb3.config.schema import GIVEN, ONNX, SCRIPTED, TORCHSCRIPT, Experiment, ExpertConfig
 from cesma_sb3.envs import declared_split
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError, NotKeptWarning, StorageError

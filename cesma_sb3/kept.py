@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from cesma_sb3.config import ONNX, TORCHSCRIPT, Experiment
+from cesma_sb3.config.schema import ONNX, TORCHSCRIPT, Experiment
 
 MODEL, NETWORK, NORMALIZATION = "expert/model.zip", "expert/network", "expert/normalization.pkl"
 """A finished expert's: SB3's file, an exported network (with its suffix), `VecNormalize`."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch as th
 
-from cesma_sb3.config import Experiment
+from cesma_sb3.config.schema import Experiment
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.partition import Share

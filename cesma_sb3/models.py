@@ -12,8 +12,14 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.utils import get_device
 
-from cesma_sb3.algorithms import activation_class, algorithm_class, loss_class, policy_class, student_module
-from cesma_sb3.config import DaggerConfig, Experiment, ExpertConfig, StudentsConfig
+from cesma_sb3.config.resolve import (
+    activation_class,
+    algorithm_class,
+    loss_class,
+    policy_class,
+    student_module,
+)
+from cesma_sb3.config.schema import DaggerConfig, Experiment, ExpertConfig, StudentsConfig
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.message_free_vec_env import SilentVecEnv, has_messages
 from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, error_line

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from cesma_sb3.checkpoints import Checkpoints
-from cesma_sb3.config import GIVEN, Experiment
+from cesma_sb3.config.registry import load_experiment
+from cesma_sb3.config.schema import GIVEN, Experiment
 from cesma_sb3.errors import (
     CesmaError,
     ConfigError,
@@ -35,7 +36,6 @@ from cesma_sb3.given import Handed, keep
 from cesma_sb3.measure import Evaluator, Watch, threads
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
 from cesma_sb3.policies.save_util import check_owners
-from cesma_sb3.registry import load_experiment
 from cesma_sb3.rehearsal import Rehearsal
 from cesma_sb3.results import Outcome, make_report, save_results
 from cesma_sb3.runs import CONFIG, RunFolder

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cesma_sb3.config import Experiment
+from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.runs import CHECKPOINTS, REPORT, RUN, RunFolder
 from cesma_sb3.utils import locks

@@ -13,7 +13,7 @@ from itertools import chain, repeat
 
 import numpy as np
 
-from cesma_sb3.config import Experiment
+from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import Returns
 from cesma_sb3.imitation.dataset import sample_bytes

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cesma_sb3.config.validation import unknown
 from cesma_sb3.errors import ConfigError, integer
 from cesma_sb3.figures import BUDGETS, Budget, Drawable, Figure, load_figure
 from cesma_sb3.gathered import Row, drawn_panel, read_run, table_rows
@@ -24,7 +25,6 @@ from cesma_sb3.run_files import csv_text
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.plotting import draw_comparison
-from cesma_sb3.validation import unknown
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from cesma_sb3.config import Experiment
+from cesma_sb3.config.schema import Experiment
 from cesma_sb3.envs import reward_definition
 from cesma_sb3.errors import CesmaError, StorageError, error_line
 from cesma_sb3.evaluation import Returns, normalized

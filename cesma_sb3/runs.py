@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cesma_sb3 import _trust
-from cesma_sb3._yaml import write_mapping
-from cesma_sb3.config import Experiment, differences
+from cesma_sb3.config.registry import LARGEST, load_experiment
+from cesma_sb3.config.schema import Experiment, differences
+from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.kept import NORMALIZATION, as_kept, kept_files, with_paths
-from cesma_sb3.registry import LARGEST, load_experiment
 from cesma_sb3.run_files import BEGINNING, RunFiles
 from cesma_sb3.utils import modules
 from cesma_sb3.utils.file_names import as_path

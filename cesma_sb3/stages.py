@@ -16,7 +16,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import set_random_seed
 
 from cesma_sb3.checkpoints import Checkpoints
-from cesma_sb3.config import BetaConfig, DaggerConfig, Experiment
+from cesma_sb3.config.schema import BetaConfig, DaggerConfig, Experiment
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import CesmaWarning, ConfigError, ExpertError
 from cesma_sb3.evaluation.curve import Curve, LearningCurve, MatchingCurve

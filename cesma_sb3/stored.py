@@ -13,8 +13,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
 from cesma_sb3 import _state
-from cesma_sb3.algorithms import student_module
-from cesma_sb3.config import Experiment
+from cesma_sb3.config.resolve import student_module
+from cesma_sb3.config.schema import Experiment
 from cesma_sb3.envs.joint_vec_env import attribute
 from cesma_sb3.errors import ExpertError, StorageError
 from cesma_sb3.experts import Expert

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cesma_sb3 import _claims
-from cesma_sb3._yaml import write_mapping
+from cesma_sb3.config.registry import list_experiments, load_experiment, nested
+from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import CesmaError
-from cesma_sb3.registry import list_experiments, load_experiment, nested
 from cesma_sb3.run_files import csv_text, to_json
 from cesma_sb3.utils import atomic
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from cesma_sb3._ray import on_ray
-from cesma_sb3.config import Experiment
+from cesma_sb3.config.registry import flatten, list_experiments, load_experiment, nested
+from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import ConfigError, integer
 from cesma_sb3.planned import (
     Failure,
@@ -22,7 +23,6 @@ from cesma_sb3.planned import (
     on_this_machine,
     planned,
 )
-from cesma_sb3.registry import flatten, list_experiments, load_experiment, nested
 from cesma_sb3.run_files import csv_text, to_json
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.utils import atomic

@@ -9,9 +9,9 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from cesma_sb3.compared import FinishedRun, System, Task
-from cesma_sb3.config import Experiment
+from cesma_sb3.config.registry import flatten
+from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.registry import flatten
 
 
 class Named(NamedTuple):

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cesma_sb3 import _claims, pipeline
-from cesma_sb3.config import Experiment
+from cesma_sb3.config.registry import load_experiment
+from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import CesmaError
 from cesma_sb3.measure import Watch
-from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.search_space import SearchSpace
 

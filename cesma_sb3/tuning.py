@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from cesma_sb3 import _claims, _optuna, _trust
 from cesma_sb3._workers import Workers
-from cesma_sb3.config import Experiment
+from cesma_sb3.config.registry import is_name, load_experiment
+from cesma_sb3.config.schema import Experiment
+from cesma_sb3.config.validation import plain, shown, unknown
 from cesma_sb3.errors import CesmaError, ConfigError, UntrustedError, integer
-from cesma_sb3.registry import is_name, load_experiment
 from cesma_sb3.runs import make_folder
 from cesma_sb3.search_space import SearchSpace, default_spaces, load_space, merged
 from cesma_sb3.study_files import BEST, TRIALS, best_trial, draw, write_best, write_tables
@@ -23,7 +24,6 @@ from cesma_sb3.trials import Objective, Trials, expert_values
 from cesma_sb3.utils import locks
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.signals import terminated_as_interrupted
-from cesma_sb3.validation import plain, shown, unknown
 
 if TYPE_CHECKING:
     import optuna

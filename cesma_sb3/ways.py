@@ -12,7 +12,7 @@ import math
 import warnings
 from typing import Any
 
-from cesma_sb3.config import DaggerConfig, Experiment
+from cesma_sb3.config.schema import DaggerConfig, Experiment
 from cesma_sb3.errors import ConfigError, ExpertWarning, StorageError
 from cesma_sb3.evaluation import Act, Returns
 from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert, SoftExpert, sampling

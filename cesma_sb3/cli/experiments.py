@@ -23,7 +23,7 @@ from cesma_sb3.cli.printed import print_json, print_result, print_table
 @json_option
 def list_(as_json: bool) -> None:
     """List the registered experiments."""
-    from cesma_sb3.registry import describe_experiments
+    from cesma_sb3.config.registry import describe_experiments
 
     rows = list(describe_experiments())
     if as_json:
@@ -37,8 +37,8 @@ def list_(as_json: bool) -> None:
 @json_option
 def show(name: str, as_json: bool) -> None:
     """Print an experiment as resolved: NAME, or a YAML file."""
-    from cesma_sb3._yaml import write_mapping
-    from cesma_sb3.registry import load_experiment
+    from cesma_sb3.config.registry import load_experiment
+    from cesma_sb3.config.yaml import write_mapping
 
     values = load_experiment(name).to_mapping()
     if as_json:
@@ -64,7 +64,7 @@ def show(name: str, as_json: bool) -> None:
 @json_option
 def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Run an experiment: NAME, or a YAML file."""
-    from cesma_sb3.registry import load_experiment
+    from cesma_sb3.config.registry import load_experiment
 
     overrides = overrides_of(settings)
     if name is None and options["resume"] is None:

@@ -45,7 +45,7 @@ def settings_option(text: str) -> Callable[[Command], Command]:
 
 def overrides_of(settings: tuple[str, ...]) -> dict[str, Any]:
     """Dotted keys and their values, from `key.path=value`."""
-    from cesma_sb3._yaml import read_value
+    from cesma_sb3.config.yaml import read_value
 
     overrides: dict[str, Any] = {}
     for setting in settings:

@@ -87,7 +87,7 @@ def tune(
 
     The same command on other machines, with the same storage and study, works on it too.
     """
-    from cesma_sb3.registry import load_experiment
+    from cesma_sb3.config.registry import load_experiment
     from cesma_sb3.search_space import load_space
 
     overrides = overrides_of(settings)

@@ -12,11 +12,11 @@ from typing import Any
 
 from PIL import Image
 
-from cesma_sb3.config import Experiment
+from cesma_sb3.config.registry import flatten
+from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError, UntrustedError
 from cesma_sb3.gathered import RunData, read_run
 from cesma_sb3.page import charts
-from cesma_sb3.registry import flatten
 from cesma_sb3.rollouts import Rollout, record
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.utils import atomic

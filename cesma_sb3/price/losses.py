@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
-from cesma_sb3.config import DaggerConfig
+from cesma_sb3.config.schema import DaggerConfig
 from cesma_sb3.imitation.dataset import Batch
 from cesma_sb3.imitation.losses import ColumnwiseLoss, LossName
 from cesma_sb3.policies.team_policy import TeamPolicy

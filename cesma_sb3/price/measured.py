@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cesma_sb3.checkpoints import Checkpoints
-from cesma_sb3.config import CheckpointConfig, DaggerConfig, Experiment
+from cesma_sb3.config.schema import CheckpointConfig, DaggerConfig, Experiment
 from cesma_sb3.envs.particle.vec_env import ParticleVecEnv
 from cesma_sb3.evaluation import Change, Returns, expert_act, greedy, random_act, with_channel
 from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert

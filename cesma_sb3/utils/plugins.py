@@ -4,7 +4,7 @@
 |---|---|
 | `cesma_sb3.environments` | what makes an environment, or a `Scenario`: for `env.id` |
 | `cesma_sb3.experts` | an algorithm of SB3's kind, or a controller: for `expert.algorithm` |
-| `cesma_sb3.registry` | a folder of experiments (`cesma_sb3.registry`) |
+| `cesma_sb3.registry` | a folder of experiments (`cesma_sb3.config.registry`) |
 """
 
 from __future__ import annotations

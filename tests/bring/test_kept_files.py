@@ -15,11 +15,11 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 import cesma_sb3
 from cesma_sb3 import pipeline
+from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import CesmaError, ConfigError, Interrupted, NotKeptWarning, StorageError
 from cesma_sb3.pipeline import evaluate_run
 from cesma_sb3.planned import PlannedRun, is_finished, planned
-from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder
 from tests.bring.test_files import ENV, TINY, exact_onnx, exact_torchscript
 from tests.bring.test_functions import SEEN

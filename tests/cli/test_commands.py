@@ -12,8 +12,8 @@ import yaml
 
 from cesma_sb3 import cli
 from cesma_sb3.cli.options import Whole
+from cesma_sb3.config.registry import list_experiments, load_experiment
 from cesma_sb3.evaluation import Change
-from cesma_sb3.registry import list_experiments, load_experiment
 from cesma_sb3.runs import RunFolder
 
 REPORT = {

@@ -11,10 +11,11 @@ import pytest
 from imitation.util import logger
 
 import cesma_sb3
-from cesma_sb3 import bring, pipeline, registry
-from cesma_sb3._yaml import read_mapping
-from cesma_sb3.config import Experiment
-from cesma_sb3.validation import validate
+from cesma_sb3 import bring, pipeline
+from cesma_sb3.config import registry
+from cesma_sb3.config.schema import Experiment
+from cesma_sb3.config.validation import validate
+from cesma_sb3.config.yaml import read_mapping
 
 FOLDER = Path(__file__).parents[2] / "docs" / "tasks"
 PAGES = sorted(path.stem for path in FOLDER.glob("*.md"))

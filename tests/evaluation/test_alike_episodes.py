@@ -6,11 +6,11 @@ from scipy.stats import binomtest
 
 from cesma_sb3.aggregates import aggregates, improvement
 from cesma_sb3.cli.printed import print_result
+from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.evaluation import Returns, evaluate, random_act
 from cesma_sb3.price.information import interval
 from cesma_sb3.price.rows import mean_row, ratio_row
-from cesma_sb3.registry import load_experiment
 from cesma_sb3.results import make_report
 from cesma_sb3.run_files import to_json
 from cesma_sb3.score_tables import Section, doubts

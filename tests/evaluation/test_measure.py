@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import Returns
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.pipeline import run_experiment
-from cesma_sb3.registry import make_experiment
 
 
 def evaluator_of(random, reference=None, tolerance=0.0, dagger=True):

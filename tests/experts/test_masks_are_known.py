@@ -5,7 +5,7 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 
 from cesma_sb3 import run
-from cesma_sb3.config import ExpertConfig
+from cesma_sb3.config.schema import ExpertConfig
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.models import check_masks

@@ -6,10 +6,10 @@ from functools import partial
 import pytest
 from stable_baselines3.common.logger import CSVOutputFormat, TensorBoardOutputFormat
 
+from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ClosingWarning
 from cesma_sb3.pipeline import run_experiment
-from cesma_sb3.registry import make_experiment
 from cesma_sb3.utils.closing import close_each, closing, logged_by
 from tests.envs_for_tests import MatchingGame, UncloseableGame
 

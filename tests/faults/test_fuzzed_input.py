@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cesma_sb3 import cli
-from cesma_sb3._yaml import write_mapping
+from cesma_sb3.config.registry import list_experiments, load_experiment
+from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import CesmaError
-from cesma_sb3.registry import list_experiments, load_experiment
 from tests.faults.refusals import assert_refusal
 
 NAMES = list(list_experiments())

@@ -14,9 +14,9 @@ import torch as th
 from torch import nn
 
 from cesma_sb3 import _state
+from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.pipeline import run_experiment
-from cesma_sb3.registry import make_experiment
 
 
 class Running:

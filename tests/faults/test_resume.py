@@ -8,10 +8,10 @@ import pytest
 
 import cesma_sb3
 from cesma_sb3.checkpoints import StageCheckpoints
-from cesma_sb3.config import CheckpointConfig
+from cesma_sb3.config.registry import load_experiment
+from cesma_sb3.config.schema import CheckpointConfig
 from cesma_sb3.errors import ConfigError, EnvironmentFault, ExpertError
 from cesma_sb3.gathered import read_run
-from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.sweep import sweep
 from tests.faults.interrupted import Cut, results, run_in_pieces

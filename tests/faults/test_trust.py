@@ -11,13 +11,13 @@ import yaml
 
 from cesma_sb3 import _trust, runs, tuning
 from cesma_sb3.compared import read_folder
+from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.errors import CesmaError, UntrustedError
 from cesma_sb3.export import export
 from cesma_sb3.hub import push_to_hub, write_published
 from cesma_sb3.page import write_page
 from cesma_sb3.pipeline import evaluate_run, run
 from cesma_sb3.price import price
-from cesma_sb3.registry import load_experiment
 from cesma_sb3.rollouts import record
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.tuning import tune

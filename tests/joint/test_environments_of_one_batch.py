@@ -9,13 +9,13 @@ import pytest
 from gymnasium import spaces
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
+from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.envs import joint_vec_env as vec_env
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.subproc import LocalGroup, Recipe
 from cesma_sb3.errors import ConfigError, EnvironmentFault, SpaceError
 from cesma_sb3.measure import joint_env
-from cesma_sb3.registry import make_experiment
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part
 from tests.envs_for_tests import MatchingGame, MortalEnv
 

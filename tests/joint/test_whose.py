@@ -12,6 +12,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 
 import cesma_sb3
+from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.envs import declared_split, make_vec_env
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
@@ -21,7 +22,6 @@ from cesma_sb3.evaluation import evaluate, expert_act, greedy, sampled, with_cha
 from cesma_sb3.experts.adapt import adapt_expert
 from cesma_sb3.pipeline import evaluate_run
 from cesma_sb3.policies import MixturePolicy, TeamPolicy, load_policy, save_policy
-from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.spaces.agent_order import Reordered
 from cesma_sb3.spaces.team_spaces import TeamSpaces

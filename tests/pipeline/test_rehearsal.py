@@ -12,11 +12,11 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 import cesma_sb3
+from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.errors import CesmaError, StorageError
 from cesma_sb3.export import export
 from cesma_sb3.pipeline import evaluate_run, run_experiment, run_expert
-from cesma_sb3.registry import make_experiment
 from tests.envs_for_tests import MatchingGame
 
 TINY = {

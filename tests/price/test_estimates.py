@@ -7,7 +7,8 @@ import pytest
 import torch as th
 from scipy import stats
 
-from cesma_sb3.config import DaggerConfig
+from cesma_sb3.config.registry import load_experiment
+from cesma_sb3.config.schema import DaggerConfig
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.models import make_students
 from cesma_sb3.policies import TeamPolicy
@@ -16,7 +17,6 @@ from cesma_sb3.price.losses import Measure, disagreements
 from cesma_sb3.price.regions import named_features, regions
 from cesma_sb3.price.rows import mean_row, ratio_row
 from cesma_sb3.price.visits import Visits
-from cesma_sb3.registry import load_experiment
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.price.hidden_goal import HiddenGoal
 

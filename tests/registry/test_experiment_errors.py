@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from cesma_sb3.config import DaggerConfig, EnvConfig, ExpertConfig, StudentsConfig
+from cesma_sb3.config.registry import describe_experiments, list_experiments, load_experiment
+from cesma_sb3.config.schema import DaggerConfig, EnvConfig, ExpertConfig, StudentsConfig
 from cesma_sb3.errors import CesmaError, ConfigError, DuplicateNameError, UnknownNameError
-from cesma_sb3.registry import describe_experiments, list_experiments, load_experiment
 
 MINIMAL = {"env": {"id": "spread"}, "expert": {"algorithm": "scripted", "total_timesteps": 0}}
 
@@ -21,7 +21,9 @@ def problem_of(name, overrides=None, **kwargs):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder that another package registers."""
-    monkeypatch.setattr("cesma_sb3.registry.entry_points", lambda group: [EntryPoint("other", str(tmp_path))])
+    monkeypatch.setattr(
+        "cesma_sb3.config.registry.entry_points", lambda group: [EntryPoint("other", str(tmp_path))]
+    )
     return tmp_path
 
 
@@ -231,14 +233,14 @@ def test_other_packages_register_folders(folder, monkeypatch):
     assert dict(describe_experiments())["mine"] == "Mine"
     for loaded in (folder, lambda: folder, lambda: str(folder)):
         monkeypatch.setattr(
-            "cesma_sb3.registry.entry_points", lambda group, it=loaded: [EntryPoint("other", it)]
+            "cesma_sb3.config.registry.entry_points", lambda group, it=loaded: [EntryPoint("other", it)]
         )
         assert load_experiment("mine").expert.algorithm == "scripted"
 
 
 @pytest.mark.parametrize("loaded", [ImportError("no such module"), 3, "/no/such/folder", lambda: 1 / 0])
 def test_a_broken_package_is_named(loaded, monkeypatch):
-    monkeypatch.setattr("cesma_sb3.registry.entry_points", lambda group: [EntryPoint("other", loaded)])
+    monkeypatch.setattr("cesma_sb3.config.registry.entry_points", lambda group: [EntryPoint("other", loaded)])
     with pytest.raises(ConfigError, match=r"entry point 'other' of cesma_sb3\.registry") as caught:
         list_experiments()
     assert len(str(caught.value).splitlines()) == 1

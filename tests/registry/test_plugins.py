@@ -6,9 +6,9 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import ConfigError, DuplicateNameError, UnknownNameError
-from cesma_sb3.registry import load_experiment
 from cesma_sb3.utils import plugins
 
 

@@ -4,10 +4,10 @@ import inspect
 
 import pytest
 
-from cesma_sb3 import algorithms
-from cesma_sb3._yaml import write_mapping
-from cesma_sb3.config import SCRIPTED
-from cesma_sb3.registry import describe_experiments, list_experiments, load_experiment
+from cesma_sb3.config import resolve
+from cesma_sb3.config.registry import describe_experiments, list_experiments, load_experiment
+from cesma_sb3.config.schema import SCRIPTED
+from cesma_sb3.config.yaml import write_mapping
 
 NAMES = list(list_experiments())
 
@@ -53,6 +53,6 @@ def test_values_of_one_experiment_stand_in_one_place():
 
 @pytest.mark.parametrize("name", ["DQN", "PPO", "TQC", "GumbelSoftmaxDDPG", "stable_baselines3:PPO"])
 def test_algorithms_are_found_by_name(name):
-    found = algorithms.algorithm_class(name)
+    found = resolve.algorithm_class(name)
     assert found.__name__ == name.rpartition(":")[2]
     assert "gamma" in inspect.signature(found).parameters

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cesma_sb3._yaml import read_mapping, read_value, write_mapping
+from cesma_sb3.config.yaml import read_mapping, read_value, write_mapping
 from cesma_sb3.errors import ConfigError
 
 _TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=12)

@@ -2,8 +2,8 @@
 
 import json
 
-from cesma_sb3._yaml import write_mapping
-from cesma_sb3.registry import load_experiment
+from cesma_sb3.config.registry import load_experiment
+from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.runs import EVALUATIONS, RunFolder
 
 TINY = {

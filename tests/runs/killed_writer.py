@@ -11,7 +11,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from cesma_sb3.registry import load_experiment
+from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.runs import RunFolder
 
 SIZE = 100_000

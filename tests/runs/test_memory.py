@@ -6,8 +6,8 @@ import pytest
 from gymnasium import spaces
 
 from cesma_sb3 import rehearsal
+from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.registry import load_experiment
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils import memory as memory_module
 from cesma_sb3.utils.memory import in_words, memory

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cesma_sb3 import runs
+from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, StorageError
-from cesma_sb3.registry import load_experiment
 from cesma_sb3.runs import RunFolder
 
 

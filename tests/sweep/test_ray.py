@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cesma_sb3._yaml import write_mapping
+from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.runs import RunFolder
 from tests.reproduce.tiny import TINY
 

@@ -1,4 +1,4 @@
-"""What an experiment is: one typed schema. The values stand in YAML files; see `cesma_sb3.registry`."""
+"""What an experiment is: one typed schema. The values stand in YAML files; see `config.registry`."""
 
 from __future__ import annotations
 

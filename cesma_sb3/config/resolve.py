@@ -11,7 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
-from cesma_sb3.config import (
+from cesma_sb3.config.schema import (
     GIVEN,
     ONNX,
     SCRIPTED,
@@ -22,6 +22,7 @@ from cesma_sb3.config import (
     ExpertConfig,
     StudentsConfig,
 )
+from cesma_sb3.config.validation import shown, unknown
 from cesma_sb3.envs.factory import environment_name
 from cesma_sb3.envs.particle import SCENARIOS, make_scenario
 from cesma_sb3.envs.smac import is_battle
@@ -33,7 +34,6 @@ from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.policies.networks.activations import activations
 from cesma_sb3.utils import modules, plugins
 from cesma_sb3.utils.signatures import arguments_of, with_integers, wrong_argument
-from cesma_sb3.validation import shown, unknown
 
 _ALGORITHM_MODULES = ("cesma_sb3.experts", "stable_baselines3", "sb3_contrib")
 _POLICY_MODULES = ("cesma_sb3.policies",)

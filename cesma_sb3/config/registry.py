@@ -14,12 +14,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from cesma_sb3._yaml import check_finite, read_mapping
-from cesma_sb3.config import PATHS, Experiment
+from cesma_sb3.config.schema import PATHS, Experiment
+from cesma_sb3.config.validation import plain, schema_of, shown, unknown, validate
+from cesma_sb3.config.yaml import check_finite, read_mapping
 from cesma_sb3.errors import ConfigError, DuplicateNameError, UnknownNameError
 from cesma_sb3.utils import modules
 from cesma_sb3.utils.file_names import as_path
-from cesma_sb3.validation import plain, schema_of, shown, unknown, validate
 
 if sys.version_info >= (3, 11):
     from importlib.resources.abc import Traversable
@@ -28,7 +28,7 @@ else:
 
 ENTRY_POINT_GROUP = "cesma_sb3.registry"
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 _SUFFIXES = (".yaml", ".yml")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 100
@@ -171,13 +171,13 @@ def _experiment(
         name = shown(experiment.name)
         raise ConfigError(f"{source(('name',))}: name: expected letters, digits and - _ . only, got {name}")
     if check_names:
-        from cesma_sb3 import algorithms  # imports PyTorch
+        from cesma_sb3.config import resolve  # imports PyTorch
 
-        problem = algorithms.find_problem(experiment)
+        problem = resolve.find_problem(experiment)
         if problem is not None:
             path, message = problem
             raise ConfigError(f"{source(path)}: {'.'.join(path)}: {message}")
-        if change := algorithms.whole_arguments(experiment):
+        if change := resolve.whole_arguments(experiment):
             experiment = validate(Experiment, _merge(data, change), source)
     return experiment
 

@@ -1,0 +1,1 @@
+"""An experiment as values: schema, registered names, overrides, validation, YAML."""
