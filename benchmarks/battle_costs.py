@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import torch as th
 
+from cesma_sb3.algorithms import RecurrentFactoredDQN
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.experts import RecurrentFactoredDQN
 
 N_ENVS = 32
 STEPS = 60

@@ -17,8 +17,9 @@ import torch as th
 from imitation.util import logger as imitation_logger
 from stable_baselines3.common.callbacks import BaseCallback
 
+from cesma_sb3.algorithms import GumbelSoftmaxDDPG
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
-from cesma_sb3.experts import GumbelSoftmaxDDPG, SB3Expert
+from cesma_sb3.experts import SB3Expert
 from cesma_sb3.imitation import DAggerProgress, MultiAgentDAggerTrainer
 
 CAP = 5_000

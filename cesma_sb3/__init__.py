@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cesma_sb3.algorithms import GumbelSoftmaxDDPG
     from cesma_sb3.bring import decentralize
     from cesma_sb3.comparison import compare
     from cesma_sb3.config.registry import list_experiments, load_experiment
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from cesma_sb3.envs.particle import ParticleVecEnv
     from cesma_sb3.errors import CesmaError
     from cesma_sb3.evaluation import evaluate
-    from cesma_sb3.experts import GumbelSoftmaxDDPG, SB3Expert, ScriptedNavigationExpert
+    from cesma_sb3.experts import SB3Expert, ScriptedNavigationExpert
     from cesma_sb3.hub import load_from_hub, push_to_hub
     from cesma_sb3.imitation import MultiAgentDAggerTrainer
     from cesma_sb3.pipeline import RunResult, run
@@ -59,7 +60,7 @@ _HOMES = {
     "cesma_sb3.envs.particle": ["ParticleVecEnv"],
     "cesma_sb3.errors": ["CesmaError"],
     "cesma_sb3.evaluation": ["evaluate"],
-    "cesma_sb3.experts.gumbel_softmax_ddpg": ["GumbelSoftmaxDDPG"],
+    "cesma_sb3.algorithms.gumbel_softmax_ddpg.gumbel_softmax_ddpg": ["GumbelSoftmaxDDPG"],
     "cesma_sb3.experts": ["SB3Expert", "ScriptedNavigationExpert"],
     "cesma_sb3.envs.joint_env": ["JointEnv"],
     "cesma_sb3.spaces.team_spaces": ["TeamSpaces"],

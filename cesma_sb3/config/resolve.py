@@ -11,6 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
+from cesma_sb3.algorithms import TeamPPO
 from cesma_sb3.config.schema import (
     GIVEN,
     ONNX,
@@ -27,7 +28,6 @@ from cesma_sb3.envs.factory import environment_name
 from cesma_sb3.envs.particle import SCENARIOS, make_scenario
 from cesma_sb3.envs.smac import is_battle
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.experts import TeamPPO
 from cesma_sb3.experts.sb3_files import Saved
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.algorithms import ALGORITHMS
@@ -35,7 +35,7 @@ from cesma_sb3.policies.networks.activations import activations
 from cesma_sb3.utils import modules, plugins
 from cesma_sb3.utils.signatures import arguments_of, with_integers, wrong_argument
 
-_ALGORITHM_MODULES = ("cesma_sb3.experts", "stable_baselines3", "sb3_contrib")
+_ALGORITHM_MODULES = ("cesma_sb3.algorithms", "stable_baselines3", "sb3_contrib")
 _POLICY_MODULES = ("cesma_sb3.policies",)
 _OURS = frozenset({"policy", "env", "policy_kwargs", "seed", "_init_setup_model"})
 """Arguments of an algorithm that the pipeline sets."""

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
+from cesma_sb3.algorithms.episode_store import EpisodeStore
 from cesma_sb3.errors import check_choice
-from cesma_sb3.joint.episodes import EpisodeStore
 from cesma_sb3.spaces.row_arrays import Rows, compact_dtype
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 

@@ -7,8 +7,9 @@ from typing import Any
 import torch as th
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
+from cesma_sb3.algorithms import TeamPPO
 from cesma_sb3.errors import ConfigError, ExpertError
-from cesma_sb3.experts import Expert, RecurrentExpert, TeamPPO
+from cesma_sb3.experts import Expert, RecurrentExpert
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import message_columns
 

@@ -5,16 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cesma_sb3.algorithms import FactoredDQN, FactoredQPolicy, GumbelSoftmaxDDPG, GumbelSoftmaxPolicy
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import UnknownNameError
-from cesma_sb3.experts import (
-    FactoredDQN,
-    FactoredQPolicy,
-    GumbelSoftmaxDDPG,
-    GumbelSoftmaxPolicy,
-    adapt_expert,
-)
+from cesma_sb3.experts import adapt_expert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.policies import TeamPolicy
 from tests.bring import controllers

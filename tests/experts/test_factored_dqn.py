@@ -7,11 +7,12 @@ import pytest
 import torch as th
 from stable_baselines3.common.logger import configure
 
+from cesma_sb3.algorithms import FactoredDQN
+from cesma_sb3.algorithms.factored_dqn.factored_dqn import spread_of
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.errors import ExpertError, LayoutError, UnknownNameError
-from cesma_sb3.experts import FactoredDQN, SB3Expert
-from cesma_sb3.experts.factored_dqn import spread_of
+from cesma_sb3.experts import SB3Expert
 from cesma_sb3.policies.distributions import UNAVAILABLE
 from cesma_sb3.spaces.action_views import OneAtATimeActions, ProductActions
 from tests.envs_for_tests import MatchingGame, MortalEnv

@@ -8,8 +8,8 @@ import pytest
 import torch as th
 from gymnasium import spaces
 
+from cesma_sb3.algorithms import FactoredDQN
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.experts import FactoredDQN
 from tests.envs_for_tests import MatchingGame, SmallEnv
 
 PAYOFFS = {1: np.full((2, 2), 7.0), 2: np.array([[0.0, 1.0], [1.0, 8.0]])}

@@ -11,10 +11,10 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.nn import functional as F
 
+from cesma_sb3.algorithms import GumbelSoftmaxDDPG
+from cesma_sb3.algorithms.gumbel_softmax_ddpg.policies import gumbel_noise
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
-from cesma_sb3.experts import GumbelSoftmaxDDPG
-from cesma_sb3.experts.gumbel_softmax_policy import gumbel_noise
 from tests.envs_for_tests import MatchingGame
 
 SMALL = {"learning_rate": 3e-3, "gamma": 0.0, "learning_starts": 200, "batch_size": 64, "buffer_size": 5_000}

@@ -7,10 +7,10 @@ from gymnasium import spaces
 from torch import nn
 from torch.nn import functional as F
 
+from cesma_sb3.algorithms import GumbelSoftmaxDDPG
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.errors import ExpertError, UnknownNameError
-from cesma_sb3.experts import GumbelSoftmaxDDPG
 from cesma_sb3.policies import ActionValue, NetworkSpec
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame, MortalEnv, SmallEnv

@@ -6,11 +6,12 @@ import torch as th
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.utils import set_random_seed
 
+from cesma_sb3.algorithms import FactoredDQN, RecurrentFactoredDQN
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.smac import BattleEnv
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.evaluation import evaluate, expert_act, greedy
-from cesma_sb3.experts import FactoredDQN, RecurrentFactoredDQN, RecurrentSB3Expert, SB3Expert, sb3_expert
+from cesma_sb3.experts import RecurrentSB3Expert, SB3Expert, sb3_expert
 from tests.imitation.test_recurrent import Recall, share_right
 from tests.starcraft.skirmish import Skirmish, deaths
 

@@ -15,9 +15,10 @@ from imitation.util import logger as imitation_logger
 from stable_baselines3 import PPO
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
+from cesma_sb3.algorithms import FactoredDQN
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.evaluation import evaluate, greedy
-from cesma_sb3.experts import ExpertPolicy, FactoredDQN
+from cesma_sb3.experts import ExpertPolicy
 from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cesma_sb3.algorithms.episode_store import EpisodeStore
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.joint.episodes import EpisodeStore
 
 
 def run(store, lengths_of_envs):

@@ -14,11 +14,11 @@ from gymnasium import spaces
 from sb3_contrib.common.wrappers import ActionMasker
 from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecFrameStack, VecMonitor
 
+from cesma_sb3.algorithms import RecurrentFactoredDQN
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.partition import Share, SplitEnv
 from cesma_sb3.errors import EnvironmentFault, SpaceError
-from cesma_sb3.experts import RecurrentFactoredDQN
 from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.spaces.message_free import silent_team
 from cesma_sb3.spaces.team_spaces import TeamSpaces

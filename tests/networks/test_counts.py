@@ -8,9 +8,9 @@ from sb3_contrib import ARS, QRDQN, MaskablePPO, RecurrentPPO
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
+from cesma_sb3.algorithms import GumbelSoftmaxDDPG
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
-from cesma_sb3.experts import GumbelSoftmaxDDPG
 from cesma_sb3.policies import TeamPolicy, parameter_counts
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MortalEnv

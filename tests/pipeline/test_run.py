@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from stable_baselines3 import DQN
 
 import cesma_sb3
+from cesma_sb3.algorithms import GumbelSoftmaxDDPG
 from cesma_sb3.errors import ConfigError, ExpertError, StorageError
-from cesma_sb3.experts import GumbelSoftmaxDDPG
 from cesma_sb3.measure import Seeds
 from cesma_sb3.pipeline import evaluate_run
 

@@ -13,9 +13,10 @@ import torch as th
 from imitation.util import logger as imitation_logger
 
 import cesma_sb3
+from cesma_sb3.algorithms import TeamPPO
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
 from cesma_sb3.evaluation import evaluate, greedy
-from cesma_sb3.experts import SB3Expert, TeamPPO
+from cesma_sb3.experts import SB3Expert
 from cesma_sb3.export import export
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.algorithms import ALGORITHMS

@@ -16,9 +16,14 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from torch import nn
 from torch.nn import functional as F
 
+from cesma_sb3.algorithms.gumbel_softmax_ddpg.policies import (
+    Actor,
+    Critics,
+    GumbelSoftmaxPolicy,
+    gumbel_noise,
+)
+from cesma_sb3.algorithms.polyak_update import follow
 from cesma_sb3.errors import check_choice, integer
-from cesma_sb3.experts.gumbel_softmax_policy import Actor, Critics, GumbelSoftmaxPolicy, gumbel_noise
-from cesma_sb3.experts.target_networks import follow
 from cesma_sb3.policies.networks.feed_forward import TeamNet
 
 OthersActions = Literal["buffer", "current"]

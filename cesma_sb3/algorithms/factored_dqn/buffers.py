@@ -10,7 +10,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 
-from cesma_sb3.joint.episodes import EpisodeStore
+from cesma_sb3.algorithms.episode_store import EpisodeStore
 
 
 class EpisodeSamples(NamedTuple):

@@ -14,9 +14,9 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.type_aliases import MaybeCallback
 
+from cesma_sb3.algorithms.factored_dqn.buffers import EpisodeReplayBuffer, EpisodeSamples
+from cesma_sb3.algorithms.factored_dqn.factored_dqn import FactoredDQN
 from cesma_sb3.envs.joint_vec_env import attribute, available_actions
-from cesma_sb3.experts.episode_buffer import EpisodeReplayBuffer, EpisodeSamples
-from cesma_sb3.experts.factored_dqn import FactoredDQN
 
 
 class RecurrentFactoredDQN(FactoredDQN):

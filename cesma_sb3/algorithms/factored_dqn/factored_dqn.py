@@ -18,9 +18,9 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from torch import nn
 from torch.nn import functional as F
 
+from cesma_sb3.algorithms.factored_dqn.policies import FactoredQPolicy
+from cesma_sb3.algorithms.polyak_update import follow
 from cesma_sb3.errors import ExpertError, check_choice, integer
-from cesma_sb3.experts.factored_q_policy import FactoredQPolicy
-from cesma_sb3.experts.target_networks import follow
 from cesma_sb3.policies.distributions import UNAVAILABLE
 
 SelfFactoredDQN = TypeVar("SelfFactoredDQN", bound="FactoredDQN")

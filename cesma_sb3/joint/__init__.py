@@ -1,1 +1,0 @@
-"""The seam between many agents and one."""
