@@ -17,7 +17,7 @@ from cesma_sb3.config.resolve import algorithm_name
 from cesma_sb3.config.schema import GIVEN, ONNX, TORCHSCRIPT
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts.adapt import of_predict
-from cesma_sb3.experts.files import found_file
+from cesma_sb3.experts.loading import found_file
 from cesma_sb3.experts.sb3_files import Saved
 from cesma_sb3.given import Handed
 from cesma_sb3.kept import MODEL, NORMALIZATION

@@ -46,7 +46,7 @@ def kept_files(experiment: Experiment) -> dict[str, Path]:
         if key == "initial":
             found |= {f"{name}/{each}": source / each for each in _INITIAL_FILES[section]}
         else:
-            from cesma_sb3.experts.files import found_file  # imports PyTorch
+            from cesma_sb3.experts.loading import found_file  # imports PyTorch
 
             found[name] = found_file(source)
     return found

@@ -13,7 +13,7 @@ from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rendering import RGB, Pixels, as_pixels
 from cesma_sb3.errors import CesmaError, EnvironmentFault, StorageError
 from cesma_sb3.evaluation import Act, expert_act
-from cesma_sb3.experts.protocol import Remembers
+from cesma_sb3.experts.base import Remembers
 from cesma_sb3.measure import Evaluator, threads
 from cesma_sb3.runs import RunFolder
 from cesma_sb3.stored import load_expert, load_students

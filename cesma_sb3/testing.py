@@ -20,7 +20,7 @@ from cesma_sb3.envs.joint_env import TeamReward
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
 from cesma_sb3.evaluation import random_act
 from cesma_sb3.experts import Expert, RecurrentExpert, SoftExpert
-from cesma_sb3.experts.protocol import Actions, Masks, Remembers
+from cesma_sb3.experts.base import Actions, Masks, Remembers
 from cesma_sb3.policies import TeamPolicy, load_team, save_team
 from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.spaces.team_spaces import TeamSpaces

@@ -11,7 +11,7 @@ from cesma_sb3.evaluation.returns import (
     random_act,
     sampled,
 )
-from cesma_sb3.experts.protocol import Act
+from cesma_sb3.experts.base import Act
 
 __all__ = [
     "Act",

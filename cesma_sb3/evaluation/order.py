@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cesma_sb3.experts.protocol import Act, Actions, Masks, Observations
+from cesma_sb3.experts.base import Act, Actions, Masks, Observations
 from cesma_sb3.spaces.agent_order import Reordered
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 

@@ -1,14 +1,14 @@
 """Whatever labels: the protocol of experts, adapters for controllers that exist, scripted controllers."""
 
 from cesma_sb3.experts.adapt import adapt_expert
+from cesma_sb3.experts.base import Expert, RecurrentExpert, SoftExpert, StochasticExpert, labeller
 from cesma_sb3.experts.functions import FunctionExpert
 from cesma_sb3.experts.policy import ExpertPolicy
-from cesma_sb3.experts.protocol import Expert, RecurrentExpert, SoftExpert, StochasticExpert, labeller
-from cesma_sb3.experts.reference import reference_expert
 from cesma_sb3.experts.sampling import SamplingExpert, sampling
 from cesma_sb3.experts.sb3 import RecurrentSB3Expert, SB3Expert, sb3_expert
-from cesma_sb3.experts.scripted import ScriptedGoalExpert, ScriptedNavigationExpert
-from cesma_sb3.experts.translated import SilentExpert
+from cesma_sb3.experts.scripted.navigation import ScriptedGoalExpert, ScriptedNavigationExpert
+from cesma_sb3.experts.scripted.reference import reference_expert
+from cesma_sb3.experts.views import SilentExpert
 
 __all__ = [
     "Expert",

@@ -16,13 +16,13 @@ from torch import nn
 from cesma_sb3.envs.message_free_vec_env import SilentTeam
 from cesma_sb3.envs.partition import Split
 from cesma_sb3.errors import ActionViewError, ExpertError, SpaceError
-from cesma_sb3.experts.brought import BroughtExpert
+from cesma_sb3.experts.base import Expert
 from cesma_sb3.experts.functions import FunctionExpert, Outputs, one_for_each
 from cesma_sb3.experts.network import Network
-from cesma_sb3.experts.own import draws_alone
-from cesma_sb3.experts.protocol import Expert
+from cesma_sb3.experts.objects import BroughtExpert
+from cesma_sb3.experts.per_agent import draws_alone
 from cesma_sb3.experts.sb3 import sb3_expert, space_problem
-from cesma_sb3.experts.translated import TranslatedExpert, Translation
+from cesma_sb3.experts.views import TranslatedExpert, Translation
 from cesma_sb3.spaces.action_views import VIEW_NAMES, ActionView, make_view
 from cesma_sb3.spaces.agent_order import Reordered
 from cesma_sb3.spaces.team_spaces import TeamSpaces

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import torch as th
 
 from cesma_sb3.errors import ExpertError, ExpertFault, check_choice, nearest
-from cesma_sb3.experts.asked import Asked, as_array
-from cesma_sb3.experts.own import own_controller
-from cesma_sb3.experts.protocol import Act, Actions, Masks, Observations
+from cesma_sb3.experts.base import Act, Actions, Masks, Observations
+from cesma_sb3.experts.calls import Asked, as_array
+from cesma_sb3.experts.per_agent import own_controller
 from cesma_sb3.experts.sampling import Sampler
-from cesma_sb3.experts.soft import by_column, column_probabilities
+from cesma_sb3.experts.soft_labels import by_column, column_probabilities
 from cesma_sb3.spaces.action_views import ActionView, JointActions, RelaxedActions
 from cesma_sb3.spaces.agent_spaces import is_whole
 from cesma_sb3.spaces.team_spaces import TeamSpaces

@@ -14,8 +14,8 @@ import torch as th
 from torch import nn
 
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.asked import as_array
-from cesma_sb3.experts.protocol import Masks, Observations
+from cesma_sb3.experts.base import Masks, Observations
+from cesma_sb3.experts.calls import as_array
 from cesma_sb3.policies.networks.eval_mode import evaluating
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.signatures import mask_parameter

@@ -10,7 +10,7 @@ import torch as th
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from cesma_sb3.experts.protocol import Expert
+from cesma_sb3.experts.base import Expert
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 

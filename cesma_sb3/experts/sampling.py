@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.experts.protocol import Act, Actions, Expert, Masks, Observations, RecurrentExpert, SoftExpert
+from cesma_sb3.experts.base import Act, Actions, Expert, Masks, Observations, RecurrentExpert, SoftExpert
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Sampler = Callable[[np.random.Generator], Act]

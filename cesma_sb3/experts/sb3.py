@@ -18,8 +18,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.errors import ExpertError, ExpertFault, error_line
-from cesma_sb3.experts.protocol import Act, Actions, Masks, Observations
-from cesma_sb3.experts.soft import by_column, model_probabilities
+from cesma_sb3.experts.base import Act, Actions, Masks, Observations
+from cesma_sb3.experts.soft_labels import by_column, model_probabilities
 from cesma_sb3.policies.networks.eval_mode import evaluating
 from cesma_sb3.policies.sampling import drawing
 from cesma_sb3.policies.stateful_actor import MemoryActor, State

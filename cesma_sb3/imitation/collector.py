@@ -10,8 +10,8 @@ import numpy.typing as npt
 from cesma_sb3.envs.action_validator import PossibleActions
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.brought import name_of
-from cesma_sb3.experts.protocol import Expert, RecurrentExpert, Remembers, SoftExpert, labeller
+from cesma_sb3.experts.base import Expert, RecurrentExpert, Remembers, SoftExpert, labeller
+from cesma_sb3.experts.objects import name_of
 from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel, message_columns

@@ -18,7 +18,7 @@ from torch import nn
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.experts import adapt_expert
-from cesma_sb3.experts.protocol import ActsWith
+from cesma_sb3.experts.base import ActsWith
 from cesma_sb3.imitation.class_weights import ClassWeighting
 from cesma_sb3.imitation.collector import Collector
 from cesma_sb3.imitation.communication import Communication, Messages

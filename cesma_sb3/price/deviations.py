@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.envs.particle.vec_env import ParticleVecEnv
-from cesma_sb3.experts.protocol import Act
+from cesma_sb3.experts.base import Act
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from cesma_sb3.config.schema import CheckpointConfig, DaggerConfig, Experiment
 from cesma_sb3.envs.particle.vec_env import ParticleVecEnv
 from cesma_sb3.evaluation import Change, Returns, expert_act, greedy, random_act, with_channel
 from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert
-from cesma_sb3.experts.protocol import SoftExpert
+from cesma_sb3.experts.base import SoftExpert
 from cesma_sb3.measure import Evaluator
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy, Visibility
 from cesma_sb3.price.deviations import Deviations, deviations

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
-from cesma_sb3.experts.protocol import Act, Masks, Observations, Remembers
+from cesma_sb3.experts.base import Act, Masks, Observations, Remembers
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
 

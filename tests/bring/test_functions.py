@@ -13,7 +13,7 @@ from cesma_sb3.envs.message_free_vec_env import SilentVecEnv
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts import Expert, FunctionExpert, SoftExpert, adapt_expert
 from cesma_sb3.experts.functions import one_for_each
-from cesma_sb3.experts.translated import TranslatedExpert
+from cesma_sb3.experts.views import TranslatedExpert
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.bring import controllers

@@ -15,7 +15,7 @@ from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ExpertError, StorageError
 from cesma_sb3.evaluation import evaluate
 from cesma_sb3.experts import adapt_expert
-from cesma_sb3.experts.files import load_onnx, load_torchscript
+from cesma_sb3.experts.loading import load_onnx, load_torchscript
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame, MortalEnv
 

@@ -21,7 +21,7 @@ from cesma_sb3.errors import (
     SpaceError,
 )
 from cesma_sb3.experts import adapt_expert
-from cesma_sb3.experts.asked import Asked
+from cesma_sb3.experts.calls import Asked
 from cesma_sb3.policies import parameter_counts
 from cesma_sb3.spaces.agent_spaces import ActionColumns
 from cesma_sb3.utils import closing

@@ -13,7 +13,7 @@ from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from cesma_sb3.algorithms import FactoredDQN, GumbelSoftmaxDDPG, TeamPPO
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.experts import FunctionExpert, SamplingExpert, SilentExpert, adapt_expert, labeller, sampling
-from cesma_sb3.experts.protocol import RecurrentExpert, SoftExpert
+from cesma_sb3.experts.base import RecurrentExpert, SoftExpert
 from cesma_sb3.experts.sampling import drawn_columns
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.policies import TeamPolicy

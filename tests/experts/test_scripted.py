@@ -14,8 +14,8 @@ from cesma_sb3.envs.particle import NavigationComm, ParticleVecEnv, Spread
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.evaluation import evaluate
 from cesma_sb3.experts import Expert, SoftExpert
-from cesma_sb3.experts.reference import reference_expert
-from cesma_sb3.experts.scripted import ScriptedGoalExpert, ScriptedNavigationExpert
+from cesma_sb3.experts.scripted.navigation import ScriptedGoalExpert, ScriptedNavigationExpert
+from cesma_sb3.experts.scripted.reference import reference_expert
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame
 

@@ -11,8 +11,8 @@ from stable_baselines3 import PPO
 from cesma_sb3.envs.message_free_vec_env import SilentVecEnv
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.experts import SB3Expert, SoftExpert
-from cesma_sb3.experts.reference import reference_expert
-from cesma_sb3.experts.translated import SilentExpert
+from cesma_sb3.experts.scripted.reference import reference_expert
+from cesma_sb3.experts.views import SilentExpert
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("speaker-listener", {}),

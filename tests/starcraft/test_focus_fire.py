@@ -7,7 +7,7 @@ from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.evaluation import Returns, evaluate, expert_act, random_act
 from cesma_sb3.experts import reference_expert
-from cesma_sb3.experts.focus_fire import FocusFireExpert
+from cesma_sb3.experts.scripted.focus_fire import FocusFireExpert
 from tests.starcraft.skirmish import SIGNS
 
 TARGET = "smac-like:tests.starcraft.skirmish:Skirmish"

@@ -13,7 +13,7 @@ import torch as th
 from torch import nn
 
 from cesma_sb3.errors import CesmaError, ExpertError, ExpertFault, error_line
-from cesma_sb3.experts.protocol import Masks, Observations
+from cesma_sb3.experts.base import Masks, Observations
 from cesma_sb3.policies.networks.eval_mode import evaluating
 from cesma_sb3.utils.signatures import mask_parameter
 

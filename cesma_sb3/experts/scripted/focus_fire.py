@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from cesma_sb3.envs.smac import BattleSigns
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.protocol import Actions, Masks, Observations
+from cesma_sb3.experts.base import Actions, Masks, Observations
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 

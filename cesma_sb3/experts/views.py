@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.envs.message_free_vec_env import SilentTeam
-from cesma_sb3.experts.protocol import (
+from cesma_sb3.experts.base import (
     Act,
     Actions,
     Expert,

@@ -15,8 +15,8 @@ from scipy.optimize import linear_sum_assignment
 from cesma_sb3.envs.particle.goals import GOAL
 from cesma_sb3.envs.particle.world import Body
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.protocol import Actions, Masks, Observations
-from cesma_sb3.experts.steering import Steering, columns_of
+from cesma_sb3.experts.base import Actions, Masks, Observations
+from cesma_sb3.experts.scripted.steering import Steering, columns_of
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Floats = npt.NDArray[np.float64]

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.errors import ExpertFault
-from cesma_sb3.experts.asked import Asked, as_array
-from cesma_sb3.experts.protocol import (
+from cesma_sb3.experts.base import (
     Actions,
     Expert,
     Masks,
@@ -19,7 +18,8 @@ from cesma_sb3.experts.protocol import (
     SoftExpert,
     StochasticExpert,
 )
-from cesma_sb3.experts.soft import among_available
+from cesma_sb3.experts.calls import Asked, as_array
+from cesma_sb3.experts.soft_labels import among_available
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from cesma_sb3.envs.factory import battle_signs, scripted_bodies
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.focus_fire import FocusFireExpert
-from cesma_sb3.experts.protocol import Expert
-from cesma_sb3.experts.scripted import ScriptedGoalExpert, ScriptedNavigationExpert
+from cesma_sb3.experts.base import Expert
+from cesma_sb3.experts.scripted.focus_fire import FocusFireExpert
+from cesma_sb3.experts.scripted.navigation import ScriptedGoalExpert, ScriptedNavigationExpert
 
 
 def reference_expert(venv: JointVecEnv) -> Expert | None:

@@ -18,8 +18,8 @@ import torch as th
 from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.errors import MissingExtraError, StorageError, UntrustedError
+from cesma_sb3.experts.base import Masks
 from cesma_sb3.experts.network import Network
-from cesma_sb3.experts.protocol import Masks
 from cesma_sb3.experts.sb3_files import (
     Saved,
     Space,

@@ -12,7 +12,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.asked import Asked
+from cesma_sb3.experts.calls import Asked
 from cesma_sb3.experts.network import Network
 from cesma_sb3.experts.sb3 import has_memory, is_stochastic
 from cesma_sb3.policies.agent_policy import AgentPolicy

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from cesma_sb3.envs.particle.actions import DIRECTIONS, N_MOVES
 from cesma_sb3.envs.particle.world import DAMPING, TIME_STEP, Body
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.protocol import Actions
+from cesma_sb3.experts.base import Actions
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Floats = npt.NDArray[np.float64]

@@ -1,0 +1,1 @@
+"""Controllers that are programs: navigation, and the focus of fire in battles."""
