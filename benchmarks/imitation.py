@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.main_job import SEEDS, run_command
-from cesma_sb3.imitation.algorithms import ALGORITHMS
+from cesma_sb3.imitation.registry import ALGORITHMS
 
 NAME = "spread-3-scripted"
 TIMESTEPS = 40_000

@@ -23,8 +23,8 @@ from cesma_sb3.evaluation.curve import Curve, LearningCurve, MatchingCurve
 from cesma_sb3.experts import Expert, labeller
 from cesma_sb3.given import Finished, Handed, finished_expert, is_trained
 from cesma_sb3.imitation import DAggerProgress
-from cesma_sb3.imitation.algorithms import ALGORITHMS
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
+from cesma_sb3.imitation.registry import ALGORITHMS
 from cesma_sb3.learning import LOG_FORMATS, Tick, learn
 from cesma_sb3.measure import Evaluator, joint_env
 from cesma_sb3.models import (

@@ -30,7 +30,7 @@ from cesma_sb3.envs.smac import is_battle
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts.sb3_files import Saved
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
-from cesma_sb3.imitation.algorithms import ALGORITHMS
+from cesma_sb3.imitation.registry import ALGORITHMS
 from cesma_sb3.policies.networks.activations import activations
 from cesma_sb3.utils import modules, plugins
 from cesma_sb3.utils.signatures import arguments_of, with_integers, wrong_argument

@@ -117,7 +117,7 @@ class EnvConfig(_Config):
 
 
 class FollowableConfig(_Config):
-    """An expert that students can follow: see `cesma_sb3.imitation.followable`."""
+    """An expert that students can follow: see `cesma_sb3.imitation.information_cost`."""
 
     weight: PositiveFloat
     """Reward that it gives for each nat of its actions that own observations do not explain."""
@@ -285,7 +285,7 @@ class DaggerConfig(_Config):
     algorithm: Literal["dagger", "bc", "forward-training", "smile", "searn"] = "dagger"
     """The imitation algorithm (4.3): DAgger, behavioural cloning, Forward Training, SMILe, or SEARN."""
     algorithm_kwargs: Arguments = {}
-    """Further arguments of its trainer (`cesma_sb3.imitation.algorithms`), such as `n_iterations`."""
+    """Further arguments of its trainer (`cesma_sb3.imitation.registry`), such as `n_iterations`."""
     total_timesteps: PositiveInt
     """Environment timesteps, at most."""
     n_envs: Count = 64

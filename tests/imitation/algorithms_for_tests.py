@@ -6,7 +6,7 @@ from imitation.util import logger as imitation_logger
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.evaluation import evaluate, greedy
-from cesma_sb3.imitation.algorithms import IterativeTrainer
+from cesma_sb3.imitation import IterativeTrainer
 from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame
 

@@ -6,7 +6,7 @@ import pytest
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.evaluation import evaluate, greedy
-from cesma_sb3.imitation.algorithms import BehaviouralCloningTrainer
+from cesma_sb3.imitation import BehaviouralCloningTrainer
 from tests.envs_for_tests import ReachEnv
 from tests.imitation.algorithms_for_tests import Recording, same, score, trainer_of, weights_of
 

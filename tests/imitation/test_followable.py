@@ -16,7 +16,7 @@ from cesma_sb3 import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.dataset import Samples
-from cesma_sb3.imitation.followable import LIMIT, FollowableVecEnv
+from cesma_sb3.imitation.information_cost import LIMIT, FollowableVecEnv
 from cesma_sb3.policies.networks.factory import NetworkSpec
 from tests.envs_for_tests import MortalEnv
 

@@ -6,7 +6,7 @@ import pytest
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import evaluate, greedy
-from cesma_sb3.imitation.algorithms import ForwardTrainer
+from cesma_sb3.imitation import ForwardTrainer
 from cesma_sb3.policies.ensemble_save_util import load_policy, save_policy
 from tests.envs_for_tests import MortalEnv
 from tests.imitation.algorithms_for_tests import (

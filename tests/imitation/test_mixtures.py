@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import evaluate, greedy
-from cesma_sb3.imitation.algorithms import SearnTrainer, SmileTrainer, searn_weights, smile_weights
+from cesma_sb3.imitation import SearnTrainer, SmileTrainer, searn_weights, smile_weights
 from cesma_sb3.policies.ensemble_save_util import load_policy, save_policy
 from tests.envs_for_tests import MatchingGame, ReachEnv
 from tests.imitation.algorithms_for_tests import Recording, same, score, trainer_of, weights_of

@@ -12,9 +12,9 @@ from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.errors import ConfigError, ExpertError, LayoutError, SpaceError
 from cesma_sb3.evaluation import evaluate, expert_act, greedy
 from cesma_sb3.imitation import DAggerProgress, MultiAgentDAggerTrainer, Samples
-from cesma_sb3.imitation.algorithms import ALGORITHMS
+from cesma_sb3.imitation.dagger import _RunningMean
 from cesma_sb3.imitation.dataset import EpisodeDataset
-from cesma_sb3.imitation.trainer import _RunningMean
+from cesma_sb3.imitation.registry import ALGORITHMS
 from cesma_sb3.policies import TeamPolicy, load_team, save_team
 
 

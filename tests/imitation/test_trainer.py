@@ -22,7 +22,7 @@ from cesma_sb3.errors import ConfigError, ExpertError, SpaceError
 from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.experts import ExpertPolicy, ScriptedGoalExpert, ScriptedNavigationExpert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
-from cesma_sb3.imitation import trainer as trainer_module
+from cesma_sb3.imitation import dagger as trainer_module
 from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
 

@@ -19,7 +19,7 @@ from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.experts import SB3Expert
 from cesma_sb3.export import export
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
-from cesma_sb3.imitation.algorithms import ALGORITHMS
+from cesma_sb3.imitation.registry import ALGORITHMS
 from cesma_sb3.pipeline import evaluate_run
 from cesma_sb3.policies import TeamPolicy, load_team, save_team
 from cesma_sb3.spaces.action_views import make_view

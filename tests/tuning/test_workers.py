@@ -178,7 +178,7 @@ def test_workers_that_fail_end_the_study(monkeypatch, tmp_path):
     (site / "sitecustomize.py").write_text(
         "import os\n"
         "if os.environ.get('CESMA_TEST_BUG'):\n"
-        "    import cesma_sb3.imitation.trainer as trainer\n"
+        "    import cesma_sb3.imitation.dagger as trainer\n"
         "    trainer.MultiAgentDAggerTrainer.update = None\n"  # what user code raises is bad input
     )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(ROOT)]))

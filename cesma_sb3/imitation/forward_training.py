@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.imitation.algorithms.iterative import IterativeTrainer
 from cesma_sb3.imitation.dataset import Samples
+from cesma_sb3.imitation.iterative import IterativeTrainer
 from cesma_sb3.policies.ensembles import SequencePolicy
 from cesma_sb3.policies.team_policy import TeamPolicy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cesma_sb3.imitation.trainer import Callback, DAggerProgress, MultiAgentDAggerTrainer
+from cesma_sb3.imitation.dagger import Callback, DAggerProgress, MultiAgentDAggerTrainer
 from cesma_sb3.utils.torch_defaults import plain_torch
 
 

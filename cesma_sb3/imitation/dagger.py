@@ -19,13 +19,13 @@ from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.experts import adapt_expert
 from cesma_sb3.experts.base import ActsWith
+from cesma_sb3.imitation.action_std import Spread
 from cesma_sb3.imitation.class_weights import ClassWeighting
 from cesma_sb3.imitation.collector import Collector
 from cesma_sb3.imitation.communication import Communication, Messages
 from cesma_sb3.imitation.dataset import AggregatedDataset, Batch, EpisodeDataset, Samples, WhenFull
 from cesma_sb3.imitation.demonstrations import demonstrated
 from cesma_sb3.imitation.losses import ColumnwiseLoss, ImitationLoss, LossName
-from cesma_sb3.imitation.spread import Spread
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.row_arrays import compact_dtype

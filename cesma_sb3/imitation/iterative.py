@@ -15,8 +15,8 @@ from imitation.algorithms.base import AnyTransitions
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.imitation.dagger import Callback, DAggerProgress, MultiAgentDAggerTrainer
 from cesma_sb3.imitation.dataset import AggregatedDataset, Samples
-from cesma_sb3.imitation.trainer import Callback, DAggerProgress, MultiAgentDAggerTrainer
 from cesma_sb3.policies.ensembles import TeamEnsemble
 from cesma_sb3.policies.stateful_actor import State
 from cesma_sb3.policies.team_policy import TeamPolicy

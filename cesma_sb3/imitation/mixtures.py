@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.imitation.algorithms.iterative import IterativeTrainer
 from cesma_sb3.imitation.dataset import Samples
+from cesma_sb3.imitation.iterative import IterativeTrainer
 from cesma_sb3.policies.ensembles import MixturePolicy
 from cesma_sb3.policies.team_policy import TeamPolicy
 

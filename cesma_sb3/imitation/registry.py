@@ -11,17 +11,10 @@
 Source: section 4.3, which names them as alternatives to DAgger.
 """
 
-from cesma_sb3.imitation.algorithms.bc import BehaviouralCloningTrainer
-from cesma_sb3.imitation.algorithms.forward_training import ForwardTrainer
-from cesma_sb3.imitation.algorithms.iterative import IterativeTrainer
-from cesma_sb3.imitation.algorithms.mixtures import (
-    MixtureTrainer,
-    SearnTrainer,
-    SmileTrainer,
-    searn_weights,
-    smile_weights,
-)
-from cesma_sb3.imitation.trainer import MultiAgentDAggerTrainer
+from cesma_sb3.imitation.bc import BehaviouralCloningTrainer
+from cesma_sb3.imitation.dagger import MultiAgentDAggerTrainer
+from cesma_sb3.imitation.forward_training import ForwardTrainer
+from cesma_sb3.imitation.mixtures import SearnTrainer, SmileTrainer
 
 ALGORITHMS: dict[str, type[MultiAgentDAggerTrainer]] = {
     "dagger": MultiAgentDAggerTrainer,
@@ -31,15 +24,3 @@ ALGORITHMS: dict[str, type[MultiAgentDAggerTrainer]] = {
     "searn": SearnTrainer,
 }
 """The trainers by the names above."""
-
-__all__ = [
-    "ALGORITHMS",
-    "BehaviouralCloningTrainer",
-    "ForwardTrainer",
-    "IterativeTrainer",
-    "MixtureTrainer",
-    "SearnTrainer",
-    "SmileTrainer",
-    "searn_weights",
-    "smile_weights",
-]
