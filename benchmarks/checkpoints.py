@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cesma_sb3 import pipeline
-from cesma_sb3.checkpoints import Found, StageCheckpoints
 from cesma_sb3.errors import Interrupted
+from cesma_sb3.training import run as run_module
+from cesma_sb3.training.checkpoint import Found, StageCheckpoints
 
 NAME = "spread-3"
 VALUES: dict[str, Any] = {"checkpoint.minutes": 1.0}
@@ -48,14 +48,14 @@ def run_checkpoints() -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            pipeline.run(NAME, out=Path(folder, "run"), **VALUES)
+            run_module.run(NAME, out=Path(folder, "run"), **VALUES)
             seconds, of_run, count = time.perf_counter() - began, sum(written), len(written)
             StageCheckpoints.visit = stop_late  # type: ignore[method-assign]
             try:
-                pipeline.run(NAME, out=Path(folder, "stopped"), **VALUES)
+                run_module.run(NAME, out=Path(folder, "stopped"), **VALUES)
             except Interrupted:
                 StageCheckpoints.visit = visit  # type: ignore[method-assign]
-            pipeline.run(resume=Path(folder, "stopped"))
+            run_module.run(resume=Path(folder, "stopped"))
     finally:
         StageCheckpoints._write, StageCheckpoints.begin = write, begin  # type: ignore[method-assign]
         StageCheckpoints.visit = visit  # type: ignore[method-assign]

@@ -18,7 +18,7 @@ from cesma_sb3.envs import make_vec_env
 from cesma_sb3.export import export
 from cesma_sb3.policies import TeamPolicy, policy_files
 from cesma_sb3.policies.networks.factory import NetworkKind
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.training.run_folder import RunFolder
 
 CALLS = 3_000
 

@@ -15,11 +15,11 @@ import click
 
 from benchmarks.keep import KEPT
 from cesma_sb3.config.schema import Experiment
-from cesma_sb3.given import is_trained
-from cesma_sb3.measure import joint_env
-from cesma_sb3.models import expert_env, make_model, make_students
 from cesma_sb3.policies import parameter_counts
-from cesma_sb3.runs import REPORT, RunFolder
+from cesma_sb3.training.build import expert_env, make_model, make_students
+from cesma_sb3.training.evaluator import joint_env
+from cesma_sb3.training.pretrained import is_trained
+from cesma_sb3.training.run_folder import REPORT, RunFolder
 
 
 def count_again(run: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cesma_sb3.algorithms import GumbelSoftmaxDDPG
-    from cesma_sb3.bring import decentralize
     from cesma_sb3.comparison import compare
     from cesma_sb3.config.registry import list_experiments, load_experiment
     from cesma_sb3.config.schema import Experiment
@@ -20,10 +19,11 @@ if TYPE_CHECKING:
     from cesma_sb3.experts import SB3Expert, ScriptedNavigationExpert
     from cesma_sb3.hub import load_from_hub, push_to_hub
     from cesma_sb3.imitation import MultiAgentDAggerTrainer
-    from cesma_sb3.pipeline import RunResult, run
     from cesma_sb3.policies import AgentPolicy, TeamPolicy, load_team, save_team
-    from cesma_sb3.runs import RunFolder
     from cesma_sb3.spaces.team_spaces import TeamSpaces
+    from cesma_sb3.training.decentralize import decentralize
+    from cesma_sb3.training.run import RunResult, run
+    from cesma_sb3.training.run_folder import RunFolder
 
 __all__ = [
     "AgentPolicy",
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "cesma_sb3.bring": ["decentralize"],
+    "cesma_sb3.training.decentralize": ["decentralize"],
     "cesma_sb3.comparison": ["compare"],
     "cesma_sb3.config.schema": ["Experiment"],
     "cesma_sb3.hub": ["load_from_hub", "push_to_hub"],
@@ -65,9 +65,9 @@ _HOMES = {
     "cesma_sb3.envs.joint_env": ["JointEnv"],
     "cesma_sb3.spaces.team_spaces": ["TeamSpaces"],
     "cesma_sb3.policies": ["AgentPolicy", "TeamPolicy", "load_team", "save_team"],
-    "cesma_sb3.pipeline": ["RunResult", "run"],
+    "cesma_sb3.training.run": ["RunResult", "run"],
     "cesma_sb3.config.registry": ["list_experiments", "load_experiment"],
-    "cesma_sb3.runs": ["RunFolder"],
+    "cesma_sb3.training.run_folder": ["RunFolder"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

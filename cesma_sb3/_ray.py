@@ -21,10 +21,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cesma_sb3 import _trust
 from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import ConfigError, MissingExtraError
 from cesma_sb3.planned import Ended, PlannedRun, RunJobs, Started, run_command
+from cesma_sb3.training import trust
 from cesma_sb3.utils import atomic, modules
 from cesma_sb3.utils.processes import one_thread, stop
 from cesma_sb3.utils.signals import terminated_as_interrupted
@@ -150,7 +150,7 @@ def _fetch(ray: Any, reference: Any, run: PlannedRun) -> tuple[int, float]:
     run.job.log.write_bytes(done.printed)
     if done.files:
         atomic.write_folder(run.path, done.files)
-        _trust.sign_all(run.path)  # made for this user, by whoever the cluster's nodes run as
+        trust.sign_all(run.path)  # made for this user, by whoever the cluster's nodes run as
     return done.status, done.seconds
 
 

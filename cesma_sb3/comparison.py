@@ -27,7 +27,6 @@ from cesma_sb3.gathered import Row
 from cesma_sb3.marl_eval import marl_eval, unequal
 from cesma_sb3.planned import Failure
 from cesma_sb3.reproduce import markdown
-from cesma_sb3.run_files import csv_text, to_json
 from cesma_sb3.score_tables import (
     CALLED,
     doubts,
@@ -39,6 +38,7 @@ from cesma_sb3.score_tables import (
 )
 from cesma_sb3.sweep import Sweep, sweep
 from cesma_sb3.task_groups import Named, by_task, check_comparable, grouped
+from cesma_sb3.training.run_files import csv_text, to_json
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
 

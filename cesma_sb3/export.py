@@ -33,11 +33,11 @@ from cesma_sb3.errors import ConfigError, MissingExtraError, check_choice
 from cesma_sb3.policies import AgentPolicy, TeamPolicy
 from cesma_sb3.policies.distributions import UNAVAILABLE
 from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
-from cesma_sb3.runs import RunFolder, check_free
 from cesma_sb3.spaces.agent_spaces import ActionColumns, without_mask
 from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.stored import load_students
+from cesma_sb3.training.load import load_students
+from cesma_sb3.training.run_folder import RunFolder, check_free
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path, file_names
 from cesma_sb3.utils.torch_defaults import plain_torch

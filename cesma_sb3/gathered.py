@@ -14,7 +14,7 @@ import numpy as np
 
 from cesma_sb3.errors import StorageError
 from cesma_sb3.figures import Line, Panel
-from cesma_sb3.runs import EVALUATIONS, RunFolder
+from cesma_sb3.training.run_folder import EVALUATIONS, RunFolder
 from cesma_sb3.utils.plotting import Curve, DrawnLine, DrawnPanel, envelope
 
 LOSSES = "students*/progress.csv"

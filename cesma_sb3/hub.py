@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy, load_policy
 from cesma_sb3.policies.networks.custom import MakeModule
-from cesma_sb3.runs import CONFIG, FIGURE, REPORT, RUN, STUDENTS, RunFolder, check_free
 from cesma_sb3.spaces.agent_spaces import ActionColumns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.stored import load_students
+from cesma_sb3.training.load import load_students
+from cesma_sb3.training.run_folder import CONFIG, FIGURE, REPORT, RUN, STUDENTS, RunFolder, check_free
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
 

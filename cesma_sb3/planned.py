@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import ConfigError, StorageError
-from cesma_sb3.runs import CHECKPOINTS, REPORT, RUN, RunFolder
+from cesma_sb3.training.run_folder import CHECKPOINTS, REPORT, RUN, RunFolder
 from cesma_sb3.utils import locks
 from cesma_sb3.utils.processes import Job, run_jobs
 from cesma_sb3.utils.progress import duration

@@ -21,7 +21,7 @@ from cesma_sb3.planned import (
     on_this_machine,
     planned,
 )
-from cesma_sb3.run_files import csv_text
+from cesma_sb3.training.run_files import csv_text
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.plotting import draw_comparison

@@ -14,9 +14,9 @@ from cesma_sb3.envs.rendering import RGB, Pixels, as_pixels
 from cesma_sb3.errors import CesmaError, EnvironmentFault, StorageError
 from cesma_sb3.evaluation import Act, expert_act
 from cesma_sb3.experts.base import Remembers
-from cesma_sb3.measure import Evaluator, threads
-from cesma_sb3.runs import RunFolder
-from cesma_sb3.stored import load_expert, load_students
+from cesma_sb3.training.evaluator import Evaluator, threads
+from cesma_sb3.training.load import load_expert, load_students
+from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils.closing import closing
 
 _MOST_STEPS = 400

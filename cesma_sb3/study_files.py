@@ -13,7 +13,7 @@ from cesma_sb3 import _claims
 from cesma_sb3.config.registry import list_experiments, load_experiment, nested
 from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import CesmaError
-from cesma_sb3.run_files import csv_text, to_json
+from cesma_sb3.training.run_files import csv_text, to_json
 from cesma_sb3.utils import atomic
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from cesma_sb3.planned import (
     on_this_machine,
     planned,
 )
-from cesma_sb3.run_files import csv_text, to_json
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.training.run_files import csv_text, to_json
+from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
 

@@ -9,13 +9,14 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cesma_sb3 import _claims, pipeline
+from cesma_sb3 import _claims
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import CesmaError
-from cesma_sb3.measure import Watch
-from cesma_sb3.runs import RunFolder
 from cesma_sb3.search_space import SearchSpace
+from cesma_sb3.training import run as run_module
+from cesma_sb3.training.evaluator import Watch
+from cesma_sb3.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import optuna
@@ -98,8 +99,8 @@ class Trials:
         out = self.run_dir(trial.number, experiment.seed)
         watch = self._watch(experiment, trial, index)
         if self.objective == "expert":
-            return pipeline.run_expert(experiment, out=out, watch=watch)
-        return pipeline.run_experiment(experiment, out=out, watch=watch).report
+            return run_module.run_expert(experiment, out=out, watch=watch)
+        return run_module.run_experiment(experiment, out=out, watch=watch).report
 
     def _watch(self, experiment: Experiment, trial: optuna.Trial, index: int) -> Watch | None:
         """Reports scores on the way, as one line of steps over both stages and all seeds."""

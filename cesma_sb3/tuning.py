@@ -10,16 +10,16 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from cesma_sb3 import _claims, _optuna, _trust
+from cesma_sb3 import _claims, _optuna
 from cesma_sb3._workers import Workers
 from cesma_sb3.config.registry import is_name, load_experiment
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.config.validation import plain, shown, unknown
 from cesma_sb3.errors import CesmaError, ConfigError, UntrustedError, integer
-from cesma_sb3.runs import make_folder
 from cesma_sb3.search_space import SearchSpace, default_spaces, load_space, merged
 from cesma_sb3.study_files import BEST, TRIALS, best_trial, draw, write_best, write_tables
 from cesma_sb3.study_progress import StudyProgress
+from cesma_sb3.training.run_folder import make_folder
 from cesma_sb3.trials import Objective, Trials, expert_values
 from cesma_sb3.utils import locks
 from cesma_sb3.utils.file_names import as_path
@@ -299,13 +299,13 @@ def _in_folder(folder: Path, study: str, storage: str, *, trust: bool) -> Iterat
     """
     make_folder(folder)
     with locks.alone(folder, "another command works on this study; wait for it"):
-        if all(path.name == _trust.SIGNATURE for path in folder.iterdir()):
-            _trust.sign_study(folder)
+        if all(path.name == trust.SIGNATURE for path in folder.iterdir()):
+            trust.sign_study(folder)
         elif study not in _studies_in(folder, storage, study):
             raise ConfigError(
                 f"{folder}: holds something already, and no study {study!r}; expected a new folder, or its"
             )
-        elif not (trust or _trust.is_own_study(folder)):
+        elif not (trust or trust.is_own_study(folder)):
             raise UntrustedError(
                 f"{folder}: this study was not made here, and would run what its trials and samplers hold; "
                 "expected trust=True (--trust) if you know where it is from"

@@ -75,10 +75,10 @@ def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: 
     if name is not None:  # tell of a bad value before PyTorch is loaded
         shown = load_experiment(name, overrides, check_names=False).name
 
-    from cesma_sb3 import pipeline
+    from cesma_sb3.training import run as run_module
 
     with told_how_to_resume():
-        result = pipeline.run(name, seed=overrides.pop("seed", None), **options, progress=True, **overrides)
+        result = run_module.run(name, seed=overrides.pop("seed", None), **options, progress=True, **overrides)
     if as_json:
         print_json({"run_dir": str(result.run_dir), **result.report})
     else:
@@ -116,10 +116,10 @@ def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool
     """
     overrides = overrides_of(settings)
 
-    from cesma_sb3 import bring
+    from cesma_sb3.training import decentralize as decentralize_module
 
     with told_how_to_resume():
-        result = bring.decentralize(expert, env, **options, progress=True, **overrides)
+        result = decentralize_module.decentralize(expert, env, **options, progress=True, **overrides)
     if as_json:
         print_json({"run_dir": str(result.run_dir), **result.report})
     else:
@@ -141,14 +141,14 @@ def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool
 @json_option
 def evaluate(run_dir: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Evaluate the policies of a run folder again, perhaps in another team or environment."""
-    from cesma_sb3.runs import RunFolder
+    from cesma_sb3.training.run_folder import RunFolder
 
     name = RunFolder.open(run_dir).experiment.name  # tell of a bad folder before PyTorch is loaded
     overrides = overrides_of(settings)
 
-    from cesma_sb3 import pipeline
+    from cesma_sb3.training import run as run_module
 
-    report = pipeline.evaluate_run(run_dir, **options, **overrides)
+    report = run_module.evaluate_run(run_dir, **options, **overrides)
     if as_json:
         print_json(report)
     else:

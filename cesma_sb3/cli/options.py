@@ -62,7 +62,7 @@ def told_how_to_resume() -> Iterator[None]:
     try:
         yield
     except Interrupted as error:
-        from cesma_sb3.runs import command_line
+        from cesma_sb3.training.run_folder import command_line
 
         program = " ".join(command_line().split()[: 3 if command_line().startswith("python -m ") else 1])
         click.echo(f"to go on: {program} run --resume {shlex.quote(str(error.run_dir))}", err=True)
@@ -75,7 +75,7 @@ def told_how_to_go_on() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        from cesma_sb3.runs import command_line
+        from cesma_sb3.training.run_folder import command_line
 
         click.echo(f"to go on: {command_line()}", err=True)
         raise

@@ -78,7 +78,7 @@ def print_table(header: list[str], rows: list[list[str]], *, numbers: bool = Fal
 
 def print_json(value: Any) -> None:
     """Prints for a program."""
-    from cesma_sb3.run_files import to_json
+    from cesma_sb3.training.run_files import to_json
 
     click.echo(json.dumps(to_json(value), indent=2, allow_nan=False))
 

@@ -1,6 +1,6 @@
 """Returns, reference policies and normalised scores."""
 
-from cesma_sb3.evaluation.channel import Change, with_channel
+from cesma_sb3.evaluation.message_ablation import Change, with_channel
 from cesma_sb3.evaluation.returns import (
     Returns,
     Score,

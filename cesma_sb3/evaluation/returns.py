@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 
 from cesma_sb3.envs.action_validator import PossibleActions
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
-from cesma_sb3.evaluation.order import acting_for, made_for
+from cesma_sb3.evaluation.reorder import acting_for, made_for
 from cesma_sb3.experts.base import Act, Actions, Expert, Masks, Observations, Remembers, labeller
 from cesma_sb3.experts.objects import name_of
 from cesma_sb3.policies.ensembles import TeamEnsemble

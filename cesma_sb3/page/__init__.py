@@ -18,7 +18,7 @@ from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError, Untrust
 from cesma_sb3.gathered import RunData, read_run
 from cesma_sb3.page import charts
 from cesma_sb3.rollouts import Rollout, record
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from cesma_sb3.errors import ConfigError, integer
-from cesma_sb3.measure import Evaluator, threads
 from cesma_sb3.price.gap import gap_rows
 from cesma_sb3.price.imitated import imitation_rows
 from cesma_sb3.price.measured import Measured
@@ -21,8 +20,9 @@ from cesma_sb3.price.messages import channel_rows, information_rows
 from cesma_sb3.price.rows import Row
 from cesma_sb3.price.theorem import theorem_rows
 from cesma_sb3.price.where import region_rows, third_rows
-from cesma_sb3.runs import RunFolder
 from cesma_sb3.spaces.communication import MessageChannel
+from cesma_sb3.training.evaluator import Evaluator, threads
+from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils.closing import closing
 
 __all__ = ["PRICE", "Price", "Row", "price"]

@@ -7,22 +7,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config.schema import CheckpointConfig, DaggerConfig, Experiment
 from cesma_sb3.envs.particle.vec_env import ParticleVecEnv
 from cesma_sb3.evaluation import Change, Returns, expert_act, greedy, random_act, with_channel
 from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert
 from cesma_sb3.experts.base import SoftExpert
-from cesma_sb3.measure import Evaluator
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy, Visibility
 from cesma_sb3.price.deviations import Deviations, deviations
 from cesma_sb3.price.losses import Measure
 from cesma_sb3.price.visits import Soft, Visits, visit
-from cesma_sb3.runs import RunFolder
-from cesma_sb3.stages import TrainedExpert, decentralize
-from cesma_sb3.stored import load_expert, load_students
+from cesma_sb3.training.acting_mode import imitates_probabilities
+from cesma_sb3.training.checkpoint import Checkpoints
+from cesma_sb3.training.evaluator import Evaluator
+from cesma_sb3.training.load import load_expert, load_students
+from cesma_sb3.training.run_folder import RunFolder
+from cesma_sb3.training.stages import TrainedExpert, decentralize
 from cesma_sb3.utils.progress import StageProgress
-from cesma_sb3.ways import imitates_probabilities
 
 
 class TrainedOut(NamedTuple):

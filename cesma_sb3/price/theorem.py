@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cesma_sb3.checkpoints import LOG
 from cesma_sb3.price.deviations import Deviations
 from cesma_sb3.price.losses import disagreements
 from cesma_sb3.price.measured import Measured
 from cesma_sb3.price.rows import Row, mean_row
+from cesma_sb3.training.checkpoint import LOG
 
 _LOSS = "dagger/loss/"
 

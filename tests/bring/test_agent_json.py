@@ -20,8 +20,8 @@ from cesma_sb3.envs.pettingzoo import make_parallel_env
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.export import export
 from cesma_sb3.policies import TeamPolicy, policy_files
-from cesma_sb3.runs import RunFolder
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.training.run_folder import RunFolder
 from tests.bring.test_declared_teams import ENV
 
 BOX = spaces.Box(-1.0, 1.0, (2, 2), np.float64)

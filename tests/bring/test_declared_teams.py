@@ -20,7 +20,7 @@ from cesma_sb3.envs import declared_split, make_vec_env
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.partition import Share, Split, SplitEnv
 from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, SpaceError
-from cesma_sb3.pipeline import evaluate_run
+from cesma_sb3.training.run import evaluate_run
 
 ENV = "tests.bring.test_declared_teams:Cues"
 TEAM = {"left": Share("1, 3:5", "1"), "right": Share("0:3", "0")}

@@ -23,8 +23,8 @@ from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError, UnknownNameError
 from cesma_sb3.export import export
 from cesma_sb3.policies import TeamPolicy, policy_files
-from cesma_sb3.runs import RunFolder
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.training.run_folder import RunFolder
 
 FEED_FORWARD = {"network": "feed-forward", "hidden_sizes": (16, 16)}
 KINDS = {

@@ -23,8 +23,8 @@ from cesma_sb3.cli import cesma
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.policies import TeamPolicy, policy_files
-from cesma_sb3.runs import RunFolder
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.training.run_folder import RunFolder
 from tests.bring.local_hub import local_hub
 
 SMALL = {

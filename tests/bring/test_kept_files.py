@@ -14,13 +14,13 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecNormalize
 
 import cesma_sb3
-from cesma_sb3 import pipeline
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import CesmaError, ConfigError, Interrupted, NotKeptWarning, StorageError
-from cesma_sb3.pipeline import evaluate_run
 from cesma_sb3.planned import PlannedRun, is_finished, planned
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.training import run as run_module
+from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.run_folder import RunFolder
 from tests.bring.test_files import ENV, TINY, exact_onnx, exact_torchscript
 from tests.bring.test_functions import SEEN
 
@@ -54,7 +54,7 @@ def interrupted(monkeypatch, *args: Any, **kwargs: Any) -> Path:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "decentralize", stop)
+        patch.setattr(run_module, "decentralize", stop)
         with pytest.raises(Interrupted) as error:
             cesma_sb3.decentralize(*args, **kwargs)
     return error.value.run_dir

@@ -9,7 +9,7 @@ from stable_baselines3 import PPO, SAC
 from torch import nn
 
 import cesma_sb3
-from cesma_sb3 import JointEnv, TeamPolicy, TeamSpaces, _state
+from cesma_sb3 import JointEnv, TeamPolicy, TeamSpaces
 from cesma_sb3.envs.action_validator import PossibleActions
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import (
@@ -24,6 +24,7 @@ from cesma_sb3.experts import adapt_expert
 from cesma_sb3.experts.calls import Asked
 from cesma_sb3.policies import parameter_counts
 from cesma_sb3.spaces.agent_spaces import ActionColumns
+from cesma_sb3.training import state as state_module
 from cesma_sb3.utils import closing
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv, ReachEnv
 
@@ -62,7 +63,7 @@ def test_what_is_imitated_in_fine_tuning_is_in_no_checkpoint(expert, tmp_path):
 
 def test_a_controller_that_takes_masks_has_a_state_that_can_be_kept():
     asked = Asked(likeliest, "who", has_masks=True)
-    assert _state.restore({"asked": asked}, *_state.capture({"asked": asked}))
+    assert state_module.restore({"asked": asked}, *state_module.capture({"asked": asked}))
 
 
 def test_students_that_never_learn_are_told_of(tmp_path):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cesma_sb3 import cli
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.training.run_folder import RunFolder
 
 TINY = [
     "--set", "expert.total_timesteps=128", "--set", "expert.n_envs=8",

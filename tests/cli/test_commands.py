@@ -14,7 +14,7 @@ from cesma_sb3 import cli
 from cesma_sb3.cli.options import Whole
 from cesma_sb3.config.registry import list_experiments, load_experiment
 from cesma_sb3.evaluation import Change
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.training.run_folder import RunFolder
 
 REPORT = {
     "return": {"random": -52.4, "expert": -20.0, "students": -21.126, "reference": -15.2},
@@ -49,8 +49,8 @@ def pipeline(monkeypatch, tmp_path):
         return REPORT
 
     module = SimpleNamespace(run=run, evaluate_run=evaluate_run)
-    monkeypatch.setattr("cesma_sb3.pipeline", module, raising=False)
-    monkeypatch.setitem(sys.modules, "cesma_sb3.pipeline", module)
+    monkeypatch.setattr("cesma_sb3.training.run", module, raising=False)
+    monkeypatch.setitem(sys.modules, "cesma_sb3.training.run", module)
     return SimpleNamespace(calls=calls, module=module)
 
 

@@ -11,9 +11,9 @@ from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.marl_eval import marl_eval, unequal
-from cesma_sb3.runs import RunFolder
 from cesma_sb3.score_tables import ALL, doubts, improvement_rows, sections, table_rows
 from cesma_sb3.task_groups import by_task, grouped
+from cesma_sb3.training.run_folder import RunFolder
 from tests.reproduce.tiny import write_run
 
 EXPERT, STUDENTS = [(0, -40.0), (200, -10.0)], [(0, -50.0), (100, -25.0)]

@@ -91,9 +91,9 @@ def test_every_file_named_exists():
 
 
 def test_files_that_the_pipeline_writes_are_the_ones_named():
-    from cesma_sb3 import runs
+    from cesma_sb3.training import run_folder as files
 
-    for name in (runs.CONFIG, runs.RUN, runs.REPORT, runs.FIGURE, runs.EVALUATIONS):
+    for name in (files.CONFIG, files.RUN, files.REPORT, files.FIGURE, files.EVALUATIONS):
         assert f"`{name}`" in PAGE
-    for folder in (runs.EXPERT, runs.STUDENTS):
+    for folder in (files.EXPERT, files.STUDENTS):
         assert f"`{folder}/`" in PAGE

@@ -9,8 +9,8 @@ from cesma_sb3.figures import list_figures, load_figure
 from cesma_sb3.gathered import read_run, table_rows
 from cesma_sb3.planned import is_finished
 from cesma_sb3.reproduce import plan_runs
-from cesma_sb3.run_files import csv_text
-from cesma_sb3.runs import REPORT
+from cesma_sb3.training.run_files import csv_text
+from cesma_sb3.training.run_folder import REPORT
 
 REPRODUCED = Path(__file__).parents[2] / "docs" / "reproduced"
 NAMES = sorted(path.stem for path in REPRODUCED.glob("*.csv"))

@@ -11,11 +11,12 @@ import pytest
 from imitation.util import logger
 
 import cesma_sb3
-from cesma_sb3 import bring, pipeline
 from cesma_sb3.config import registry
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.config.validation import validate
 from cesma_sb3.config.yaml import read_mapping
+from cesma_sb3.training import decentralize as decentralize_module
+from cesma_sb3.training import run as run_module
 
 FOLDER = Path(__file__).parents[2] / "docs" / "tasks"
 PAGES = sorted(path.stem for path in FOLDER.glob("*.md"))
@@ -36,7 +37,7 @@ def test_every_python_block_runs(page, tmp_path, monkeypatch):
     monkeypatch.setattr(logger, "configure", lambda *args, **kwargs: quiet)
     small_run = {**SMALL, "expert.total_timesteps": 640, "expert.kwargs.gradient_steps": 1}
     small_run["dagger.total_timesteps"] = 512
-    decentralize, run = bring.decentralize, pipeline.run
+    decentralize, run = decentralize_module.decentralize, run_module.run
     monkeypatch.setattr(
         cesma_sb3,
         "decentralize",

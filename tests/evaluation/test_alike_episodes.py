@@ -11,9 +11,9 @@ from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.evaluation import Returns, evaluate, random_act
 from cesma_sb3.price.information import interval
 from cesma_sb3.price.rows import mean_row, ratio_row
-from cesma_sb3.results import make_report
-from cesma_sb3.run_files import to_json
 from cesma_sb3.score_tables import Section, doubts
+from cesma_sb3.training.report import make_report
+from cesma_sb3.training.run_files import to_json
 from tests.envs_for_tests import MatchingGame, ReachEnv
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from cesma_sb3.envs.particle import Spread
 from cesma_sb3.errors import LayoutError, UnknownNameError
-from cesma_sb3.evaluation.channel import with_channel
+from cesma_sb3.evaluation.message_ablation import with_channel
 from cesma_sb3.spaces.communication import MessageChannel
 from tests.joint.test_channel import talking_team
 

@@ -8,9 +8,9 @@ from stable_baselines3.common.utils import safe_mean
 from torch import nn
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.evaluation.curve import LearningCurve, MatchingCurve
 from cesma_sb3.imitation import DAggerProgress
-from cesma_sb3.learning import _ExpertWatch
+from cesma_sb3.training.callbacks import LearningCurve, MatchingCurve
+from cesma_sb3.training.sb3 import _ExpertWatch
 from tests.envs_for_tests import MatchingGame
 
 

@@ -9,8 +9,8 @@ import pytest
 from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import Returns
-from cesma_sb3.measure import Evaluator
-from cesma_sb3.pipeline import run_experiment
+from cesma_sb3.training.evaluator import Evaluator
+from cesma_sb3.training.run import run_experiment
 
 
 def evaluator_of(random, reference=None, tolerance=0.0, dagger=True):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import cesma_sb3
-from cesma_sb3.checkpoints import StageCheckpoints
+from cesma_sb3.training.checkpoint import StageCheckpoints
 
 
 class Cut(BaseException):

@@ -16,9 +16,9 @@ from stable_baselines3 import PPO
 
 import cesma_sb3
 from cesma_sb3 import cli
-from cesma_sb3.checkpoints import StageCheckpoints
 from cesma_sb3.errors import CheckpointWarning, ConfigError, Interrupted, StorageError
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.training.checkpoint import StageCheckpoints
+from cesma_sb3.training.run_folder import RunFolder
 from tests.faults.interrupted import Cut, results
 
 TINY = {

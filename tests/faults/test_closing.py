@@ -9,7 +9,7 @@ from stable_baselines3.common.logger import CSVOutputFormat, TensorBoardOutputFo
 from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ClosingWarning
-from cesma_sb3.pipeline import run_experiment
+from cesma_sb3.training.run import run_experiment
 from cesma_sb3.utils.closing import close_each, closing, logged_by
 from tests.envs_for_tests import MatchingGame, UncloseableGame
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from cesma_sb3 import cli
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.training.run_folder import RunFolder
 from tests.faults.refusals import assert_refusal
 
 GAME = """

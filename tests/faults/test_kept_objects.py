@@ -13,10 +13,10 @@ import pytest
 import torch as th
 from torch import nn
 
-from cesma_sb3 import _state
 from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.errors import ConfigError, StorageError
-from cesma_sb3.pipeline import run_experiment
+from cesma_sb3.training import state as state_module
+from cesma_sb3.training.run import run_experiment
 
 
 class Running:
@@ -116,7 +116,7 @@ class Settings:
 def after_a_restart(before, anew):
     """What an object is after a checkpoint, in a training that was made anew."""
     root = {"loss": anew}
-    assert _state.restore(root, *_state.capture({"loss": before}))
+    assert state_module.restore(root, *state_module.capture({"loss": before}))
     return root["loss"]
 
 
@@ -162,7 +162,7 @@ def test_schedulers_of_learning_rates_are_kept():
     before, after = made(), made()
     before["optimizer"].step()
     before["falls"].step()
-    assert _state.restore(after, *_state.capture(before))
+    assert state_module.restore(after, *state_module.capture(before))
     assert after["falls"].last_epoch == 1
     assert after["falls"].get_last_lr() == [pytest.approx(0.1)]
     assert th.equal(before["layer"].weight, after["layer"].weight)
@@ -203,7 +203,7 @@ def test_what_cannot_change_is_constant(value):
 )
 def test_what_a_checkpoint_cannot_hold_is_named(made, told):
     with pytest.raises(StorageError) as caught:
-        _state.capture({"loss": made()})
+        state_module.capture({"loss": made()})
     assert str(caught.value).startswith(told)
     assert "\n" not in str(caught.value)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cesma_sb3.runs import REPORT, RUN, RunFolder
+from cesma_sb3.training.run_folder import REPORT, RUN, RunFolder
 from tests.faults.interrupted import results
 
 SETTINGS = (

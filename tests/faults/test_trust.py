@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cesma_sb3 import _trust, runs, tuning
+from cesma_sb3 import tuning
 from cesma_sb3.compared import read_folder
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.errors import CesmaError, UntrustedError
 from cesma_sb3.export import export
 from cesma_sb3.hub import push_to_hub, write_published
 from cesma_sb3.page import write_page
-from cesma_sb3.pipeline import evaluate_run, run
 from cesma_sb3.price import price
 from cesma_sb3.rollouts import record
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.training import run_folder, trust
+from cesma_sb3.training.run import evaluate_run, run
+from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.tuning import tune
 from cesma_sb3.utils import modules, plugins
 from cesma_sb3.video import write_video
@@ -297,13 +298,13 @@ def test_where_no_secret_can_be_kept(experiment, tmp_path, monkeypatch):
 def test_what_is_code(values, code, tmp_path):
     experiment = load_experiment("spread-3-scripted", values, check_names=False)
     folder = RunFolder.create(experiment, tmp_path / "run")
-    assert _trust.code_of(folder.experiment) == code
+    assert trust.code_of(folder.experiment) == code
 
 
 def test_what_is_registered_is_no_code(monkeypatch):
     entry = EntryPoint("ferry", HOSTILE, plugins.ENVIRONMENTS)
     monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
-    assert _trust.code_of(load_experiment("spread-3-scripted", {"env.id": "ferry"}, check_names=False)) == {}
+    assert trust.code_of(load_experiment("spread-3-scripted", {"env.id": "ferry"}, check_names=False)) == {}
 
 
 def test_a_folder_of_the_name_of_a_package_is_not_it(here, monkeypatch):
@@ -324,4 +325,4 @@ def test_a_run_that_the_user_names_himself_needs_no_trust(experiment, tmp_path, 
     assert RunFolder.open(folder.path).is_of(experiment)
     other = experiment.model_copy(update={"env": experiment.env.model_copy(update={"id": "a:b"})})
     assert not RunFolder.open(folder.path).is_of(other)
-    assert runs.RunFolder.open(folder.path).differences(other) == [f"env.id is '{HOSTILE}', not 'a:b'"]
+    assert run_folder.RunFolder.open(folder.path).differences(other) == [f"env.id is '{HOSTILE}', not 'a:b'"]

@@ -9,7 +9,7 @@ from imitation.util import logger as imitation_logger
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import evaluate, greedy
-from cesma_sb3.evaluation.channel import with_channel
+from cesma_sb3.evaluation.message_ablation import with_channel
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame

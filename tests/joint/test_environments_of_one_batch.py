@@ -15,8 +15,8 @@ from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.subproc import LocalGroup, Recipe
 from cesma_sb3.errors import ConfigError, EnvironmentFault, SpaceError
-from cesma_sb3.measure import joint_env
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part
+from cesma_sb3.training.evaluator import joint_env
 from tests.envs_for_tests import MatchingGame, MortalEnv
 
 

@@ -20,12 +20,12 @@ from cesma_sb3.envs.particle import parallel_env
 from cesma_sb3.errors import ExpertError, LayoutError, SpaceError, StorageError
 from cesma_sb3.evaluation import evaluate, expert_act, greedy, sampled, with_channel
 from cesma_sb3.experts.adapt import adapt_expert
-from cesma_sb3.pipeline import evaluate_run
 from cesma_sb3.policies import MixturePolicy, TeamPolicy, load_policy, save_policy
-from cesma_sb3.runs import RunFolder
 from cesma_sb3.spaces.agent_order import Reordered
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.testing import check_environment
+from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.run_folder import RunFolder
 from tests.bring.test_declared_teams import ENV as CUES
 from tests.bring.test_declared_teams import TEAM
 from tests.envs_for_tests import SmallEnv

@@ -5,8 +5,8 @@ import pytest
 
 import cesma_sb3
 from cesma_sb3.errors import LayoutError, StorageError
-from cesma_sb3.pipeline import evaluate_run
 from cesma_sb3.policies import load_team
+from cesma_sb3.training.run import evaluate_run
 
 TINY = {
     "expert": {"total_timesteps": 300, "n_envs": 8, "kwargs": {"learning_starts": 100, "batch_size": 16}},

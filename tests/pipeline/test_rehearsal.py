@@ -16,7 +16,7 @@ from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.errors import CesmaError, StorageError
 from cesma_sb3.export import export
-from cesma_sb3.pipeline import evaluate_run, run_experiment, run_expert
+from cesma_sb3.training.run import evaluate_run, run_experiment, run_expert
 from tests.envs_for_tests import MatchingGame
 
 TINY = {
@@ -115,7 +115,7 @@ def nothing_trains(monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("it trains")
 
-    monkeypatch.setattr("cesma_sb3.stages.learn", fail)
+    monkeypatch.setattr("cesma_sb3.training.stages.learn", fail)
     monkeypatch.setattr("cesma_sb3.imitation.MultiAgentDAggerTrainer.train", fail)
 
 
@@ -176,7 +176,7 @@ def test_it_leaves_no_trace(tmp_path, monkeypatch):
     ran = []
     for name in ("with", "without"):
         if name == "without":
-            monkeypatch.setattr("cesma_sb3.rehearsal.Rehearsal.expert", lambda self, expert: None)
+            monkeypatch.setattr("cesma_sb3.training.dry_run.Rehearsal.expert", lambda self, expert: None)
         result = run_experiment(untrained(), out=tmp_path / name)
         ran.append(result)
     files = [sorted(p.name for p in each.run_dir.rglob("*") if "tfevents" not in p.name) for each in ran]

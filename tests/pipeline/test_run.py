@@ -11,8 +11,8 @@ from stable_baselines3 import DQN
 import cesma_sb3
 from cesma_sb3.algorithms import GumbelSoftmaxDDPG
 from cesma_sb3.errors import ConfigError, ExpertError, StorageError
-from cesma_sb3.measure import Seeds
-from cesma_sb3.pipeline import evaluate_run
+from cesma_sb3.training.evaluator import Seeds
+from cesma_sb3.training.run import evaluate_run
 
 TINY = {
     "expert": {"total_timesteps": 600, "n_envs": 8, "kwargs": {"learning_starts": 100, "batch_size": 16}},

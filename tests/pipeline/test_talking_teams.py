@@ -7,7 +7,7 @@ from stable_baselines3.common.noise import VectorizedActionNoise
 
 import cesma_sb3
 from cesma_sb3.experts import SilentExpert
-from cesma_sb3.pipeline import evaluate_run
+from cesma_sb3.training.run import evaluate_run
 
 TINY = {
     "expert": {"total_timesteps": 400, "n_envs": 8, "kwargs": {"learning_starts": 100, "batch_size": 16}},

@@ -10,12 +10,12 @@ import cesma_sb3
 from cesma_sb3.errors import ConfigError, ExpertWarning
 from cesma_sb3.evaluation import Returns
 from cesma_sb3.experts import SamplingExpert
-from cesma_sb3.pipeline import evaluate_run
 from cesma_sb3.policies import load_team
 from cesma_sb3.price import price
 from cesma_sb3.rollouts import record
-from cesma_sb3.runs import RunFolder
-from cesma_sb3.ways import below_random, is_clearly_better
+from cesma_sb3.training.acting_mode import below_random, is_clearly_better
+from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.run_folder import RunFolder
 from tests.bring.controllers import Polite, polite
 from tests.envs_for_tests import Doorway
 from tests.faults.interrupted import results, run_in_pieces

@@ -11,12 +11,12 @@ import pytest
 import cesma_sb3
 from cesma_sb3 import cli
 from cesma_sb3.errors import ConfigError, StorageError
-from cesma_sb3.measure import Evaluator
 from cesma_sb3.price import price
 from cesma_sb3.price.measured import Measured
 from cesma_sb3.price.visits import with_messages_of
-from cesma_sb3.runs import RunFolder
 from cesma_sb3.spaces.communication import MessageChannel
+from cesma_sb3.training.evaluator import Evaluator
+from cesma_sb3.training.run_folder import RunFolder
 from tests.price.hidden_goal import LENGTH, N_GOALS, SURE
 from tests.price.test_estimates import students
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch as th
 
-from cesma_sb3.bring import _env
 from cesma_sb3.config.registry import load_experiment, make_experiment
 from cesma_sb3.config.validation import plain
 from cesma_sb3.envs import make_vec_env
@@ -15,8 +14,9 @@ from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import make_scenario
 from cesma_sb3.errors import ConfigError, integer
-from cesma_sb3.runs import RunFolder
 from cesma_sb3.search_space import load_space
+from cesma_sb3.training.decentralize import _env
+from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils.signatures import with_integers
 from tests.envs_for_tests import MatchingGame
 

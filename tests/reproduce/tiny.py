@@ -4,7 +4,7 @@ import json
 
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.yaml import write_mapping
-from cesma_sb3.runs import EVALUATIONS, RunFolder
+from cesma_sb3.training.run_folder import EVALUATIONS, RunFolder
 
 TINY = {
     "dagger.total_timesteps": 128,

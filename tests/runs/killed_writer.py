@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from cesma_sb3.config.registry import load_experiment
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.training.run_folder import RunFolder
 
 SIZE = 100_000
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import atomic
 
 KILLS = 24

@@ -20,10 +20,10 @@ from cesma_sb3.experts import SB3Expert
 from cesma_sb3.export import export
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.registry import ALGORITHMS
-from cesma_sb3.pipeline import evaluate_run
 from cesma_sb3.policies import TeamPolicy, load_team, save_team
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.testing import check_team
+from cesma_sb3.training.run import evaluate_run
 from cesma_sb3.utils.signatures import wrong_argument
 from cesma_sb3.utils.torch_defaults import own_generators, plain_torch
 from tests.bring import controllers

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.policies import TeamPolicy, load_team, save_team
-from cesma_sb3.runs import RunFolder
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils.file_names import as_path, file_names
 from tests.envs_for_tests import MatchingGame
 

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from cesma_sb3 import runs
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, StorageError
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.training import run_folder
+from cesma_sb3.training.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +150,10 @@ def test_what_is_no_run_folder(run, tmp_path):
 )
 def test_the_command_can_be_typed_again(argv, command, monkeypatch):
     monkeypatch.setattr(sys, "argv", argv)
-    assert runs.command_line() == command
+    assert run_folder.command_line() == command
 
 
 def test_passwords_in_urls_are_not_recorded(monkeypatch):
     url = "postgresql://me:s3cret@host:5432/studies"
     monkeypatch.setattr(sys, "argv", ["cesma", "tune", "spread-3", "--storage", url])
-    assert runs.command_line() == "cesma tune spread-3 --storage postgresql://me:***@host:5432/studies"
+    assert run_folder.command_line() == "cesma tune spread-3 --storage postgresql://me:***@host:5432/studies"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cesma_sb3.config.yaml import write_mapping
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.training.run_folder import RunFolder
 from tests.reproduce.tiny import TINY
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'cesma-sb3[ray]'")

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from cesma_sb3 import load_experiment
 from cesma_sb3.cli import cesma
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError
-from cesma_sb3.runs import RunFolder
 from cesma_sb3.sweep import _baselines, sweep
+from cesma_sb3.training.run_folder import RunFolder
 from tests.reproduce.tiny import FAILS, TINY
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from cesma_sb3 import pipeline, tuning
+from cesma_sb3 import tuning
+from cesma_sb3.training import run as run_module
 from tests.tuning.test_studies import scored
 
 SPACE = "dagger.learning_rate: {low: 1e-3, high: 1, log: true}\ndagger.batch_size: {choices: [8, 16]}\n"
@@ -30,9 +31,9 @@ def stored(tmp_path, monkeypatch) -> str:
     """A study in SQLite, of runs that take no time."""
 
     def run(experiment, *, out, watch):
-        return pipeline.RunResult(None, None, scored(-experiment.dagger.learning_rate), out)
+        return run_module.RunResult(None, None, scored(-experiment.dagger.learning_rate), out)
 
-    monkeypatch.setattr(pipeline, "run_experiment", run)
+    monkeypatch.setattr(run_module, "run_experiment", run)
     (tmp_path / "space.yaml").write_text(SPACE)
     url = f"sqlite:///{tmp_path}/study.db"
     tuning.tune(

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 import cesma_sb3
-from cesma_sb3 import load_experiment, pipeline, tuning
+from cesma_sb3 import load_experiment, tuning
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.training import run as run_module
+from cesma_sb3.training.run_folder import RunFolder
 from tests.tuning.test_studies import scored
 
 SPACE = """\
@@ -54,9 +55,9 @@ def instant(monkeypatch, tmp_path):
         if watch is not None:
             for step in range(1, 6):
                 watch("students", 1000 * step, score * step)
-        return pipeline.RunResult(None, None, scored(score), out)
+        return run_module.RunResult(None, None, scored(score), out)
 
-    monkeypatch.setattr(pipeline, "run_experiment", run)
+    monkeypatch.setattr(run_module, "run_experiment", run)
     monkeypatch.chdir(tmp_path)
     return calls
 
@@ -181,9 +182,9 @@ def test_two_objectives(monkeypatch, write, tmp_path):
         assert watch is None
         size = experiment.dagger.batch_size
         report = scored(float(size >= 16)) | {"env_samples": {"expert": 5, "decentralize": size}}
-        return pipeline.RunResult(None, None, report, out)
+        return run_module.RunResult(None, None, report, out)
 
-    monkeypatch.setattr(pipeline, "run_experiment", run)
+    monkeypatch.setattr(run_module, "run_experiment", run)
     space = write("dagger.batch_size: {low: 1, high: 64}\n")
     result = tuning.tune(
         "spread-3-scripted", space=space, trials=30, objective="students-and-samples", out=tmp_path / "s"

@@ -8,9 +8,11 @@ from contextlib import closing
 import pytest
 
 import cesma_sb3
-from cesma_sb3 import _claims, _optuna, _trust, cli, load_experiment, pipeline, tuning
+from cesma_sb3 import _claims, _optuna, cli, load_experiment, tuning
 from cesma_sb3.errors import CesmaError, ConfigError
-from cesma_sb3.runs import RunFolder
+from cesma_sb3.training import run as run_module
+from cesma_sb3.training import trust
+from cesma_sb3.training.run_folder import RunFolder
 
 TINY = {
     "dagger.total_timesteps": 128,
@@ -50,9 +52,9 @@ def instant(monkeypatch, tmp_path):
         if experiment.dagger.labels == "soft":
             raise ConfigError("dagger.labels: no distribution")
         report = scored(-experiment.dagger.learning_rate)
-        return pipeline.RunResult(None, None, report, out)
+        return run_module.RunResult(None, None, report, out)
 
-    monkeypatch.setattr(pipeline, "run_experiment", run)
+    monkeypatch.setattr(run_module, "run_experiment", run)
     monkeypatch.chdir(tmp_path)
     return calls
 
@@ -106,8 +108,8 @@ def test_the_table_has_every_trial(done):
 
 
 def test_without_a_reference_the_return_counts(monkeypatch, space, tmp_path):
-    result = pipeline.RunResult(None, None, scored(float("nan"), -3.5), tmp_path)
-    monkeypatch.setattr(pipeline, "run_experiment", lambda *a, **k: result)
+    result = run_module.RunResult(None, None, scored(float("nan"), -3.5), tmp_path)
+    monkeypatch.setattr(run_module, "run_experiment", lambda *a, **k: result)
     assert tune(space, 1, out=tmp_path / "study").objective == -3.5
 
 
@@ -195,7 +197,7 @@ def test_a_bug_or_an_interrupt_stops_and_its_trial_is_done_again(instant, monkey
         raise stop
 
     with monkeypatch.context() as broken:
-        broken.setattr(pipeline, "run_experiment", fail)
+        broken.setattr(run_module, "run_experiment", fail)
         with pytest.raises(stop):
             tune(space, 3, **stored)
     assert [row["state"] for row in table(tmp_path / "stored")] == ["complete", "fail"]
@@ -252,17 +254,17 @@ def test_the_same_call_resumes_a_study_in_its_folder(instant, space, monkeypatch
     """With its finished trials, as if it had never stopped: what is drawn is what would have been drawn."""
     whole = tune(space, 2, study="whole")
     instant.clear()
-    run = pipeline.run_experiment
+    run = run_module.run_experiment
 
     def stop_the_second(experiment, *, out, watch):
         if len(instant) == 1:
             raise end
         return run(experiment, out=out, watch=watch)
 
-    monkeypatch.setattr(pipeline, "run_experiment", stop_the_second)
+    monkeypatch.setattr(run_module, "run_experiment", stop_the_second)
     with pytest.raises(end):
         tune(space, 2, study="stopped")
-    monkeypatch.setattr(pipeline, "run_experiment", run)
+    monkeypatch.setattr(run_module, "run_experiment", run)
     found = tune(space, 2, study="stopped")
     finished = [trial for trial in found.study.trials if trial.state.name == "COMPLETE"]
     assert [trial.user_attrs["values"] for trial in finished] == values(whole)
@@ -280,7 +282,7 @@ def test_a_stage_wise_study_resumes_too(instant, space, tmp_path, monkeypatch):
         out.mkdir(parents=True)
         return {"normalized": {"expert": 0.5}, "return": {"expert": 1.0}}
 
-    monkeypatch.setattr(pipeline, "run_expert", run_expert)
+    monkeypatch.setattr(run_module, "run_expert", run_expert)
     expert = load_experiment("spread-3").to_mapping()["expert"]
     monkeypatch.setattr(tuning, "expert_values", lambda folder, seed, *, trust: expert)
     (tmp_path / "expert.yaml").write_text("expert.kwargs.gamma: {low: 0.9, high: 0.99}")
@@ -303,7 +305,7 @@ def test_trials_of_a_killed_command_are_done_again(instant, space, name):
 
 
 def test_two_commands_do_not_work_in_one_folder(instant, space, monkeypatch):
-    run, told = pipeline.run_experiment, []
+    run, told = run_module.run_experiment, []
 
     def call_again(experiment, *, out, watch):
         with pytest.raises(ConfigError) as caught:
@@ -311,7 +313,7 @@ def test_two_commands_do_not_work_in_one_folder(instant, space, monkeypatch):
         told.append(str(caught.value))
         return run(experiment, out=out, watch=watch)
 
-    monkeypatch.setattr(pipeline, "run_experiment", call_again)
+    monkeypatch.setattr(run_module, "run_experiment", call_again)
     tune(space, 1, study="mine")
     assert told == ["runs/tune/mine: another command works on this study; wait for it"]
 
@@ -324,14 +326,14 @@ def test_other_values_are_no_study_to_resume(instant, space):
 
 def test_a_command_killed_before_it_had_a_study_is_no_hindrance(instant, space, tmp_path):
     (tmp_path / "study").mkdir()
-    _trust.sign_study(tmp_path / "study")
+    trust.sign_study(tmp_path / "study")
     (tmp_path / "study" / tuning.JOURNAL).touch()
     assert len(tune(space, 1, out=tmp_path / "study").study.trials) == 1
 
 
 def test_a_journal_that_is_torn_is_told_in_one_line(instant, space, tmp_path):
     (tmp_path / "study").mkdir()
-    _trust.sign_study(tmp_path / "study")
+    trust.sign_study(tmp_path / "study")
     (tmp_path / "study" / tuning.JOURNAL).write_text("{torn\n{torn\n")
     with pytest.raises(ConfigError, match="storage: cannot be opened: JSONDecodeError"):
         tune(space, 1, out=tmp_path / "study")

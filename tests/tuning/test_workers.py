@@ -17,8 +17,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from cesma_sb3 import _claims, _optuna, load_experiment, pipeline, tuning
+from cesma_sb3 import _claims, _optuna, load_experiment, tuning
 from cesma_sb3.errors import CesmaError, ConfigError
+from cesma_sb3.training import run as run_module
 from tests.tuning.test_studies import scored
 
 ROOT = Path(__file__).parents[2]
@@ -248,9 +249,9 @@ def runs(monkeypatch) -> list[Path]:
 
     def run(experiment, *, out, watch):
         done.append(out)
-        return pipeline.RunResult(None, None, scored(0.5), out)
+        return run_module.RunResult(None, None, scored(0.5), out)
 
-    monkeypatch.setattr(pipeline, "run_experiment", run)
+    monkeypatch.setattr(run_module, "run_experiment", run)
     return done
 
 
@@ -278,7 +279,7 @@ def test_a_worker_that_was_taken_for_dead_goes_on_with_another_trial(tmp_path, m
     """A computer that slept, say: the others fail its trial and do it again."""
     (tmp_path / "space.yaml").write_text(SPACE)
     storage = f"sqlite:///{tmp_path}/study.db"
-    run = pipeline.run_experiment
+    run = run_module.run_experiment
 
     def fail_the_first(experiment, *, out, watch):
         if not runs:
@@ -286,7 +287,7 @@ def test_a_worker_that_was_taken_for_dead_goes_on_with_another_trial(tmp_path, m
             _optuna._storage(storage).set_trial_state_values(mine._trial_id, optuna.trial.TrialState.FAIL)
         return run(experiment, out=out, watch=watch)
 
-    monkeypatch.setattr(pipeline, "run_experiment", fail_the_first)
+    monkeypatch.setattr(run_module, "run_experiment", fail_the_first)
     found = tuning.tune(
         "spread-3-scripted",
         space=tmp_path / "space.yaml",

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3 import _trust
 from cesma_sb3.errors import StorageError
+from cesma_sb3.training import trust
 from cesma_sb3.utils import atomic
 
 BEGINNING = ("config.yaml", "run.json")
@@ -35,14 +35,14 @@ class RunFiles:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.digests: _trust.Digests | None = None
-        self.inputs = {*BEGINNING, _trust.SIGNATURE}
+        self.digests: trust.Digests | None = None
+        self.inputs = {*BEGINNING, trust.SIGNATURE}
 
     @property
     def is_own(self) -> bool:
         """Whether the user made the run, and nobody has changed its files since."""
         if self.digests is None:
-            self.digests = _trust.signed(self.path)
+            self.digests = trust.signed(self.path)
         return self.digests is not None
 
     def file(self, name: str) -> Path:
@@ -68,12 +68,12 @@ class RunFiles:
         Raises:
             StorageError: The disk is full, say, or the run folder is gone.
         """
-        signs = _trust.is_code(name) and self.is_own
+        signs = trust.is_code(name) and self.is_own
 
         def write(path: Path) -> None:
             writer(path)
             if signs:  # before the file is there: a run that is killed in between is still the user's own
-                self._sign({name: _trust.digest(path)})
+                self._sign({name: trust.digest(path)})
 
         with self._writing(name) as path:
             atomic.write(path, write)
@@ -100,7 +100,7 @@ class RunFiles:
         assert self.digests is not None
         for name, digest in digests.items():
             self.digests.setdefault(name, []).append(digest)
-        _trust.sign(self.path, self.digests)
+        trust.sign(self.path, self.digests)
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[Path]:
@@ -132,9 +132,7 @@ class RunFiles:
     def write_folder(self, name: str, files: Mapping[str, bytes]) -> Path:
         """Writes a folder of files whole or not at all (the students, say)."""
         code = {
-            f"{name}/{inner}": content
-            for inner, content in files.items()
-            if _trust.is_code(f"{name}/{inner}")
+            f"{name}/{inner}": content for inner, content in files.items() if trust.is_code(f"{name}/{inner}")
         }
         with self._writing(name) as path:
             if code and self.is_own:

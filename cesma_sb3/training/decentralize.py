@@ -19,9 +19,9 @@ from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts.adapt import of_predict
 from cesma_sb3.experts.loading import found_file
 from cesma_sb3.experts.sb3_files import Saved
-from cesma_sb3.given import Handed
-from cesma_sb3.kept import MODEL, NORMALIZATION
-from cesma_sb3.pipeline import RunResult, run_experiment
+from cesma_sb3.training.experiment_files import MODEL, NORMALIZATION
+from cesma_sb3.training.pretrained import Handed
+from cesma_sb3.training.run import RunResult, run_experiment
 from cesma_sb3.utils import modules
 
 _NAME = re.compile(r"([^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.errors import LayoutError, check_choice
-from cesma_sb3.evaluation.order import acting_for, made_for, with_memory_of
+from cesma_sb3.evaluation.reorder import acting_for, made_for, with_memory_of
 from cesma_sb3.experts.base import Act, Actions, Masks, Observations
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.team_spaces import TeamSpaces

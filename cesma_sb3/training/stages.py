@@ -15,19 +15,22 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import set_random_seed
 
-from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config.schema import BetaConfig, DaggerConfig, Experiment
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import CesmaWarning, ConfigError, ExpertError
-from cesma_sb3.evaluation.curve import Curve, LearningCurve, MatchingCurve
 from cesma_sb3.experts import Expert, labeller
-from cesma_sb3.given import Finished, Handed, finished_expert, is_trained
 from cesma_sb3.imitation import DAggerProgress
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
 from cesma_sb3.imitation.registry import ALGORITHMS
-from cesma_sb3.learning import LOG_FORMATS, Tick, learn
-from cesma_sb3.measure import Evaluator, joint_env
-from cesma_sb3.models import (
+from cesma_sb3.policies import TeamEnsemble, TeamPolicy, Visibility
+from cesma_sb3.training.acting_mode import (
+    Way,
+    drawing_expert,
+    imitates_probabilities,
+    settled,
+    students_act_deterministically,
+)
+from cesma_sb3.training.build import (
     as_expert,
     check_masks,
     expert_env,
@@ -38,16 +41,13 @@ from cesma_sb3.models import (
     make_students,
     own_team,
 )
-from cesma_sb3.policies import TeamEnsemble, TeamPolicy, Visibility
-from cesma_sb3.stored import start_expert, start_students
+from cesma_sb3.training.callbacks import Curve, LearningCurve, MatchingCurve
+from cesma_sb3.training.checkpoint import Checkpoints
+from cesma_sb3.training.evaluator import Evaluator, joint_env
+from cesma_sb3.training.load import start_expert, start_students
+from cesma_sb3.training.pretrained import Finished, Handed, finished_expert, is_trained
+from cesma_sb3.training.sb3 import LOG_FORMATS, Tick, learn
 from cesma_sb3.utils.closing import closing
-from cesma_sb3.ways import (
-    Way,
-    drawing_expert,
-    imitates_probabilities,
-    settled,
-    students_act_deterministically,
-)
 
 
 @dataclasses.dataclass

@@ -25,9 +25,9 @@ from cesma_sb3.evaluation import (
     random_act,
     sampled,
 )
-from cesma_sb3.evaluation.curve import Seen
 from cesma_sb3.experts import reference_expert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
+from cesma_sb3.training.callbacks import Seen
 from cesma_sb3.utils.torch_defaults import own_generators, plain_torch
 
 

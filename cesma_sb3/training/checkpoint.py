@@ -26,11 +26,11 @@ from typing import Any, TypeVar
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from cesma_sb3 import _state
 from cesma_sb3.config.schema import CheckpointConfig
 from cesma_sb3.errors import CheckpointWarning, StorageError
-from cesma_sb3.run_files import to_json
-from cesma_sb3.runs import CHECKPOINTS, RunFolder, versions
+from cesma_sb3.training import state as state_module
+from cesma_sb3.training.run_files import to_json
+from cesma_sb3.training.run_folder import CHECKPOINTS, RunFolder, versions
 from cesma_sb3.utils.closing import closing_all
 from cesma_sb3.utils.signals import Waiting
 
@@ -126,7 +126,7 @@ class StageCheckpoints:
         """
         self._root, self._constants = root, tuple(constants)
         if self._writes:
-            _state.capture(root, constants=self._constants)  # what cannot be stored is refused here
+            state_module.capture(root, constants=self._constants)  # what cannot be stored is refused here
         if not self.run.resumes:
             return None
         for path in reversed(self._paths()):
@@ -135,7 +135,7 @@ class StageCheckpoints:
             except StorageError as error:
                 warnings.warn(f"{error}; the one before it is used", CheckpointWarning, stacklevel=2)
                 continue
-            whole = _state.restore(root, state, arrays)
+            whole = state_module.restore(root, state, arrays)
             _tell_versions(path, manifest["versions"])
             self._begun = time.perf_counter() - manifest["seconds"]
             self._last_time, self._last_timesteps = time.perf_counter(), manifest["timesteps"]
@@ -185,7 +185,7 @@ class StageCheckpoints:
         return sorted((self.run.folder.path / CHECKPOINTS).glob(f"{self.name}-[0-9]*"))
 
     def _write(self, timesteps: int, *, ended: bool) -> None:
-        state, arrays = _state.capture(self._root, constants=self._constants)
+        state, arrays = state_module.capture(self._root, constants=self._constants)
         files = {
             _STATE: json.dumps(state, separators=(",", ":")).encode(),
             _ARRAYS: save(arrays),

@@ -25,10 +25,10 @@ from cesma_sb3.envs.message_free_vec_env import SilentVecEnv, has_messages
 from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, error_line
 from cesma_sb3.experts import Expert, SilentExpert, sb3_expert
 from cesma_sb3.imitation.information_cost import FollowableVecEnv
-from cesma_sb3.measure import joint_env
 from cesma_sb3.policies import TeamPolicy, Visibility
 from cesma_sb3.policies.networks.factory import NetworkSpec, make_net
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.training.evaluator import joint_env
 from cesma_sb3.utils.signatures import arguments_of
 
 

@@ -16,9 +16,9 @@ from cesma_sb3.config.schema import DaggerConfig, Experiment
 from cesma_sb3.errors import ConfigError, ExpertWarning, StorageError
 from cesma_sb3.evaluation import Act, Returns
 from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert, SoftExpert, sampling
-from cesma_sb3.measure import Evaluator
-from cesma_sb3.runs import RunFolder
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.training.evaluator import Evaluator
+from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils.json_files import read_object
 
 WAYS = "ways.json"

@@ -2,11 +2,11 @@
 
 Its files:
 config.yaml        the experiment as resolved; `cesma run` takes it again. Its files are the folder's own
-signature.json     by which the user's own folders are known (`cesma_sb3/_trust.py`)
+signature.json     by which the user's own folders are known (`cesma_sb3/training/trust.py`)
 run.json           name, seed, command, status, times, agents in their order, versions, machine
-checkpoints/       where a run stands that has not finished (`cesma_sb3/checkpoints.py`)
+checkpoints/       where a run stands that has not finished (`cesma_sb3/training/checkpoint.py`)
 expert/, students/ what was trained
-ways.json          how an expert that is a distribution acts (`cesma_sb3/ways.py`)
+ways.json          how an expert that is a distribution acts (`cesma_sb3/training/acting_mode.py`)
 evaluations.csv    each evaluation on the way
 report.json        the results; a folder without it is of a run that did not finish
 error.log          the tracebacks of what a failed run ended with, and of what could not be closed
@@ -28,13 +28,13 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Literal
 
-from cesma_sb3 import _trust
 from cesma_sb3.config.registry import LARGEST, load_experiment
 from cesma_sb3.config.schema import Experiment, differences
 from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import ConfigError, StorageError
-from cesma_sb3.kept import NORMALIZATION, as_kept, kept_files, with_paths
-from cesma_sb3.run_files import BEGINNING, RunFiles
+from cesma_sb3.training import trust
+from cesma_sb3.training.experiment_files import NORMALIZATION, as_kept, kept_files, with_paths
+from cesma_sb3.training.run_files import BEGINNING, RunFiles
 from cesma_sb3.utils import modules
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.json_files import read_object
@@ -101,7 +101,7 @@ class RunFolder(RunFiles):
             "versions": versions(),
         }
         run = cls(path, experiment, info)
-        run.digests = {_trust.MODULES: folders} if (folders := modules.looked_in()) else {}
+        run.digests = {trust.MODULES: folders} if (folders := modules.looked_in()) else {}
         run._made = made if out is not None else [*made, path]
         with alone(path, "another run writes there"):
             if any(path.iterdir()):
@@ -146,8 +146,8 @@ class RunFolder(RunFiles):
             ConfigError: A value is wrong.
         """
         meant = as_kept(load_experiment(self.path / CONFIG, changes, check_names=False))
-        own = _trust.code_of(self.experiment)
-        self._ask({key: name for key, name in _trust.code_of(meant).items() if own.get(key) == name})
+        own = trust.code_of(self.experiment)
+        self._ask({key: name for key, name in trust.code_of(meant).items() if own.get(key) == name})
         experiment = self.here(load_experiment(self.path / CONFIG, changes, searches=False))
         expert = experiment.expert.model_copy(update={"trust": True})
         return experiment.model_copy(update={"expert": expert})
@@ -158,12 +158,12 @@ class RunFolder(RunFiles):
         Raises:
             UntrustedError: See `load`.
         """
-        self._ask({key: name for key, name in _trust.code_of(self.experiment).items() if key in keys})
+        self._ask({key: name for key, name in trust.code_of(self.experiment).items() if key in keys})
 
     def _ask(self, code: Mapping[str, str]) -> None:
-        _trust.ask(self.path, code, is_own=lambda: self.is_own, trust=self.trust)
+        trust.ask(self.path, code, is_own=lambda: self.is_own, trust=self.trust)
         if code and self.is_own and self.digests is not None:
-            for folder in reversed(self.digests.get(_trust.MODULES, [])):
+            for folder in reversed(self.digests.get(trust.MODULES, [])):
                 modules.look_in(folder)
 
     def here(self, experiment: Experiment) -> Experiment:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3.checkpoints import Checkpoints
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import GIVEN, Experiment
 from cesma_sb3.errors import (
@@ -32,15 +31,16 @@ from cesma_sb3.errors import (
 )
 from cesma_sb3.evaluation import Act, Change, Returns, expert_act, with_channel
 from cesma_sb3.experts import Expert
-from cesma_sb3.given import Handed, keep
-from cesma_sb3.measure import Evaluator, Watch, threads
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
 from cesma_sb3.policies.save_util import check_owners
-from cesma_sb3.rehearsal import Rehearsal
-from cesma_sb3.results import Outcome, make_report, save_results
-from cesma_sb3.runs import CONFIG, RunFolder
-from cesma_sb3.stages import TrainedExpert, decentralize, fine_tune, train_expert, train_own
-from cesma_sb3.stored import expert_agents, initial_agents, load_expert, load_students, try_students
+from cesma_sb3.training.checkpoint import Checkpoints
+from cesma_sb3.training.dry_run import Rehearsal
+from cesma_sb3.training.evaluator import Evaluator, Watch, threads
+from cesma_sb3.training.load import expert_agents, initial_agents, load_expert, load_students, try_students
+from cesma_sb3.training.pretrained import Handed, keep
+from cesma_sb3.training.report import Outcome, make_report, save_results
+from cesma_sb3.training.run_folder import CONFIG, RunFolder
+from cesma_sb3.training.stages import TrainedExpert, decentralize, fine_tune, train_expert, train_own
 from cesma_sb3.utils import modules
 from cesma_sb3.utils.closing import closing, logged_by
 from cesma_sb3.utils.locks import alone

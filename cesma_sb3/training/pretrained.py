@@ -22,10 +22,10 @@ from cesma_sb3.errors import ExpertError, NotKeptWarning, StorageError
 from cesma_sb3.experts import Expert, adapt_expert
 from cesma_sb3.experts.adapt import known_spaces
 from cesma_sb3.experts.loading import found_file, load_normalization, load_onnx, load_sb3, load_torchscript
-from cesma_sb3.kept import MODEL, NORMALIZATION, kept_files
-from cesma_sb3.measure import Evaluator
-from cesma_sb3.runs import RunFolder
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.training.evaluator import Evaluator
+from cesma_sb3.training.experiment_files import MODEL, NORMALIZATION, kept_files
+from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import modules
 
 

@@ -12,23 +12,23 @@ from pathlib import Path
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
-from cesma_sb3 import _state
 from cesma_sb3.config.resolve import student_module
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.envs.joint_vec_env import attribute
 from cesma_sb3.errors import ExpertError, StorageError
 from cesma_sb3.experts import Expert
-from cesma_sb3.given import Handed, finished_expert, is_trained
-from cesma_sb3.measure import Evaluator
-from cesma_sb3.models import as_expert, expert_env, make_loss, make_model, make_students
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy, load_policy
 from cesma_sb3.policies.networks.factory import NetworkSpec
 from cesma_sb3.policies.save_util import WEIGHTS, check_owners, load_weights
-from cesma_sb3.runs import EXPERT, EXPERT_WEIGHTS, RUN, STUDENTS, RunFolder
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.training import state as state_module
+from cesma_sb3.training.acting_mode import expert_in_its_way
+from cesma_sb3.training.build import as_expert, expert_env, make_loss, make_model, make_students
+from cesma_sb3.training.evaluator import Evaluator
+from cesma_sb3.training.pretrained import Handed, finished_expert, is_trained
+from cesma_sb3.training.run_folder import EXPERT, EXPERT_WEIGHTS, RUN, STUDENTS, RunFolder
 from cesma_sb3.utils.closing import closing
 from cesma_sb3.utils.torch_defaults import own_generators
-from cesma_sb3.ways import expert_in_its_way
 
 
 def load_students(folder: RunFolder, team: TeamSpaces | None = None) -> TeamPolicy | TeamEnsemble:
@@ -151,7 +151,7 @@ def try_students(experiment: Experiment, team: TeamSpaces) -> None:
             start_students(policy, experiment.students.initial)
             made.append({"students": policy, "dagger.loss_class": make_loss(experiment.dagger, policy)})
         if brings_classes and experiment.checkpoint.is_written:
-            _state.restore(made[1], *_state.capture(made[0]))  # as if it were interrupted here
+            state_module.restore(made[1], *state_module.capture(made[0]))  # as if it were interrupted here
 
 
 def start_students(policy: TeamPolicy, run_dir: str | None) -> None:

@@ -84,6 +84,7 @@ def rows_in_use(value: object) -> tuple[int, int] | None:
 
 
 def name_of(value: object) -> str:
+    """The class of a value as `module:class`."""
     return f"{type(value).__module__}:{type(value).__qualname__}"
 
 

@@ -29,7 +29,8 @@ import numpy as np
 import torch as th
 from torch import nn
 
-from cesma_sb3._state_rules import (
+from cesma_sb3.errors import StorageError, error_line
+from cesma_sb3.training.state_rules import (
     LEFT_ALONE,
     PACKAGES,
     has_state_dict,
@@ -40,7 +41,6 @@ from cesma_sb3._state_rules import (
     name_of,
     rows_in_use,
 )
-from cesma_sb3.errors import StorageError, error_line
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 

@@ -17,13 +17,13 @@ from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import Returns
 from cesma_sb3.imitation.dataset import sample_bytes
-from cesma_sb3.measure import Evaluator
-from cesma_sb3.models import make_students
 from cesma_sb3.policies import MixturePolicy, SequencePolicy, TeamEnsemble, TeamPolicy
-from cesma_sb3.results import Outcome, make_report, save_results
-from cesma_sb3.runs import RUN, RunFolder
 from cesma_sb3.spaces.communication import MessageChannel
-from cesma_sb3.stages import TrainedExpert, TrainedStudents, fine_tuning_model
+from cesma_sb3.training.build import make_students
+from cesma_sb3.training.evaluator import Evaluator
+from cesma_sb3.training.report import Outcome, make_report, save_results
+from cesma_sb3.training.run_folder import RUN, RunFolder
+from cesma_sb3.training.stages import TrainedExpert, TrainedStudents, fine_tuning_model
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.memory import in_words, memory
 from cesma_sb3.utils.torch_defaults import own_generators

@@ -12,8 +12,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.noise import VectorizedActionNoise
 
-from cesma_sb3.checkpoints import StageCheckpoints
-from cesma_sb3.evaluation.curve import Keep, LearningCurve
+from cesma_sb3.training.callbacks import Keep, LearningCurve
+from cesma_sb3.training.checkpoint import StageCheckpoints
 
 LOG_FORMATS = ["csv", "tensorboard"]
 Tick = Callable[..., None]

@@ -14,15 +14,15 @@ from cesma_sb3.config.schema import Experiment
 from cesma_sb3.envs import reward_definition
 from cesma_sb3.errors import CesmaError, StorageError, error_line
 from cesma_sb3.evaluation import Returns, normalized
-from cesma_sb3.evaluation.curve import Curve
-from cesma_sb3.given import save_model
-from cesma_sb3.kept import MODEL, STUDENTS_MODEL
 from cesma_sb3.policies import TeamEnsemble, parameter_counts, policy_files
 from cesma_sb3.policies.save_util import weights
-from cesma_sb3.runs import EVALUATIONS, EXPERT, EXPERT_WEIGHTS, FIGURE, STUDENTS, RunFolder
-from cesma_sb3.stages import NOT_TRAINED, Trained, TrainedExpert, TrainedStudents
+from cesma_sb3.training.acting_mode import Way, below_random
+from cesma_sb3.training.callbacks import Curve
+from cesma_sb3.training.experiment_files import MODEL, STUDENTS_MODEL
+from cesma_sb3.training.pretrained import save_model
+from cesma_sb3.training.run_folder import EVALUATIONS, EXPERT, EXPERT_WEIGHTS, FIGURE, STUDENTS, RunFolder
+from cesma_sb3.training.stages import NOT_TRAINED, Trained, TrainedExpert, TrainedStudents
 from cesma_sb3.utils.plotting.learning_curves import draw_learning_curves
-from cesma_sb3.ways import Way, below_random
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""One run: an expert is trained or loaded, then decentralized and evaluated, in a run folder."""
