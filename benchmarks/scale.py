@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.main_job import run_command
-from cesma_sb3 import _optuna
-from cesma_sb3._ray import _Done
+from cesma_sb3.multirun.ray import _Done
+from cesma_sb3.multirun.tuning import storage as optuna_storage
 from cesma_sb3.utils import atomic
 
 if TYPE_CHECKING:
@@ -116,9 +116,9 @@ def _storage(name: str, url: str) -> Row:
         trials += done
         row[f"{count} processes"] = round(done / seconds, 1)
     row["kB each"] = round((_size(url) - before) / trials / 1000, 2)
-    with _optuna.quiet():
+    with optuna_storage.quiet():
         began = time.perf_counter()
-        found = _optuna.open_study(study, url, {})
+        found = optuna_storage.open_study(study, url, {})
         found.get_trials(deepcopy=False)
         row["join ms each"] = round(1000 * (time.perf_counter() - began) / trials, 3)
         for _ in range(RUNNING):
@@ -133,8 +133,8 @@ def _storage(name: str, url: str) -> Row:
 
 def _together(url: str, study: str, count: int) -> tuple[int, float]:
     """Trials of processes that begin at the same time, and for how long."""
-    with _optuna.quiet():
-        _optuna.open_study(study, url, {})
+    with optuna_storage.quiet():
+        optuna_storage.open_study(study, url, {})
     command = [sys.executable, "-m", "benchmarks.scale", url, study, str(MEASURED_SECONDS)]
     processes = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -158,9 +158,9 @@ def _together(url: str, study: str, count: int) -> tuple[int, float]:
 
 def _process(url: str, name: str, seconds: float) -> None:
     """Runs trials that cost nothing, as `cesma tune` runs others."""
-    with _optuna.quiet():
-        study = _optuna.open_study(name, url, {})
-        study.sampler = _optuna.make_sampler("random", [os.getpid()])
+    with optuna_storage.quiet():
+        study = optuna_storage.open_study(name, url, {})
+        study.sampler = optuna_storage.make_sampler("random", [os.getpid()])
         print("ready", flush=True)
         sys.stdin.readline()
         began, trials = time.perf_counter(), 0

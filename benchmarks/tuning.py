@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cesma_sb3 import tuning
+from cesma_sb3.multirun.tuning import study as study_module
 
 TRIALS = 4
 TIMESTEPS = 150_000
@@ -48,7 +48,7 @@ def _study(out: Path, workers: int) -> tuple[float, dict[str, float]]:
     space.write_text(SPACE)
     began = time.perf_counter()
     settings: dict[str, Any] = {"dagger.total_timesteps": TIMESTEPS, "evaluation.every": 25_000}
-    result = tuning.tune(
+    result = study_module.tune(
         "spread-3-scripted",
         space=str(space),
         trials=TRIALS * workers,

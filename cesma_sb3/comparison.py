@@ -25,7 +25,8 @@ from cesma_sb3.config.validation import unknown
 from cesma_sb3.errors import ConfigError, StorageError, integer
 from cesma_sb3.gathered import Row
 from cesma_sb3.marl_eval import marl_eval, unequal
-from cesma_sb3.planned import Failure
+from cesma_sb3.multirun.plan import Failure
+from cesma_sb3.multirun.sweep import Sweep, sweep
 from cesma_sb3.reproduce import markdown
 from cesma_sb3.score_tables import (
     CALLED,
@@ -36,7 +37,6 @@ from cesma_sb3.score_tables import (
     shown_rows,
     table_rows,
 )
-from cesma_sb3.sweep import Sweep, sweep
 from cesma_sb3.task_groups import Named, by_task, check_comparable, grouped
 from cesma_sb3.training.run_files import csv_text, to_json
 from cesma_sb3.utils import atomic

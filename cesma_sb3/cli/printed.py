@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from cesma_sb3.planned import Failure
+    from cesma_sb3.multirun.plan import Failure
 
 POLICIES = ("expert", "imitators", "students", "reference", "random")
 """Rows of a result, in the order in which they are shown."""

@@ -88,7 +88,7 @@ def tune(
     The same command on other machines, with the same storage and study, works on it too.
     """
     from cesma_sb3.config.registry import load_experiment
-    from cesma_sb3.search_space import load_space
+    from cesma_sb3.multirun.tuning.search_space import load_space
 
     overrides = overrides_of(settings)
     if seed is not None:
@@ -97,13 +97,13 @@ def tune(
     for each in space:
         load_space(each)
 
-    from cesma_sb3 import tuning
+    from cesma_sb3.multirun.tuning import study as study_module
 
     with told_how_to_go_on():
-        result = tuning.tune(name, space=space or None, **options, progress=True, **overrides)
+        result = study_module.tune(name, space=space or None, **options, progress=True, **overrides)
     if options["as_worker"]:
         return
-    best = result.folder / tuning.BEST
+    best = result.folder / study_module.BEST
     if as_json:
         print_json({"objective": result.objective, "values": result.values, "best": str(best)})
     else:
@@ -130,7 +130,7 @@ def sweep(names: tuple[str, ...], settings: tuple[str, ...], as_json: bool, **op
     """
     overrides = overrides_of(settings)
 
-    from cesma_sb3.sweep import sweep as make_sweep
+    from cesma_sb3.multirun.sweep import sweep as make_sweep
 
     with told_how_to_go_on():
         result = make_sweep(names, progress=True, **options, **overrides)

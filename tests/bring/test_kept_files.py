@@ -17,7 +17,7 @@ import cesma_sb3
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import CesmaError, ConfigError, Interrupted, NotKeptWarning, StorageError
-from cesma_sb3.planned import PlannedRun, is_finished, planned
+from cesma_sb3.multirun.plan import PlannedRun, is_finished, planned
 from cesma_sb3.training import run as run_module
 from cesma_sb3.training.run import evaluate_run
 from cesma_sb3.training.run_folder import RunFolder

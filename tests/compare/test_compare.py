@@ -12,9 +12,9 @@ from cesma_sb3 import comparison
 from cesma_sb3.cli import cesma
 from cesma_sb3.envs import reward_definition
 from cesma_sb3.errors import CesmaError
-from cesma_sb3.planned import Failure
+from cesma_sb3.multirun.plan import Failure
+from cesma_sb3.multirun.sweep import Sweep
 from cesma_sb3.score_tables import few
-from cesma_sb3.sweep import Sweep
 from tests.reproduce.tiny import TINY, write_run
 
 FILES = {"compare.csv", "improvement.csv", "compare.md", "marl-eval.json"}

@@ -7,7 +7,7 @@ import pytest
 
 from cesma_sb3.figures import list_figures, load_figure
 from cesma_sb3.gathered import read_run, table_rows
-from cesma_sb3.planned import is_finished
+from cesma_sb3.multirun.plan import is_finished
 from cesma_sb3.reproduce import plan_runs
 from cesma_sb3.training.run_files import csv_text
 from cesma_sb3.training.run_folder import REPORT

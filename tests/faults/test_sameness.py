@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cesma_sb3
-from cesma_sb3.sweep import sweep
+from cesma_sb3.multirun.sweep import sweep
 from tests.faults.interrupted import results
 
 VALUES = {

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cesma_sb3 import tuning
 from cesma_sb3.compared import read_folder
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.errors import CesmaError, UntrustedError
 from cesma_sb3.export import export
 from cesma_sb3.hub import push_to_hub, write_published
+from cesma_sb3.multirun.tuning import study as study_module
+from cesma_sb3.multirun.tuning.study import tune
 from cesma_sb3.page import write_page
 from cesma_sb3.price import price
 from cesma_sb3.rollouts import record
 from cesma_sb3.training import run_folder, trust
 from cesma_sb3.training.run import evaluate_run, run
 from cesma_sb3.training.run_folder import RunFolder
-from cesma_sb3.tuning import tune
 from cesma_sb3.utils import modules, plugins
 from cesma_sb3.video import write_video
 
@@ -150,15 +150,15 @@ def test_what_cannot_be_looked_into_is_nobodys(experiment, tmp_path):
 
 def test_a_study_that_was_not_made_here_is_asked_about(tmp_path):
     study = tmp_path / "study"
-    with tuning._in_folder(study, "s", "journal:///", trust=False):
+    with study_module._in_folder(study, "s", "journal:///", trust=False):
         (study / "study.journal").touch()
-    with tuning._in_folder(study, "s", f"journal:///{study}/study.journal", trust=False):
+    with study_module._in_folder(study, "s", f"journal:///{study}/study.journal", trust=False):
         pass
     (study / "signature.json").unlink()
-    again = tuning._in_folder(study, "s", f"journal:///{study}/study.journal", trust=False)
+    again = study_module._in_folder(study, "s", f"journal:///{study}/study.journal", trust=False)
     with pytest.raises(UntrustedError, match=r"expected trust=True \(--trust\)"), again:
         pass
-    with tuning._in_folder(study, "s", f"journal:///{study}/study.journal", trust=True):
+    with study_module._in_folder(study, "s", f"journal:///{study}/study.journal", trust=True):
         pass
 
 

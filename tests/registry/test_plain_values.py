@@ -14,7 +14,7 @@ from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import make_scenario
 from cesma_sb3.errors import ConfigError, integer
-from cesma_sb3.search_space import load_space
+from cesma_sb3.multirun.tuning.search_space import load_space
 from cesma_sb3.training.decentralize import _env
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils.signatures import with_integers

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from cesma_sb3._optuna import open_study
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.multirun.tuning.storage import open_study
 from cesma_sb3.training import run_folder
 from cesma_sb3.utils.secrets import is_clear_url, masked, masked_command, masked_url
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from cesma_sb3 import load_experiment
 from cesma_sb3.cli import cesma
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError
-from cesma_sb3.sweep import _baselines, sweep
+from cesma_sb3.multirun.sweep import _baselines, sweep
 from cesma_sb3.training.run_folder import RunFolder
 from tests.reproduce.tiny import FAILS, TINY
 
@@ -78,7 +78,7 @@ def planned(monkeypatch):
     """Runs that would have been made."""
     found = []
     monkeypatch.setattr(
-        "cesma_sb3.sweep.make_runs", lambda runs, run_them, *, progress: found.extend(runs) or ()
+        "cesma_sb3.multirun.sweep.make_runs", lambda runs, run_them, *, progress: found.extend(runs) or ()
     )
     return found
 

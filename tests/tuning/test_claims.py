@@ -9,18 +9,20 @@ import time
 import optuna
 import pytest
 
-from cesma_sb3 import _claims, _optuna, tuning
-from cesma_sb3._claims import Worker
-from cesma_sb3._workers import Workers
 from cesma_sb3.errors import CesmaWarning
+from cesma_sb3.multirun.tuning import claims
+from cesma_sb3.multirun.tuning import storage as optuna_storage
+from cesma_sb3.multirun.tuning import study as study_module
+from cesma_sb3.multirun.tuning.claims import Worker
+from cesma_sb3.multirun.tuning.workers import Workers
 
 GONE = 2**22 + 1
 """No process has this number: it is above Linux's highest."""
 
 
 def study_of(storage: str | None) -> optuna.Study:
-    with _optuna.quiet():
-        return _optuna.open_study("mine", storage, {})
+    with optuna_storage.quiet():
+        return optuna_storage.open_study("mine", storage, {})
 
 
 def states(study: optuna.Study) -> list[str]:
@@ -63,22 +65,22 @@ def test_processes_elsewhere_cannot_be_seen(field, elsewhere):
 
 
 def test_where_the_system_does_not_tell_nobody_is_taken_for_dead(monkeypatch):
-    monkeypatch.setattr(_claims, "_here", lambda: ("", "", "host"))
+    monkeypatch.setattr(claims, "_here", lambda: ("", "", "host"))
     assert not Worker.of(GONE).is_gone(elsewhere=False) or sys.platform != "linux"
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed:UserWarning")
 def test_a_heartbeat_outranks_what_is_seen_of_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr(_optuna, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(optuna_storage, "HEARTBEAT_SECONDS", 1)
     study = study_of(f"sqlite:///{tmp_path}/study.db")
     trial = study.ask()
-    trial.set_user_attr(_claims.WORKER, Worker.of(GONE).name)
+    trial.set_user_attr(claims.WORKER, Worker.of(GONE).name)
     study._storage.record_heartbeat(trial._trial_id)
-    _claims.revive(study, alone=False)
+    claims.revive(study, alone=False)
     assert states(study) == ["RUNNING"]
-    assert [each.number for each in _claims.running(study)] == [0]
+    assert [each.number for each in claims.running(study)] == [0]
     while states(study) == ["RUNNING"]:  # it is silent from now on
-        _claims.revive(study)
+        claims.revive(study)
         time.sleep(0.2)
     assert states(study) == ["FAIL", "WAITING"]
 
@@ -89,10 +91,10 @@ def test_a_worker_that_this_process_started_and_saw_end_is_not_waited_for(tmp_pa
     study = study_of(storage.format(tmp_path))
     mine, other = study.ask(), study.ask()
     name = dataclasses.replace(Worker.of(GONE), host="another").name
-    mine.set_user_attr(_claims.WORKER, name)
-    other.set_user_attr(_claims.WORKER, name.replace("another", "a third"))
+    mine.set_user_attr(claims.WORKER, name)
+    other.set_user_attr(claims.WORKER, name.replace("another", "a third"))
     told = []
-    _claims.revive(study, told.append, dead={name})
+    claims.revive(study, told.append, dead={name})
     assert states(study) == ["FAIL", "RUNNING", "WAITING"]
     assert told == ["trial 0: its worker died, it is done again"]
 
@@ -100,8 +102,8 @@ def test_a_worker_that_this_process_started_and_saw_end_is_not_waited_for(tmp_pa
 @pytest.mark.parametrize(("alone", "expected"), [(True, ["FAIL", "WAITING"]), (False, ["RUNNING"])])
 def test_in_a_journal_of_ones_own_nobody_elsewhere_is_at_work(tmp_path, alone, expected):
     study = study_of(f"journal:///{tmp_path}/study.log")
-    study.ask().set_user_attr(_claims.WORKER, dataclasses.replace(Worker.of(GONE), namespace="another").name)
-    _claims.revive(study, alone=alone)
+    study.ask().set_user_attr(claims.WORKER, dataclasses.replace(Worker.of(GONE), namespace="another").name)
+    claims.revive(study, alone=alone)
     assert states(study) == expected
 
 
@@ -110,12 +112,12 @@ def test_a_trial_that_nobody_claims_is_given_up_by_ones_own_clock(monkeypatch):
     study = study_of(None)
     study.ask()
     now = time.monotonic()
-    monkeypatch.setattr(_claims.time, "monotonic", lambda: now)
-    _claims.revive(study)
+    monkeypatch.setattr(claims.time, "monotonic", lambda: now)
+    claims.revive(study)
     assert states(study) == ["RUNNING"]
-    now += _claims._UNCLAIMED_SECONDS + 1
-    assert _claims.running(study) == []
-    _claims.revive(study)
+    now += claims._UNCLAIMED_SECONDS + 1
+    assert claims.running(study) == []
+    claims.revive(study)
     assert states(study) == ["FAIL", "WAITING"]
 
 
@@ -136,8 +138,10 @@ def test_workers_get_what_is_secret_in_their_environment(tmp_path, monkeypatch):
         seen.update(command=command, env=env)
         return subprocess.Popen([sys.executable, "-c", ""], **options)
 
-    monkeypatch.setattr("cesma_sb3._workers.subprocess", type("", (), {**vars(subprocess), "Popen": start}))
-    with Workers(["tune"], 1, tmp_path, None, {_optuna.STORAGE: "sqlite:///x?password=Tr0ub4dor"}):
+    monkeypatch.setattr(
+        "cesma_sb3.multirun.tuning.workers.subprocess", type("", (), {**vars(subprocess), "Popen": start})
+    )
+    with Workers(["tune"], 1, tmp_path, None, {optuna_storage.STORAGE: "sqlite:///x?password=Tr0ub4dor"}):
         pass
     assert "Tr0ub4dor" not in " ".join(seen["command"])
     assert seen["env"]["CESMA_STORAGE"] == "sqlite:///x?password=Tr0ub4dor"
@@ -149,7 +153,7 @@ def test_a_lock_that_was_left_is_told_of(tmp_path):
     journal.touch()
     journal.with_name("study.log.lock").symlink_to(journal)
     with pytest.warns(CesmaWarning, match=r"study\.log\.lock: is held, perhaps by a process that was killed"):
-        _optuna._storage(f"journal:///{journal}")
+        optuna_storage._storage(f"journal:///{journal}")
 
 
 def test_a_trial_that_is_interrupted_is_done_again():
@@ -161,7 +165,7 @@ def test_a_trial_that_is_interrupted_is_done_again():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tuning._run_one(study, stopped, None)
+        study_module._run_one(study, stopped, None)
     first, again = study.get_trials()
     assert first.state is optuna.trial.TrialState.FAIL
     assert again.state is optuna.trial.TrialState.WAITING

@@ -14,7 +14,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from cesma_sb3 import tuning
+from cesma_sb3.multirun.tuning import study as study_module
 from cesma_sb3.training import run as run_module
 from tests.tuning.test_studies import scored
 
@@ -36,7 +36,7 @@ def stored(tmp_path, monkeypatch) -> str:
     monkeypatch.setattr(run_module, "run_experiment", run)
     (tmp_path / "space.yaml").write_text(SPACE)
     url = f"sqlite:///{tmp_path}/study.db"
-    tuning.tune(
+    study_module.tune(
         "spread-3-scripted",
         space=tmp_path / "space.yaml",
         trials=6,

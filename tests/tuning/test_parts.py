@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 import cesma_sb3
-from cesma_sb3 import load_experiment, tuning
+from cesma_sb3 import load_experiment
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.multirun.tuning import study as study_module
 from cesma_sb3.training import run as run_module
 from cesma_sb3.training.run_folder import RunFolder
 from tests.tuning.test_studies import scored
@@ -64,25 +65,25 @@ def instant(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes", "random", "gp"])
 def test_samplers(instant, write, sampler, tmp_path):
-    study = tuning.tune(
+    study = study_module.tune(
         "spread-3-scripted", space=write(SPACE), trials=14, sampler=sampler, out=tmp_path / "a"
     ).study
     rates = [trial.params["dagger.learning_rate"] for trial in study.trials]
     assert len(set(rates)) > 10
-    again = tuning.tune(
+    again = study_module.tune(
         "spread-3-scripted", space=write(SPACE), trials=14, sampler=sampler, out=tmp_path / "b"
     ).study
     assert [trial.params for trial in again.trials] == [trial.params for trial in study.trials]
 
 
 def test_a_grid_is_gone_through_once(instant, write):
-    study = tuning.tune("spread-3-scripted", space=write(GRID), trials=50, sampler="grid").study
+    study = study_module.tune("spread-3-scripted", space=write(GRID), trials=50, sampler="grid").study
     points = [(t.params["dagger.batch_size"], t.params["dagger.n_envs"]) for t in study.trials]
     assert sorted(points) == [(size, n) for size in ("16", "8") for n in (4, 6, 8)]
 
 
 def test_seeds_are_averaged(instant, write):
-    result = tuning.tune("spread-3-scripted", space=write(SPACE), trials=2, seeds=3, seed=4)
+    result = study_module.tune("spread-3-scripted", space=write(SPACE), trials=2, seeds=3, seed=4)
     assert [experiment.seed for experiment in instant] == [4, 5, 6] * 2
     trial = result.study.best_trial
     assert trial.value == pytest.approx(trial.user_attrs["values"]["dagger.batch_size"] + 0.5)
@@ -94,7 +95,7 @@ def test_seeds_are_averaged(instant, write):
 def test_pruners_end_what_is_worse(instant, write, pruner):
     space = write("dagger.batch_size: {low: 1, high: 1000}\n")
     seeds = 8 if pruner == "wilcoxon" else 1
-    study = tuning.tune(
+    study = study_module.tune(
         "spread-3-scripted", space=space, trials=20, pruner=pruner, seeds=seeds, sampler="random"
     ).study
     pruned = [trial for trial in study.trials if trial.state.name == "PRUNED"]
@@ -109,7 +110,7 @@ def test_pruners_end_what_is_worse(instant, write, pruner):
 def test_a_trial_is_pruned_in_the_expert_stage_too(write, tmp_path, monkeypatch):
     """Real runs: what is measured while the expert learns is reported, and can end the trial."""
     monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: trial.number == 1)
-    result = tuning.tune(
+    result = study_module.tune(
         "spread-3", space=write(SPACE), trials=3, pruner="median", out=tmp_path / "study", **TINY_EXPERT
     )
     states = [trial.state.name for trial in result.study.trials]
@@ -137,7 +138,7 @@ def test_stages_one_after_the_other(write, tmp_path):
         "expert.kwargs.learning_starts": 32,
         "expert.kwargs.gradient_steps": 1,
     }
-    result = tuning.tune(
+    result = study_module.tune(
         "spread-3", space=[expert, students], trials=2, stage_wise=True, out=tmp_path / "study", **tiny
     )
     experts = [RunFolder.open(tmp_path / "study" / "expert" / f"trial-{n}") for n in range(2)]
@@ -162,7 +163,7 @@ def test_stages_one_after_the_other(write, tmp_path):
 
 def test_the_expert_of_a_run(write, tmp_path):
     run = cesma_sb3.run("spread-3", out=tmp_path / "run", **TINY)
-    result = tuning.tune(
+    result = study_module.tune(
         "spread-3",
         space=write(SPACE),
         trials=1,
@@ -174,7 +175,7 @@ def test_the_expert_of_a_run(write, tmp_path):
     assert report["return"]["expert"] == run.report["return"]["expert"]
     assert report["env_samples"]["expert"] == 0
     with pytest.raises(ConfigError, match="expected none, for the expert is that of"):
-        tuning.tune("spread-3", space=write(SPACE), expert=run.run_dir, **{"expert.n_envs": 8})
+        study_module.tune("spread-3", space=write(SPACE), expert=run.run_dir, **{"expert.n_envs": 8})
 
 
 def test_two_objectives(monkeypatch, write, tmp_path):
@@ -186,7 +187,7 @@ def test_two_objectives(monkeypatch, write, tmp_path):
 
     monkeypatch.setattr(run_module, "run_experiment", run)
     space = write("dagger.batch_size: {low: 1, high: 64}\n")
-    result = tuning.tune(
+    result = study_module.tune(
         "spread-3-scripted", space=space, trials=30, objective="students-and-samples", out=tmp_path / "s"
     )
     best = result.values["dagger.batch_size"]
@@ -196,7 +197,7 @@ def test_two_objectives(monkeypatch, write, tmp_path):
 
 
 def test_what_a_study_leaves(instant, write, tmp_path):
-    result = tuning.tune("spread-3-scripted", space=write(SPACE), trials=6, out=tmp_path / "study")
+    result = study_module.tune("spread-3-scripted", space=write(SPACE), trials=6, out=tmp_path / "study")
     rows = json.loads((result.folder / "trials.json").read_text())
     with (result.folder / "trials.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
@@ -211,12 +212,12 @@ def test_what_a_study_leaves(instant, write, tmp_path):
 
 
 def test_time_is_a_budget(instant, write):
-    result = tuning.tune("spread-3-scripted", space=write(SPACE), minutes=0.02)
+    result = study_module.tune("spread-3-scripted", space=write(SPACE), minutes=0.02)
     assert len(result.study.trials) > 1
     assert all(trial.state.name == "COMPLETE" for trial in result.study.trials)
 
 
 def test_the_spaces_of_an_experiment_are_found(instant):
-    result = tuning.tune("spread-3-scripted", trials=1)
+    result = study_module.tune("spread-3-scripted", trials=1)
     assert "dagger.learning_rate" in result.values
     assert not any(key.startswith("expert") for key in result.values)

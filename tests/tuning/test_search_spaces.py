@@ -5,9 +5,9 @@ import pytest
 
 from cesma_sb3 import load_experiment
 from cesma_sb3.config.registry import data_folder, list_experiments, make_experiment
-from cesma_sb3.distributions import Choices, Interval
 from cesma_sb3.errors import ConfigError, UnknownNameError
-from cesma_sb3.search_space import default_spaces, keys_of, load_space, merged
+from cesma_sb3.multirun.tuning.distributions import Choices, Interval
+from cesma_sb3.multirun.tuning.search_space import default_spaces, keys_of, load_space, merged
 
 TD3, SAC = {"expert.algorithm": "TD3"}, {"expert.algorithm": "SAC"}
 # Of each space, experiments that it tunes, and what they are given first.

@@ -8,8 +8,11 @@ from contextlib import closing
 import pytest
 
 import cesma_sb3
-from cesma_sb3 import _claims, _optuna, cli, load_experiment, tuning
+from cesma_sb3 import cli, load_experiment
 from cesma_sb3.errors import CesmaError, ConfigError
+from cesma_sb3.multirun.tuning import claims
+from cesma_sb3.multirun.tuning import storage as optuna_storage
+from cesma_sb3.multirun.tuning import study as study_module
 from cesma_sb3.training import run as run_module
 from cesma_sb3.training import trust
 from cesma_sb3.training.run_folder import RunFolder
@@ -39,7 +42,7 @@ def space(tmp_path_factory):
 @pytest.fixture(scope="module")
 def done(space, tmp_path_factory):
     out = tmp_path_factory.mktemp("work") / "study"
-    return tuning.tune("spread-3-scripted", space=space, trials=3, seed=1, out=out, **TINY)
+    return study_module.tune("spread-3-scripted", space=space, trials=3, seed=1, out=out, **TINY)
 
 
 @pytest.fixture
@@ -65,7 +68,7 @@ def scored(score, value=-50.0):
 
 
 def tune(space, trials, **options):
-    return tuning.tune("spread-3-scripted", space=space, trials=trials, **options)
+    return study_module.tune("spread-3-scripted", space=space, trials=trials, **options)
 
 
 def values(result):
@@ -73,7 +76,7 @@ def values(result):
 
 
 def table(folder):
-    with (folder / tuning.TRIALS).open(newline="") as file:
+    with (folder / study_module.TRIALS).open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -87,16 +90,16 @@ def test_each_trial_is_a_whole_run(done):
 
 
 def test_the_best_runs_again_to_the_same_score(done, tmp_path):
-    again = cesma_sb3.run(done.folder / tuning.BEST, out=tmp_path / "again")
+    again = cesma_sb3.run(done.folder / study_module.BEST, out=tmp_path / "again")
     assert again.report["normalized"]["students"] == pytest.approx(done.objective)
     best = RunFolder.open(done.folder / f"trial-{done.study.best_trial.number}").experiment
     own = {"name": "spread-3-scripted-tiny-seed1", "description": load_best(done).description}
     assert load_best(done) == best.model_copy(update=own)
-    assert "extends: spread-3-scripted\n" in (done.folder / tuning.BEST).read_text()
+    assert "extends: spread-3-scripted\n" in (done.folder / study_module.BEST).read_text()
 
 
 def load_best(result):
-    return load_experiment(result.folder / tuning.BEST)
+    return load_experiment(result.folder / study_module.BEST)
 
 
 def test_the_table_has_every_trial(done):
@@ -184,7 +187,7 @@ def test_a_study_in_which_every_trial_is_refused(instant, tmp_path):
     with pytest.raises(CesmaError, match=r"no trial finished; the last failed: dagger.labels: no distrib"):
         tune(tmp_path / "soft.yaml", 2, out=tmp_path / "study")
     assert [row["state"] for row in table(tmp_path / "study")] == ["fail"] * 2
-    assert not (tmp_path / "study" / tuning.BEST).exists()
+    assert not (tmp_path / "study" / study_module.BEST).exists()
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, ZeroDivisionError])
@@ -284,10 +287,10 @@ def test_a_stage_wise_study_resumes_too(instant, space, tmp_path, monkeypatch):
 
     monkeypatch.setattr(run_module, "run_expert", run_expert)
     expert = load_experiment("spread-3").to_mapping()["expert"]
-    monkeypatch.setattr(tuning, "expert_values", lambda folder, seed, *, trust: expert)
+    monkeypatch.setattr(study_module, "expert_values", lambda folder, seed, *, trust: expert)
     (tmp_path / "expert.yaml").write_text("expert.kwargs.gamma: {low: 0.9, high: 0.99}")
     call = {"space": [tmp_path / "expert.yaml", space], "stage_wise": True, "study": "both", "trials": 2}
-    first, second = (tuning.tune("spread-3", **call) for _ in range(2))
+    first, second = (study_module.tune("spread-3", **call) for _ in range(2))
     assert first.values == second.values
     assert len(trained) == len(instant) == 2
 
@@ -296,10 +299,10 @@ def test_a_stage_wise_study_resumes_too(instant, space, tmp_path, monkeypatch):
 def test_trials_of_a_killed_command_are_done_again(instant, space, name):
     """Also of one in a container that is no more: the folder is locked while a command works there."""
     tune(space, 1, study="killed")
-    url = f"journal:///{tuning._folder('killed', None) / tuning.JOURNAL}"
-    with _optuna.quiet():
-        study = _optuna.open_study("killed", url, {})
-        study.ask().set_user_attr(_claims.WORKER, name)
+    url = f"journal:///{study_module._folder('killed', None) / study_module.JOURNAL}"
+    with optuna_storage.quiet():
+        study = optuna_storage.open_study("killed", url, {})
+        study.ask().set_user_attr(claims.WORKER, name)
     found = tune(space, 2, study="killed").study.trials
     assert [trial.state.name for trial in found] == ["COMPLETE", "FAIL", "COMPLETE"]
 
@@ -327,21 +330,21 @@ def test_other_values_are_no_study_to_resume(instant, space):
 def test_a_command_killed_before_it_had_a_study_is_no_hindrance(instant, space, tmp_path):
     (tmp_path / "study").mkdir()
     trust.sign_study(tmp_path / "study")
-    (tmp_path / "study" / tuning.JOURNAL).touch()
+    (tmp_path / "study" / study_module.JOURNAL).touch()
     assert len(tune(space, 1, out=tmp_path / "study").study.trials) == 1
 
 
 def test_a_journal_that_is_torn_is_told_in_one_line(instant, space, tmp_path):
     (tmp_path / "study").mkdir()
     trust.sign_study(tmp_path / "study")
-    (tmp_path / "study" / tuning.JOURNAL).write_text("{torn\n{torn\n")
+    (tmp_path / "study" / study_module.JOURNAL).write_text("{torn\n{torn\n")
     with pytest.raises(ConfigError, match="storage: cannot be opened: JSONDecodeError"):
         tune(space, 1, out=tmp_path / "study")
 
 
 def test_an_experiment_that_is_a_file(instant, space, tmp_path):
     (tmp_path / "mine.yaml").write_text("extends: spread-3-scripted\ndagger: {n_envs: 5}")
-    result = tuning.tune(tmp_path / "mine.yaml", space=space, trials=1, out=tmp_path / "study")
+    result = study_module.tune(tmp_path / "mine.yaml", space=space, trials=1, out=tmp_path / "study")
     assert load_best(result).dagger.n_envs == 5
     assert load_best(result).dagger.batch_size == result.values["dagger.batch_size"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from cesma_sb3.config.registry import data_folder, flatten, load_experiment
 from cesma_sb3.config.yaml import read_mapping
-from cesma_sb3.search_space import load_space
+from cesma_sb3.multirun.tuning.search_space import load_space
 
 FILES = sorted((data_folder("tuning") / "tuned").glob("*.yaml"))
 

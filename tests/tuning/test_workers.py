@@ -17,8 +17,11 @@ from pathlib import Path
 import optuna
 import pytest
 
-from cesma_sb3 import _claims, _optuna, load_experiment, tuning
+from cesma_sb3 import load_experiment
 from cesma_sb3.errors import CesmaError, ConfigError
+from cesma_sb3.multirun.tuning import claims
+from cesma_sb3.multirun.tuning import storage as optuna_storage
+from cesma_sb3.multirun.tuning import study as study_module
 from cesma_sb3.training import run as run_module
 from tests.tuning.test_studies import scored
 
@@ -89,8 +92,8 @@ def command(tmp_path):
 
 
 def trials_of(url: str, study: str) -> list[optuna.trial.FrozenTrial]:
-    with _optuna.quiet(), contextlib.suppress(KeyError, ConfigError):
-        storage = _optuna._storage(url)
+    with optuna_storage.quiet(), contextlib.suppress(KeyError, ConfigError):
+        storage = optuna_storage._storage(url)
         try:
             return optuna.load_study(study_name=study, storage=storage).get_trials()
         finally:
@@ -107,7 +110,7 @@ def begun(url: str, study: str) -> list[optuna.trial.FrozenTrial]:
 
 
 def process_of(trial: optuna.trial.FrozenTrial) -> int:
-    return _claims.Worker.read(trial.user_attrs[_claims.WORKER]).process
+    return claims.Worker.read(trial.user_attrs[claims.WORKER]).process
 
 
 def test_a_worker_killed_in_the_middle_of_a_trial(storage, command, tmp_path):
@@ -130,10 +133,10 @@ def test_a_worker_killed_in_the_middle_of_a_trial(storage, command, tmp_path):
     assert parent.returncode == 0, err
     trials = trials_of(storage, "killed")
     assert {trial.state.name for trial in trials} <= {"COMPLETE", "FAIL"}
-    assert sum(map(_claims.counts, trials)) == TRIALS
+    assert sum(map(claims.counts, trials)) == TRIALS
     dead = trials[killed.number]
     assert dead.state.name == "FAIL"
-    assert _claims.CAUSE not in dead.user_attrs
+    assert claims.CAUSE not in dead.user_attrs
     again = [t for t in trials if t.state.name == "COMPLETE" and t.params == dead.params]
     assert len(again) == 1
     # As many runs as trials that count, each in a folder of its own; what comes out is the best of them.
@@ -162,8 +165,8 @@ def test_the_same_command_elsewhere_works_on_the_study_too(postgres, command, tm
         _, err = process.communicate()
         assert process.returncode == 0, err
     trials = trials_of(postgres, "elsewhere")
-    assert sum(map(_claims.counts, trials)) == TRIALS
-    assert len({trial.user_attrs[_claims.WORKER] for trial in trials}) == 2
+    assert sum(map(claims.counts, trials)) == TRIALS
+    assert len({trial.user_attrs[claims.WORKER] for trial in trials}) == 2
     runs = [sum(1 for _ in (tmp_path / f"machine-{n}").glob("trial-*/report.json")) for n in range(2)]
     assert sum(runs) == TRIALS
     assert all(runs)
@@ -186,7 +189,7 @@ def test_workers_that_fail_end_the_study(monkeypatch, tmp_path):
     with pytest.raises(
         RuntimeError, match=r"a worker failed: TypeError: 'NoneType' object is not callable \(log: "
     ):
-        tuning.tune(
+        study_module.tune(
             tmp_path / "tiny.yaml",
             space=tmp_path / "space.yaml",
             trials=4,
@@ -214,22 +217,26 @@ def _children() -> list[int]:
 def test_a_trial_that_nobody_is_at_work_on_is_done_again(tmp_path):
     """Left by a process that is no more; and one of this process is not touched."""
     storage = f"journal:///{tmp_path}/study.log"
-    with _optuna.quiet():
-        study = _optuna.open_study("left", storage, {})
+    with optuna_storage.quiet():
+        study = optuna_storage.open_study("left", storage, {})
         dead, alive = study.ask(), study.ask()
         done = subprocess.run(
-            [sys.executable, "-c", "from cesma_sb3._claims import Worker; print(Worker.of().name)"],
+            [
+                sys.executable,
+                "-c",
+                "from cesma_sb3.multirun.tuning.claims import Worker; print(Worker.of().name)",
+            ],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             check=True,
         )
-        dead.set_user_attr(_claims.WORKER, done.stdout.strip())
+        dead.set_user_attr(claims.WORKER, done.stdout.strip())
         dead.suggest_float("x", 0, 1)
-        alive.set_user_attr(_claims.WORKER, _claims.Worker.of().name)
+        alive.set_user_attr(claims.WORKER, claims.Worker.of().name)
         told: list[str] = []
-        _claims.revive(study, told.append)
-        _claims.revive(study, told.append)
+        claims.revive(study, told.append)
+        claims.revive(study, told.append)
     assert told == ["trial 0: its worker died, it is done again"]
     states = [trial.state.name for trial in study.get_trials()]
     assert states == ["FAIL", "RUNNING", "WAITING"]
@@ -239,7 +246,7 @@ def test_a_trial_that_nobody_is_at_work_on_is_done_again(tmp_path):
 @pytest.fixture
 def pulse(monkeypatch):
     """Workers that say that they are alive every second."""
-    monkeypatch.setattr(_optuna, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(optuna_storage, "HEARTBEAT_SECONDS", 1)
 
 
 @pytest.fixture
@@ -261,13 +268,13 @@ def test_a_machine_that_is_lost_in_the_last_trials_is_not_waited_for(tmp_path, p
     (tmp_path / "space.yaml").write_text(SPACE)
     storage = f"sqlite:///{tmp_path}/study.db"
     tune = partial(
-        tuning.tune, "spread-3-scripted", space=tmp_path / "space.yaml", storage=storage, study="lost"
+        study_module.tune, "spread-3-scripted", space=tmp_path / "space.yaml", storage=storage, study="lost"
     )
     tune(trials=1, out=tmp_path / "here")
-    with _optuna.quiet():
-        study = optuna.load_study(study_name="lost", storage=_optuna._storage(storage))
+    with optuna_storage.quiet():
+        study = optuna.load_study(study_name="lost", storage=optuna_storage._storage(storage))
         lost = study.ask()
-        lost.set_user_attr(_claims.WORKER, "another-machine:1:1")
+        lost.set_user_attr(claims.WORKER, "another-machine:1:1")
         lost.suggest_float("dagger.learning_rate", 1e-3, 1, log=True)
         study._storage.record_heartbeat(lost._trial_id)
     found = tune(trials=2, out=tmp_path / "here").study.trials
@@ -284,11 +291,13 @@ def test_a_worker_that_was_taken_for_dead_goes_on_with_another_trial(tmp_path, m
     def fail_the_first(experiment, *, out, watch):
         if not runs:
             (mine,) = begun(storage, "slept")
-            _optuna._storage(storage).set_trial_state_values(mine._trial_id, optuna.trial.TrialState.FAIL)
+            optuna_storage._storage(storage).set_trial_state_values(
+                mine._trial_id, optuna.trial.TrialState.FAIL
+            )
         return run(experiment, out=out, watch=watch)
 
     monkeypatch.setattr(run_module, "run_experiment", fail_the_first)
-    found = tuning.tune(
+    found = study_module.tune(
         "spread-3-scripted",
         space=tmp_path / "space.yaml",
         storage=storage,
@@ -297,25 +306,25 @@ def test_a_worker_that_was_taken_for_dead_goes_on_with_another_trial(tmp_path, m
         out=tmp_path / "here",
     )
     assert [trial.state.name for trial in found.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
-    assert _claims.CAUSE not in found.study.trials[0].user_attrs
+    assert claims.CAUSE not in found.study.trials[0].user_attrs
     assert len(runs) == 3
 
 
 def test_several_that_begin_at_once_are_not_too_many(tmp_path):
-    with _optuna.quiet():
-        study = _optuna.open_study("at-once", None, {})
+    with optuna_storage.quiet():
+        study = optuna_storage.open_study("at-once", None, {})
         begun = [study.ask() for _ in range(3)]
         for trial in begun:
-            trial.set_user_attr(_claims.WORKER, _claims.Worker.of().name)
-        assert [_claims.is_surplus(study, trial.number, 2) for trial in begun] == [False, False, True]
+            trial.set_user_attr(claims.WORKER, claims.Worker.of().name)
+        assert [claims.is_surplus(study, trial.number, 2) for trial in begun] == [False, False, True]
         study.tell(begun[0], 1.0)
-        assert _claims.is_surplus(study, 2, 2)
+        assert claims.is_surplus(study, 2, 2)
         study.tell(begun[1], state=optuna.trial.TrialState.FAIL)  # interrupted: it does not count
-        assert not _claims.is_surplus(study, 2, 2)
+        assert not claims.is_surplus(study, 2, 2)
 
 
 def test_workers_that_are_killed_again_and_again(tmp_path):
-    from cesma_sb3._workers import Workers
+    from cesma_sb3.multirun.tuning.workers import Workers
 
     with Workers(["list"], 1, tmp_path, None, {}) as team:
         while team.is_working():
@@ -325,7 +334,7 @@ def test_workers_that_are_killed_again_and_again(tmp_path):
 
 
 def kill_all(folder) -> None:
-    from cesma_sb3._workers import Workers
+    from cesma_sb3.multirun.tuning.workers import Workers
 
     with Workers(["--help"], 1, folder, None, {}) as team:
         while team.is_working():

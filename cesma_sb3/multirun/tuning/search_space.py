@@ -14,8 +14,8 @@ from pydantic.fields import FieldInfo
 from cesma_sb3.config.registry import data_folder, find_document, flatten, load_experiment
 from cesma_sb3.config.schema import Arguments, DaggerConfig, Experiment, ExpertConfig, whole
 from cesma_sb3.config.validation import schema_of, shown, unknown, validate
-from cesma_sb3.distributions import Choices, Distribution, Interval, is_same
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.multirun.tuning.distributions import Choices, Distribution, Interval, is_same
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial

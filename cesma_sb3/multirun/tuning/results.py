@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cesma_sb3 import _claims
 from cesma_sb3.config.registry import list_experiments, load_experiment, nested
 from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import CesmaError
+from cesma_sb3.multirun.tuning import claims
 from cesma_sb3.training.run_files import csv_text, to_json
 from cesma_sb3.utils import atomic
 
@@ -39,7 +39,7 @@ def best_trial(study: optuna.Study) -> FrozenTrial:
     """
     finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
     if not finished:
-        causes = [t.user_attrs[_claims.CAUSE] for t in _claims.ended(study) if _claims.CAUSE in t.user_attrs]
+        causes = [t.user_attrs[claims.CAUSE] for t in claims.ended(study) if claims.CAUSE in t.user_attrs]
         told = f"; the last failed: {causes[-1]}" if causes else ""
         raise CesmaError(f"study {study.study_name!r}: no trial finished{told}")
     return max(finished, key=lambda trial: (trial.values[0], *(-value for value in trial.values[1:])))
@@ -56,7 +56,7 @@ def write_tables(study: optuna.Study, folder: Path) -> None:
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
     attrs = trial.user_attrs
-    state = "surplus" if _claims.SURPLUS in attrs else trial.state.name.lower()
+    state = "surplus" if claims.SURPLUS in attrs else trial.state.name.lower()
     values = trial.values or [None]
     return {
         "trial": trial.number,
@@ -65,7 +65,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "scores": " ".join(f"{score:.6g}" for score in attrs.get("scores", ())),
         "env_samples": attrs.get("env_samples"),
         "seconds": None if trial.duration is None else round(trial.duration.total_seconds(), 2),
-        "cause": attrs.get(_claims.CAUSE, ""),
+        "cause": attrs.get(claims.CAUSE, ""),
         **attrs.get("values", {}),
     }
 

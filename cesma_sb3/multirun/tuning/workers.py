@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from cesma_sb3._claims import Worker
 from cesma_sb3.errors import CesmaError
+from cesma_sb3.multirun.tuning.claims import Worker
 from cesma_sb3.utils.processes import one_thread, stop
 
 _MAX_DEATHS = 10

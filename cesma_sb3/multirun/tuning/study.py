@@ -10,17 +10,18 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from cesma_sb3 import _claims, _optuna
-from cesma_sb3._workers import Workers
 from cesma_sb3.config.registry import is_name, load_experiment
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.config.validation import plain, shown, unknown
 from cesma_sb3.errors import CesmaError, ConfigError, UntrustedError, integer
-from cesma_sb3.search_space import SearchSpace, default_spaces, load_space, merged
-from cesma_sb3.study_files import BEST, TRIALS, best_trial, draw, write_best, write_tables
-from cesma_sb3.study_progress import StudyProgress
+from cesma_sb3.multirun.tuning import claims
+from cesma_sb3.multirun.tuning import storage as optuna_storage
+from cesma_sb3.multirun.tuning.progress import StudyProgress
+from cesma_sb3.multirun.tuning.results import BEST, TRIALS, best_trial, draw, write_best, write_tables
+from cesma_sb3.multirun.tuning.search_space import SearchSpace, default_spaces, load_space, merged
+from cesma_sb3.multirun.tuning.trial import Objective, Trials, expert_values
+from cesma_sb3.multirun.tuning.workers import Workers
 from cesma_sb3.training.run_folder import make_folder
-from cesma_sb3.trials import Objective, Trials, expert_values
 from cesma_sb3.utils import locks
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.signals import terminated_as_interrupted
@@ -83,7 +84,7 @@ class _Request:
     """In the clock of `time.monotonic`."""
 
     @property
-    def directions(self) -> tuple[_optuna.Direction, ...]:
+    def directions(self) -> tuple[optuna_storage.Direction, ...]:
         """Of each objective."""
         both = self.trials.objective == "students-and-samples"
         return ("maximize", "minimize") if both else ("maximize",)
@@ -105,8 +106,8 @@ def tune(
     study: str | None = None,
     objective: Objective = "students",
     seeds: int = 1,
-    sampler: _optuna.Sampler = "tpe",
-    pruner: _optuna.Pruner = "none",
+    sampler: optuna_storage.Sampler = "tpe",
+    pruner: optuna_storage.Pruner = "none",
     expert: Path | str | None = None,
     stage_wise: bool = False,
     seed: int = 0,
@@ -263,9 +264,9 @@ def _study(  # noqa: PLR0917  # what makes a study, and how it is gone through
     deadline = None if options.minutes is None else time.monotonic() + 60 * options.minutes
     alone = storage is None
     if storage is None:
-        storage = f"{_optuna.JOURNAL}{folder / JOURNAL}"
+        storage = f"{optuna_storage.JOURNAL}{folder / JOURNAL}"
     request = _Request(trials, study, storage, alone, options.sampler, options.pruner, seed, deadline)
-    _optuna.check_names(options.sampler, options.pruner, len(request.directions))
+    optuna_storage.check_names(options.sampler, options.pruner, len(request.directions))
     if options.sampler == "grid":
         space.grid()
     contents: dict[str, Any] = {"experiment": base.to_mapping(), "space": space.to_mapping()}
@@ -273,12 +274,12 @@ def _study(  # noqa: PLR0917  # what makes a study, and how it is gone through
         contents |= {"objective": objective, "seeds": list(seeds)}
     own = None if options.sampler == "grid" or options.as_worker else space.parameters_of(base)
     kept_here = _in_folder(folder, study, storage, trust=options.trust) if alone else nullcontext()
-    with _optuna.quiet(), kept_here:
-        found = _optuna.open_study(study, storage, contents, request.directions, own)
+    with optuna_storage.quiet(), kept_here:
+        found = optuna_storage.open_study(study, storage, contents, request.directions, own)
         try:
             with StudyProgress(options.count, enabled=options.progress and not options.as_worker) as shown_:
                 if alone:  # this process has begun nothing yet: what is its own was left by an earlier call
-                    _claims.revive(found, shown_.told, dead={_claims.Worker.of().name}, alone=True)
+                    claims.revive(found, shown_.told, dead={claims.Worker.of().name}, alone=True)
                 if workers == 1:
                     _work(found, request, shown_)
                 else:
@@ -318,26 +319,26 @@ def _studies_in(folder: Path, storage: str, study: str) -> list[str]:
     if not (folder / JOURNAL).is_file():
         return []
     # An empty journal is of one that was killed before it had a study.
-    return _optuna.studies_of(storage) or [study]
+    return optuna_storage.studies_of(storage) or [study]
 
 
 def _work(study: optuna.Study, request: _Request, progress: StudyProgress) -> None:
     """Runs trials until there are enough, or time is up, or the grid has no more."""
-    trials, me = request.trials, _claims.Worker.of().name
+    trials, me = request.trials, claims.Worker.of().name
     grid = trials.space.grid() if request.sampler == "grid" else None
     while True:
-        _claims.revive(study, progress.told, alone=request.alone)
-        done = _claims.ended(study)
+        claims.revive(study, progress.told, alone=request.alone)
+        done = claims.ended(study)
         progress.update(study, done)
         if request.is_over or (trials.wanted is not None and len(done) >= trials.wanted):
             return
-        busy = _claims.running(study)
+        busy = claims.running(study)
         if trials.wanted is not None and len(done) + len(busy) >= trials.wanted:
             time.sleep(_WAIT_SECONDS)  # one of them may die, and its trial is then done here
             continue
         others = [ord(letter) for letter in me] if busy else []
-        study.sampler = _optuna.make_sampler(request.sampler, [request.seed, len(done), *others], grid)
-        study.pruner = _optuna.make_pruner(request.pruner, _every(request))
+        study.sampler = optuna_storage.make_sampler(request.sampler, [request.seed, len(done), *others], grid)
+        study.pruner = optuna_storage.make_pruner(request.pruner, _every(request))
         if grid is not None and study.sampler.is_exhausted(study):  # type: ignore[attr-defined]  # GridSampler's
             return
         _run_one(study, trials, progress)
@@ -363,7 +364,7 @@ def _run_one(study: optuna.Study, trials: Trials, progress: StudyProgress) -> No
     except KeyboardInterrupt:  # Optuna counts the trial as failed: the study does it again when it resumes
         for trial in study.get_trials(deepcopy=False):
             if trial.number in begun:
-                _optuna.retry(study, trial)
+                optuna_storage.retry(study, trial)
         raise
     except ValueError:  # Optuna's, which cannot end a trial that has been ended
         if not taken:
@@ -397,14 +398,18 @@ def _lead(
     with (
         terminated_as_interrupted(),
         Workers(
-            words, workers, trials.folder / "workers", request.deadline, {_optuna.STORAGE: request.storage}
+            words,
+            workers,
+            trials.folder / "workers",
+            request.deadline,
+            {optuna_storage.STORAGE: request.storage},
         ) as team,
     ):
         while team.is_working():
-            _claims.revive(study, progress.told, dead=team.ended, alone=request.alone)
-            progress.update(study, _claims.ended(study))
+            claims.revive(study, progress.told, dead=team.ended, alone=request.alone)
+            progress.update(study, claims.ended(study))
             time.sleep(_WAIT_SECONDS)
-    progress.update(study, _claims.ended(study))
+    progress.update(study, claims.ended(study))
 
 
 def _result(study: optuna.Study, request: _Request, *, write: bool) -> TuningResult:
@@ -414,6 +419,6 @@ def _result(study: optuna.Study, request: _Request, *, write: bool) -> TuningRes
     values = dict(best.user_attrs["values"])
     if write:
         settings = {**trials.fixed, **values, "seed": request.seed}
-        write_best(study, trials.folder, trials.name, settings, len(_claims.ended(study)))
+        write_best(study, trials.folder, trials.name, settings, len(claims.ended(study)))
         draw(study, trials.folder)
     return TuningResult(study, values, float(best.values[0]), trials.folder)

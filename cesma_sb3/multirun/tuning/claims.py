@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cesma_sb3 import _optuna
+from cesma_sb3.multirun.tuning import storage as optuna_storage
 
 if TYPE_CHECKING:
     import optuna
@@ -123,7 +123,7 @@ def ended(study: optuna.Study) -> list[FrozenTrial]:
 
 def running(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that somebody is at work on, as far as can be seen."""
-    beats = _optuna.has_heartbeats(study)
+    beats = optuna_storage.has_heartbeats(study)
     found = study.get_trials(deepcopy=False)
     return [trial for trial in found if trial.state.name == "RUNNING" and not _is_lost(trial, beats, False)]
 
@@ -151,8 +151,8 @@ def revive(
     """
     import optuna
 
-    beats = _optuna.has_heartbeats(study)
-    with _optuna.quiet():
+    beats = optuna_storage.has_heartbeats(study)
+    with optuna_storage.quiet():
         optuna.storages.fail_stale_trials(study)  # nothing where there are no heartbeats
         for trial in study.get_trials(deepcopy=False):
             is_known = trial.user_attrs.get(WORKER) in dead
@@ -163,7 +163,7 @@ def revive(
             except (ValueError, RuntimeError, optuna.exceptions.OptunaError):  # another worker was faster
                 continue
             told(f"trial {trial.number}: its worker died, it is done again")
-            _optuna.retry(study, trial)
+            optuna_storage.retry(study, trial)
 
 
 def _is_lost(trial: FrozenTrial, beats: bool, alone: bool) -> bool:

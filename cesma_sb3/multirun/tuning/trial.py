@@ -9,11 +9,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cesma_sb3 import _claims
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import CesmaError
-from cesma_sb3.search_space import SearchSpace
+from cesma_sb3.multirun.tuning import claims
+from cesma_sb3.multirun.tuning.search_space import SearchSpace
 from cesma_sb3.training import run as run_module
 from cesma_sb3.training.evaluator import Watch
 from cesma_sb3.training.run_folder import RunFolder
@@ -59,9 +59,9 @@ class Trials:
             CesmaError: Its values were refused.
             TrialPruned: It was not worth going on.
         """
-        trial.set_user_attr(_claims.WORKER, _claims.Worker.of().name)
-        if self.wanted is not None and _claims.is_surplus(trial.study, trial.number, self.wanted):
-            trial.set_user_attr(_claims.SURPLUS, True)
+        trial.set_user_attr(claims.WORKER, claims.Worker.of().name)
+        if self.wanted is not None and claims.is_surplus(trial.study, trial.number, self.wanted):
+            trial.set_user_attr(claims.SURPLUS, True)
             raise _SurplusError("surplus")
         values = self.space.suggest(trial)
         trial.set_user_attr("values", values)
@@ -75,7 +75,7 @@ class Trials:
                 if self.pruner == "wilcoxon":
                     _report(trial, scores[-1], index)
         except CesmaError as error:
-            trial.set_user_attr(_claims.CAUSE, str(error))
+            trial.set_user_attr(claims.CAUSE, str(error))
             raise
         trial.set_user_attr("scores", scores)
         trial.set_user_attr("env_samples", samples / len(self.seeds))

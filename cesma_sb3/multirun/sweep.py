@@ -10,19 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3._ray import on_ray
 from cesma_sb3.config.registry import flatten, list_experiments, load_experiment, nested
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import ConfigError, integer
-from cesma_sb3.planned import (
-    Failure,
-    alone,
-    cores,
-    is_finished,
-    make_runs,
-    on_this_machine,
-    planned,
-)
+from cesma_sb3.multirun.plan import Failure, alone, cores, is_finished, make_runs, on_this_machine, planned
+from cesma_sb3.multirun.ray import on_ray
 from cesma_sb3.training.run_files import csv_text, to_json
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import atomic

@@ -23,7 +23,7 @@ from typing import Any
 
 from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import ConfigError, MissingExtraError
-from cesma_sb3.planned import Ended, PlannedRun, RunJobs, Started, run_command
+from cesma_sb3.multirun.plan import Ended, PlannedRun, RunJobs, Started, run_command
 from cesma_sb3.training import trust
 from cesma_sb3.utils import atomic, modules
 from cesma_sb3.utils.processes import one_thread, stop

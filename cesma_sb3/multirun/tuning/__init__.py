@@ -1,0 +1,1 @@
+"""Search for better values of an experiment, with Optuna."""
