@@ -1,8 +1,8 @@
 """How often the intervals of `cesma compare` hold the true value, by runs and tasks.
 
 Scores are drawn from a normal distribution, whose interquartile mean is its mean. Each trial is a comparison
-that somebody could have made; its interval is that of `cesma_sb3.aggregates`, the percentile interval of the
-stratified bootstrap, computed for many trials at once.
+that somebody could have made; its interval is that of `cesma_sb3.analysis.comparison.statistics`, the
+percentile interval of the stratified bootstrap, computed for many trials at once.
 """
 
 from __future__ import annotations

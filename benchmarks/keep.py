@@ -16,8 +16,8 @@ from typing import Any
 import click
 
 from benchmarks.__main__ import PACKAGES
+from cesma_sb3.analysis.run_data import LOSSES
 from cesma_sb3.errors import StorageError
-from cesma_sb3.gathered import LOSSES
 from cesma_sb3.training.run_folder import CONFIG, EVALUATIONS, REPORT, RUN, RunFolder
 
 KEPT = Path(__file__).parents[1] / "docs" / "reproduced"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cesma_sb3.algorithms import GumbelSoftmaxDDPG
-    from cesma_sb3.comparison import compare
+    from cesma_sb3.analysis.comparison.compare import compare
     from cesma_sb3.config.registry import list_experiments, load_experiment
     from cesma_sb3.config.schema import Experiment
     from cesma_sb3.envs.joint_env import JointEnv
@@ -53,7 +53,7 @@ __all__ = [
 
 _HOMES = {
     "cesma_sb3.training.decentralize": ["decentralize"],
-    "cesma_sb3.comparison": ["compare"],
+    "cesma_sb3.analysis.comparison.compare": ["compare"],
     "cesma_sb3.config.schema": ["Experiment"],
     "cesma_sb3.hub": ["load_from_hub", "push_to_hub"],
     "cesma_sb3.imitation": ["MultiAgentDAggerTrainer"],

@@ -13,7 +13,7 @@ from cesma_sb3.cli.options import Whole, json_option, trust_option
 from cesma_sb3.cli.printed import print_json, print_table
 
 if TYPE_CHECKING:
-    from cesma_sb3.price.rows import Row
+    from cesma_sb3.analysis.price.estimates import Row
 
 
 @cesma.command()
@@ -33,7 +33,7 @@ def price(run_dir: Path, as_json: bool, **options: Any) -> None:
 
     The numbers are written into the run folder; docs/price.md defines each.
     """
-    from cesma_sb3.price import price as measure
+    from cesma_sb3.analysis.price import price as measure
 
     found = measure(run_dir, progress=True, **options)
     if as_json:
@@ -67,7 +67,7 @@ def _shown(value: float | None) -> str:
 @trust_option
 def report(run_dirs: tuple[Path, ...], **options: Any) -> None:
     """Write a page about a finished run that needs no network; of several runs, one that compares them."""
-    from cesma_sb3.page import write_page
+    from cesma_sb3.analysis.html_report import write_page
 
     click.echo(write_page(run_dirs, **options))
 
@@ -92,6 +92,6 @@ def report(run_dirs: tuple[Path, ...], **options: Any) -> None:
 @trust_option
 def video(run_dir: Path, **options: Any) -> None:
     """Draw episodes of a run, expert and students side by side, as an animated GIF or an MP4 file."""
-    from cesma_sb3.video import write_video
+    from cesma_sb3.analysis.video import write_video
 
     click.echo(write_video(run_dir, **options))

@@ -48,11 +48,11 @@ def compare(names: tuple[str, ...], settings: tuple[str, ...], as_json: bool, **
     """
     overrides = overrides_of(settings)
 
-    from cesma_sb3 import comparison
-    from cesma_sb3.score_tables import shown_pairs, shown_rows
+    from cesma_sb3.analysis.comparison import compare as compare_module
+    from cesma_sb3.analysis.comparison.tables import shown_pairs, shown_rows
 
     with told_how_to_go_on():
-        found = comparison.compare(names, progress=True, **options, **overrides)
+        found = compare_module.compare(names, progress=True, **options, **overrides)
     if as_json:
         told = {
             "metric": found.metric,

@@ -168,7 +168,7 @@ def reproduce(figure: str | None, as_json: bool, **options: Any) -> int:
     """
     if figure is None:
         return _list_figures(as_json)
-    from cesma_sb3.reproduce import reproduce as reproduce_figure
+    from cesma_sb3.analysis.figures.reproduce import reproduce as reproduce_figure
 
     with told_how_to_go_on():
         result = reproduce_figure(figure, progress=True, **options)
@@ -193,7 +193,7 @@ def reproduce(figure: str | None, as_json: bool, **options: Any) -> int:
 
 
 def _list_figures(as_json: bool) -> int:
-    from cesma_sb3.figures import list_figures
+    from cesma_sb3.analysis.figures.schema import list_figures
 
     found = list_figures()
     if as_json:

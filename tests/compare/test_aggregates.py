@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import trim_mean
 
-from cesma_sb3.aggregates import aggregates, check_installed, improvement, iqm_curve, profile
+from cesma_sb3.analysis.comparison.statistics import (
+    aggregates,
+    check_installed,
+    improvement,
+    iqm_curve,
+    profile,
+)
 from cesma_sb3.errors import MissingExtraError
 
 FEW = {"repetitions": 50}

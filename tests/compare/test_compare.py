@@ -8,13 +8,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 import cesma_sb3
-from cesma_sb3 import comparison
+from cesma_sb3.analysis.comparison import compare as compare_module
+from cesma_sb3.analysis.comparison.tables import few
 from cesma_sb3.cli import cesma
 from cesma_sb3.envs import reward_definition
 from cesma_sb3.errors import CesmaError
 from cesma_sb3.multirun.plan import Failure
 from cesma_sb3.multirun.sweep import Sweep
-from cesma_sb3.score_tables import few
 from tests.reproduce.tiny import TINY, write_run
 
 FILES = {"compare.csv", "improvement.csv", "compare.md", "marl-eval.json"}
@@ -110,8 +110,8 @@ def test_runs_that_fail_are_told(made, tmp_path, monkeypatch):
     root, *_ = made
     failures = (Failure("spread-3-scripted, seed 0", "out of memory", tmp_path / "log"),)
     swept = Sweep([], 1, failures, tmp_path, {"spread-3-scripted": ()})
-    monkeypatch.setattr(comparison, "sweep", lambda names, **options: swept)
-    found = comparison.compare(["spread-3-scripted", root / "theirs"], out=tmp_path / "out", **FEW)
+    monkeypatch.setattr(compare_module, "sweep", lambda names, **options: swept)
+    found = compare_module.compare(["spread-3-scripted", root / "theirs"], out=tmp_path / "out", **FEW)
     assert (found.ran, found.failures) == (1, failures)
     assert [row["system"] for row in found.rows] == ["spread-3-maddpg"]
     assert found.notes[0] == "left out: spread-3-scripted, seed 0: out of memory"
@@ -127,16 +127,16 @@ def test_folders_that_do_not_fit(made, tmp_path, monkeypatch):
     root, *_ = made
     failures = (Failure("spread-3-scripted, seed 0", "out of memory", tmp_path / "log"),)
     swept = Sweep([], 1, failures, tmp_path, {"spread-3-scripted": ()})
-    monkeypatch.setattr(comparison, "sweep", lambda names, **options: swept)
+    monkeypatch.setattr(compare_module, "sweep", lambda names, **options: swept)
     with pytest.raises(CesmaError, match="no finished run: spread-3-scripted, seed 0: out of memory"):
-        comparison.compare("spread-3-scripted", out=tmp_path / "out")
+        compare_module.compare("spread-3-scripted", out=tmp_path / "out")
     (tmp_path / "file").touch()
     with pytest.raises(CesmaError, match="file: is a file; expected a folder"):
-        comparison.compare(root / "theirs", out=tmp_path / "file")
+        compare_module.compare(root / "theirs", out=tmp_path / "file")
     with pytest.raises(CesmaError, match="cannot be made: Not a directory"):
-        comparison.compare(root / "theirs", out=tmp_path / "file" / "out", **FEW)
+        compare_module.compare(root / "theirs", out=tmp_path / "file" / "out", **FEW)
     with pytest.raises(CesmaError, match="baselines and values are of runs to be made"):
-        comparison.compare(root / "theirs", baselines=True)
+        compare_module.compare(root / "theirs", baselines=True)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_folders_that_do_not_fit(made, tmp_path, monkeypatch):
 def test_bad_input(tmp_path, monkeypatch, names, options, told):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CesmaError) as caught:
-        comparison.compare(names, **options)
+        compare_module.compare(names, **options)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())

@@ -6,13 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
-from cesma_sb3.compared import chosen_metric, read_folder
+from cesma_sb3.analysis.comparison.grouping import by_task, grouped
+from cesma_sb3.analysis.comparison.marl_eval import marl_eval, unequal
+from cesma_sb3.analysis.comparison.systems import chosen_metric, read_folder
+from cesma_sb3.analysis.comparison.tables import ALL, doubts, improvement_rows, sections, table_rows
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import ConfigError, StorageError
-from cesma_sb3.marl_eval import marl_eval, unequal
-from cesma_sb3.score_tables import ALL, doubts, improvement_rows, sections, table_rows
-from cesma_sb3.task_groups import by_task, grouped
 from cesma_sb3.training.run_folder import RunFolder
 from tests.reproduce.tiny import write_run
 

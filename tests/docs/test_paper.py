@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from cesma_sb3 import list_experiments, load_experiment
+from cesma_sb3.analysis.figures.schema import list_figures
 from cesma_sb3.config.resolve import algorithm_class, policy_class
 from cesma_sb3.config.yaml import read_value
 from cesma_sb3.envs.particle.spread import HOMOGENEOUS, KINDS
-from cesma_sb3.figures import list_figures
 from cesma_sb3.imitation.registry import ALGORITHMS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "paper.md").read_text()

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from cesma_sb3.figures import list_figures, load_figure
-from cesma_sb3.gathered import read_run, table_rows
+from cesma_sb3.analysis.figures.reproduce import plan_runs
+from cesma_sb3.analysis.figures.schema import list_figures, load_figure
+from cesma_sb3.analysis.run_data import read_run, table_rows
 from cesma_sb3.multirun.plan import is_finished
-from cesma_sb3.reproduce import plan_runs
 from cesma_sb3.training.run_files import csv_text
 from cesma_sb3.training.run_folder import REPORT
 
@@ -52,9 +52,9 @@ def test_nothing_there_says_where_it_was_made():
 
 
 def test_the_comparison_is_what_the_runs_say():
-    from cesma_sb3.compared import read_folder
-    from cesma_sb3.score_tables import sections, table_rows
-    from cesma_sb3.task_groups import by_task, grouped
+    from cesma_sb3.analysis.comparison.grouping import by_task, grouped
+    from cesma_sb3.analysis.comparison.systems import read_folder
+    from cesma_sb3.analysis.comparison.tables import sections, table_rows
 
     runs = REPRODUCED / "runs"
     text = (REPRODUCED.parent / "results.md").read_text()

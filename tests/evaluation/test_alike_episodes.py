@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from cesma_sb3.aggregates import aggregates, improvement
+from cesma_sb3.analysis.comparison.statistics import aggregates, improvement
+from cesma_sb3.analysis.comparison.tables import Section, doubts
+from cesma_sb3.analysis.price.estimates import mean_row, ratio_row
+from cesma_sb3.analysis.price.mutual_information import interval
 from cesma_sb3.cli.printed import print_result
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.evaluation import Returns, evaluate, random_act
-from cesma_sb3.price.information import interval
-from cesma_sb3.price.rows import mean_row, ratio_row
-from cesma_sb3.score_tables import Section, doubts
 from cesma_sb3.training.report import make_report
 from cesma_sb3.training.run_files import to_json
 from tests.envs_for_tests import MatchingGame, ReachEnv

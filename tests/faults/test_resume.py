@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import cesma_sb3
+from cesma_sb3.analysis.run_data import read_run
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import CheckpointConfig
 from cesma_sb3.errors import ConfigError, EnvironmentFault, ExpertError
-from cesma_sb3.gathered import read_run
 from cesma_sb3.multirun.sweep import sweep
 from cesma_sb3.training.checkpoint import StageCheckpoints
 from cesma_sb3.training.run_folder import RunFolder

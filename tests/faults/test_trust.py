@@ -9,21 +9,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cesma_sb3.compared import read_folder
+from cesma_sb3.analysis.comparison.systems import read_folder
+from cesma_sb3.analysis.frames import record
+from cesma_sb3.analysis.html_report import write_page
+from cesma_sb3.analysis.price import price
+from cesma_sb3.analysis.video import write_video
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.errors import CesmaError, UntrustedError
 from cesma_sb3.export import export
 from cesma_sb3.hub import push_to_hub, write_published
 from cesma_sb3.multirun.tuning import study as study_module
 from cesma_sb3.multirun.tuning.study import tune
-from cesma_sb3.page import write_page
-from cesma_sb3.price import price
-from cesma_sb3.rollouts import record
 from cesma_sb3.training import run_folder, trust
 from cesma_sb3.training.run import evaluate_run, run
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import modules, plugins
-from cesma_sb3.video import write_video
 
 HOSTILE = "hostile_module:Thing"
 CLASSES = {

@@ -13,11 +13,11 @@ from PIL import Image
 
 import cesma_sb3
 from cesma_sb3 import cli
+from cesma_sb3.analysis.frames import record
+from cesma_sb3.analysis.html_report import write_page
+from cesma_sb3.analysis.html_report.charts import in_page
+from cesma_sb3.analysis.video import write_video
 from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError
-from cesma_sb3.page import write_page
-from cesma_sb3.page.charts import in_page
-from cesma_sb3.rollouts import record
-from cesma_sb3.video import write_video
 from tests.page.browser import BROWSER, ask
 
 pytest.importorskip("plotly", reason="Plotly is not installed: pip install 'cesma-sb3[report]'")

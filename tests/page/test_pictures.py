@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 
 from cesma_sb3 import decentralize
+from cesma_sb3.analysis.frames import record
+from cesma_sb3.analysis.html_report import write_page
+from cesma_sb3.analysis.video import write_video
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.factory import make_drawn
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.rendering import as_pixels, render_mode_of
 from cesma_sb3.envs.smac import BattleEnv
 from cesma_sb3.errors import EnvironmentFault, StorageError
-from cesma_sb3.page import write_page
-from cesma_sb3.rollouts import record
-from cesma_sb3.video import write_video
 from tests.envs_for_tests import MatchingGame
 from tests.starcraft.skirmish import Skirmish
 

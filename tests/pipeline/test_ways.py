@@ -7,12 +7,12 @@ import pytest
 import torch as th
 
 import cesma_sb3
+from cesma_sb3.analysis.frames import record
+from cesma_sb3.analysis.price import price
 from cesma_sb3.errors import ConfigError, ExpertWarning
 from cesma_sb3.evaluation import Returns
 from cesma_sb3.experts import SamplingExpert
 from cesma_sb3.policies import load_team
-from cesma_sb3.price import price
-from cesma_sb3.rollouts import record
 from cesma_sb3.training.acting_mode import below_random, is_clearly_better
 from cesma_sb3.training.run import evaluate_run
 from cesma_sb3.training.run_folder import RunFolder

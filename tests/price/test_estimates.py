@@ -7,15 +7,15 @@ import pytest
 import torch as th
 from scipy import stats
 
+from cesma_sb3.analysis.price.estimates import mean_row, ratio_row
+from cesma_sb3.analysis.price.losses import Measure, disagreements
+from cesma_sb3.analysis.price.mutual_information import by_chance, entropy, interval, mutual_information
+from cesma_sb3.analysis.price.regions import named_features, regions
+from cesma_sb3.analysis.price.rollouts import Visits
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import DaggerConfig
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.policies import TeamPolicy
-from cesma_sb3.price.information import by_chance, entropy, interval, mutual_information
-from cesma_sb3.price.losses import Measure, disagreements
-from cesma_sb3.price.regions import named_features, regions
-from cesma_sb3.price.rows import mean_row, ratio_row
-from cesma_sb3.price.visits import Visits
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.build import make_students
 from tests.price.hidden_goal import HiddenGoal

@@ -10,10 +10,10 @@ import pytest
 
 import cesma_sb3
 from cesma_sb3 import cli
+from cesma_sb3.analysis.price import price
+from cesma_sb3.analysis.price.measurement import Measured
+from cesma_sb3.analysis.price.rollouts import with_messages_of
 from cesma_sb3.errors import ConfigError, StorageError
-from cesma_sb3.price import price
-from cesma_sb3.price.measured import Measured
-from cesma_sb3.price.visits import with_messages_of
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.run_folder import RunFolder

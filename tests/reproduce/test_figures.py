@@ -5,8 +5,8 @@ import json
 import pytest
 
 from cesma_sb3 import cli
+from cesma_sb3.analysis.figures.schema import BUDGETS, list_figures, load_figure
 from cesma_sb3.errors import ConfigError, UnknownNameError
-from cesma_sb3.figures import BUDGETS, list_figures, load_figure
 from tests.reproduce.tiny import line, panel, write_figure
 
 PAPER = [f"figure-{number}" for number in (4, 5, 6, 7, 8, 9)]

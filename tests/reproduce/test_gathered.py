@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cesma_sb3.figures import Panel
-from cesma_sb3.gathered import drawn_panel, read_run, table_rows
-from cesma_sb3.reproduce import markdown
+from cesma_sb3.analysis.figures.reproduce import markdown
+from cesma_sb3.analysis.figures.schema import Panel
+from cesma_sb3.analysis.run_data import drawn_panel, read_run, table_rows
 from cesma_sb3.utils.plotting import envelope
 from tests.reproduce.tiny import panel, write_run
 

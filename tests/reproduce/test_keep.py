@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.keep import KEPT, keep
 from benchmarks.parameters import count_again
+from cesma_sb3.analysis.run_data import read_run
 from cesma_sb3.config.registry import load_experiment
-from cesma_sb3.gathered import read_run
 from cesma_sb3.training.run_folder import RunFolder
 from tests.reproduce.tiny import write_run
 

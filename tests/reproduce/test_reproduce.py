@@ -11,8 +11,8 @@ import time
 import pytest
 
 from cesma_sb3 import cli
+from cesma_sb3.analysis.figures.reproduce import reproduce
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.reproduce import reproduce
 from cesma_sb3.training.run_folder import RunFolder
 from tests.reproduce.tiny import FAILS, TINY, line, panel, write_figure
 

@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cesma_sb3.analysis.price.losses import Measure
+from cesma_sb3.analysis.price.one_step_deviations import Deviations, deviations
+from cesma_sb3.analysis.price.rollouts import Soft, Visits, visit
 from cesma_sb3.config.schema import CheckpointConfig, DaggerConfig, Experiment
 from cesma_sb3.envs.particle.vec_env import ParticleVecEnv
 from cesma_sb3.evaluation import Change, Returns, expert_act, greedy, random_act, with_channel
 from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert
 from cesma_sb3.experts.base import SoftExpert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy, Visibility
-from cesma_sb3.price.deviations import Deviations, deviations
-from cesma_sb3.price.losses import Measure
-from cesma_sb3.price.visits import Soft, Visits, visit
 from cesma_sb3.training.acting_mode import imitates_probabilities
 from cesma_sb3.training.checkpoint import Checkpoints
 from cesma_sb3.training.evaluator import Evaluator

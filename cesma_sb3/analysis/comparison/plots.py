@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cesma_sb3.aggregates import Band, Scores, iqm_curve, profile
-from cesma_sb3.compared import Metric, System, Task
-from cesma_sb3.gathered import Row
-from cesma_sb3.score_tables import CALLED, STATISTICS, Section, estimate, few
+from cesma_sb3.analysis.comparison.statistics import Band, Scores, iqm_curve, profile
+from cesma_sb3.analysis.comparison.systems import Metric, System, Task
+from cesma_sb3.analysis.comparison.tables import CALLED, STATISTICS, Section, estimate, few
+from cesma_sb3.analysis.run_data import Row
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.plotting import (
     Bar,

@@ -9,9 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3.aggregates import REPETITIONS, Estimate, Scores, aggregates, are_alike, improvement
-from cesma_sb3.compared import Metric, System, Task
-from cesma_sb3.gathered import Row
+from cesma_sb3.analysis.comparison.statistics import (
+    REPETITIONS,
+    Estimate,
+    Scores,
+    aggregates,
+    are_alike,
+    improvement,
+)
+from cesma_sb3.analysis.comparison.systems import Metric, System, Task
+from cesma_sb3.analysis.run_data import Row
 
 ALL = "all tasks"
 STATISTICS = {

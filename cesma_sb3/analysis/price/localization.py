@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cesma_sb3.price.deviations import Deviations
-from cesma_sb3.price.imitated import THIRDS
-from cesma_sb3.price.losses import disagreements
-from cesma_sb3.price.measured import Measured
-from cesma_sb3.price.regions import regions
-from cesma_sb3.price.rows import Row, mean_row
+from cesma_sb3.analysis.price.estimates import Row, mean_row
+from cesma_sb3.analysis.price.imitation_error import THIRDS
+from cesma_sb3.analysis.price.losses import disagreements
+from cesma_sb3.analysis.price.measurement import Measured
+from cesma_sb3.analysis.price.one_step_deviations import Deviations
+from cesma_sb3.analysis.price.regions import regions
 
 _REGIONS = 3
 

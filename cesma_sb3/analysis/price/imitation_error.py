@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3.analysis.price.estimates import Floats, Row, mean_row
+from cesma_sb3.analysis.price.losses import disagreements
+from cesma_sb3.analysis.price.measurement import Measured, TrainedOut
+from cesma_sb3.analysis.price.rollouts import Visits, with_messages_of
 from cesma_sb3.policies import TeamPolicy
-from cesma_sb3.price.losses import disagreements
-from cesma_sb3.price.measured import Measured, TrainedOut
-from cesma_sb3.price.rows import Floats, Row, mean_row
-from cesma_sb3.price.visits import Visits, with_messages_of
 
 THIRDS = ("first", "second", "last")
 

@@ -7,11 +7,17 @@ from typing import get_args
 
 import numpy as np
 
+from cesma_sb3.analysis.price.estimates import Row, mean_row
+from cesma_sb3.analysis.price.mutual_information import (
+    Codes,
+    by_chance,
+    entropy,
+    interval,
+    mutual_information,
+)
+from cesma_sb3.analysis.price.rollouts import Visits
 from cesma_sb3.envs.particle.goals import GOAL
 from cesma_sb3.evaluation import Change, Returns
-from cesma_sb3.price.information import Codes, by_chance, entropy, interval, mutual_information
-from cesma_sb3.price.rows import Row, mean_row
-from cesma_sb3.price.visits import Visits
 from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 

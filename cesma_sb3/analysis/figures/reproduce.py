@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cesma_sb3.analysis.figures.schema import BUDGETS, Budget, Drawable, Figure, load_figure
+from cesma_sb3.analysis.run_data import Row, drawn_panel, read_run, table_rows
 from cesma_sb3.config.validation import unknown
 from cesma_sb3.errors import ConfigError, integer
-from cesma_sb3.figures import BUDGETS, Budget, Drawable, Figure, load_figure
-from cesma_sb3.gathered import Row, drawn_panel, read_run, table_rows
 from cesma_sb3.multirun.plan import (
     Failure,
     PlannedRun,

@@ -9,8 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cesma_sb3.aggregates import REPETITIONS, check_installed
-from cesma_sb3.compared import (
+from cesma_sb3.analysis.comparison.grouping import Named, by_task, check_comparable, grouped
+from cesma_sb3.analysis.comparison.marl_eval import marl_eval, unequal
+from cesma_sb3.analysis.comparison.plots import draw
+from cesma_sb3.analysis.comparison.statistics import REPETITIONS, check_installed
+from cesma_sb3.analysis.comparison.systems import (
     METRICS,
     FinishedRun,
     Metric,
@@ -19,16 +22,7 @@ from cesma_sb3.compared import (
     read_finished,
     read_folder,
 )
-from cesma_sb3.comparison_figures import draw
-from cesma_sb3.config.registry import list_experiments, load_experiment
-from cesma_sb3.config.validation import unknown
-from cesma_sb3.errors import ConfigError, StorageError, integer
-from cesma_sb3.gathered import Row
-from cesma_sb3.marl_eval import marl_eval, unequal
-from cesma_sb3.multirun.plan import Failure
-from cesma_sb3.multirun.sweep import Sweep, sweep
-from cesma_sb3.reproduce import markdown
-from cesma_sb3.score_tables import (
+from cesma_sb3.analysis.comparison.tables import (
     CALLED,
     doubts,
     improvement_rows,
@@ -37,7 +31,13 @@ from cesma_sb3.score_tables import (
     shown_rows,
     table_rows,
 )
-from cesma_sb3.task_groups import Named, by_task, check_comparable, grouped
+from cesma_sb3.analysis.figures.reproduce import markdown
+from cesma_sb3.analysis.run_data import Row
+from cesma_sb3.config.registry import list_experiments, load_experiment
+from cesma_sb3.config.validation import unknown
+from cesma_sb3.errors import ConfigError, StorageError, integer
+from cesma_sb3.multirun.plan import Failure
+from cesma_sb3.multirun.sweep import Sweep, sweep
 from cesma_sb3.training.run_files import csv_text, to_json
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.tree import DecisionTreeClassifier, _tree
 
-from cesma_sb3.price.visits import Visits
+from cesma_sb3.analysis.price.rollouts import Visits
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Floats = npt.NDArray[np.float32]

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cesma_sb3.gathered import RunData
+from cesma_sb3.analysis.run_data import RunData
 from cesma_sb3.utils.plotting.style import COLORS
 
 Chart = dict[str, Any]

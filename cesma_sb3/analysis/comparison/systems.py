@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from cesma_sb3.analysis.run_data import RunData, read_run
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import ConfigError, StorageError
-from cesma_sb3.gathered import RunData, read_run
 from cesma_sb3.training.run_folder import RUN, RunFolder
 from cesma_sb3.utils.plotting import Curve
 

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 from PIL import Image, ImageDraw
 
+from cesma_sb3.analysis.frames import Rollout, record
 from cesma_sb3.errors import ConfigError, MissingExtraError
-from cesma_sb3.rollouts import Rollout, record
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
 

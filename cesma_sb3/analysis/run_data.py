@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cesma_sb3.analysis.figures.schema import Line, Panel
 from cesma_sb3.errors import StorageError
-from cesma_sb3.figures import Line, Panel
 from cesma_sb3.training.run_folder import EVALUATIONS, RunFolder
 from cesma_sb3.utils.plotting import Curve, DrawnLine, DrawnPanel, envelope
 

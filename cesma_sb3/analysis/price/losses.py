@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
+from cesma_sb3.analysis.price.rollouts import Visits
 from cesma_sb3.config.schema import DaggerConfig
 from cesma_sb3.imitation.dataset import Batch
 from cesma_sb3.imitation.losses import ColumnwiseLoss, LossName
 from cesma_sb3.policies.team_policy import TeamPolicy
-from cesma_sb3.price.visits import Visits
 from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cesma_sb3.price.measured import Measured
-from cesma_sb3.price.rows import Row, mean_row, ratio_row
+from cesma_sb3.analysis.price.estimates import Row, mean_row, ratio_row
+from cesma_sb3.analysis.price.measurement import Measured
 
 
 def gap_rows(measured: Measured) -> Iterator[Row]:

@@ -16,7 +16,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
-from cesma_sb3.compared import METRICS, Metric, System, Task
+from cesma_sb3.analysis.comparison.systems import METRICS, Metric, System, Task
 from cesma_sb3.utils.plotting import Curve
 
 ENVIRONMENT = "cesma_sb3"

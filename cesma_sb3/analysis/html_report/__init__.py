@@ -12,12 +12,12 @@ from typing import Any
 
 from PIL import Image
 
+from cesma_sb3.analysis.frames import Rollout, record
+from cesma_sb3.analysis.html_report import charts
+from cesma_sb3.analysis.run_data import RunData, read_run
 from cesma_sb3.config.registry import flatten
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError, UntrustedError
-from cesma_sb3.gathered import RunData, read_run
-from cesma_sb3.page import charts
-from cesma_sb3.rollouts import Rollout, record
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path

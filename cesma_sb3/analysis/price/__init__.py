@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from cesma_sb3.analysis.price.estimates import Row
+from cesma_sb3.analysis.price.imitation_error import imitation_rows
+from cesma_sb3.analysis.price.localization import region_rows, third_rows
+from cesma_sb3.analysis.price.measurement import Measured
+from cesma_sb3.analysis.price.messages import channel_rows, information_rows
+from cesma_sb3.analysis.price.return_gap import gap_rows
+from cesma_sb3.analysis.price.theorem1 import theorem_rows
 from cesma_sb3.errors import ConfigError, integer
-from cesma_sb3.price.gap import gap_rows
-from cesma_sb3.price.imitated import imitation_rows
-from cesma_sb3.price.measured import Measured
-from cesma_sb3.price.messages import channel_rows, information_rows
-from cesma_sb3.price.rows import Row
-from cesma_sb3.price.theorem import theorem_rows
-from cesma_sb3.price.where import region_rows, third_rows
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.training.evaluator import Evaluator, threads
 from cesma_sb3.training.run_folder import RunFolder

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from cesma_sb3.compared import FinishedRun, System, Task
+from cesma_sb3.analysis.comparison.systems import FinishedRun, System, Task
 from cesma_sb3.config.registry import flatten
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import ConfigError

@@ -1,0 +1,1 @@
+"""Finished runs: comparisons, figures, the price of decentralization, pages, videos."""

@@ -1,0 +1,1 @@
+"""Several runs of several experiments: statistics, tables and plots."""

@@ -1,0 +1,1 @@
+"""Figures of the paper, from their runs to the drawing."""
