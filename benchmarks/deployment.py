@@ -14,8 +14,8 @@ import torch as th
 
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import StudentsConfig
+from cesma_sb3.deploy.export import export
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.export import export
 from cesma_sb3.policies import TeamPolicy, policy_files
 from cesma_sb3.policies.networks.factory import NetworkKind
 from cesma_sb3.training.run_folder import RunFolder

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from cesma_sb3.analysis.comparison.compare import compare
     from cesma_sb3.config.registry import list_experiments, load_experiment
     from cesma_sb3.config.schema import Experiment
+    from cesma_sb3.deploy.hub import load_from_hub, push_to_hub
     from cesma_sb3.envs.joint_env import JointEnv
     from cesma_sb3.envs.particle import ParticleVecEnv
     from cesma_sb3.errors import CesmaError
     from cesma_sb3.evaluation import evaluate
     from cesma_sb3.experts import SB3Expert, ScriptedNavigationExpert
-    from cesma_sb3.hub import load_from_hub, push_to_hub
     from cesma_sb3.imitation import MultiAgentDAggerTrainer
     from cesma_sb3.policies import AgentPolicy, TeamPolicy, load_team, save_team
     from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -55,7 +55,7 @@ _HOMES = {
     "cesma_sb3.training.decentralize": ["decentralize"],
     "cesma_sb3.analysis.comparison.compare": ["compare"],
     "cesma_sb3.config.schema": ["Experiment"],
-    "cesma_sb3.hub": ["load_from_hub", "push_to_hub"],
+    "cesma_sb3.deploy.hub": ["load_from_hub", "push_to_hub"],
     "cesma_sb3.imitation": ["MultiAgentDAggerTrainer"],
     "cesma_sb3.envs.particle": ["ParticleVecEnv"],
     "cesma_sb3.errors": ["CesmaError"],

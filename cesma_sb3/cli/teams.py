@@ -26,7 +26,7 @@ from cesma_sb3.cli.options import trust_option
 @trust_option
 def export(run_dir: Path, **options: Any) -> None:
     """Write one file for each agent, which runs without this package, and a JSON beside it that says how."""
-    from cesma_sb3 import export as exporting
+    from cesma_sb3.deploy import export as exporting
 
     for path in sorted(exporting.export(run_dir, **options).iterdir()):
         click.echo(path)
@@ -43,7 +43,7 @@ def push(run_dir: Path, repo_id: str, trust: bool, **options: Any) -> None:
 
     With a path such as ./FOLDER in place of USER/NAME, what would be uploaded is written there.
     """
-    from cesma_sb3 import hub
+    from cesma_sb3.deploy import hub
 
     if repo_id.startswith((".", "/", "~")):
         click.echo(hub.write_published(run_dir, Path(repo_id).expanduser(), trust=trust))

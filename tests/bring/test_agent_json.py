@@ -15,10 +15,10 @@ from gymnasium import spaces
 from sb3_contrib import MaskablePPO
 
 from cesma_sb3.config.registry import load_experiment
+from cesma_sb3.deploy.export import export
 from cesma_sb3.envs.partition import Share
 from cesma_sb3.envs.pettingzoo import make_parallel_env
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.export import export
 from cesma_sb3.policies import TeamPolicy, policy_files
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.run_folder import RunFolder

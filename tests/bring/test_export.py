@@ -19,9 +19,9 @@ from stable_baselines3 import PPO
 import cesma_sb3
 from cesma_sb3.cli import cesma
 from cesma_sb3.config.registry import load_experiment
+from cesma_sb3.deploy.export import export
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError, UnknownNameError
-from cesma_sb3.export import export
 from cesma_sb3.policies import TeamPolicy, policy_files
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.run_folder import RunFolder

@@ -18,9 +18,9 @@ from gymnasium import spaces
 from huggingface_hub import ModelCard, constants, file_download
 
 import cesma_sb3
-from cesma_sb3 import hub
 from cesma_sb3.cli import cesma
 from cesma_sb3.config.registry import load_experiment
+from cesma_sb3.deploy import hub
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.policies import TeamPolicy, policy_files
 from cesma_sb3.spaces.team_spaces import TeamSpaces

@@ -10,8 +10,8 @@ import torch as th
 
 import cesma_sb3
 from cesma_sb3.config.registry import load_experiment
+from cesma_sb3.deploy.export import export
 from cesma_sb3.errors import ConfigError, ExpertError, SpaceError, StorageError, UserCodeError
-from cesma_sb3.export import export
 from cesma_sb3.policies import TeamPolicy, load_team, parameter_counts, save_team
 from cesma_sb3.testing import check_team
 from cesma_sb3.training.run import evaluate_run

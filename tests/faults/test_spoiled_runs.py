@@ -8,8 +8,8 @@ import pytest
 import torch as th
 from safetensors.torch import load_file, save_file
 
+from cesma_sb3.deploy.export import export
 from cesma_sb3.errors import StorageError
-from cesma_sb3.export import export
 from cesma_sb3.policies import TeamPolicy, load_policy, load_team, save_policy
 from cesma_sb3.policies.ensembles import MixturePolicy
 from tests.faults import hostile

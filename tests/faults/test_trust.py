@@ -15,9 +15,9 @@ from cesma_sb3.analysis.html_report import write_page
 from cesma_sb3.analysis.price import price
 from cesma_sb3.analysis.video import write_video
 from cesma_sb3.config.registry import load_experiment
+from cesma_sb3.deploy.export import export
+from cesma_sb3.deploy.hub import push_to_hub, write_published
 from cesma_sb3.errors import CesmaError, UntrustedError
-from cesma_sb3.export import export
-from cesma_sb3.hub import push_to_hub, write_published
 from cesma_sb3.multirun.tuning import study as study_module
 from cesma_sb3.multirun.tuning.study import tune
 from cesma_sb3.training import run_folder, trust

@@ -14,10 +14,10 @@ from imitation.util import logger as imitation_logger
 
 import cesma_sb3
 from cesma_sb3.algorithms import TeamPPO
+from cesma_sb3.deploy.export import export
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
 from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.experts import SB3Expert
-from cesma_sb3.export import export
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.registry import ALGORITHMS
 from cesma_sb3.policies import TeamPolicy, load_team, save_team

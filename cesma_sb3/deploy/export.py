@@ -27,7 +27,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.preprocessing import is_image_space
 from torch import nn
 
-from cesma_sb3.agent_json import describe
+from cesma_sb3.deploy.agent_json import describe
 from cesma_sb3.envs.partition import Share, declared_places
 from cesma_sb3.errors import ConfigError, MissingExtraError, check_choice
 from cesma_sb3.policies import AgentPolicy, TeamPolicy
@@ -127,7 +127,7 @@ def export(
     URLs (`team%2F0.onnx`). The JSON has the agent's own name in any case.
 
     The JSON says how the environment's observation and mask become the file's inputs, and its output an
-    action of the environment: see `cesma_sb3.agent_json`.
+    action of the environment: see `cesma_sb3.deploy.agent_json`.
 
     Args:
         run_dir: A finished run's folder.

@@ -1,0 +1,1 @@
+"""One file for each agent that runs without this package; teams on the Hugging Face Hub."""
