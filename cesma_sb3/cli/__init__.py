@@ -1,6 +1,6 @@
 """The command `cesma`: each sub-command is one call of the library, imported where it is needed."""
 
-from cesma_sb3.cli import analysis, comparisons, experiments, studies, teams  # they join the group
-from cesma_sb3.cli.group import cesma, main
+from cesma_sb3.cli import analysis, compare, export, multirun, run  # they join the group
+from cesma_sb3.cli.app import cesma, main
 
-__all__ = ["analysis", "cesma", "comparisons", "experiments", "main", "studies", "teams"]
+__all__ = ["analysis", "cesma", "compare", "export", "main", "multirun", "run"]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cesma_sb3.cli.group import cesma
+from cesma_sb3.cli.app import cesma
 from cesma_sb3.cli.options import Whole, json_option, trust_option
-from cesma_sb3.cli.printed import print_json, print_table
+from cesma_sb3.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from cesma_sb3.analysis.price.estimates import Row

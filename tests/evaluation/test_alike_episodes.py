@@ -8,7 +8,7 @@ from cesma_sb3.analysis.comparison.statistics import aggregates, improvement
 from cesma_sb3.analysis.comparison.tables import Section, doubts
 from cesma_sb3.analysis.price.estimates import mean_row, ratio_row
 from cesma_sb3.analysis.price.mutual_information import interval
-from cesma_sb3.cli.printed import print_result
+from cesma_sb3.cli.output import print_result
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.evaluation import Returns, evaluate, random_act

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cesma_sb3.cli.group import cesma
+from cesma_sb3.cli.app import cesma
 from cesma_sb3.cli.options import (
     Whole,
     json_option,
@@ -17,7 +17,7 @@ from cesma_sb3.cli.options import (
     told_how_to_go_on,
     trust_option,
 )
-from cesma_sb3.cli.printed import cell, number, print_json, print_table, tell_failures
+from cesma_sb3.cli.output import cell, number, print_json, print_table, tell_failures
 
 _SEEDS, _WORKERS = Whole(1, 10_000), Whole(1, 1_024)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from cesma_sb3.cli.group import cesma
+from cesma_sb3.cli.app import cesma
 from cesma_sb3.cli.options import Whole, json_option, overrides_of, settings_option, told_how_to_go_on
-from cesma_sb3.cli.printed import print_json, print_table, tell_failures
+from cesma_sb3.cli.output import print_json, print_table, tell_failures
 
 
 @cesma.command()

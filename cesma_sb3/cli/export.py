@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cesma_sb3.cli.group import cesma
+from cesma_sb3.cli.app import cesma
 from cesma_sb3.cli.options import trust_option
 
 

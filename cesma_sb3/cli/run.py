@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cesma_sb3.cli.group import cesma
+from cesma_sb3.cli.app import cesma
 from cesma_sb3.cli.options import (
     Whole,
     json_option,
@@ -16,7 +16,7 @@ from cesma_sb3.cli.options import (
     told_how_to_resume,
     trust_option,
 )
-from cesma_sb3.cli.printed import print_json, print_result, print_table
+from cesma_sb3.cli.output import print_json, print_result, print_table
 
 
 @cesma.command("list")
