@@ -22,6 +22,7 @@ from cesma_sb3.multirun.tuning.search_space import SearchSpace, default_spaces, 
 from cesma_sb3.multirun.tuning.trial import Objective, Trials, expert_values
 from cesma_sb3.multirun.tuning.workers import Workers
 from cesma_sb3.training.run_folder import make_folder
+from cesma_sb3.training.trust import SIGNATURE, is_own_study, sign_study
 from cesma_sb3.utils import locks
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.signals import terminated_as_interrupted
@@ -300,13 +301,13 @@ def _in_folder(folder: Path, study: str, storage: str, *, trust: bool) -> Iterat
     """
     make_folder(folder)
     with locks.alone(folder, "another command works on this study; wait for it"):
-        if all(path.name == trust.SIGNATURE for path in folder.iterdir()):
-            trust.sign_study(folder)
+        if all(path.name == SIGNATURE for path in folder.iterdir()):
+            sign_study(folder)
         elif study not in _studies_in(folder, storage, study):
             raise ConfigError(
                 f"{folder}: holds something already, and no study {study!r}; expected a new folder, or its"
             )
-        elif not (trust or trust.is_own_study(folder)):
+        elif not (trust or is_own_study(folder)):
             raise UntrustedError(
                 f"{folder}: this study was not made here, and would run what its trials and samplers hold; "
                 "expected trust=True (--trust) if you know where it is from"
