@@ -20,7 +20,7 @@ from cesma_sb3.envs.joint_env import TeamReward
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
 from cesma_sb3.evaluation import random_act
 from cesma_sb3.experts import Expert, RecurrentExpert, SoftExpert
-from cesma_sb3.experts.base import Actions, Masks, Remembers
+from cesma_sb3.experts.base import Actions, Masks, StatefulActor
 from cesma_sb3.policies import TeamPolicy, load_team, save_team
 from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -110,8 +110,8 @@ def check_expert(expert: Expert, venv: JointVecEnv, *, n_steps: int = 50, seed: 
         if isinstance(expert, SoftExpert) and not isinstance(expert, RecurrentExpert):
             _check_probabilities(expert.probabilities(observations, masks), venv.team, masks, where)
         observations, _, dones, _ = venv.step(_random_actions(venv, rng))
-        if isinstance(act, Remembers):
-            act.begin(np.asarray(dones, dtype=bool))
+        if isinstance(act, StatefulActor):
+            act.reset(np.asarray(dones, dtype=bool))
     if isinstance(expert, RecurrentExpert):
         _check_memory(expert, venv, name)
 
@@ -160,7 +160,7 @@ def _check_memory(expert: RecurrentExpert, venv: JointVecEnv, name: str) -> None
     used: Any = expert.actor()
     for _ in range(2):
         used(observations, masks)
-    used.begin(np.ones(venv.num_envs, dtype=bool))
+    used.reset(np.ones(venv.num_envs, dtype=bool))
     same = np.allclose(used(observations, masks), wanted, atol=1e-5)
     _expect(same, f"{name}: remembers across the beginning of an episode")
 

@@ -16,7 +16,7 @@ from stable_baselines3 import PPO
 
 from cesma_sb3 import JointEnv, MultiAgentDAggerTrainer, SB3Expert, evaluate
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.evaluation import expert_act, greedy
+from cesma_sb3.evaluation import greedy, make_actor
 
 
 class Meet(ParallelEnv):
@@ -80,7 +80,7 @@ def main(expert_timesteps: int = 40_000, student_timesteps: int = 20_000) -> tup
 
     returns = [
         evaluate(act, venv, n_episodes=100, seed=1).mean
-        for act in (expert_act(expert), greedy(trainer.policy))
+        for act in (make_actor(expert), greedy(trainer.policy))
     ]
     print(f"return: expert {returns[0]:.2f}, students {returns[1]:.2f}")
     observations, _ = env.parallel_env.reset(seed=2)

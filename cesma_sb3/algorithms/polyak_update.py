@@ -6,7 +6,7 @@ import torch as th
 from torch import nn
 
 
-def follow(module: nn.Module, target: nn.Module, tau: float) -> None:
+def polyak_update(module: nn.Module, target: nn.Module, tau: float) -> None:
     """SB3's `polyak_update` of all weights at once: entity networks have many small ones.
 
     Args:

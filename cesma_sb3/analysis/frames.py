@@ -12,8 +12,8 @@ import numpy as np
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rendering import RGB, Pixels, as_pixels
 from cesma_sb3.errors import CesmaError, EnvironmentFault, StorageError
-from cesma_sb3.evaluation import Act, expert_act
-from cesma_sb3.experts.base import Remembers
+from cesma_sb3.evaluation import Actor, make_actor
+from cesma_sb3.experts.base import StatefulActor
 from cesma_sb3.training.evaluator import Evaluator, threads
 from cesma_sb3.training.load import load_expert, load_students
 from cesma_sb3.training.run_folder import RunFolder
@@ -75,9 +75,9 @@ def record(
     experiment = folder.load({} if seed is None else {"seed": seed})
     evaluator = Evaluator(experiment, agents=folder.agents, drawn=pictures)
     with threads(experiment.threads), closing(evaluator):
-        acts: dict[str, Act] = {}
+        acts: dict[str, Actor] = {}
         if experiment.dagger is not None:
-            acts["expert"] = expert_act(load_expert(folder, evaluator))
+            acts["expert"] = make_actor(load_expert(folder, evaluator))
         acts["students"] = evaluator.act_of(load_students(folder, evaluator.venv.team))
         seed = evaluator.seeds.final
         camera = _Camera(evaluator.venv, experiment.env.id) if pictures else None
@@ -118,13 +118,13 @@ class _Camera:
 
 
 def _episodes(
-    act: Act, venv: JointVecEnv, n_episodes: int, seed: int, camera: _Camera | None
+    act: Actor, venv: JointVecEnv, n_episodes: int, seed: int, camera: _Camera | None
 ) -> list[Rollout]:
     """Successive episodes of the first environment; the others are stepped as in an evaluation."""
     venv.seed(seed)
     observations = np.asarray(venv.reset(), dtype=np.float32)
-    if isinstance(act, Remembers):
-        act.begin(None)
+    if isinstance(act, StatefulActor):
+        act.reset(None)
     found: list[Rollout] = []
     while len(found) < n_episodes:
         episode, step, total, over = Rollout(), 0, 0.0, False
@@ -132,8 +132,8 @@ def _episodes(
         while not over:
             following, rewards, dones, infos = venv.step(act(observations, venv.agent_masks))
             observations = np.asarray(following, dtype=np.float32)
-            if isinstance(act, Remembers):
-                act.begin(np.asarray(dones))
+            if isinstance(act, StatefulActor):
+                act.reset(np.asarray(dones))
             step, total, over = step + 1, total + float(rewards[0]), bool(dones[0])
             if over:
                 picture = None if camera is None else camera.last(infos[0])

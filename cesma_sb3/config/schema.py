@@ -242,7 +242,7 @@ class StudentsConfig(_Config):
     """An activation of `torch.nn`, after each hidden layer."""
     share_parameters: bool = False
     """One set of weights for all agents (`entities` always share)."""
-    tell_apart: bool = False
+    use_agent_id: bool = False
     """A one-hot agent number as further input of `entities`, for agents that are not alike."""
     deterministic: Literal["auto"] | bool = "auto"
     """Whether they act by their likeliest action or by draws; `auto`: as the expert does."""

@@ -5,22 +5,21 @@ from cesma_sb3.evaluation.returns import (
     Returns,
     Score,
     evaluate,
-    expert_act,
     greedy,
     normalized,
     random_act,
     sampled,
 )
-from cesma_sb3.experts.base import Act
+from cesma_sb3.experts.base import Actor, make_actor
 
 __all__ = [
-    "Act",
+    "Actor",
     "Change",
     "Returns",
     "Score",
     "evaluate",
-    "expert_act",
     "greedy",
+    "make_actor",
     "normalized",
     "random_act",
     "sampled",

@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from cesma_sb3.errors import LayoutError, check_choice
 from cesma_sb3.evaluation.reorder import acting_for, made_for, with_memory_of
-from cesma_sb3.experts.base import Act, Actions, Masks, Observations
+from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Change = Literal["shuffled", "zeroed", "random"]
 
 
-def with_channel(act: Act, team: TeamSpaces, change: Change, rng: np.random.Generator) -> Act:
+def with_channel(act: Actor, team: TeamSpaces, change: Change, rng: np.random.Generator) -> Actor:
     """The same team, with the messages that it hears changed before it acts.
 
     Args:
@@ -29,7 +29,7 @@ def with_channel(act: Act, team: TeamSpaces, change: Change, rng: np.random.Gene
         rng: Draws worlds and symbols.
 
     Returns:
-        An `Act`. The given observations are left as they are. `shuffled` raises a ValueError when it is
+        An `Actor`. The given observations are left as they are. `shuffled` raises a ValueError when it is
         called with a single world.
 
     Raises:

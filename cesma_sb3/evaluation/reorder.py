@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from cesma_sb3.experts.base import Act, Actions, Masks, Observations
+from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
 from cesma_sb3.spaces.agent_order import Reordered
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
-def made_for(act: Act, team: TeamSpaces) -> Act:
+def made_for(act: Actor, team: TeamSpaces) -> Actor:
     """The same act, which knows the team that its observations and actions are of."""
     act.team = team  # type: ignore[attr-defined]  # functions and actors take any attribute
     return act
 
 
-def acting_for(act: Act, team: TeamSpaces) -> Act:
+def acting_for(act: Actor, team: TeamSpaces) -> Actor:
     """An act as one of a team of the same agents, whose arrays may have another order.
 
     Args:
@@ -38,7 +38,7 @@ def acting_for(act: Act, team: TeamSpaces) -> Act:
     return made_for(with_memory_of(act, reordered), team)
 
 
-def with_memory_of(act: Act, changed: Act) -> Act:
+def with_memory_of(act: Actor, changed: Actor) -> Actor:
     """A changed act, which passes on where episodes begin if the act that it changes has a memory."""
     if hasattr(act, "begin"):
         changed.begin = act.begin  # type: ignore[attr-defined]  # a function takes any attribute

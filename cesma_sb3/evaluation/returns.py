@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from cesma_sb3.envs.action_validator import PossibleActions
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.evaluation.reorder import acting_for, made_for
-from cesma_sb3.experts.base import Act, Actions, Expert, Masks, Observations, Remembers, labeller
+from cesma_sb3.experts.base import Actions, Actor, Masks, Observations, StatefulActor
 from cesma_sb3.experts.objects import name_of
 from cesma_sb3.policies.ensembles import TeamEnsemble
 from cesma_sb3.policies.team_policy import TeamPolicy
@@ -89,7 +89,7 @@ class Returns:
         return self.std / math.sqrt(len(self.team)) if self.n_samples > 1 else float("nan")
 
 
-def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None = None) -> Returns:
+def evaluate(act: Actor, venv: JointVecEnv, *, n_episodes: int, seed: int | None = None) -> Returns:
     """Runs `n_episodes` episodes.
 
     Every environment runs the same number of them, so that short episodes are not counted more often than
@@ -97,7 +97,7 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
     environment, count).
 
     Args:
-        act: Who acts. One that `Remembers` is told where episodes begin; one that knows its team acts for the
+        act: Who acts. A `StatefulActor` is reset where episodes begin; one that knows its team acts for the
             agents of the same names.
         venv: Batched joint environment in the `joint` action view. It is reset first.
         n_episodes: At least 1.
@@ -117,8 +117,8 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
         venv.seed(seed)
     observations = np.array(venv.reset(), dtype=np.float32)
     who, act = _name(act), acting_for(act, venv.team)
-    if isinstance(act, Remembers):
-        act.begin(None)
+    if isinstance(act, StatefulActor):
+        act.reset(None)
     possible = PossibleActions(venv)
     traces = _Traces(venv)
     remaining = int(quotas.sum())
@@ -127,8 +127,8 @@ def evaluate(act: Act, venv: JointVecEnv, *, n_episodes: int, seed: int | None =
         traces.add(observations, actions)
         next_observations, _, dones, infos = venv.step(actions)
         observations = np.array(next_observations, dtype=np.float32)
-        if isinstance(act, Remembers):
-            act.begin(dones)
+        if isinstance(act, StatefulActor):
+            act.reset(dones)
         possible.begin(dones)
         for index in np.flatnonzero(dones):
             if len(finished[index]) < quotas[index]:
@@ -173,7 +173,7 @@ def _copied(masks: Masks | None) -> Masks | None:
     return None if masks is None else masks.copy()
 
 
-def _name(act: Act) -> str:
+def _name(act: Actor) -> str:
     """What messages call it: of a method, whose."""
     owner = getattr(act, "__self__", act)
     return f"the actions of {name_of(owner)}" if not inspect.isfunction(owner) else "the actions"
@@ -208,12 +208,12 @@ def normalized(score: float, *, random: float, reference: float) -> float:
     return (score - random) / span if span > 0 else float("nan")
 
 
-def sampled(policy: TeamPolicy | TeamEnsemble, seed: int = 0) -> Act:
+def sampled(policy: TeamPolicy | TeamEnsemble, seed: int = 0) -> Actor:
     """A team that draws its moves from its distribution; the draws begin with `seed`."""
     return made_for(policy.actor(np.random.default_rng(seed)), policy.team)
 
 
-def greedy(policy: TeamPolicy | TeamEnsemble) -> Act:
+def greedy(policy: TeamPolicy | TeamEnsemble) -> Actor:
     """A team that takes its likeliest actions; of an ensemble, those of whoever's turn it is."""
     if isinstance(policy, TeamEnsemble) or policy.is_recurrent:
         return made_for(policy.actor(), policy.team)
@@ -224,12 +224,7 @@ def greedy(policy: TeamPolicy | TeamEnsemble) -> Act:
     return made_for(act, policy.team)
 
 
-def expert_act(expert: Expert) -> Act:
-    """A team controlled by its expert."""
-    return labeller(expert)
-
-
-def random_act(team: TeamSpaces, rng: np.random.Generator) -> Act:
+def random_act(team: TeamSpaces, rng: np.random.Generator) -> Actor:
     """A team that acts uniformly at random among what is available."""
     low = np.asarray(getattr(team.action_space, "low", 0), dtype=np.float64)
     high = np.asarray(getattr(team.action_space, "high", 0), dtype=np.float64)

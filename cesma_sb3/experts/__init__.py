@@ -1,7 +1,7 @@
 """Whatever labels: the protocol of experts, adapters for controllers that exist, scripted controllers."""
 
 from cesma_sb3.experts.adapt import adapt_expert
-from cesma_sb3.experts.base import Expert, RecurrentExpert, SoftExpert, StochasticExpert, labeller
+from cesma_sb3.experts.base import Expert, RecurrentExpert, SoftExpert, StochasticExpert, make_actor
 from cesma_sb3.experts.functions import FunctionExpert
 from cesma_sb3.experts.policy import ExpertPolicy
 from cesma_sb3.experts.sampling import SamplingExpert, sampling
@@ -24,7 +24,7 @@ __all__ = [
     "SoftExpert",
     "StochasticExpert",
     "adapt_expert",
-    "labeller",
+    "make_actor",
     "reference_expert",
     "sampling",
     "sb3_expert",

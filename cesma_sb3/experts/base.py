@@ -11,16 +11,21 @@ import numpy.typing as npt
 Observations = npt.NDArray[np.float32]
 Masks = npt.NDArray[np.bool_]
 Actions = npt.NDArray[np.int64] | npt.NDArray[np.float32]
-Act = Callable[[Observations, Masks | None], Actions]
+Actor = Callable[[Observations, Masks | None], Actions]
 """Joint observations [B, observation_size] and masks to packed joint actions [B, n_columns]."""
 
 
 @runtime_checkable
-class Remembers(Protocol):
-    """An `Act` with a memory, which is told where episodes begin."""
+class StatefulActor(Protocol):
+    """An `Actor` with a memory of the episode, kept for each environment."""
 
-    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
-        """Says in which worlds the next observation is an episode's first, [B]; None: forget everything."""
+    def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
+        """Forgets the episodes that have ended.
+
+        Args:
+            episode_starts: In which environments the next observation is an episode's first, [B] bool; None:
+                in all of them.
+        """
 
 
 @runtime_checkable
@@ -47,8 +52,8 @@ class Expert(Protocol):
 class RecurrentExpert(Expert, Protocol):
     """An expert with a memory. Its `labels` take every observation for an episode's first."""
 
-    def actor(self) -> Act:
-        """An `Act` that `Remembers`, with a memory of its own: one for each user of the expert."""
+    def actor(self) -> Actor:
+        """A new `StatefulActor`: one for each user of the expert."""
 
 
 @runtime_checkable
@@ -58,24 +63,24 @@ class StochasticExpert(Expert, Protocol):
     An expert whose `sampler` is None has values or a rule, and no distribution.
     """
 
-    def sampler(self, rng: np.random.Generator) -> Act:
-        """An `Act` that draws with this generator; with a memory of its own where the expert has one."""
+    def sampler(self, rng: np.random.Generator) -> Actor:
+        """An `Actor` that samples with this generator; a `StatefulActor` where the expert has a memory."""
 
 
 @runtime_checkable
 class ActsWith(Protocol):
     """An expert whose way is to draw: `SamplingExpert`."""
 
-    def act_with(self, rng: np.random.Generator | None = None) -> Act:
-        """An `Act` that draws with this generator, or with one of its own that always begins alike."""
+    def act_with(self, rng: np.random.Generator | None = None) -> Actor:
+        """An `Actor` that samples with this generator; None: with one seeded alike at every call."""
 
 
-def labeller(expert: Expert, rng: np.random.Generator | None = None) -> Act:
-    """How an expert labels a run of steps: `labels`, or with a memory of this run if it has one.
+def make_actor(expert: Expert, rng: np.random.Generator | None = None) -> Actor:
+    """Makes the actor that labels step after step: `labels`, or one with a memory of its own.
 
     Args:
-        expert: Whoever labels.
-        rng: Of one that samples, what it draws with; None: the same draws for everybody who asks.
+        expert: The expert.
+        rng: Generator of an expert that samples; None: the same samples at every call of this function.
     """
     if isinstance(expert, ActsWith):
         return expert.act_with(rng)

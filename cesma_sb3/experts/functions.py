@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch as th
 
 from cesma_sb3.errors import ExpertError, ExpertFault, check_choice, nearest
-from cesma_sb3.experts.base import Act, Actions, Masks, Observations
+from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
 from cesma_sb3.experts.calls import Asked, as_array
 from cesma_sb3.experts.per_agent import own_controller
 from cesma_sb3.experts.sampling import Sampler
@@ -92,7 +92,7 @@ class FunctionExpert:
             logits = np.where(self.view.masks(masks), logits, -np.inf)
         return self.view.decode(logits.argmax(axis=1))
 
-    def _sampler(self, rng: np.random.Generator) -> Act:
+    def _sampler(self, rng: np.random.Generator) -> Actor:
         """See `StochasticExpert.sampler`."""
         is_logit = np.ones(self._n_logits, dtype=bool)
         if self._ranks_columns:  # the numbers of continuous columns are what is done

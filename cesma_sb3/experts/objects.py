@@ -14,8 +14,8 @@ from cesma_sb3.experts.base import (
     Masks,
     Observations,
     RecurrentExpert,
-    Remembers,
     SoftExpert,
+    StatefulActor,
     StochasticExpert,
 )
 from cesma_sb3.experts.calls import Asked, as_array
@@ -94,10 +94,10 @@ class _Actor:
         self._act = act
         self._asked = asked
 
-    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
-        """See `Remembers.begin`."""
-        if isinstance(self._act, Remembers):
-            self._act.begin(None if starts is None else np.array(starts))
+    def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
+        """See `StatefulActor.reset`."""
+        if isinstance(self._act, StatefulActor):
+            self._act.reset(None if episode_starts is None else np.array(episode_starts))
 
     def __call__(self, observations: Observations, masks: Masks | None = None) -> Actions:
         """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.experts.base import Act, Actions, Expert, Masks, Observations, RecurrentExpert, SoftExpert
+from cesma_sb3.experts.base import Actions, Actor, Expert, Masks, Observations, RecurrentExpert, SoftExpert
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
-Sampler = Callable[[np.random.Generator], Act]
-"""Makes an `Act` that draws with a generator: see `StochasticExpert.sampler`."""
+Sampler = Callable[[np.random.Generator], Actor]
+"""Makes an `Actor` that draws with a generator: see `StochasticExpert.sampler`."""
 
 
 class SamplingExpert:
@@ -23,7 +23,7 @@ class SamplingExpert:
     Args:
         expert: The same, deterministic.
         sampler: Makes what draws.
-        seed: Of the draws: whoever asks for an act (`labeller`) gets the same draws, or gives a generator.
+        seed: Of the draws: whoever asks for an act (`make_actor`) gets the same draws, or gives a generator.
     """
 
     def __init__(self, expert: Expert, sampler: Sampler, seed: int) -> None:
@@ -41,8 +41,8 @@ class SamplingExpert:
         """See `Expert.labels`: a draw for each observation."""
         return self._sampler(self._rng)(observations, masks)
 
-    def act_with(self, rng: np.random.Generator | None = None) -> Act:
-        """An `Act` that draws with this generator, or with one of its own that begins with `seed`."""
+    def act_with(self, rng: np.random.Generator | None = None) -> Actor:
+        """An `Actor` that draws with this generator, or with one of its own that begins with `seed`."""
         return self._sampler(np.random.default_rng(self.seed) if rng is None else rng)
 
 
@@ -66,7 +66,7 @@ def sampling(expert: Expert, team: TeamSpaces, seed: int) -> SamplingExpert | No
 
 
 def _by_probabilities(expert: SoftExpert, team: TeamSpaces) -> Sampler:
-    def sampler(rng: np.random.Generator) -> Act:
+    def sampler(rng: np.random.Generator) -> Actor:
         def act(observations: Observations, masks: Masks | None) -> Actions:
             return drawn_columns(expert.probabilities(observations, masks), team, rng)
 

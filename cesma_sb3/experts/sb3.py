@@ -18,7 +18,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.errors import ExpertError, ExpertFault, error_line
-from cesma_sb3.experts.base import Act, Actions, Masks, Observations
+from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
 from cesma_sb3.experts.soft_labels import by_column, model_probabilities
 from cesma_sb3.policies.networks.eval_mode import evaluating
 from cesma_sb3.policies.sampling import drawing
@@ -79,7 +79,7 @@ class SB3Expert:
         """See `Expert.labels`."""
         return self._step(observations, None, None, masks)[0]
 
-    def _sampler(self, rng: np.random.Generator) -> Act:
+    def _sampler(self, rng: np.random.Generator) -> Actor:
         """See `StochasticExpert.sampler`."""
         return lambda observations, masks: self._step(observations, None, None, masks, rng)[0]
 
@@ -143,7 +143,7 @@ class RecurrentSB3Expert(SB3Expert):
         """See `RecurrentExpert.actor`."""
         return MemoryActor(self._step)
 
-    def _sampler(self, rng: np.random.Generator) -> Act:
+    def _sampler(self, rng: np.random.Generator) -> Actor:
         """See `StochasticExpert.sampler`."""
         return MemoryActor(partial(self._step, rng=rng))
 

@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from cesma_sb3.envs.message_free_vec_env import SilentTeam
 from cesma_sb3.experts.base import (
-    Act,
     Actions,
+    Actor,
     Expert,
     Masks,
     Observations,
     RecurrentExpert,
-    Remembers,
     SoftExpert,
+    StatefulActor,
     StochasticExpert,
 )
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -86,11 +86,11 @@ class TranslatedExpert:
         assert isinstance(self.expert, RecurrentExpert)
         return _Actor(self, self.expert.actor())
 
-    def _sampler(self, rng: np.random.Generator) -> Act:
+    def _sampler(self, rng: np.random.Generator) -> Actor:
         """See `StochasticExpert.sampler`, of the team."""
         assert isinstance(self.expert, StochasticExpert)
         act = self.expert.sampler(rng)
-        if isinstance(act, Remembers):
+        if isinstance(act, StatefulActor):
             return _Actor(self, act)
         return lambda observations, masks: self._translated(act, observations, masks)
 
@@ -105,9 +105,9 @@ class _Actor:
         self._expert = translated
         self._act = act
 
-    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
-        """See `Remembers.begin`."""
-        self._act.begin(starts)
+    def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
+        """See `StatefulActor.reset`."""
+        self._act.reset(episode_starts)
 
     def __call__(self, observations: Observations, masks: Masks | None = None) -> Actions:
         """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""

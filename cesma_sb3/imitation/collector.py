@@ -10,7 +10,7 @@ import numpy.typing as npt
 from cesma_sb3.envs.action_validator import PossibleActions
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.base import Expert, RecurrentExpert, Remembers, SoftExpert, labeller
+from cesma_sb3.experts.base import Expert, RecurrentExpert, SoftExpert, StatefulActor, make_actor
 from cesma_sb3.experts.objects import name_of
 from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.policies.team_policy import TeamPolicy
@@ -80,7 +80,7 @@ class Collector:
         self._before: Samples | None = None
         self._began = np.ones(venv.num_envs, dtype=bool)
         self._possible = PossibleActions(venv)
-        self._labels = labeller(expert, label_rng)
+        self._labels = make_actor(expert, label_rng)
         self._state: tuple[npt.NDArray[np.generic], ...] | None = None
 
     @property
@@ -110,7 +110,7 @@ class Collector:
             self._began = np.ones(self.venv.num_envs, dtype=bool)
             self._possible.begin(None)
             self._state = None
-            self._labels = labeller(self.expert, self.label_rng)  # with nothing in its memory
+            self._labels = make_actor(self.expert, self.label_rng)  # with nothing in its memory
         observations = self._observations
         # Copied: the environment may overwrite its own arrays when it steps.
         alive = self.venv.alive.copy()
@@ -135,8 +135,8 @@ class Collector:
         self._observations = np.asarray(next_observations, dtype=np.float32)
         self._began = np.array(dones, dtype=bool)
         self._possible.begin(self._began)
-        if isinstance(self._labels, Remembers):
-            self._labels.begin(self._began)
+        if isinstance(self._labels, StatefulActor):
+            self._labels.reset(self._began)
         return samples, list(infos)
 
     def _with_previous(self, samples: Samples) -> Samples:

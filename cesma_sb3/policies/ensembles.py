@@ -38,14 +38,19 @@ class Actor:
     def __init__(self, policy: TeamEnsemble, rng: np.random.Generator | None = None) -> None:
         self.policy = policy
         self._draws = rng
-        self.begin(None)
+        self.reset(None)
 
-    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
-        """Says in which worlds the next observation is an episode's first, [B]; None: forget everything."""
-        if starts is None:
+    def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
+        """Forgets the episodes that have ended.
+
+        Args:
+            episode_starts: In which environments the next observation is an episode's first, [B] bool; None:
+                in all of them.
+        """
+        if episode_starts is None:
             self._state: State | None = None
             self._rng = np.random.default_rng(self.policy.seed)
-        self._starts = starts
+        self._starts = episode_starts
 
     def __call__(self, observations: Observations, masks: Masks | None) -> Actions:
         """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""

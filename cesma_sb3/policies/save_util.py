@@ -47,7 +47,7 @@ def team_files(policy: TeamPolicy) -> dict[str, bytes]:
         "critic_hidden_sizes": list(policy.critic_hidden_sizes),
         "activation": policy.spec.activation.__name__,
         "share_parameters": policy.spec.share_parameters,
-        "tell_apart": policy.spec.tell_apart,
+        "use_agent_id": policy.spec.use_agent_id,
         "deterministic": policy.acts_deterministically,
     }
     if policy.spec.module is not None:
@@ -152,7 +152,7 @@ def load_team(
             raise StorageError(f"{folder / DESCRIPTION}: {key} {given}")
     try:
         saved = TeamSpaces.from_json(description["team"])
-        anybodys = NetworkSpec(description["network"], tell_apart=description["tell_apart"]).is_anybodys
+        anybodys = NetworkSpec(description["network"], use_agent_id=description["use_agent_id"]).is_anybodys
         team = saved if team is None else _acting(team, saved, anybodys, folder)
         policy = TeamPolicy(
             team.observation_space,
@@ -166,7 +166,7 @@ def load_team(
             critic_hidden_sizes=description["critic_hidden_sizes"],
             activation_fn=_activation(description["activation"]),
             share_parameters=description["share_parameters"],
-            tell_apart=description["tell_apart"],
+            use_agent_id=description["use_agent_id"],
             acts_deterministically=_flag(description, "deterministic"),
             module=_checked_module(module, description.get("module"), folder),
             module_kwargs=description.get("module_kwargs"),

@@ -29,11 +29,16 @@ class MemoryActor:
         self.state: State | None = None
         """What is remembered; None before the first step."""
 
-    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
-        """Says in which worlds the next observation is an episode's first, [B]; None: forget everything."""
-        if starts is None:
+    def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
+        """Forgets the episodes that have ended.
+
+        Args:
+            episode_starts: In which environments the next observation is an episode's first, [B] bool; None:
+                in all of them.
+        """
+        if episode_starts is None:
             self.state = None
-        self._starts = starts
+        self._starts = episode_starts
 
     def __call__(
         self, observations: npt.NDArray[np.float32], masks: npt.NDArray[np.bool_] | None = None

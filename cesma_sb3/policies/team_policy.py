@@ -70,7 +70,7 @@ class TeamPolicy(ActorCriticPolicy):
         activation_fn: Module class put after each hidden layer.
         share_parameters: One set of weights for all agents, with a one-hot agent number as further input
             (`feed-forward`; `entities` always share). See `NetworkSpec` for those that see everything.
-        tell_apart: A one-hot agent number as further input of `entities`, for agents that are not alike.
+        use_agent_id: A one-hot agent number as further input of `entities`, for agents that are not alike.
         module: Of `custom`: makes an agent's network, `module(n_inputs, n_outputs, **module_kwargs)`.
         module_kwargs: Of `custom`.
         log_std_init: Initial log standard deviation of continuous columns.
@@ -101,7 +101,7 @@ class TeamPolicy(ActorCriticPolicy):
         critic_hidden_sizes: Sequence[int] | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,
         share_parameters: bool = False,
-        tell_apart: bool = False,
+        use_agent_id: bool = False,
         module: MakeModule | None = None,
         module_kwargs: Mapping[str, Any] | None = None,
         log_std_init: float = 0.0,
@@ -119,7 +119,7 @@ class TeamPolicy(ActorCriticPolicy):
         self.actor_visibility: Visibility = actor_visibility
         self.critic_visibility: Visibility = critic_visibility
         self.spec = NetworkSpec(
-            *(network, tuple(hidden_sizes), activation_fn, share_parameters, tell_apart),
+            *(network, tuple(hidden_sizes), activation_fn, share_parameters, use_agent_id),
             module=module,
             module_kwargs=dict(module_kwargs or {}),
         )
@@ -383,7 +383,7 @@ class TeamPolicy(ActorCriticPolicy):
             hidden_sizes=self.spec.hidden_sizes,
             critic_hidden_sizes=self.critic_hidden_sizes,
             share_parameters=self.spec.share_parameters,
-            tell_apart=self.spec.tell_apart,
+            use_agent_id=self.spec.use_agent_id,
             module=self.spec.module,
             module_kwargs=self.spec.module_kwargs,
             acts_deterministically=self.acts_deterministically,

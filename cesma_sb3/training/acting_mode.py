@@ -14,7 +14,7 @@ from typing import Any
 
 from cesma_sb3.config.schema import DaggerConfig, Experiment
 from cesma_sb3.errors import ConfigError, ExpertWarning, StorageError
-from cesma_sb3.evaluation import Act, Returns
+from cesma_sb3.evaluation import Actor, Returns
 from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert, SoftExpert, sampling
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.evaluator import Evaluator
@@ -47,7 +47,9 @@ class Way:
         return {name: found for name, found in named.items() if found is not None}
 
 
-def settled(who: str, likeliest: Act, draws: Act | None, *, evaluator: Evaluator, folder: RunFolder) -> Way:
+def settled(
+    who: str, likeliest: Actor, draws: Actor | None, *, evaluator: Evaluator, folder: RunFolder
+) -> Way:
     """Measures a finished policy in each way that it has, and says which is its own.
 
     Args:

@@ -236,7 +236,7 @@ def students_spec(config: StudentsConfig) -> NetworkSpec:
         hidden_sizes=config.hidden_sizes,
         activation=activation_class(config.activation),
         share_parameters=config.share_parameters,
-        tell_apart=config.tell_apart,
+        use_agent_id=config.use_agent_id,
         module=student_module(config),
         module_kwargs=config.kwargs,
     )

@@ -15,12 +15,12 @@ from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.partition import Share
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import (
-    Act,
+    Actor,
     Returns,
     Score,
     evaluate,
-    expert_act,
     greedy,
+    make_actor,
     normalized,
     random_act,
     sampled,
@@ -101,7 +101,7 @@ class Evaluator:
         self.reference = reference_expert(self.venv)
         self._anchors: dict[str, Returns] = {}
 
-    def on_curve(self, act: Act) -> Score:
+    def on_curve(self, act: Actor) -> Score:
         """Mean return over few episodes, for a learning curve and for the choice of the best weights."""
         n_episodes = self.experiment.evaluation.curve_episodes
         return Score.of(evaluate(act, self.venv, n_episodes=n_episodes, seed=self.seeds.curve))
@@ -111,7 +111,7 @@ class Evaluator:
         watch = self.watch
         return watch and (lambda timesteps, value: watch(stage, timesteps, self.score(value)))
 
-    def act_of(self, policy: TeamPolicy | TeamEnsemble, *, deterministic: bool | None = None) -> Act:
+    def act_of(self, policy: TeamPolicy | TeamEnsemble, *, deterministic: bool | None = None) -> Actor:
         """A team in its own way or in a given one; if it samples, with the same draws every time.
 
         They are not those of an expert that samples: two that draw alike would seem to agree.
@@ -119,7 +119,7 @@ class Evaluator:
         deterministic = policy.acts_deterministically if deterministic is None else deterministic
         return greedy(policy) if deterministic else sampled(policy, self.seeds.sampling + 1)
 
-    def final(self, act: Act) -> Returns:
+    def final(self, act: Actor) -> Returns:
         """Returns over many episodes that no choice was made on.
 
         The one exception: how an expert that is a distribution acts (`ways`).
@@ -132,7 +132,7 @@ class Evaluator:
             rng = np.random.default_rng(self.seeds.random)
             self._anchors["random"] = self.final(random_act(self.venv.team, rng))
             if self.reference is not None:
-                self._anchors["reference"] = self.final(expert_act(self.reference))
+                self._anchors["reference"] = self.final(make_actor(self.reference))
         return self._anchors
 
     def span(self) -> float:

@@ -29,7 +29,7 @@ from cesma_sb3.errors import (
     error_line,
     is_of_user_code,
 )
-from cesma_sb3.evaluation import Act, Change, Returns, expert_act, with_channel
+from cesma_sb3.evaluation import Actor, Change, Returns, make_actor, with_channel
 from cesma_sb3.experts import Expert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
 from cesma_sb3.policies.save_util import check_owners
@@ -342,11 +342,11 @@ def _train(
 def _final_returns(
     evaluator: Evaluator,
     expert: Expert | None,
-    students: Act | None,
+    students: Actor | None,
     measured: Mapping[str, Returns] = MappingProxyType({}),
 ) -> dict[str, Returns]:
     """What each policy returns, all on the same initial states; what was measured already stays."""
-    acts = {"expert": None if expert is None else expert_act(expert), "students": students}
+    acts = {"expert": None if expert is None else make_actor(expert), "students": students}
     returns = {
         policy: measured[policy] if policy in measured else evaluator.final(act)
         for policy, act in acts.items()

@@ -18,7 +18,7 @@ from stable_baselines3.common.utils import set_random_seed
 from cesma_sb3.config.schema import BetaConfig, DaggerConfig, Experiment
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import CesmaWarning, ConfigError, ExpertError
-from cesma_sb3.experts import Expert, labeller
+from cesma_sb3.experts import Expert, make_actor
 from cesma_sb3.imitation import DAggerProgress
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
 from cesma_sb3.imitation.registry import ALGORITHMS
@@ -124,7 +124,7 @@ def train_expert(
         finished = finished_expert(config, evaluator, handed)
         tried(TrainedExpert([(0, 0.0)], 0, 0.0, finished.expert, finished.model, finished=finished))
         expert, way = _settled(finished.expert, evaluator, checkpoints)
-        curve: Curve = [(0, evaluator.on_curve(labeller(expert)))]
+        curve: Curve = [(0, evaluator.on_curve(make_actor(expert)))]
         return TrainedExpert(curve, 0, 0.0, expert, finished.model, way, finished)
     check_masks(config, evaluator.venv)
     kept = checkpoints.stage(stage)
@@ -137,7 +137,7 @@ def train_expert(
         in_training = draws if draws is not None and config.deterministic is False else expert
         watched = LearningCurve(
             model.policy,
-            lambda: evaluator.on_curve(labeller(in_training)),
+            lambda: evaluator.on_curve(make_actor(in_training)),
             experiment.evaluation.every,
             seen=evaluator.seen("expert"),
         )
@@ -151,8 +151,8 @@ def train_expert(
 def _settled(expert: Expert, evaluator: Evaluator, checkpoints: Checkpoints) -> tuple[Expert, Way]:
     """The expert in the way in which it acts best, and what it returns."""
     draws = drawing_expert(expert, evaluator)
-    act = None if draws is None else labeller(draws)
-    way = settled("expert", labeller(expert), act, evaluator=evaluator, folder=checkpoints.folder)
+    act = None if draws is None else make_actor(draws)
+    way = settled("expert", make_actor(expert), act, evaluator=evaluator, folder=checkpoints.folder)
     return (expert if draws is None or way.deterministic else draws), way
 
 
@@ -256,7 +256,7 @@ def decentralize(
             trainer.policy,
             lambda: evaluator.on_curve(evaluator.act_of(trainer.policy)),
             experiment.evaluation.every,
-            target=evaluator.on_curve(labeller(trained.expert)) - evaluator.slack(),
+            target=evaluator.on_curve(make_actor(trained.expert)) - evaluator.slack(),
             matches=config.stop_after_matches,
             seen=evaluator.seen("students"),
         )

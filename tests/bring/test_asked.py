@@ -389,7 +389,7 @@ def test_what_a_controller_keeps_stays_and_what_it_returns_may_be_one_array(kind
 
 def test_a_memory_of_somebodys_own_is_asked_alike():
     class Actor:
-        def begin(self, starts):
+        def reset(self, starts):
             if starts is not None:
                 starts[:] = False
 
@@ -406,8 +406,8 @@ def test_a_memory_of_somebodys_own_is_asked_alike():
 
     actor = adapt_expert(Remembering(), MORTAL).actor()
     starts, seen = np.ones(5, dtype=bool), SEEN.copy()
-    actor.begin(None)
-    actor.begin(starts)
+    actor.reset(None)
+    actor.reset(starts)
     np.testing.assert_array_equal(actor(seen, ONLY_LAST), 0 * LAST)
     assert starts.all()
     np.testing.assert_array_equal(seen, SEEN)

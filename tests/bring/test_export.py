@@ -30,7 +30,7 @@ FEED_FORWARD = {"network": "feed-forward", "hidden_sizes": (16, 16)}
 KINDS = {
     "feed-forward": ("spread", {}, FEED_FORWARD),
     "shared": ("spread", {}, {**FEED_FORWARD, "share_parameters": True}),
-    "entities": ("spread", {}, {"network": "entities", "hidden_sizes": (8, 8), "tell_apart": True}),
+    "entities": ("spread", {}, {"network": "entities", "hidden_sizes": (8, 8), "use_agent_id": True}),
     "continuous": ("spread", {"continuous_actions": True}, FEED_FORWARD),
     "messages": ("navigation-comm", {}, FEED_FORWARD),
     "mixed": ("tests.envs_for_tests:MixedEnv", {}, FEED_FORWARD),

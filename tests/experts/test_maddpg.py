@@ -22,7 +22,7 @@ SPECS = {
     "feed-forward": NetworkSpec(hidden_sizes=(16,)),
     "shared": NetworkSpec(hidden_sizes=(16,), share_parameters=True),
     "entities": NetworkSpec("entities", (8, 8)),
-    "told apart": NetworkSpec("entities", (8, 8), tell_apart=True),
+    "told apart": NetworkSpec("entities", (8, 8), use_agent_id=True),
 }
 
 
@@ -75,7 +75,7 @@ def make(env, critic="joint", policy_kwargs=None, **kwargs):
 def spread_model(critic, spec, **kwargs):
     env = ParticleVecEnv(Spread(3), 4, seed=0)
     network = {"network": spec.kind, "hidden_sizes": spec.hidden_sizes}
-    network |= {"share_parameters": spec.share_parameters, "tell_apart": spec.tell_apart}
+    network |= {"share_parameters": spec.share_parameters, "use_agent_id": spec.use_agent_id}
     return make(env, critic, network, **kwargs)
 
 

@@ -10,7 +10,7 @@ from cesma_sb3.algorithms import FactoredDQN, RecurrentFactoredDQN
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.smac import BattleEnv
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.evaluation import evaluate, expert_act, greedy
+from cesma_sb3.evaluation import evaluate, greedy, make_actor
 from cesma_sb3.experts import RecurrentSB3Expert, SB3Expert, sb3_expert
 from tests.imitation.test_recurrent import Recall, share_right
 from tests.starcraft.skirmish import Skirmish, deaths
@@ -104,7 +104,7 @@ def test_nothing_unavailable_is_ever_done(network):
     agent = agent_of(venv, policy_kwargs=network, exploration_fraction=0.5)
     agent.learn(4000)
     assert sum(died) > 500
-    act = expert_act(sb3_expert(agent, venv.team, venv.view))
+    act = make_actor(sb3_expert(agent, venv.team, venv.view))
     assert evaluate(act, venv, n_episodes=20, seed=1).lengths.sum() > 50
 
 
@@ -113,7 +113,7 @@ def test_values_with_a_memory_learn_what_needs_one():
     settings = {"learning_rate": 5e-3, "gamma": 0.5, "tau": 0.05, "batch_size": 32, "train_freq": 4}
     agent = agent_of(venv, "sum", "own", **settings, exploration_fraction=0.5)
     agent.learn(12_000)
-    assert share_right(venv, expert_act(sb3_expert(agent, venv.team, venv.view))) > 0.95
+    assert share_right(venv, make_actor(sb3_expert(agent, venv.team, venv.view))) > 0.95
     team = agent.policy.team_policy()  # VDN: its agents act by themselves
     assert share_right(venv, greedy(team)) > 0.95
 
@@ -167,11 +167,11 @@ def test_sb3_contribs_recurrent_ppo_is_an_expert_with_a_memory():
     expert = sb3_expert(model, venv.team, venv.view)
     assert isinstance(expert, RecurrentSB3Expert)
     observations = venv.reset()
-    act, later = expert_act(expert), expert_act(expert)
+    act, later = make_actor(expert), make_actor(expert)
     assert np.array_equal(act(observations, None), expert.labels(observations))
     later(observations, None)
     state = later.state
-    later.begin(np.array([True, False, False, False]))
+    later.reset(np.array([True, False, False, False]))
     later(observations, None)
     first, _ = model.predict(observations, None, np.ones(4, dtype=bool), deterministic=True)
     assert np.array_equal(expert.labels(observations), venv.view.decode(first))

@@ -12,7 +12,7 @@ from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 
 from cesma_sb3.algorithms import FactoredDQN, GumbelSoftmaxDDPG, TeamPPO
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.experts import FunctionExpert, SamplingExpert, SilentExpert, adapt_expert, labeller, sampling
+from cesma_sb3.experts import FunctionExpert, SamplingExpert, SilentExpert, adapt_expert, make_actor, sampling
 from cesma_sb3.experts.base import RecurrentExpert, SoftExpert
 from cesma_sb3.experts.sampling import drawn_columns
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
@@ -59,13 +59,13 @@ def test_draws_are_as_often_as_the_probabilities(name):
     if team.has_masks:
         masks = np.tile(team.join_masks({"mortal_1": [True, False, True, True]}), (4_000, 1))
     before = th.get_rng_state()
-    labels = labeller(drawn)(seen, masks)
+    labels = make_actor(drawn)(seen, masks)
     assert th.equal(th.get_rng_state(), before)
     shares = drawn.probabilities(seen[:1], None if masks is None else masks[:1])[0]
     for column, where in enumerate(team.column_masks):
         found = np.bincount(labels[:, column], minlength=where.stop - where.start) / 4_000
         np.testing.assert_allclose(found, shares[where], atol=0.04)
-    np.testing.assert_array_equal(labels, labeller(drawn)(seen, masks))  # the same for everybody who asks
+    np.testing.assert_array_equal(labels, make_actor(drawn)(seen, masks))  # the same for everybody who asks
     assert (drawn.labels(seen, masks) != drawn.labels(seen, masks)).any()  # and others at each call
     assert len(np.unique(expert.labels(seen, masks), axis=0)) == 1  # who does not draw is as before
 
@@ -73,10 +73,10 @@ def test_draws_are_as_often_as_the_probabilities(name):
 def test_draws_of_numbers():
     for algorithm in (SAC, TQC):
         expert, team = expert_of(algorithm, ReachEnv, buffer_size=10, **TINY_NET)
-        drawn = labeller(sampling(expert, team, seed=0))(np.zeros((500, 2), dtype=np.float32), None)
+        drawn = make_actor(sampling(expert, team, seed=0))(np.zeros((500, 2), dtype=np.float32), None)
         assert (drawn.std(axis=0) > 0.1).all()
     expert, team = expert_of(PPO, ReachEnv, use_sde=True, **SHORT, **TINY_NET)
-    drawn = labeller(sampling(expert, team, seed=0))(np.ones((500, 2), dtype=np.float32), None)
+    drawn = make_actor(sampling(expert, team, seed=0))(np.ones((500, 2), dtype=np.float32), None)
     assert (drawn.std(axis=0) > 0.01).all()  # noise of the state, another for each world
 
 
@@ -84,7 +84,7 @@ def test_a_view_that_ranks_numbers_draws_by_another_distribution_than_their_soft
     expert, team = expert_of(PPO, MatchingGame, view="relaxed", **SHORT, **TINY_NET)
     drawn = sampling(expert, team, seed=0)
     assert not isinstance(drawn, SoftExpert)
-    assert len(np.unique(labeller(drawn)(np.zeros((200, 6), dtype=np.float32), None), axis=0)) > 3
+    assert len(np.unique(make_actor(drawn)(np.zeros((200, 6), dtype=np.float32), None), axis=0)) > 3
 
 
 def test_memories_are_each_users_own():
@@ -92,10 +92,10 @@ def test_memories_are_each_users_own():
     drawn = sampling(expert, team, seed=3)
     assert isinstance(drawn, RecurrentExpert)
     seen = np.eye(6, dtype=np.float32)
-    first, second = labeller(drawn), labeller(drawn)
+    first, second = make_actor(drawn), make_actor(drawn)
     for _ in range(3):
         np.testing.assert_array_equal(first(seen, None), second(seen, None))
-    first.begin(None)
+    first.reset(None)
     assert first.state is None
 
 
@@ -124,7 +124,7 @@ def test_functions():
     likely = 1 / (1 + np.exp(-0.1))
     for expert in (FunctionExpert(polite, team, view, outputs="logits"), adapt_expert(Polite(), team)):
         assert not expert.labels(seen).any()
-        drawn = labeller(sampling(expert, team, seed=0))(seen, None)
+        drawn = make_actor(sampling(expert, team, seed=0))(seen, None)
         np.testing.assert_allclose((drawn == 0).mean(axis=0), likely, atol=0.03)
         assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.05  # each agent by itself
 
@@ -135,7 +135,7 @@ def test_a_team_that_talks_is_labelled_by_draws():
     drawn = sampling(expert, team, seed=0)
     assert isinstance(drawn, SamplingExpert)
     masks = np.ones((300, team.mask_size), dtype=bool)
-    labels = labeller(drawn)(np.zeros((300, team.observation_size), dtype=np.float32), masks)
+    labels = make_actor(drawn)(np.zeros((300, team.observation_size), dtype=np.float32), masks)
     assert set(labels[:, 1]) == {0, 1, 2}
     assert set(labels[:, 0]) == {0}  # it says nothing
 
@@ -215,7 +215,7 @@ def test_controllers_of_single_agents_draw_by_themselves():
     seen = np.zeros((200, 4), dtype=np.float32)
     assert len(set(expert.labels(seen)[:, 0])) == 1
     before = th.get_rng_state()
-    drawn = labeller(sampling(expert, team, seed=0))(seen, None)
+    drawn = make_actor(sampling(expert, team, seed=0))(seen, None)
     assert th.equal(th.get_rng_state(), before)
     assert set(drawn[:, 0]) == {0, 1, 2}
     assert set(drawn[:, 1]) == {1}

@@ -58,12 +58,12 @@ def test_students_with_a_memory_act_as_they_would_alone():
     done = Done(venv)
     collected = collector(venv, policy, CueExpert())
     alone, forgetful = policy.actor(), []
-    alone.begin(None)
+    alone.reset(None)
     for _ in range(8):
         samples, _ = collected.step(0)
         np.testing.assert_array_equal(done.actions[-1], alone(samples.observations, None))
         forgetful.append(policy.predict(samples.observations, deterministic=True)[0])
-        alone.begin(collected.began)
+        alone.reset(collected.began)
     assert any((a != b).any() for a, b in zip(done.actions, forgetful, strict=True))
 
 

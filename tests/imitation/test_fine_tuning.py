@@ -171,13 +171,13 @@ def test_what_it_cannot_do_is_told():
     with pytest.raises(ConfigError, match="these students have masks"):
         tuner(masked, students_for(masked))
 
-    class Remembers(controllers.Shifted):
+    class StatefulActor(controllers.Shifted):
         def actor(self):
             return self.labels
 
-    with pytest.raises(ExpertError, match="Remembers: has a memory: expected imitation 0"):
-        tuner(venv, students, expert=Remembers(venv.team), imitation=0.1)
-    tuner(venv, students, expert=Remembers(venv.team))  # whom nobody imitates any more
+    with pytest.raises(ExpertError, match="StatefulActor: has a memory: expected imitation 0"):
+        tuner(venv, students, expert=StatefulActor(venv.team), imitation=0.1)
+    tuner(venv, students, expert=StatefulActor(venv.team))  # whom nobody imitates any more
 
 
 def test_a_baseline_has_nobody_to_tune():

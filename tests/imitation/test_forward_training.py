@@ -100,7 +100,7 @@ def test_each_step_is_acted_by_its_own_team():
     recorded = Recording(trainer.venv)
     observations = trainer.venv.reset()
     act = greedy(trainer.policy)
-    act.begin(None)
+    act.reset(None)
     for step in range(3):
         wanted = trainer.policy.component(step).predict(observations, deterministic=True)[0]
         actions = act(observations, None)

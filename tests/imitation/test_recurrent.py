@@ -10,7 +10,7 @@ from pettingzoo.utils.env import ParallelEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.errors import ConfigError, ExpertError, LayoutError, SpaceError
-from cesma_sb3.evaluation import evaluate, expert_act, greedy
+from cesma_sb3.evaluation import evaluate, greedy, make_actor
 from cesma_sb3.imitation import DAggerProgress, MultiAgentDAggerTrainer, Samples
 from cesma_sb3.imitation.dagger import _RunningMean
 from cesma_sb3.imitation.dataset import EpisodeDataset
@@ -72,9 +72,9 @@ class Recaller:
 class RecallerActor:
     def __init__(self, expert):
         self.expert = expert
-        self.begin(None)
+        self.reset(None)
 
-    def begin(self, starts):
+    def reset(self, starts):
         if starts is None:
             self.bits = None
         self.starts = starts
@@ -120,7 +120,7 @@ def share_right(venv, act):
 @pytest.mark.parametrize("shared", [True, False])
 def test_students_learn_to_remember_what_the_expert_remembers(shared):
     venv = venv_of()
-    assert share_right(venv, expert_act(Recaller())) == 1.0
+    assert share_right(venv, make_actor(Recaller())) == 1.0
     assert share_right(venv, Recaller().labels) < 0.9  # without its memory
     policy = students(venv.team, share_parameters=shared)
     trainer_of(venv, policy).train(6000)

@@ -18,7 +18,7 @@ from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import parallel_env
 from cesma_sb3.errors import ExpertError, LayoutError, SpaceError, StorageError
-from cesma_sb3.evaluation import evaluate, expert_act, greedy, sampled, with_channel
+from cesma_sb3.evaluation import evaluate, greedy, make_actor, sampled, with_channel
 from cesma_sb3.experts.adapt import adapt_expert
 from cesma_sb3.policies import MixturePolicy, TeamPolicy, load_policy, save_policy
 from cesma_sb3.spaces.agent_order import Reordered
@@ -238,11 +238,13 @@ def test_saved_weights_are_refused_by_other_agents(tmp_path):
             evaluate(act, strangers, n_episodes=1)
 
 
-@pytest.mark.parametrize("tell_apart", [False, True])
-def test_weights_over_entities_are_anybodys_unless_agents_are_told_apart(tell_apart, tmp_path):
+@pytest.mark.parametrize("use_agent_id", [False, True])
+def test_weights_over_entities_are_anybodys_unless_agents_are_told_apart(use_agent_id, tmp_path):
     small, large = (make_vec_env("spread", kwargs={"n_agents": n}).team for n in (2, 3))
-    save_policy(policy_of(small, network="entities", hidden_sizes=(8, 8), tell_apart=tell_apart), tmp_path)
-    if not tell_apart:
+    save_policy(
+        policy_of(small, network="entities", hidden_sizes=(8, 8), use_agent_id=use_agent_id), tmp_path
+    )
+    if not use_agent_id:
         assert load_policy(tmp_path, team=large).team == large
         return
     with pytest.raises(
@@ -332,7 +334,7 @@ def test_a_run_that_starts_from_anothers_weights_keeps_its_order(run_dir, tmp_pa
 def test_a_model_keeps_the_order_of_the_environments_that_it_was_trained_in(tmp_path):
     model = PPO("MlpPolicy", venv_of(unlike=False), n_steps=2, batch_size=2, seed=0)
     wanted = evaluate(
-        expert_act(adapt_expert(model, venv_of(unlike=False).team)), venv_of(unlike=False), n_episodes=2
+        make_actor(adapt_expert(model, venv_of(unlike=False).team)), venv_of(unlike=False), n_episodes=2
     )
 
     def decentralized(

@@ -38,9 +38,9 @@ def test_the_order_of_landmarks_and_of_other_agents_does_not_matter(landmarks, o
     th.testing.assert_close(net(x), net(changed), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("tell_apart", [False, True])
-def test_own_visibility_sees_its_own_observation_alone(tell_apart):
-    team, net = net_of(3, tell_apart=tell_apart)
+@pytest.mark.parametrize("use_agent_id", [False, True])
+def test_own_visibility_sees_its_own_observation_alone(use_agent_id):
+    team, net = net_of(3, use_agent_id=use_agent_id)
     x = th.randn(8, team.observation_size)
     for agent, where in enumerate(team.observation_slices):
         changed = th.randn_like(x)
@@ -57,15 +57,15 @@ def test_joint_visibility_sees_the_others_velocities():
 
 
 def test_alike_agents_that_see_the_same_do_the_same_unless_told_apart():
-    for tell_apart, same in ((False, True), (True, False)):
-        team, net = net_of(3, tell_apart=tell_apart)
+    for use_agent_id, same in ((False, True), (True, False)):
+        team, net = net_of(3, use_agent_id=use_agent_id)
         outputs = net(th.randn(4, team.observation_sizes[0]).repeat(1, 3))
         assert th.allclose(outputs[:, :5], outputs[:, 5:10]) is same
 
 
-@pytest.mark.parametrize("tell_apart", [False, True])
-def test_an_agent_taken_out_acts_as_it_did_in_the_team(tell_apart):
-    team, net = net_of(4, tell_apart=tell_apart)
+@pytest.mark.parametrize("use_agent_id", [False, True])
+def test_an_agent_taken_out_acts_as_it_did_in_the_team(use_agent_id):
+    team, net = net_of(4, use_agent_id=use_agent_id)
     x = th.randn(6, team.observation_size)
     for agent, where in enumerate(team.observation_slices):
         th.testing.assert_close(net.component(agent)(x[:, where]), net(x)[:, 5 * agent : 5 * agent + 5])

@@ -26,7 +26,7 @@ NETWORKS = {
     "feed-forward": {},
     "shared": {"share_parameters": True},
     "entities": {"network": "entities", "hidden_sizes": (16, 16)},
-    "entities, told apart": {"network": "entities", "hidden_sizes": (16, 16), "tell_apart": True},
+    "entities, told apart": {"network": "entities", "hidden_sizes": (16, 16), "use_agent_id": True},
 }
 
 

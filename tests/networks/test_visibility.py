@@ -7,7 +7,7 @@ import torch as th
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.policies import NetworkSpec
 from cesma_sb3.policies.networks.factory import actor_net
-from cesma_sb3.policies.networks.visibility import are_alike, from_each_agent
+from cesma_sb3.policies.networks.visibility import are_alike, egocentric_order
 from cesma_sb3.spaces.message_free import SilentTeam
 
 TEAMS = {
@@ -39,14 +39,14 @@ def everyone_is_the_next(env):
 
 def test_who_changes_places_changes_what_it_tells(env):
     before, after = everyone_is_the_next(env)
-    told = from_each_agent(env.team)
+    told = egocentric_order(env.team)
     for agent, columns in enumerate(told):
         np.testing.assert_array_equal(after[:, columns], before[:, told[(agent + 1) % len(told)]])
 
 
 def test_everything_is_told_once_and_the_own_part_first(env):
     team = env.team
-    for agent, columns in enumerate(from_each_agent(team, with_actions=True)):
+    for agent, columns in enumerate(egocentric_order(team, with_actions=True)):
         assert sorted(columns) == list(range(team.observation_size + team.output_size))
         own = team.observation_slices[agent]
         assert set(columns[: own.stop - own.start]) == set(range(own.start, own.stop))
@@ -67,7 +67,7 @@ def test_without_messages_too():
     env = make_vec_env("navigation-comm", kwargs={"n_agents": 3, "n_landmarks": 5}, n_envs=2, seed=0)
     team = SilentTeam(env.team).team
     assert are_alike(team)
-    told = from_each_agent(team)
+    told = egocentric_order(team)
     assert all(sorted(columns) == list(range(team.observation_size)) for columns in told)
 
 

@@ -8,7 +8,7 @@ from sb3_contrib import MaskablePPO, RecurrentPPO
 
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import EnvironmentFault, ExpertFault, UnknownNameError
-from cesma_sb3.evaluation import evaluate, expert_act, greedy, random_act
+from cesma_sb3.evaluation import evaluate, greedy, make_actor, random_act
 from cesma_sb3.experts import reference_expert, sb3_expert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.collector import Collector
@@ -64,7 +64,7 @@ def test_students_of_the_scripted_expert_win_and_keep_to_the_masks(network):
     policy = students_of(reference_expert(venv), venv, network)
     found = score(venv, greedy(policy))
     assert sum(died) > 200
-    assert found.win_rate > 0.8 * score(venv, expert_act(reference_expert(venv))).win_rate
+    assert found.win_rate > 0.8 * score(venv, make_actor(reference_expert(venv))).win_rate
     sampled, _ = policy.predict(venv.reset(), action_masks=venv.agent_masks)  # also where they are drawn
     assert np.take_along_axis(venv.agent_masks.reshape(8, 3, -1), sampled[..., None], axis=2).all()
 
@@ -75,7 +75,7 @@ def test_maskable_ppo_is_an_expert():
     model.learn(12_000)
     expert = sb3_expert(model, venv.team, venv.view)
     chance = at_random(venv)
-    assert score(venv, expert_act(expert)).mean > chance + 2
+    assert score(venv, make_actor(expert)).mean > chance + 2
     assert score(venv, greedy(students_of(expert, venv, "feed-forward"))).mean > chance + 1
 
 
@@ -85,7 +85,7 @@ def test_recurrent_ppo_is_an_expert_where_unavailable_actions_are_replaced():
     model.learn(4_000)
     expert = sb3_expert(model, venv.team, venv.view)
     chance = at_random(venv)
-    assert score(venv, expert_act(expert)).mean > chance + 1
+    assert score(venv, make_actor(expert)).mean > chance + 1
     assert score(venv, greedy(students_of(expert, venv, "recurrent"))).mean > chance + 1
     with pytest.raises(EnvironmentFault, match=r"Skirmish: agent_\d cannot do \d; available: "):
         RecurrentPPO("MlpLstmPolicy", battles(), n_steps=8, batch_size=64, seed=0).learn(64)
@@ -145,4 +145,4 @@ def test_an_unavailable_label_is_told():
     with pytest.raises(
         ExpertFault, match="the actions of AlwaysShoots: 4 for agent_0 in environment 0, step 0"
     ):
-        score(battles(), expert_act(AlwaysShoots()))
+        score(battles(), make_actor(AlwaysShoots()))

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cesma_sb3.algorithms.factored_dqn.policies import FactoredQPolicy
-from cesma_sb3.algorithms.polyak_update import follow
+from cesma_sb3.algorithms.polyak_update import polyak_update
 from cesma_sb3.errors import ExpertError, check_choice, integer
 from cesma_sb3.policies.distributions import UNAVAILABLE
 
@@ -163,7 +163,7 @@ class FactoredDQN(OffPolicyAlgorithm):
                 nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
             self.policy.optimizer.step()
             if self._n_updates % self.target_update_interval == 0:
-                follow(q_net, self.policy.q_net_target, self.tau)
+                polyak_update(q_net, self.policy.q_net_target, self.tau)
             losses.append(loss.detach())
         self._measure_spread(values_BCK.detach(), gradient_steps)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")

@@ -125,7 +125,7 @@ class FactoredQPolicy(BasePolicy):
         mixer_hidden: Hidden units of the networks that give its weights.
         activation_fn: Module class put after each hidden layer.
         share_parameters: One set of weights for all agents' components (`feed-forward`): see `NetworkSpec`.
-        tell_apart: A one-hot agent number as further input of `entities`, for agents that are not alike.
+        use_agent_id: A one-hot agent number as further input of `entities`, for agents that are not alike.
         optimizer_class: Optimizer of the values.
         optimizer_kwargs: Its arguments, less the learning rate.
 
@@ -149,7 +149,7 @@ class FactoredQPolicy(BasePolicy):
         mixer_hidden: int = 64,
         activation_fn: type[nn.Module] = nn.ReLU,
         share_parameters: bool = False,
-        tell_apart: bool = False,
+        use_agent_id: bool = False,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
@@ -160,7 +160,7 @@ class FactoredQPolicy(BasePolicy):
             optimizer_kwargs=optimizer_kwargs,
         )
         self.visibility: Visibility = visibility
-        self.spec = NetworkSpec(network, tuple(hidden_sizes), activation_fn, share_parameters, tell_apart)
+        self.spec = NetworkSpec(network, tuple(hidden_sizes), activation_fn, share_parameters, use_agent_id)
         self.given: dict[str, Any] = {
             "team": team,
             "mixer": mixer,
@@ -314,7 +314,7 @@ class FactoredQPolicy(BasePolicy):
             hidden_sizes=self.spec.hidden_sizes,
             activation_fn=self.spec.activation,
             share_parameters=self.spec.share_parameters,
-            tell_apart=self.spec.tell_apart,
+            use_agent_id=self.spec.use_agent_id,
             lr_schedule=self._dummy_schedule,
             optimizer_class=self.optimizer_class,
             optimizer_kwargs=self.optimizer_kwargs,

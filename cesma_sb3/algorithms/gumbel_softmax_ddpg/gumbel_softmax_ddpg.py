@@ -22,7 +22,7 @@ from cesma_sb3.algorithms.gumbel_softmax_ddpg.policies import (
     GumbelSoftmaxPolicy,
     gumbel_noise,
 )
-from cesma_sb3.algorithms.polyak_update import follow
+from cesma_sb3.algorithms.polyak_update import polyak_update
 from cesma_sb3.errors import check_choice, integer
 from cesma_sb3.policies.networks.feed_forward import TeamNet
 
@@ -181,8 +181,8 @@ class GumbelSoftmaxDDPG(DDPG):
                 actor_loss = self._actor_loss(observations, actions)
                 self._step(self.actor, actor_loss)
 
-            follow(self.critic, self.critic_target, self.tau)
-            follow(self.actor, self.actor_target, self.tau)
+            polyak_update(self.critic, self.critic_target, self.tau)
+            polyak_update(self.actor, self.actor_target, self.tau)
             losses += th.stack([actor_loss.detach(), critic_loss.detach()])
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/actor_loss", float(losses[0]) / gradient_steps)
@@ -200,7 +200,7 @@ class GumbelSoftmaxDDPG(DDPG):
             summed: th.Tensor = -value + self.logit_penalty * logits.square().mean()
             return summed
         others = actions if self.others_actions == "buffer" else relaxed.detach()
-        values_BN = self.critic.of_own_actions(observations, relaxed, others)
+        values_BN = self.critic.q_own_action(observations, relaxed, others)
         squares = (logits.square().mean(dim=0) * self.policy.shares_of_outputs).sum()
         each: th.Tensor = self.logit_penalty * squares - values_BN.mean(dim=0).sum()
         return each

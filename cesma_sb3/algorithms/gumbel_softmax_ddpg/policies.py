@@ -63,11 +63,11 @@ class Critics(nn.Module):
         values = th.stack([net(observations, actions) for net in self.nets], dim=1)
         return values.view(*values.shape[:2], -1)
 
-    def of_own_actions(self, observations: th.Tensor, own: th.Tensor, others: th.Tensor) -> th.Tensor:
-        """The first critic's `ActionValue.of_own_actions`: [B, n_agents]."""
+    def q_own_action(self, observations: th.Tensor, own: th.Tensor, others: th.Tensor) -> th.Tensor:
+        """The first critic's `ActionValue.q_own_action`: [B, n_agents]."""
         first = self.nets[0]
         assert isinstance(first, ActionValue)
-        return first.of_own_actions(observations, own, others)
+        return first.q_own_action(observations, own, others)
 
     def set_training_mode(self, mode: bool) -> None:
         """SB3's name for `train`."""
@@ -95,7 +95,7 @@ class GumbelSoftmaxPolicy(TD3Policy):
             (`critic_visibility` joint) and independent DDPG (own).
         activation_fn: Module class put after each hidden layer.
         share_parameters: One set of weights for all agents' components (`feed-forward`): see `NetworkSpec`.
-        tell_apart: A one-hot agent number as further input of `entities`, for agents that are not alike.
+        use_agent_id: A one-hot agent number as further input of `entities`, for agents that are not alike.
         n_critics: Critics; the target is the smallest of them.
         optimizer_class: Optimizer of actor and critics.
         optimizer_kwargs: Its arguments, less the learning rate.
@@ -127,7 +127,7 @@ class GumbelSoftmaxPolicy(TD3Policy):
         critic_values: CriticValues = "summed",
         activation_fn: type[nn.Module] = nn.ReLU,
         share_parameters: bool = False,
-        tell_apart: bool = False,
+        use_agent_id: bool = False,
         n_critics: int = 1,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
@@ -146,7 +146,7 @@ class GumbelSoftmaxPolicy(TD3Policy):
             "critic_form": critic_form,
             "critic_values": critic_values,
             "share_parameters": share_parameters,
-            "tell_apart": tell_apart,
+            "use_agent_id": use_agent_id,
         }
         super().__init__(
             observation_space,
@@ -173,7 +173,11 @@ class GumbelSoftmaxPolicy(TD3Policy):
     def _spec(self, hidden_sizes: tuple[int, ...]) -> NetworkSpec:
         given = self.team_kwargs
         return NetworkSpec(
-            given["network"], hidden_sizes, self.activation_fn, given["share_parameters"], given["tell_apart"]
+            given["network"],
+            hidden_sizes,
+            self.activation_fn,
+            given["share_parameters"],
+            given["use_agent_id"],
         )
 
     def make_actor(self, features_extractor: Any = None) -> Actor:  # type: ignore[override]  # as above

@@ -12,7 +12,7 @@ from cesma_sb3.analysis.price.one_step_deviations import Deviations, deviations
 from cesma_sb3.analysis.price.rollouts import Soft, Visits, visit
 from cesma_sb3.config.schema import CheckpointConfig, DaggerConfig, Experiment
 from cesma_sb3.envs.particle.vec_env import ParticleVecEnv
-from cesma_sb3.evaluation import Change, Returns, expert_act, greedy, random_act, with_channel
+from cesma_sb3.evaluation import Change, Returns, greedy, make_actor, random_act, with_channel
 from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert
 from cesma_sb3.experts.base import SoftExpert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy, Visibility
@@ -56,7 +56,7 @@ class Measured:
         self.policy: TeamPolicy | TeamEnsemble = load_students(folder, self.team)
         self.is_soft = imitates_probabilities(self.dagger, self.expert, self.team)
         self.returns = evaluator.final(evaluator.act_of(self.policy))
-        self.experts_returns = evaluator.final(expert_act(self.expert))
+        self.experts_returns = evaluator.final(make_actor(self.expert))
         self.of_students = self._visits(of_expert=False)
         self.of_expert = self._visits(of_expert=True)
         self.measure = Measure.of(self.dagger, self.team)
@@ -88,7 +88,7 @@ class Measured:
 
     def _visits(self, *, of_expert: bool) -> Visits:
         """Where one of the two comes to."""
-        expert, students = expert_act(self.expert), self.evaluator.act_of(self.policy)
+        expert, students = make_actor(self.expert), self.evaluator.act_of(self.policy)
         return visit(
             expert if of_expert else students,
             expert,
@@ -122,7 +122,7 @@ class Measured:
         ):
             return None
         return deviations(
-            expert_act(self.expert),
+            make_actor(self.expert),
             greedy(self.policy),
             random_act(self.team, np.random.default_rng(self.evaluator.seeds.random)),
             self.venv,

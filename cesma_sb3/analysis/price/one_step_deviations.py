@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.envs.particle.vec_env import ParticleVecEnv
-from cesma_sb3.experts.base import Act
+from cesma_sb3.experts.base import Actor
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,7 +25,7 @@ class Deviations:
 
 
 def deviations(
-    expert: Act, students: Act, others: Act, venv: ParticleVecEnv, *, n_episodes: int, seed: int
+    expert: Actor, students: Actor, others: Actor, venv: ParticleVecEnv, *, n_episodes: int, seed: int
 ) -> Deviations:
     """Costs of single deviations in the states that the students come to.
 
@@ -60,7 +60,7 @@ def deviations(
     return Deviations(*costs.reshape(2, horizon, -1))
 
 
-def _return(venv: ParticleVecEnv, first: Any, expert: Act, n_steps: int) -> Floats:
+def _return(venv: ParticleVecEnv, first: Any, expert: Actor, n_steps: int) -> Floats:
     """The return of an action and of what the expert makes of it, to the episode's end [B]."""
     actions, total = first, np.zeros(venv.num_envs)
     for _ in range(n_steps):

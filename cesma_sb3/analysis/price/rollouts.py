@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
-from cesma_sb3.experts.base import Act, Masks, Observations, Remembers
+from cesma_sb3.experts.base import Actor, Masks, Observations, StatefulActor
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
 
@@ -88,9 +88,9 @@ def with_messages_of(policy: TeamPolicy, visits: Visits) -> Visits:
 
 
 def visit(
-    act: Act,
-    expert: Act,
-    students: Act,
+    act: Actor,
+    expert: Actor,
+    students: Actor,
     venv: JointVecEnv,
     *,
     n_episodes: int,
@@ -114,8 +114,8 @@ def visit(
     observations = np.asarray(venv.reset(), dtype=np.float32)
     asked = list({id(each): each for each in (act, expert, students)}.values())
     for each in asked:
-        if isinstance(each, Remembers):
-            each.begin(None)
+        if isinstance(each, StatefulActor):
+            each.reset(None)
     n_envs, says = venv.num_envs, message_columns(venv.team)
     quota = -(-n_episodes // n_envs)
     number, time = np.zeros(n_envs, dtype=np.int64), np.zeros(n_envs, dtype=np.int64)
@@ -132,8 +132,8 @@ def visit(
         following, _, dones, _ = venv.step(np.where(says, given[id(students)], given[id(act)]))
         observations = np.asarray(following, dtype=np.float32)
         for each in asked:
-            if isinstance(each, Remembers):
-                each.begin(np.asarray(dones))
+            if isinstance(each, StatefulActor):
+                each.reset(np.asarray(dones))
         number, time = number + dones, np.where(dones, 0, time + 1)
     joined: list[Any] = [
         None if column[0] is None else np.concatenate(column) for column in zip(*steps, strict=True)

@@ -39,8 +39,8 @@ class EntityNet(nn.Module):
         activation: Module class between the layers.
         with_actions: The input is the joint observation followed by one-hot actions: an agent's own count as
             its own features.
-        tell_apart: Each agent's features carry its one-hot number: for agents that are not alike. The network
-            then serves this team alone.
+        use_agent_id: Each agent's features carry its one-hot number: for agents that are not alike. The
+            network then serves this team alone.
 
     Call: [B, observation_size (+ output_size)] float32 -> [B, sum(output_sizes)] float32, agent by agent.
 
@@ -57,13 +57,13 @@ class EntityNet(nn.Module):
         hidden_sizes: Sequence[int] = (64, 64),
         activation: type[nn.Module] = nn.ReLU,
         with_actions: bool = False,
-        tell_apart: bool = False,
+        use_agent_id: bool = False,
     ) -> None:
         super().__init__()
         if len(set(output_sizes)) != 1:
             raise LayoutError("entity networks: the agents have different actions; use feed-forward networks")
         self.activation = activation()
-        own, groups, mates = _columns(team)
+        own, groups, teammates = _columns(team)
         if with_actions:
             for features, actions in zip(own, team.output_slices, strict=True):
                 features += [team.observation_size + c for c in range(actions.start, actions.stop)]
@@ -77,20 +77,20 @@ class EntityNet(nn.Module):
         self.register_buffer("_others", th.tensor(others, dtype=th.long), persistent=False)
         ids = th.eye(team.n_agents)
         self.register_buffer("_ids", ids, persistent=False)  # [N, N]
-        self.register_buffer("_mate_ids", ids[self._others], persistent=False)  # [N, N - 1, N]
-        self.tell_apart = tell_apart
-        self.mates = mates
-        self.joins_mates = visibility == "joint" and team.n_agents > 1
-        if self.joins_mates and mates is None:
+        self.register_buffer("_teammate_ids", ids[self._others], persistent=False)  # [N, N - 1, N]
+        self.use_agent_id = use_agent_id
+        self.teammates = teammates
+        self.joins_teammates = visibility == "joint" and team.n_agents > 1
+        if self.joins_teammates and teammates is None:
             raise LayoutError(
                 "entity networks: the layout has no part of kind 'agents', which `joint` visibility needs"
             )
 
-        n_ids = team.n_agents if tell_apart else 0
+        n_ids = team.n_agents if use_agent_id else 0
         n_own = len(own[0]) + n_ids
         n_features = {name: len(columns[0][0]) for name, columns in groups.items()}
-        if mates is not None:
-            n_features[mates] += n_own if self.joins_mates else n_ids
+        if teammates is not None:
+            n_features[teammates] += n_own if self.joins_teammates else n_ids
         self._build(n_own, n_features, hidden_sizes, output_sizes[0])
 
     def _build(
@@ -125,7 +125,7 @@ class EntityNet(nn.Module):
     _columns_own: th.Tensor
     _others: th.Tensor
     _ids: th.Tensor
-    _mate_ids: th.Tensor
+    _teammate_ids: th.Tensor
 
     def _index(self, name: str, columns: object) -> None:
         self.register_buffer(f"_columns_{name}", th.tensor(columns, dtype=th.long), persistent=False)
@@ -154,17 +154,17 @@ class EntityNet(nn.Module):
         """Own features [B, N, F], and of each group its entities [B, N, K, F]."""
         own_BNF = self._own(x_BI)
         entities = {name: x_BI[:, getattr(self, f"_columns_{name}")] for name in self.names}
-        if self.mates is not None and self.joins_mates:
+        if self.teammates is not None and self.joins_teammates:
             seen_BNF = own_BNF if others_BI is x_BI else self._own(others_BI)
-            entities[self.mates] = th.cat([entities[self.mates], seen_BNF[:, self._others]], dim=-1)
-        elif self.mates is not None and self.tell_apart:
-            ids = self._mate_ids.expand(x_BI.shape[0], -1, -1, -1)
-            entities[self.mates] = th.cat([entities[self.mates], ids], dim=-1)
+            entities[self.teammates] = th.cat([entities[self.teammates], seen_BNF[:, self._others]], dim=-1)
+        elif self.teammates is not None and self.use_agent_id:
+            ids = self._teammate_ids.expand(x_BI.shape[0], -1, -1, -1)
+            entities[self.teammates] = th.cat([entities[self.teammates], ids], dim=-1)
         return own_BNF, entities
 
     def _own(self, x_BI: th.Tensor) -> th.Tensor:
         own_BNF = x_BI[:, self._columns_own]
-        if self.tell_apart:
+        if self.use_agent_id:
             own_BNF = th.cat([own_BNF, self._ids.expand(x_BI.shape[0], -1, -1)], dim=-1)
         return own_BNF
 
@@ -184,13 +184,13 @@ class EntityNet(nn.Module):
 
         Only for `own` visibility: no other network can be taken apart.
         """
-        assert not self.joins_mates
+        assert not self.joins_teammates
         alone = copy.deepcopy(self)
         for name in ("own", *self.names):
             columns = getattr(self, f"_columns_{name}")[index : index + 1] - self.starts[index]
             setattr(alone, f"_columns_{name}", columns.clone())
         alone._ids = self._ids[index : index + 1].clone()
-        alone._mate_ids = self._mate_ids[index : index + 1].clone()
+        alone._teammate_ids = self._teammate_ids[index : index + 1].clone()
         alone.starts = [0]
         return alone
 
@@ -210,7 +210,7 @@ def _columns(team: TeamSpaces) -> tuple[Columns, dict[str, list[Columns]], str |
     )
     own: Columns = [[] for _ in team.agents]
     groups: dict[str, list[Columns]] = {}
-    mates = None
+    teammates = None
     for agent, (layout, where) in enumerate(zip(layouts, team.observation_slices, strict=True)):
         for part in layout.parts:
             start = where.start + layout.slice(part.name).start
@@ -222,9 +222,9 @@ def _columns(team: TeamSpaces) -> tuple[Columns, dict[str, list[Columns]], str |
             elif part.count and (part.kind != "message" or somebody_speaks):
                 groups.setdefault(part.name, []).append(entities)
                 if part.kind == "agents":
-                    mates = part.name
+                    teammates = part.name
     if not groups:
         raise LayoutError(
             "entity networks: the layouts of this team have no entities; use feed-forward networks"
         )
-    return own, groups, mates
+    return own, groups, teammates

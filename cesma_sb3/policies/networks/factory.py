@@ -14,7 +14,7 @@ from cesma_sb3.policies.networks.custom import MakeModule, SeparateNet
 from cesma_sb3.policies.networks.entities import EntityNet
 from cesma_sb3.policies.networks.feed_forward import TeamNet
 from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
-from cesma_sb3.policies.networks.visibility import Visibility, are_alike, from_each_agent
+from cesma_sb3.policies.networks.visibility import Visibility, are_alike, egocentric_order
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 NetworkKind = Literal["feed-forward", "entities", "recurrent", "custom"]
@@ -42,8 +42,8 @@ class NetworkSpec:
     share_parameters: bool = False
     """One set of weights for all agents' own components (`entities` always share). Of `joint` visibility, in
     a team of alike agents: a component for each agent, all with the same weights, that see the whole team
-    with their own agent first (`from_each_agent`)."""
-    tell_apart: bool = False
+    with their own agent first (`egocentric_order`)."""
+    use_agent_id: bool = False
     """`entities` only: each agent's features carry its number, for agents that are not alike."""
     module: MakeModule | None = None
     """`custom` only: makes an agent's network, `module(n_inputs, n_outputs, **module_kwargs)`."""
@@ -53,7 +53,7 @@ class NetworkSpec:
     @property
     def is_anybodys(self) -> bool:
         """Whether all agents have the same weights and none has a number: they act for any team of agents."""
-        return self.kind == "entities" and not self.tell_apart
+        return self.kind == "entities" and not self.use_agent_id
 
     def __post_init__(self) -> None:
         check_choice("network", self.kind, get_args(NetworkKind))
@@ -65,7 +65,7 @@ class NetworkSpec:
             "hidden_sizes": self.hidden_sizes,
             "activation_fn": self.activation,
             "share_parameters": self.share_parameters,
-            "tell_apart": self.tell_apart,
+            "use_agent_id": self.use_agent_id,
             "module": self.module,
             "module_kwargs": dict(self.module_kwargs),
         }
@@ -117,7 +117,7 @@ def make_net(
             hidden_sizes=spec.hidden_sizes,
             activation=spec.activation,
             with_actions=with_actions,
-            tell_apart=spec.tell_apart,
+            use_agent_id=spec.use_agent_id,
         )
     visible = _visible(team, visibility, with_actions)
     if spec.kind == "recurrent":
@@ -135,7 +135,7 @@ def make_net(
             share_parameters=spec.share_parameters,
         )
     if visibility == "joint" and spec.share_parameters and are_alike(team):
-        visible = from_each_agent(team, with_actions)
+        visible = egocentric_order(team, with_actions)
     elif visibility == "joint" and for_each_agent:
         visible *= team.n_agents
     return TeamNet(
@@ -251,7 +251,7 @@ class ActionValue(nn.Module):
         additive: th.Tensor = outputs[:, self._values].sum(dim=1) + advantages.sum(dim=1)
         return additive
 
-    def of_own_actions(self, observations: th.Tensor, own: th.Tensor, others: th.Tensor) -> th.Tensor:
+    def q_own_action(self, observations: th.Tensor, own: th.Tensor, others: th.Tensor) -> th.Tensor:
         """Q_i(o, a) of `each` agent i with its own action from one joint action and the others' from another.
 
         All N joint actions are valued in one pass, and no gradient of Q_i reaches the others' actions .
@@ -275,7 +275,7 @@ class ActionValue(nn.Module):
         actions_NBO = th.where(self._is_own, own, others)
         observations_NBI = observations.expand(len(actions_NBO), -1, -1)
         assert isinstance(self.net, TeamNet)
-        return self.net.apart(th.cat([observations_NBI, actions_NBO], dim=2))
+        return self.net.forward_per_component(th.cat([observations_NBI, actions_NBO], dim=2))
 
 
 def _visible(team: TeamSpaces, visibility: Visibility, with_actions: bool) -> list[list[int]]:

@@ -122,7 +122,7 @@ class TeamNet(nn.Module):
         """See the class."""
         return self._outputs(self._gathered(x_BI))
 
-    def apart(self, x_NBI: th.Tensor) -> th.Tensor:
+    def forward_per_component(self, x_NBI: th.Tensor) -> th.Tensor:
         """The same with an input for each component: [N, B, I] float32 -> [B, sum(output_sizes)] float32."""
         padded = F.pad(x_NBI, (0, 1))
         columns = self._gather.unsqueeze(1).expand(-1, x_NBI.shape[1], -1)

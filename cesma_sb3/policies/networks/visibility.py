@@ -20,7 +20,7 @@ def are_alike(team: TeamSpaces) -> bool:
     )
 
 
-def from_each_agent(team: TeamSpaces, with_actions: bool = False) -> list[list[int]]:
+def egocentric_order(team: TeamSpaces, with_actions: bool = False) -> list[list[int]]:
     """The joint observation as each agent of an alike team would tell it: its own part first.
 
     The others follow in the order of the team, from the agent on and around: the first, say, comes after the
