@@ -1,25 +1,30 @@
 """What holds in every test: one thread, no screen, no time limits, the same chance every time, and no GPU
-unless CUDA_VISIBLE_DEVICES names one."""
+unless CUDA_VISIBLE_DEVICES names one. And what tests of several folders share."""
 
 import atexit
 import os
 import random
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
-# Runs are signed with a secret of the user's: in tests, of nobody's.
-os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="cesma-tests-")
-atexit.register(shutil.rmtree, os.environ["XDG_DATA_HOME"], ignore_errors=True)
+# Runs are signed with a secret of the user's: in tests, of nobody's; one for all processes of a session.
+_PREFIX = "cesma-tests-"
+if _PREFIX not in os.environ.get("XDG_DATA_HOME", ""):
+    os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix=_PREFIX)
+    atexit.register(shutil.rmtree, os.environ["XDG_DATA_HOME"], ignore_errors=True)
 
 import numpy as np  # noqa: E402  # after the variables that these read
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+from tests.in_this_process import in_this_process  # noqa: E402
 
 torch.set_num_threads(1)
 settings.register_profile("cesma", deadline=None, derandomize=True)
@@ -32,3 +37,10 @@ def pytest_runtest_setup() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  # SB3 and environments of others draw from it
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def runs_in_this_process() -> Iterator[None]:
+    """Sweeps, figures and comparisons start no process, which would take seconds for each run."""
+    with in_this_process():
+        yield

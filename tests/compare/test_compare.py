@@ -25,7 +25,7 @@ REWARD = reward_definition("spread", {"n_agents": 3, "reward": "paper"})
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, runs_in_this_process):
     """A seed of an experiment that is run, and a baseline that is there."""
     root = tmp_path_factory.mktemp("compare")
     for seed in (0, 1, 2):

@@ -9,6 +9,8 @@ import pytest
 
 from cesma_sb3.utils import processes
 
+pytestmark = pytest.mark.integration
+
 CHILD = """
 import pathlib, sys, time
 ignored, path = int(sys.argv[1]), pathlib.Path(sys.argv[2])

@@ -3,19 +3,17 @@
 import csv
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
 from cesma_sb3 import cli
 from cesma_sb3.analysis.figures.reproduce import reproduce
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.training.run_folder import RunFolder
+from cesma_sb3.multirun import plan as plan_module
+from cesma_sb3.training.run_folder import RunFolder, command_line
 from tests.reproduce.tiny import FAILS, TINY, line, panel, write_figure
 
+pytestmark = pytest.mark.usefixtures("runs_in_this_process")
 OWN = {**TINY, "dagger.batch_size": 16}
 
 
@@ -31,7 +29,7 @@ def figure(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def done(figure, tmp_path_factory):
+def done(figure, tmp_path_factory, runs_in_this_process):
     out = tmp_path_factory.mktemp("out")
     return out, reproduce(figure, out=out, seeds=2, workers=2)
 
@@ -130,26 +128,16 @@ def test_a_run_that_fails_is_told_of_and_the_others_go_on(tmp_path, capsys, as_j
     assert (tmp_path / "out" / "f.png").exists()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)])
-def test_when_stopped_no_process_is_left_and_what_to_type_is_told(tmp_path, name):
-    long = {**TINY, "dagger.total_timesteps": 10**9}
-    file = write_figure(tmp_path / "f.yaml", panel("p", line(overrides=long)))
-    command = [sys.executable, "-m", "cesma_sb3", "reproduce", str(file), "--seeds", "1"]
-    command += ["--out", str(tmp_path / "out")]
-    with (tmp_path / "err").open("w") as err:
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
-        process = subprocess.Popen(command, stderr=err)
-        signal.signal(signal.SIGINT, before)
-        while not list(tmp_path.glob("out/runs/*/seed-0/logs")):
-            assert process.poll() is None, (tmp_path / "err").read_text()
-            time.sleep(0.1)
-        process.send_signal(getattr(signal, name))
-        assert process.wait() == 130
-    told = (tmp_path / "err").read_text()
-    assert "to go on: python -m cesma_sb3 reproduce " in told
-    (run,) = tmp_path.glob("out/runs/*/seed-0/run.json")
-    assert json.loads(run.read_text())["status"] == "interrupted"
+def test_when_stopped_what_to_type_is_told(tmp_path, monkeypatch, capsys):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plan_module, "run_jobs", stop)
+    file = write_figure(tmp_path / "f.yaml", panel("p", line()))
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["reproduce", str(file), "--seeds", "1", "--out", str(tmp_path / "out")])
+    assert caught.value.code == 130
+    assert f"to go on: {command_line()}\n" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="fcntl")

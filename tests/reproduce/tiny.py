@@ -17,6 +17,11 @@ SEEDS = {"quick": 1, "registered": 2, "full": 3}
 FAILS = {**TINY, "dagger.labels": "soft"}  # the scripted expert has no distribution
 
 
+def as_words(values):
+    """Values as the command line takes them."""
+    return [word for key, value in values.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+
+
 def line(label="CESMA", kind="students", overrides=TINY, experiment="spread-3-scripted", **more):
     return {"experiment": experiment, "label": label, "kind": kind, "overrides": overrides, **more}
 

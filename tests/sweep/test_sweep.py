@@ -1,28 +1,24 @@
-"""Experiments x seeds x baselines in processes of this machine, on budgets that teach nothing."""
+"""Experiments x seeds x baselines, on budgets that teach nothing."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 
 import pytest
-from click.testing import CliRunner
 
 from cesma_sb3 import load_experiment
-from cesma_sb3.cli import cesma
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError
 from cesma_sb3.multirun.sweep import _baselines, sweep
 from cesma_sb3.training.run_folder import RunFolder
-from tests.reproduce.tiny import FAILS, TINY
+from tests.reproduce.tiny import TINY
+
+pytestmark = pytest.mark.usefixtures("runs_in_this_process")
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
+def done(tmp_path_factory, runs_in_this_process):
     out = tmp_path_factory.mktemp("sweep")
     return out, sweep(["spread-3-scripted"], seeds=2, workers=2, out=out, **TINY)
 
@@ -109,48 +105,11 @@ def test_what_is_named_twice_is_run_once(tmp_path, planned):
         sweep([names[1], tmp_path / "speaker-listener.yaml"], out=tmp_path / "out")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_when_stopped_what_is_finished_stays_and_what_to_type_is_told(tmp_path):
-    out = tmp_path / "out"
-    values = {**TINY, "dagger.total_timesteps": 10**9}
-    sweep(["spread-3-scripted"], seeds=1, workers=1, out=out, **TINY)
-    settings = [word for k, v in values.items() for word in ("--set", f"{k}={json.dumps(v)}")]
-    command = [sys.executable, "-m", "cesma_sb3", "sweep", "spread-3-scripted", "--seeds", "1", *settings]
-    with (tmp_path / "err").open("w") as err:
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
-        process = subprocess.Popen([*command, "--out", str(out)], stderr=err)
-        signal.signal(signal.SIGINT, before)
-        while len(list(out.glob("runs/*/seed-0/logs"))) < 2:
-            assert process.poll() is None, (tmp_path / "err").read_text()
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 130
-    assert "to go on: python -m cesma_sb3 sweep spread-3-scripted " in (tmp_path / "err").read_text()
-    statuses = [json.loads(path.read_text())["status"] for path in out.glob("runs/*/seed-0/run.json")]
-    assert sorted(statuses) == ["finished", "interrupted"]
-
-
 def test_ray_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'cesma-sb3\[ray\]'"):
         sweep(["spread-3-scripted"], seeds=1, address="auto", out=tmp_path / "out", **TINY)
     assert not (tmp_path / "out").exists()
-
-
-def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
-    (tmp_path / "fails.yaml").write_text("extends: spread-3-scripted\ndagger: {labels: soft}\n")
-    values = {key: value for key, value in FAILS.items() if key != "dagger.labels"}
-    words = ["sweep", str(tmp_path / "fails.yaml"), "spread-3-scripted", "--seeds", "1", "--json"]
-    settings = [word for k, v in values.items() for word in ("--set", f"{k}={json.dumps(v)}")]
-    found = CliRunner().invoke(
-        cesma, [*words, *settings, "--out", str(tmp_path / "out")], standalone_mode=False
-    )
-    told = json.loads(found.stdout)
-    assert found.return_value == 1
-    (failure,) = told["failures"]
-    assert failure["run"].startswith("fails-")
-    assert "has no `probabilities`" in failure["cause"]
-    assert [row["seeds"] for row in told["rows"]] == [0, 1]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "nowhere"])
