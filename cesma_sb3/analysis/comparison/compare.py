@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from cesma_sb3.analysis.comparison.grouping import Named, by_task, check_comparable, grouped
 from cesma_sb3.analysis.comparison.marl_eval import marl_eval, unequal
 from cesma_sb3.analysis.comparison.plots import draw
-from cesma_sb3.analysis.comparison.statistics import REPETITIONS, check_installed
+from cesma_sb3.analysis.comparison.statistics import REPETITIONS
 from cesma_sb3.analysis.comparison.systems import (
     METRICS,
     FinishedRun,
@@ -102,7 +102,6 @@ def compare(
 
     Raises:
         CesmaError: Bad input, one line, before anything runs; or runs that cannot be compared.
-        MissingExtraError: rliable is not installed.
     """
     if metric is not None and metric not in METRICS:
         raise ConfigError(f"metric: {unknown('metric', metric, METRICS)}")
@@ -119,7 +118,6 @@ def compare(
         check_comparable(named for each in given for named in each.experiments)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; expected a folder")
-    check_installed()
     made = None
     if wanted:
         made = sweep(
