@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
-from cesma_sb3.envs.rendering import RGB, Pixels, as_pixels
+from cesma_sb3.envs.rendering import RGB, Pixels, to_rgb
 from cesma_sb3.errors import CesmaError, EnvironmentFault, StorageError
 from cesma_sb3.evaluation import Actor, make_actor
 from cesma_sb3.experts.base import StatefulActor
@@ -90,7 +90,7 @@ class _Camera:
     def __init__(self, venv: JointVecEnv, name: str) -> None:
         self.venv = venv
         self.name = name
-        venv.draw_ends()
+        venv.render_terminal()
 
     def now(self) -> Pixels:
         """The environment's state.
@@ -108,11 +108,11 @@ class _Camera:
 
     def last(self, info: Mapping[str, Any]) -> Pixels:
         """The state that an episode ended in: the environment has begun its next one."""
-        return self._pixels(info["terminal_picture"])
+        return self._pixels(info["terminal_frame"])
 
     def _pixels(self, found: Any) -> Pixels:
         try:
-            return as_pixels(found, self.name)
+            return to_rgb(found, self.name)
         except EnvironmentFault as error:
             raise StorageError(str(error)) from None
 

@@ -77,7 +77,7 @@ class WrapperConfig(_Config):
 
 
 class ShareConfig(_Config):
-    """One agent of a team that is declared: see `cesma_sb3.envs.partition.Share`."""
+    """One agent of a team that is declared: see `cesma_sb3.envs.partition.AgentSlice`."""
 
     observation: Places
     """Entries of the joint observation, as in Python: `0:6`, `3`, or several: `0:3, 12`."""

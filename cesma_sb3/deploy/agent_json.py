@@ -48,7 +48,7 @@ def describe(
         state_size: Numbers that the agent remembers; 0 without a memory.
         noise_size: Numbers that its draws are made of; 0 of one that takes none.
         deterministic: Whether it acts by its likeliest actions.
-        joint: What the agent has of an environment that is joint already (`Split.places`), or None.
+        joint: What the agent has of an environment that is joint already (`Partition.places`), or None.
         wrappers: SuperSuit's: each its name and arguments.
     """
     name = own.agents[0]

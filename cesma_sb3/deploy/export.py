@@ -28,7 +28,7 @@ from stable_baselines3.common.preprocessing import is_image_space
 from torch import nn
 
 from cesma_sb3.deploy.agent_json import describe
-from cesma_sb3.envs.partition import Share, declared_places
+from cesma_sb3.envs.partition import AgentSlice, partition_indices
 from cesma_sb3.errors import ConfigError, MissingExtraError, check_choice
 from cesma_sb3.policies import AgentPolicy, TeamPolicy
 from cesma_sb3.policies.distributions import UNAVAILABLE
@@ -158,8 +158,8 @@ def export(
             f"{folder.experiment.dagger and folder.experiment.dagger.algorithm}), expected one team"
         )
     env = folder.experiment.env
-    shares = {agent: Share(one.observation, one.action) for agent, one in (env.team or {}).items()}
-    joint = declared_places(shares, team.team) if shares else {}
+    shares = {agent: AgentSlice(one.observation, one.action) for agent, one in (env.team or {}).items()}
+    joint = partition_indices(shares, team.team) if shares else {}
     wrappers = [{"name": wrapper.name, **wrapper.kwargs} for wrapper in env.wrappers]
     files: dict[str, bytes] = {}
     for name, stem in file_names(team.team.agents).items():

@@ -12,7 +12,7 @@ from cesma_sb3.spaces.agent_spaces import is_whole
 from cesma_sb3.spaces.team_spaces import Masks
 
 
-class PossibleActions:
+class ActionValidator:
     """What the actions of a team become where they are done; an error that says where they cannot be.
 
     Args:

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from cesma_sb3.envs.joint_env import TeamReward
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
 from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, find_scenario, make_scenario
-from cesma_sb3.envs.partition import Share, Split
+from cesma_sb3.envs.partition import AgentSlice, Partition
 from cesma_sb3.envs.pettingzoo import AnyParallelEnv, make_parallel_env
-from cesma_sb3.envs.rendering import RGB, ask_for_pictures, can_give_pictures
-from cesma_sb3.envs.smac import SMAX, BattleSigns, SmaxVecEnv, is_battle
+from cesma_sb3.envs.rendering import RGB, can_render_rgb, set_rgb_mode
+from cesma_sb3.envs.smac import SMAX, FeatureIndex, SmaxVecEnv, is_battle
 from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, UnknownNameError
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.agents import check_names
@@ -26,12 +26,12 @@ def make_vec_env(
     target: str,
     *,
     kwargs: Mapping[str, Any] | None = None,
-    team: Mapping[str, Share] | None = None,
+    team: Mapping[str, AgentSlice] | None = None,
     wrappers: Sequence[Mapping[str, Any]] = (),
     team_reward: TeamReward | None = None,
     max_steps: int | None = None,
     processes: int = 0,
-    patience: float | None = None,
+    step_timeout: float | None = None,
     n_envs: int = 1,
     seed: int | None = None,
     view: str | ActionView = "joint",
@@ -45,13 +45,13 @@ def make_vec_env(
             (`smax-MAP`, batched; `smac-MAP`; `smac-like:module:attribute`), `package.module:function` of a
             PettingZoo environment, or a name that another package registers for one of these (`plugins`).
         kwargs: Arguments of the scenario or function.
-        team: What of a Gymnasium environment, which the function then makes, is whose: see `SplitEnv`.
+        team: What of a Gymnasium environment, which the function then makes, is whose: see `PartitionedEnv`.
         wrappers: SuperSuit wrappers, the innermost first: {"name": "black_death_v3", ...arguments}. A
             scenario with wrappers is stepped as the PettingZoo environment that it is as well.
         team_reward: How rewards become one; None is `shared`.
         max_steps: Steps after which an episode is truncated; None: when the environment itself ends it.
         processes: Worker processes of environments that are not batched; 0: in this process.
-        patience: Seconds that one of them may take for an answer; None: as long as it takes.
+        step_timeout: Seconds that one of them may take for an answer; None: as long as it takes.
         n_envs: How many.
         seed: Of their generators.
         view: The action view, or its name.
@@ -77,14 +77,14 @@ def make_vec_env(
         battle, given = target.removeprefix(SMAX), dict(kwargs or {})
         batched = SmaxVecEnv(battle, n_envs, seed=seed, view=view, episode_limit=max_steps, **given)
         return _in_order(batched, agents, target)
-    make_one = make_drawn if drawn else make_parallel
+    make_one = make_renderable if drawn else make_parallel
     make = partial(make_one, target, kwargs=dict(kwargs or {}), team=team, wrappers=list(wrappers))
     return joint_vec_env(
         make,
         n_envs,
         seed=seed,
         processes=processes,
-        patience=patience,
+        step_timeout=step_timeout,
         view=view,
         team_reward=team_reward or "shared",
         max_steps=max_steps,
@@ -106,7 +106,7 @@ def make_parallel(
     target: str,
     *,
     kwargs: Mapping[str, Any] | None = None,
-    team: Mapping[str, Share] | None = None,
+    team: Mapping[str, AgentSlice] | None = None,
     wrappers: Sequence[Mapping[str, Any]] = (),
     render_mode: str | None = None,
 ) -> AnyParallelEnv:
@@ -145,7 +145,7 @@ def _named(key: str, target: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, key: target}
 
 
-def make_drawn(target: str, **options: Any) -> AnyParallelEnv:
+def make_renderable(target: str, **options: Any) -> AnyParallelEnv:
     """One environment that gives pictures, if its metadata says that it can.
 
     Its function is given the render mode, which many need when an environment is made. One that does not take
@@ -160,12 +160,12 @@ def make_drawn(target: str, **options: Any) -> AnyParallelEnv:
     """
     with contextlib.suppress(CesmaError):
         env = make_parallel(target, **options, render_mode=RGB)
-        if can_give_pictures(env):
-            ask_for_pictures(env)  # some functions drop what they do not know
+        if can_render_rgb(env):
+            set_rgb_mode(env)  # some functions drop what they do not know
             return env
         env.close()
     env = make_parallel(target, **options)
-    ask_for_pictures(env)
+    set_rgb_mode(env)
     return env
 
 
@@ -180,15 +180,15 @@ def scripted_bodies(venv: JointVecEnv) -> tuple[Body, ...] | None:
     return inner.scenario.agents if isinstance(inner, ParticleVecEnv) else None
 
 
-def battle_signs(venv: JointVecEnv) -> BattleSigns | None:
+def battle_feature_index(venv: JointVecEnv) -> FeatureIndex | None:
     """How a scripted controller reads a battle; None of what is none, or does not say."""
-    return _told(venv, "signs", BattleSigns)
+    return _told(venv, "feature_index", FeatureIndex)
 
 
-def declared_split(venv: JointVecEnv) -> Split | None:
+def declared_partition(venv: JointVecEnv) -> Partition | None:
     """How an environment that was joint already is divided, in the order of its team; None of any other."""
-    split = _told(venv, "split", Split)
-    return split and split.in_order(venv.team.agents)
+    partition = _told(venv, "partition", Partition)
+    return partition and partition.in_order(venv.team.agents)
 
 
 def _told(venv: JointVecEnv, name: str, kind: type[Told]) -> Told | None:

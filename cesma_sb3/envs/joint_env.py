@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cesma_sb3.envs.pettingzoo import as_parallel, make_parallel_env, unwrapped
 from cesma_sb3.envs.rendering import render_mode_of
-from cesma_sb3.envs.return_checks import Answers
+from cesma_sb3.envs.return_checks import ReturnReader
 from cesma_sb3.errors import (
     CesmaError,
     EnvironmentFault,
@@ -101,13 +101,13 @@ class JointEnv(gymnasium.Env[Any, Any]):
         metadata = getattr(self.parallel_env, "metadata", None)
         self.metadata = dict(metadata) if isinstance(metadata, Mapping) else {}
         self.render_mode = render_mode_of(self.parallel_env)
-        self.draws_end = False
-        """Whether the last info of an episode holds `terminal_picture`: what `render` gives then."""
+        self.renders_terminal = False
+        """Whether the last info of an episode holds `terminal_frame`: what `render` gives then."""
         # As the battles here say it; what an environment does with such actions is its own affair.
         self.replaces_unavailable = getattr(self.innermost, "unavailable", None) == "replace"
         # What the environment calls its agents need not be a string; everything here goes by the string.
         self._ids = possible_agents(self.parallel_env, team.agents)
-        self._answers = Answers(self._ids, self._fault)
+        self._reader = ReturnReader(self._ids, self._fault)
         self._alive = np.zeros(team.n_agents, dtype=bool)
         self._mask: Masks = np.ones(team.mask_size, dtype=bool)
         self._returns = np.zeros(team.n_agents)
@@ -135,13 +135,13 @@ class JointEnv(gymnasium.Env[Any, Any]):
         _RESET_LAST[id(self.innermost)] = self
         extra = {} if options is None else {"options": options}
         answer = self._call(self.parallel_env.reset, seed=seed, **extra)
-        observations, infos = self._answers.several("reset", answer, ("observations", "infos"))
-        observations = self._answers.by_agent("observations", observations)
+        observations, infos = self._reader.several("reset", answer, ("observations", "infos"))
+        observations = self._reader.by_agent("observations", observations)
         self._alive = self._present()
         if not self._alive.any():
             raise self._fault("no agent is alive after reset")
         observation, visible = self._join(observations, self._alive, self._alive)
-        return observation, self._info(observations, self._answers.infos(infos), visible)
+        return observation, self._info(observations, self._reader.infos(infos), visible)
 
     def step(self, action: Any) -> tuple[Floats, float, bool, bool, dict[str, Any]]:
         """One step of everybody who is alive.
@@ -173,12 +173,12 @@ class JointEnv(gymnasium.Env[Any, Any]):
         answer = self._call(
             self.parallel_env.step, {self._ids[agent]: actions[agent] for agent, lives in living if lives}
         )
-        observations, rewards, terminations, truncations, infos = self._answers.several(
+        observations, rewards, terminations, truncations, infos = self._reader.several(
             "step", answer, ("observations", "rewards", "terminations", "truncations", "infos")
         )
-        observations = self._answers.by_agent("observations", observations)
-        terminated = self._answers.flags("terminations", terminations)
-        truncated = self._answers.flags("truncations", truncations)
+        observations = self._reader.by_agent("observations", observations)
+        terminated = self._reader.flags("terminations", terminations)
+        truncated = self._reader.flags("truncations", truncations)
         present = self._present() & ~terminated & ~truncated
         out_of_time = present & (self.max_steps is not None and self._step >= self.max_steps)
         self._alive = present & ~out_of_time
@@ -188,11 +188,11 @@ class JointEnv(gymnasium.Env[Any, Any]):
         shown = self._alive if not over else cut_off if by_truncation else acted
         reward = self._reward(rewards, acted, present)
         observation, visible = self._join(observations, shown, present)
-        info = self._info(observations, self._answers.infos(infos), visible)
+        info = self._info(observations, self._reader.infos(infos), visible)
         if over:
             info["agent_returns"] = dict(zip(self.team.agents, self._returns.tolist(), strict=True))
-            if self.draws_end:
-                info["terminal_picture"] = self._call(self.parallel_env.render)
+            if self.renders_terminal:
+                info["terminal_frame"] = self._call(self.parallel_env.render)
         return observation, reward, over and not by_truncation, by_truncation, info
 
     def action_masks(self) -> Masks:
@@ -226,7 +226,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
         return str(self.metadata.get("name") or type(self.innermost).__name__)
 
     def _present(self) -> npt.NDArray[np.bool_]:
-        return self._answers.present(getattr(self.parallel_env, "agents", None))
+        return self._reader.present(getattr(self.parallel_env, "agents", None))
 
     def _join(
         self, observations: Mapping[Any, Any], shown: npt.NDArray[np.bool_], needed: npt.NDArray[np.bool_]
@@ -259,7 +259,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
 
     def _reward(self, answer: Any, acted: npt.NDArray[np.bool_], needed: npt.NDArray[np.bool_]) -> float:
         """The team's reward of the agents that `acted`; those `needed` must have one."""
-        rewards = self._answers.rewards(answer)
+        rewards = self._reader.rewards(answer)
         values: dict[str, float] = {}
         for index in np.flatnonzero(acted):
             agent = self.team.agents[index]

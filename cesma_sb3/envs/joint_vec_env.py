@@ -34,7 +34,7 @@ class JointVecEnv(VecEnv):
     `step` takes actions of the view, and decodes them itself. When an episode ends its environment is reset
     in the same step; the info of that step then holds `terminal_observation`, `TimeLimit.truncated`,
     `agent_returns` (each agent's sum of rewards) and `episode` (as SB3's `VecMonitor`: `r` the team's
-    return, `l` steps, `t` seconds), and after `draw_ends` the first environment's `terminal_picture`.
+    return, `l` steps, `t` seconds), and after `render_terminal` the first environment's `terminal_frame`.
     """
 
     team: TeamSpaces
@@ -57,15 +57,15 @@ class JointVecEnv(VecEnv):
         Whether there are any belongs to the team (`has_masks`), so that it never changes.
         """
 
-    draws_ends: bool = False
-    """See `draw_ends`."""
+    renders_terminal: bool = False
+    """See `render_terminal`."""
 
-    def draw_ends(self, on: bool = True) -> None:
-        """From now on the last info of the first environment's episodes holds `terminal_picture`, or not.
+    def render_terminal(self, on: bool = True) -> None:
+        """From now on the last info of the first environment's episodes holds `terminal_frame`, or not.
 
         It is what `get_images` would show if the environment were not reset in the same step.
         """
-        self.draws_ends = on
+        self.renders_terminal = on
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seeds for the next `reset`: environment i is seeded with seed + i; None draws the first at random.
@@ -319,10 +319,10 @@ class ProcessJointVecEnv(JointVecEnv):
         """Sets an attribute of each joint environment."""
         self._ask_some(indices, "set", attr_name, value)
 
-    def draw_ends(self, on: bool = True) -> None:
-        """See `JointVecEnv.draw_ends`."""
-        super().draw_ends(on)
-        self._ask_some(0, "set", "draws_end", on and self._render_mode == "rgb_array")
+    def render_terminal(self, on: bool = True) -> None:
+        """See `JointVecEnv.render_terminal`."""
+        super().render_terminal(on)
+        self._ask_some(0, "set", "renders_terminal", on and self._render_mode == "rgb_array")
 
     def _call_each(
         self, indices: VecEnvIndices, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -364,7 +364,7 @@ def joint_vec_env(
     *,
     seed: int | None = None,
     processes: int | bool = 0,
-    patience: float | None = None,
+    step_timeout: float | None = None,
     view: str | ActionView = "joint",
     team_reward: TeamReward = "shared",
     max_steps: int | None = None,
@@ -380,7 +380,7 @@ def joint_vec_env(
         seed: The first reset of environment i is seeded with seed + i, and its own generator then goes on.
         processes: 0 or False: all in this process. A number: as many processes, the environments spread over
             them. True: one process for each environment.
-        patience: Seconds that a process may take for an answer; None: as long as it takes.
+        step_timeout: Seconds that a process may take for an answer; None: as long as it takes.
         view: The action view, or its name.
         team_reward: How rewards become one: see `JointEnv`.
         max_steps: Steps after which an episode is truncated; None: when the environment ends it.
@@ -402,7 +402,7 @@ def joint_vec_env(
     if n_processes:
         default = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         context = multiprocessing.get_context(start_method or default)
-        groups = [RemoteGroup(context, recipe, part.tolist(), patience) for part in indices]
+        groups = [RemoteGroup(context, recipe, part.tolist(), step_timeout) for part in indices]
     else:
         groups = [LocalGroup(recipe, part.tolist()) for part in indices]
     env = ProcessJointVecEnv(groups, may_be_endless=max_steps is None)

@@ -6,7 +6,7 @@ import pkgutil
 from importlib import import_module
 from types import ModuleType
 
-from cesma_sb3.envs.pettingzoo import lend_agent_selector
+from cesma_sb3.envs.pettingzoo import patch_agent_selector
 from cesma_sb3.errors import UnknownNameError
 
 
@@ -19,7 +19,7 @@ def mpe2_module(name: str) -> ModuleType:
     Raises:
         UnknownNameError: mpe2 has no such module.
     """
-    lend_agent_selector()
+    patch_agent_selector()
     names = [module.name for module in pkgutil.iter_modules(import_module("mpe2").__path__)]
     if name not in names:
         raise UnknownNameError.of("mpe2 environment", name, names)

@@ -24,11 +24,11 @@ from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 Index = npt.NDArray[np.int64]
 
-WHOLE = "team"
+WHOLE_TEAM = "team"
 """The one agent of the team that stands for the undivided environment."""
 
 
-class Share(NamedTuple):
+class AgentSlice(NamedTuple):
     """What of a joint environment is one agent's: entries of the flat observation, and of the action.
 
     Each is written as in Python, ends excluded: `0:6`, `3`, or several: `0:3, 12, 15:18`.
@@ -38,7 +38,7 @@ class Share(NamedTuple):
     action: str
 
 
-class Split:
+class Partition:
     """How a joint observation and action are divided among agents.
 
     Args:
@@ -59,7 +59,7 @@ class Split:
             an entry of the observation is seen by nobody.
     """
 
-    def __init__(self, shares: Mapping[str, Share], observation_space: Any, action_space: Any) -> None:
+    def __init__(self, shares: Mapping[str, AgentSlice], observation_space: Any, action_space: Any) -> None:
         if not isinstance(observation_space, spaces.Box):
             raise SpaceError(f"a declared team: the observation space is {observation_space}, expected Box")
         kinds = (spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
@@ -81,7 +81,7 @@ class Split:
         self.action_spaces = {agent: _part(action_space, own) for agent, own in done.items()}
         self.shares = dict(shares)
         self._observation_space, self._action_space = observation_space, action_space
-        self.team = TeamSpaces([WHOLE], {WHOLE: observation_space}, {WHOLE: action_space})
+        self.team = TeamSpaces([WHOLE_TEAM], {WHOLE_TEAM: observation_space}, {WHOLE_TEAM: action_space})
         # Of each entry of the whole observation, one place in the team's joint one, which has some twice.
         order = np.concatenate(list(seen.values()))
         self._from_joint = np.array([np.flatnonzero(order == entry)[0] for entry in range(n_entries)])
@@ -103,7 +103,7 @@ class Split:
             entries = np.flatnonzero(looked == 0).tolist()
             raise ConfigError(f"a declared team: entries {entries} of the observation are seen by nobody")
 
-    def in_order(self, agents: Sequence[str]) -> Split:
+    def in_order(self, agents: Sequence[str]) -> Partition:
         """The same division, for joint arrays of the declared team that keep another order of its agents.
 
         Raises:
@@ -111,9 +111,9 @@ class Split:
         """
         check_names(self.shares, agents, "a declared team")
         shares = {agent: self.shares[agent] for agent in agents}
-        return Split(shares, self._observation_space, self._action_space)
+        return Partition(shares, self._observation_space, self._action_space)
 
-    def for_each(self, whole: Any) -> dict[str, npt.NDArray[Any]]:
+    def split_observation(self, whole: Any) -> dict[str, npt.NDArray[Any]]:
         """An observation of the environment as one for each agent.
 
         Raises:
@@ -125,7 +125,7 @@ class Split:
         flat = np.asarray(whole).ravel()
         return {agent: flat[own] for agent, own in self._seen.items()}
 
-    def together(self, actions: Mapping[str, Any]) -> npt.NDArray[Any]:
+    def merge_actions(self, actions: Mapping[str, Any]) -> npt.NDArray[Any]:
         """The agents' actions as one of the environment; those of agents that are left out are 0."""
         space = self._action_space
         whole = np.zeros(space.shape, dtype=space.dtype)
@@ -133,7 +133,7 @@ class Split:
             whole[self._done[agent]] = action
         return whole
 
-    def masks_for_each(self, whole: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.bool_]]:
+    def split_mask(self, whole: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.bool_]]:
         """Available categories of the environment, one after the other, as those of each agent."""
         sizes = np.full(self._action_space.shape, 2)
         if isinstance(self._action_space, spaces.MultiDiscrete):
@@ -163,7 +163,7 @@ class Split:
         return flat[:, self._to_flags]
 
 
-class SplitEnv(ParallelEnv):
+class PartitionedEnv(ParallelEnv):
     """A joint Gymnasium environment as a PettingZoo `ParallelEnv`: everybody gets its reward and its flags.
 
     A method `action_masks()` of the environment, as sb3-contrib reads it, or `action_mask` in its infos
@@ -171,16 +171,16 @@ class SplitEnv(ParallelEnv):
 
     Args:
         env: The environment.
-        shares: See `Split`.
+        shares: See `Partition`.
 
     Raises:
-        SpaceError: See `Split`.
+        SpaceError: See `Partition`.
         ConfigError: Likewise.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], shares: Mapping[str, Share]) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], shares: Mapping[str, AgentSlice]) -> None:
         self.env: Any = env
-        self.split = Split(shares, env.observation_space, env.action_space)
+        self.partition = Partition(shares, env.observation_space, env.action_space)
         self.possible_agents = list(shares)
         self.agents: list[str] = []
         self.metadata = {"name": type(env.unwrapped).__name__, **(env.metadata or {})}
@@ -195,11 +195,11 @@ class SplitEnv(ParallelEnv):
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """The agent's entries of the observation."""
-        return self.split.observation_spaces[agent]
+        return self.partition.observation_spaces[agent]
 
     def action_space(self, agent: str) -> spaces.Space[Any]:
         """The agent's entries of the action."""
-        return self.split.action_spaces[agent]
+        return self.partition.action_spaces[agent]
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
@@ -208,18 +208,18 @@ class SplitEnv(ParallelEnv):
         answer = self.env.reset(seed=seed, options=options)
         observation, info = several("reset", answer, ("observation", "info"))
         self.agents = list(self.possible_agents)
-        return self.split.for_each(observation), self._infos(info)
+        return self.partition.split_observation(observation), self._infos(info)
 
     def step(self, actions: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
         """One step of the environment."""
-        answer = self.env.step(self.split.together(actions))
+        answer = self.env.step(self.partition.merge_actions(actions))
         names = ("observation", "reward", "terminated", "truncated", "info")
         observation, reward, terminated, truncated, info = several("step", answer, names)
         agents = self.agents
         if terminated or truncated:
             self.agents = []
         return (
-            self.split.for_each(observation),
+            self.partition.split_observation(observation),
             dict.fromkeys(agents, reward),
             dict.fromkeys(agents, terminated),
             dict.fromkeys(agents, truncated),
@@ -231,7 +231,7 @@ class SplitEnv(ParallelEnv):
         infos = {agent: dict(info) for agent in self.possible_agents}
         whole = info.get(MASK) if self._masks is None else self._masks()
         if whole is not None:
-            for agent, mask in self.split.masks_for_each(whole).items():
+            for agent, mask in self.partition.split_mask(whole).items():
                 infos[agent][MASK] = mask
         return infos
 
@@ -259,7 +259,7 @@ def _part(space: spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box, own: In
     return spaces.MultiDiscrete(space.nvec[own])
 
 
-def declared_places(shares: Mapping[str, Share], team: TeamSpaces) -> dict[str, dict[str, Any]]:
+def partition_indices(shares: Mapping[str, AgentSlice], team: TeamSpaces) -> dict[str, dict[str, Any]]:
     """What each agent of a declared team has of the undivided environment, as plain values.
 
     Args:

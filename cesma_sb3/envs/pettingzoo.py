@@ -14,7 +14,7 @@ import gymnasium
 from pettingzoo.utils.conversions import aec_to_parallel, turn_based_aec_to_parallel
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
-from cesma_sb3.envs.partition import Share, SplitEnv
+from cesma_sb3.envs.partition import AgentSlice, PartitionedEnv
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError, UnknownNameError, error_line
 from cesma_sb3.utils import modules
 
@@ -45,7 +45,7 @@ def as_parallel(env: Any) -> AnyParallelEnv:
 def unwrapped(env: Any) -> Any:
     """The environment without its wrappers; one that does not inherit from PettingZoo may have none."""
     bare = getattr(env, "unwrapped", env)
-    return bare.env.unwrapped if isinstance(bare, SplitEnv) else bare
+    return bare.env.unwrapped if isinstance(bare, PartitionedEnv) else bare
 
 
 def make_parallel_env(
@@ -53,7 +53,7 @@ def make_parallel_env(
     kwargs: Mapping[str, Any] | None = None,
     wrappers: Sequence[Mapping[str, Any]] = (),
     *,
-    team: Mapping[str, Share] | None = None,
+    team: Mapping[str, AgentSlice] | None = None,
 ) -> AnyParallelEnv:
     """Builds an environment from its name.
 
@@ -62,7 +62,7 @@ def make_parallel_env(
             `env`, such as "pettingzoo.sisl.multiwalker_v9".
         kwargs: The function's arguments.
         wrappers: SuperSuit wrappers, applied in this order: {"name": "black_death_v3", ...arguments}.
-        team: What of a Gymnasium environment is whose (`SplitEnv`).
+        team: What of a Gymnasium environment is whose (`PartitionedEnv`).
 
     Raises:
         MissingExtraError: A package is not installed; the message says what to install.
@@ -83,7 +83,7 @@ def make_parallel_env(
             raise ConfigError(
                 f"{type(env).__name__}: a declared team, but no Gymnasium environment to divide"
             )
-        env = SplitEnv(env, team)
+        env = PartitionedEnv(env, team)
     for wrapper in wrappers:
         env = _wrap(env, wrapper)
     try:
@@ -129,7 +129,7 @@ def _unknown(module: ModuleType, name: str) -> UnknownNameError:
     return UnknownNameError.of(f"module or function of {module.__name__}", name, names)
 
 
-def lend_agent_selector() -> None:
+def patch_agent_selector() -> None:
     """Lets mpe2 1.0 run beside PettingZoo 1.24.3.
 
     mpe2 says that this release is enough, but asks it for `AgentSelector`, a name that came with 1.25; until
@@ -151,7 +151,7 @@ def _import(target: str, module_name: str) -> ModuleType:
     if not re.fullmatch(r"[\w-]+(\.\w+)*", module_name):  # a script may have a - in its name
         raise ConfigError(f"environment {target!r}: expected package.module:function")
     if module_name.split(".")[0] == "mpe2":
-        lend_agent_selector()
+        patch_agent_selector()
     try:
         return modules.import_named(module_name)
     except ModuleNotFoundError as error:

@@ -21,21 +21,21 @@ def render_mode_of(env: Any) -> str | None:
     return next((mode for mode in modes if mode is not None), None)
 
 
-def can_give_pictures(env: Any) -> bool:
+def can_render_rgb(env: Any) -> bool:
     """Whether an environment's metadata, or that of one inside of it, has the render mode `rgb_array`."""
     return any(RGB in _modes(layer) for layer in _layers(env))
 
 
-def ask_for_pictures(env: Any) -> None:
+def set_rgb_mode(env: Any) -> None:
     """Sets the render mode of an environment that can give pictures, as far as it is not set."""
-    if render_mode_of(env) == RGB or not can_give_pictures(env):
+    if render_mode_of(env) == RGB or not can_render_rgb(env):
         return
     for layer in _layers(env):
         with contextlib.suppress(AttributeError):  # a wrapper's property, which reads the next layer's
             layer.render_mode = RGB
 
 
-def as_pixels(rendered: Any, name: str) -> Pixels:
+def to_rgb(rendered: Any, name: str) -> Pixels:
     """What `render` returned as [height, width, 3].
 
     Takes gray pictures and alpha channels (on white), floats from 0 to 1 or to 255, and lists of pictures, of

@@ -26,7 +26,7 @@ def several(method: str, answer: Any, names: tuple[str, ...]) -> tuple[Any, ...]
     return tuple(answer)
 
 
-class Answers:
+class ReturnReader:
     """Reads the answers of one environment.
 
     Args:

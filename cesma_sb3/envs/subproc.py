@@ -263,14 +263,14 @@ class RemoteGroup:
             forked copy of a process with threads (PyTorch has them) may hang.
         recipe: Pickled by value with cloudpickle, so that lambdas and functions of `__main__` travel.
         indices: The environments' numbers among all.
-        patience: Seconds that an answer may take; None: as long as it takes.
+        step_timeout: Seconds that an answer may take; None: as long as it takes.
     """
 
     def __init__(
-        self, context: Any, recipe: Recipe, indices: Sequence[int], patience: float | None = None
+        self, context: Any, recipe: Recipe, indices: Sequence[int], step_timeout: float | None = None
     ) -> None:
         self.indices = list(indices)
-        self._patience = patience
+        self._step_timeout = step_timeout
         self._connection, theirs = context.Pipe()
         payload = cloudpickle.dumps((recipe, self.indices))
         self._process = context.Process(target=serve, args=(theirs, payload), daemon=True)
@@ -285,9 +285,9 @@ class RemoteGroup:
     def receive(self) -> Any:
         """See `GroupHandle.receive`."""
         try:
-            if not wait([self._connection, self._process.sentinel], self._patience):
+            if not wait([self._connection, self._process.sentinel], self._step_timeout):
                 self._process.kill()  # what it would answer later is no answer to what is asked then
-                raise EnvironmentFault(f"{self._names}: no answer within {self._patience:g} seconds")
+                raise EnvironmentFault(f"{self._names}: no answer within {self._step_timeout:g} seconds")
             if not self._connection.poll():
                 raise EOFError
             outcome, *content = self._connection.recv()

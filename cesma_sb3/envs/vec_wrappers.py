@@ -73,10 +73,10 @@ class JointVecEnvWrapper(JointVecEnv):
         """Closes the environment."""
         self.venv.close()
 
-    def draw_ends(self, on: bool = True) -> None:
-        """See `JointVecEnv.draw_ends`."""
-        super().draw_ends(on)
-        self.venv.draw_ends(on)
+    def render_terminal(self, on: bool = True) -> None:
+        """See `JointVecEnv.render_terminal`."""
+        super().render_terminal(on)
+        self.venv.render_terminal(on)
 
     def get_images(self) -> Sequence[Any]:
         """The environment's pictures."""

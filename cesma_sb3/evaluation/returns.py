@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from cesma_sb3.envs.action_validator import PossibleActions
+from cesma_sb3.envs.action_validator import ActionValidator
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.evaluation.reorder import acting_for, made_for
 from cesma_sb3.experts.base import Actions, Actor, Masks, Observations, StatefulActor
@@ -119,7 +119,7 @@ def evaluate(act: Actor, venv: JointVecEnv, *, n_episodes: int, seed: int | None
     who, act = _name(act), acting_for(act, venv.team)
     if isinstance(act, StatefulActor):
         act.reset(None)
-    possible = PossibleActions(venv)
+    possible = ActionValidator(venv)
     traces = _Traces(venv)
     remaining = int(quotas.sum())
     while remaining:

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 from cesma_sb3.envs.message_free_vec_env import SilentTeam
-from cesma_sb3.envs.partition import Split
+from cesma_sb3.envs.partition import Partition
 from cesma_sb3.errors import ActionViewError, ExpertError, SpaceError
 from cesma_sb3.experts.base import Expert
 from cesma_sb3.experts.functions import FunctionExpert, Outputs, one_for_each
@@ -36,7 +36,7 @@ def adapt_expert(
     outputs: Outputs = "actions",
     communicates: bool = False,
     normalization: VecNormalize | None = None,
-    split: Split | None = None,
+    partition: Partition | None = None,
 ) -> Expert:
     """A controller as an expert of a team.
 
@@ -54,7 +54,8 @@ def adapt_expert(
         communicates: Whether a function hears and says messages, in a team that has them.
         normalization: Statistics that a model's observations are normalized by; None: those of the
             algorithm's own `VecNormalize`, if it has one.
-        split: Of a team that was declared to be one: models and functions are of the undivided environment.
+        partition: How a joint environment was divided into this team: models and functions are then of the
+            undivided environment.
 
     Raises:
         ExpertError: It is none of these, or does not fit the team; what was expected is named.
@@ -63,7 +64,7 @@ def adapt_expert(
     controller = _object(controller, team)
     if isinstance(controller, BaseAlgorithm | BasePolicy):
         order = _other_order(getattr(controller, "policy", controller), team)
-        ways = _ways(team, split) if order is None else [order]
+        ways = _ways(team, partition) if order is None else [order]
         return _of_model(controller, team, ways, normalization)
     if isinstance(controller, Expert):
         own = type(controller).__module__.partition(".")[0] == __name__.partition(".")[0]
@@ -77,7 +78,7 @@ def adapt_expert(
         controlled = team if way is None else way.team
         expert = _of_agents(controller, controlled)
     elif callable(controller):
-        way = way if split is None else split
+        way = way if partition is None else partition
         controlled = team if way is None else way.team
         if isinstance(controller, nn.Module):
             controller = Network.of_module(controller)
@@ -92,17 +93,17 @@ def adapt_expert(
     return expert if way is None else TranslatedExpert(expert, way)
 
 
-def known_spaces(team: TeamSpaces, split: Split | None = None) -> Iterator[tuple[Any, Any]]:
+def known_spaces(team: TeamSpaces, partition: Partition | None = None) -> Iterator[tuple[Any, Any]]:
     """Observation and action spaces of what may control the team, in the order in which they are tried."""
-    for way in _ways(team, split):
+    for way in _ways(team, partition):
         controlled = team if way is None else way.team
         for view in _views(controlled):
             yield controlled.observation_space, view.space
 
 
-def _ways(team: TeamSpaces, split: Split | None) -> list[Translation | None]:
+def _ways(team: TeamSpaces, partition: Partition | None) -> list[Translation | None]:
     """The views of a team that a model may be of, with the way to each; None is the team itself."""
-    return [*([] if split is None else [split]), None, SilentTeam(team)]
+    return [*([] if partition is None else [partition]), None, SilentTeam(team)]
 
 
 def _views(team: TeamSpaces) -> Iterator[ActionView]:

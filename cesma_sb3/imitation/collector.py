@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.envs.action_validator import PossibleActions
+from cesma_sb3.envs.action_validator import ActionValidator
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.base import Expert, RecurrentExpert, SoftExpert, StatefulActor, make_actor
@@ -79,7 +79,7 @@ class Collector:
         self._observations: npt.NDArray[np.float32] | None = None
         self._before: Samples | None = None
         self._began = np.ones(venv.num_envs, dtype=bool)
-        self._possible = PossibleActions(venv)
+        self._possible = ActionValidator(venv)
         self._labels = make_actor(expert, label_rng)
         self._state: tuple[npt.NDArray[np.generic], ...] | None = None
 

@@ -62,7 +62,7 @@ def _list(names: Collection[str]) -> str:
     return ", ".join(shown[:8]) + more
 
 
-def gives_masks(env: Any, agents: Collection[Any]) -> bool:
+def has_info_masks(env: Any, agents: Collection[Any]) -> bool:
     """Whether the environment gives action masks in the infos of its agents.
 
     An attribute `masks_in_infos` of the environment says so. Without one it is reset once and its first infos

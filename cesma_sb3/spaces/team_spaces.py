@@ -26,7 +26,7 @@ from cesma_sb3.spaces.agent_spaces import (
     unwrap_observation,
     without_mask,
 )
-from cesma_sb3.spaces.agents import check_names, gives_masks, possible_agents
+from cesma_sb3.spaces.agents import check_names, has_info_masks, possible_agents
 from cesma_sb3.spaces.layout import AgentLayout, declared_layouts, flat_layout
 from cesma_sb3.spaces.offsets import TeamOffsets
 from cesma_sb3.spaces.serialization import space_from_json, space_to_json
@@ -98,7 +98,7 @@ class TeamSpaces(TeamOffsets):
         agents: Sequence[str] | None = None,
         layouts: Mapping[str, AgentLayout] | None = None,
     ) -> TeamSpaces:
-        """The spaces of a PettingZoo `ParallelEnv`, and whether it gives action masks (`gives_masks`).
+        """The spaces of a PettingZoo `ParallelEnv`, and whether it gives action masks (`has_info_masks`).
 
         The layouts are those of a method `layout(agent)`, which the environment may have. One that a wrapper
         hides counts only where it still adds up to what comes out of the wrapper.
@@ -128,7 +128,7 @@ class TeamSpaces(TeamOffsets):
             observation_spaces,
             action_spaces,
             declared_layouts(env, list(ids.values()), team.observation_sizes) if layouts is None else layouts,
-            masks_in_infos=bool(maskless and team.mask_size) and gives_masks(env, maskless),
+            masks_in_infos=bool(maskless and team.mask_size) and has_info_masks(env, maskless),
         )
         return team if agents is None else team.in_order(agents, who=str(env))
 

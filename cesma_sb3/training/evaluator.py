@@ -12,7 +12,7 @@ import torch as th
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
-from cesma_sb3.envs.partition import Share
+from cesma_sb3.envs.partition import AgentSlice
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import (
     Actor,
@@ -195,12 +195,14 @@ def joint_env(
     return make_vec_env(
         env.id,
         kwargs=env.kwargs,
-        team=None if env.team is None else {a: Share(s.observation, s.action) for a, s in env.team.items()},
+        team=None
+        if env.team is None
+        else {a: AgentSlice(s.observation, s.action) for a, s in env.team.items()},
         wrappers=[{"name": wrapper.name, **wrapper.kwargs} for wrapper in env.wrappers],
         team_reward=env.team_reward,
         max_steps=env.max_steps,
         processes=env.processes,
-        patience=env.patience,
+        step_timeout=env.patience,
         n_envs=n_envs,
         seed=seed,
         view=view,

@@ -16,14 +16,14 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env as gym_vec_env
 
 import cesma_sb3
-from cesma_sb3.envs import declared_split, make_vec_env
+from cesma_sb3.envs import declared_partition, make_vec_env
 from cesma_sb3.envs.joint_env import JointEnv
-from cesma_sb3.envs.partition import Share, Split, SplitEnv
+from cesma_sb3.envs.partition import AgentSlice, Partition, PartitionedEnv
 from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, SpaceError
 from cesma_sb3.training.run import evaluate_run
 
 ENV = "tests.bring.test_declared_teams:Cues"
-TEAM = {"left": Share("1, 3:5", "1"), "right": Share("0:3", "0")}
+TEAM = {"left": AgentSlice("1, 3:5", "1"), "right": AgentSlice("0:3", "0")}
 
 
 class Cues(gymnasium.Env):
@@ -69,7 +69,7 @@ def declared(**kwargs):
 
 def test_it_is_a_gymnasium_and_then_a_pettingzoo_environment():
     check_env(Cues(), skip_render_check=True)
-    parallel_api_test(SplitEnv(Cues(), TEAM), num_cycles=20)
+    parallel_api_test(PartitionedEnv(Cues(), TEAM), num_cycles=20)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_it_is_a_gymnasium_and_then_a_pettingzoo_environment():
 )
 def test_answers_of_another_shape_are_one_line(method, answer, message):
     env = Cues()
-    joint = JointEnv(SplitEnv(env, TEAM))
+    joint = JointEnv(PartitionedEnv(env, TEAM))
     joint.reset(seed=0)
     setattr(env, method, lambda *args, **kwargs: answer)
     with pytest.raises(EnvironmentFault, match=f"^Cues, {message}"):
@@ -115,7 +115,7 @@ def test_answers_of_another_shape_are_one_line(method, answer, message):
 
 def test_numbers_of_one_entry_are_numbers():
     env = Cues()
-    joint = JointEnv(SplitEnv(env, TEAM))
+    joint = JointEnv(PartitionedEnv(env, TEAM))
     joint.reset(seed=0)
     env.step = lambda action: (np.ones(5), np.array([2]), np.array([False]), np.bool_(True), None)
     assert joint.step([0, 0])[1:4] == (2.0, False, True)
@@ -134,7 +134,7 @@ def test_one_environment_for_all_is_refused():
 
 
 def test_everybody_has_their_own():
-    env = SplitEnv(Cues(), TEAM)
+    env = PartitionedEnv(Cues(), TEAM)
     observations, _ = env.reset(seed=3)
     whole, _ = Cues().reset(seed=3)
     np.testing.assert_array_equal(observations["left"], whole[[1, 3, 4]])
@@ -148,16 +148,16 @@ def test_everybody_has_their_own():
 
 def test_the_way_to_the_whole_and_back():
     venv = declared()
-    split = declared_split(venv)
+    partition = declared_partition(venv)
     joint = venv.reset()
-    whole = split.observations(joint)
+    whole = partition.observations(joint)
     np.testing.assert_array_equal(whole[:, [1, 3, 4]], joint[:, :3])
     np.testing.assert_array_equal(whole[:, :3], joint[:, 3:])
     flags = np.arange(5)[None] + 10.0  # of the whole: three of the right, two of the left
-    np.testing.assert_array_equal(split.probabilities(flags)[0], [13, 14, 10, 11, 12])
+    np.testing.assert_array_equal(partition.probabilities(flags)[0], [13, 14, 10, 11, 12])
     masks = np.array([[True, False, True, True, False]])
-    np.testing.assert_array_equal(split.probabilities(split.masks(masks)), masks)
-    np.testing.assert_array_equal(split.actions(np.array([[2, 1]])), [[1, 2]])
+    np.testing.assert_array_equal(partition.probabilities(partition.masks(masks)), masks)
+    np.testing.assert_array_equal(partition.actions(np.array([[2, 1]])), [[1, 2]])
 
 
 def test_masks_of_the_environment():
@@ -213,18 +213,18 @@ def test_functions(expert, tmp_path):
 )
 def test_what_is_no_division_is_told(left, right, problem):
     with pytest.raises(ConfigError, match=problem):
-        SplitEnv(Cues(), {"left": Share(*left), "right": Share(*right)})
+        PartitionedEnv(Cues(), {"left": AgentSlice(*left), "right": AgentSlice(*right)})
 
 
 def test_other_spaces_are_refused():
     box, choices = spaces.Box(0, 1, (5,)), spaces.MultiDiscrete([3, 2])
     with pytest.raises(SpaceError, match=r"observation space is Discrete\(3\), expected Box"):
-        Split(TEAM, spaces.Discrete(3), choices)
+        Partition(TEAM, spaces.Discrete(3), choices)
     with pytest.raises(SpaceError, match=r"action space is Discrete\(3\), expected MultiDiscrete, "):
-        Split(TEAM, box, spaces.Discrete(3))
-    numbers = Split(TEAM, box, spaces.Box(-1, np.array([2, 3], np.float32)))
+        Partition(TEAM, box, spaces.Discrete(3))
+    numbers = Partition(TEAM, box, spaces.Box(-1, np.array([2, 3], np.float32)))
     assert numbers.action_spaces["right"] == spaces.Box(-1, 2, (1,))
-    bits = Split({"all": Share("0:5", "0:2")}, box, spaces.MultiBinary(2))
+    bits = Partition({"all": AgentSlice("0:5", "0:2")}, box, spaces.MultiBinary(2))
     assert bits.action_spaces["all"] == spaces.MultiBinary(2)
 
 
@@ -254,9 +254,9 @@ class Told(Cues):
 
 
 def test_what_is_said_of_an_episode_reaches_everybody():
-    env = SplitEnv(Told(), TEAM)
+    env = PartitionedEnv(Told(), TEAM)
     assert env.metadata == {"render_modes": ["rgb_array"], "name": "told"}
-    assert SplitEnv(Cues(), TEAM).metadata == {"render_modes": [], "name": "Cues"}
+    assert PartitionedEnv(Cues(), TEAM).metadata == {"render_modes": [], "name": "Cues"}
     assert env.render_mode == "rgb_array"
     env.reset(seed=0, options={"level": 3})
     assert env.env.options == {"level": 3}
@@ -269,21 +269,21 @@ def test_what_is_said_of_an_episode_reaches_everybody():
 
 def test_the_parts_of_other_spaces():
     numbers = spaces.Box(-1, np.array([2, 3], np.float64), dtype=np.float64)
-    split = Split(TEAM, spaces.Box(0, 1, (5,), np.float64), numbers)
-    assert split.observation_spaces["left"] == spaces.Box(0, 1, (3,), np.float64)
-    assert split.action_spaces["right"] == spaces.Box(-1, 2, (1,), np.float64)
-    assert split.together({"left": np.array([2.5]), "right": np.array([0.25])}).dtype == np.float64
-    two = {"one": Share("0:5", "0, 2"), "other": Share("0:5", "1")}
+    partition = Partition(TEAM, spaces.Box(0, 1, (5,), np.float64), numbers)
+    assert partition.observation_spaces["left"] == spaces.Box(0, 1, (3,), np.float64)
+    assert partition.action_spaces["right"] == spaces.Box(-1, 2, (1,), np.float64)
+    assert partition.merge_actions({"left": np.array([2.5]), "right": np.array([0.25])}).dtype == np.float64
+    two = {"one": AgentSlice("0:5", "0, 2"), "other": AgentSlice("0:5", "1")}
     box = spaces.Box(0, 1, (5,))
-    choices = Split(two, box, spaces.MultiDiscrete([3, 2, 4]))
+    choices = Partition(two, box, spaces.MultiDiscrete([3, 2, 4]))
     assert choices.action_spaces == {"one": spaces.MultiDiscrete([3, 4]), "other": spaces.Discrete(2)}
-    switches = Split(two, box, spaces.MultiBinary(3)).masks_for_each(np.array([1, 0, 1, 1, 0, 1]))
+    switches = Partition(two, box, spaces.MultiBinary(3)).split_mask(np.array([1, 0, 1, 1, 0, 1]))
     assert {agent: flags.tolist() for agent, flags in switches.items()} == {
         "one": [True, False, False, True],
         "other": [True, True],
     }
     with pytest.raises(SpaceError, match="of one axis"):
-        Split(TEAM, box, spaces.MultiDiscrete([[3, 2]]))
+        Partition(TEAM, box, spaces.MultiDiscrete([[3, 2]]))
 
 
 @pytest.mark.skipif(
@@ -291,9 +291,11 @@ def test_the_parts_of_other_spaces():
 )
 def test_choices_that_are_counted_from_elsewhere():
     counted = spaces.MultiDiscrete([3, 2, 4], start=[5, 0, 1])
-    two = {"one": Share("0:5", "0, 2"), "other": Share("0:5", "1")}
-    split = Split(two, spaces.Box(0, 1, (5,)), counted)
-    assert split.action_spaces["one"] == spaces.MultiDiscrete([3, 4], start=[5, 1])
-    assert split.action_spaces["other"] == spaces.Discrete(2)
-    alone = Split({"one": Share("0:5", "0"), "other": Share("0:5", "1:3")}, spaces.Box(0, 1, (5,)), counted)
+    two = {"one": AgentSlice("0:5", "0, 2"), "other": AgentSlice("0:5", "1")}
+    partition = Partition(two, spaces.Box(0, 1, (5,)), counted)
+    assert partition.action_spaces["one"] == spaces.MultiDiscrete([3, 4], start=[5, 1])
+    assert partition.action_spaces["other"] == spaces.Discrete(2)
+    alone = Partition(
+        {"one": AgentSlice("0:5", "0"), "other": AgentSlice("0:5", "1:3")}, spaces.Box(0, 1, (5,)), counted
+    )
     assert alone.action_spaces["one"] == spaces.Discrete(3, start=5)

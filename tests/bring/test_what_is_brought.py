@@ -10,7 +10,7 @@ from torch import nn
 
 import cesma_sb3
 from cesma_sb3 import JointEnv, TeamPolicy, TeamSpaces
-from cesma_sb3.envs.action_validator import PossibleActions
+from cesma_sb3.envs.action_validator import ActionValidator
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import (
     CesmaWarning,
@@ -90,7 +90,7 @@ def test_fractions_are_no_categories(value):
     with pytest.raises(ExpertFault, match=r"whole numbers|returned nan"):
         adapt_expert(lambda observations: fractions, TEAM).labels(np.zeros((2, TEAM.observation_size)))
     with pytest.raises(ExpertFault, match="expected 0 to"):
-        PossibleActions(joint_vec_env(MatchingGame, 2))(fractions, "who")
+        ActionValidator(joint_vec_env(MatchingGame, 2))(fractions, "who")
     with pytest.raises(SpaceError, match="whole numbers"):
         ActionColumns.of(TEAM.action_spaces[TEAM.agents[0]]).encode(np.array([value]))
 
@@ -99,10 +99,10 @@ def test_what_is_whole_up_to_rounding_is_a_category():
     nearly = np.full((2, TEAM.n_columns), 0.9999)
     expert = adapt_expert(lambda observations: nearly, TEAM)
     assert (expert.labels(np.zeros((2, TEAM.observation_size))) == 1).all()
-    done = PossibleActions(joint_vec_env(MatchingGame, 2))(nearly, "who")
+    done = ActionValidator(joint_vec_env(MatchingGame, 2))(nearly, "who")
     assert done.dtype == np.int64
     assert (done == 1).all()
-    numbers = PossibleActions(joint_vec_env(lambda: MixedEnv((3,)), 1))
+    numbers = ActionValidator(joint_vec_env(lambda: MixedEnv((3,)), 1))
     np.testing.assert_allclose(numbers(np.array([[0.25, -0.5]]), "who"), [[0.25, -0.5]])
 
 

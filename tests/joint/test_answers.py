@@ -15,7 +15,7 @@ PARTS = ("observations", "rewards", "terminations", "truncations", "infos")
 
 
 class Answering(MatchingGame):
-    """Answers its second step with one part in place of its own."""
+    """ReturnReader its second step with one part in place of its own."""
 
     def __init__(self, part: str, answer) -> None:
         super().__init__()

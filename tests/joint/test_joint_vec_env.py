@@ -150,12 +150,12 @@ def test_a_process_that_dies_is_reported_and_does_not_hang():
 
 @pytest.mark.skipif(not hasattr(signal, "pause"), reason="Windows waits in other ways")
 def test_a_process_that_hangs_is_given_up():
-    venv = joint_vec_env(partial(FaultyEnv, "hang"), 2, seed=0, processes=1, patience=20.0)
+    venv = joint_vec_env(partial(FaultyEnv, "hang"), 2, seed=0, processes=1, step_timeout=20.0)
     venv.reset()
     venv.step(np.zeros((2, 2), dtype=np.int64))
     for group in venv._groups:
-        assert group._patience == 20.0
-        group._patience = 0.2  # what comes next never answers
+        assert group._step_timeout == 20.0
+        group._step_timeout = 0.2  # what comes next never answers
     with pytest.raises(EnvironmentFault, match=r"^environments 0 to 1: no answer within 0.2 seconds$"):
         venv.step(np.zeros((2, 2), dtype=np.int64))
     venv.close()
@@ -250,10 +250,10 @@ def test_the_end_of_an_episode_can_be_seen(processes):
         venv.reset()
         # Its pictures show the step; the fourth is the last.
         for wanted in (None, 4, None):
-            venv.draw_ends(wanted is not None)
+            venv.render_terminal(wanted is not None)
             for step in range(4):
                 infos = venv.step(np.zeros((3, 2), dtype=np.int64))[3]
-                pictures = [info.get("terminal_picture") for info in infos]
+                pictures = [info.get("terminal_frame") for info in infos]
                 assert pictures[1:] == [None, None]
                 if step == 3 and wanted is not None:
                     assert pictures[0].shape == (4, 6, 3)
@@ -266,8 +266,8 @@ def test_the_end_of_an_episode_can_be_seen(processes):
 def test_without_a_picture_mode_ends_are_not_drawn():
     venv = joint_vec_env(MatchingGame, 1)
     venv.reset()
-    venv.draw_ends()
-    assert all("terminal_picture" not in venv.step(np.zeros((1, 2), dtype=np.int64))[3][0] for _ in range(4))
+    venv.render_terminal()
+    assert all("terminal_frame" not in venv.step(np.zeros((1, 2), dtype=np.int64))[3][0] for _ in range(4))
 
 
 def test_every_episode_is_counted_from_its_own_beginning():

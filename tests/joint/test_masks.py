@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecFrameS
 from cesma_sb3.algorithms import RecurrentFactoredDQN
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.envs.partition import Share, SplitEnv
+from cesma_sb3.envs.partition import AgentSlice, PartitionedEnv
 from cesma_sb3.errors import EnvironmentFault, SpaceError
 from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.spaces.message_free import silent_team
@@ -193,7 +193,7 @@ class Switches(gymnasium.Env):
     ids=["info", "wrapper"],
 )
 def test_masks_of_a_joint_environment_are_divided(env):
-    joint = JointEnv(SplitEnv(env, {"left": Share("0", "0"), "right": Share("1", "1")}))
+    joint = JointEnv(PartitionedEnv(env, {"left": AgentSlice("0", "0"), "right": AgentSlice("1", "1")}))
     assert joint.team.has_masks
     assert joint.reset()[1]["action_mask"].tolist() == Switches.free.tolist()
     assert joint.step(np.array([0, 0]))[-1]["action_mask"].tolist() == Switches.free.tolist()

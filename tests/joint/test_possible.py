@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cesma_sb3.envs.action_validator import PossibleActions
+from cesma_sb3.envs.action_validator import ActionValidator
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ExpertFault
 from tests.envs_for_tests import MixedEnv, MortalEnv
@@ -14,7 +14,7 @@ def mortal(replaces=False):
     venv = joint_vec_env(MortalEnv, 2, seed=0, team_reward="sum")
     venv.reset()
     venv.replaces_unavailable = replaces
-    return venv, PossibleActions(venv)
+    return venv, ActionValidator(venv)
 
 
 def test_what_is_available_stays():
@@ -67,7 +67,7 @@ def test_what_is_no_action_is_told():
     ):
         with pytest.raises(ExpertFault, match=told):
             possible(actions, "who")
-    numbers = PossibleActions(joint_vec_env(lambda: MixedEnv((3,)), 1))
+    numbers = ActionValidator(joint_vec_env(lambda: MixedEnv((3,)), 1))
     assert numbers(np.array([[9.0, -9.0]]), "who").tolist() == [[9.0, -9.0]]
     with pytest.raises(ExpertFault, match=r"inf for 3 .*: expected a finite number"):
         numbers(np.array([[0.0, np.inf]]), "who")

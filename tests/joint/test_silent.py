@@ -157,8 +157,8 @@ def test_it_answers_what_sb3_asks_an_environment() -> None:
     assert venv.scenario.max_cycles == 3
     assert quiet.env_is_wrapped(Monitor) == [True, True]
     assert quiet.get_images()[0].shape == quiet.render("rgb_array").shape
-    quiet.draw_ends()
-    assert venv.draws_ends
+    quiet.render_terminal()
+    assert venv.renders_terminal
     quiet.set_options({})
     assert quiet.reset_infos == [{}, {}]
     quiet.close()

@@ -13,7 +13,7 @@ from stable_baselines3 import PPO
 
 import cesma_sb3
 from cesma_sb3.config.registry import load_experiment
-from cesma_sb3.envs import declared_split, make_vec_env
+from cesma_sb3.envs import declared_partition, make_vec_env
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import parallel_env
@@ -270,11 +270,11 @@ def test_a_declared_team_keeps_its_shares_in_another_order():
         make_vec_env(CUES, team=TEAM, agents=names, seed=3)
         for names in (("right", "left"), ("left", "right"))
     )
-    whole = [declared_split(venv).observations(venv.reset()) for venv in (right_first, left_first)]
+    whole = [declared_partition(venv).observations(venv.reset()) for venv in (right_first, left_first)]
     np.testing.assert_array_equal(*whole)
     packed = np.array([[2, 1]])
-    assert declared_split(right_first).actions(packed).tolist() == [[2, 1]]
-    assert declared_split(left_first).actions(packed).tolist() == [[1, 2]]
+    assert declared_partition(right_first).actions(packed).tolist() == [[2, 1]]
+    assert declared_partition(left_first).actions(packed).tolist() == [[1, 2]]
 
 
 def test_changed_messages_are_heard_by_the_agents_of_the_same_names():

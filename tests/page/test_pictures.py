@@ -12,9 +12,9 @@ from cesma_sb3.analysis.frames import record
 from cesma_sb3.analysis.html_report import write_page
 from cesma_sb3.analysis.video import write_video
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.envs.factory import make_drawn
+from cesma_sb3.envs.factory import make_renderable
 from cesma_sb3.envs.joint_env import JointEnv
-from cesma_sb3.envs.rendering import as_pixels, render_mode_of
+from cesma_sb3.envs.rendering import render_mode_of, to_rgb
 from cesma_sb3.envs.smac import BattleEnv
 from cesma_sb3.errors import EnvironmentFault, StorageError
 from tests.envs_for_tests import MatchingGame
@@ -124,7 +124,7 @@ def run_of(tmp_path):
     ],
 )
 def test_what_is_rendered_becomes_pixels(rendered, expected):
-    found = as_pixels(rendered, "mine")
+    found = to_rgb(rendered, "mine")
     assert found.dtype == np.uint8
     assert np.array_equal(found, expected)
 
@@ -143,31 +143,31 @@ def test_what_is_rendered_becomes_pixels(rendered, expected):
 def test_what_is_no_picture_is_told(rendered, what):
     expected = rf"^mine: gives no pictures: render returned {what}, expected \[height, width, 3\]$"
     with pytest.raises(EnvironmentFault, match=expected):
-        as_pixels(rendered, "mine")
+        to_rgb(rendered, "mine")
 
 
 @pytest.mark.parametrize("cls", [MatchingGame, WithoutArgument, Refuses, Drops, DrawsWhenMade])
 @pytest.mark.parametrize("names", [[], ["frame_stack_v1"], ["frame_stack_v1", "pad_observations_v0"]])
 def test_an_environment_that_can_draw_does(cls, names):
     wrappers = [{"name": name} for name in names]
-    env = JointEnv(make_drawn(name_of(cls), wrappers=wrappers))
+    env = JointEnv(make_renderable(name_of(cls), wrappers=wrappers))
     env.reset(seed=0)
     assert env.render_mode == "rgb_array"
     assert env.render().shape == (4, 6, 3)
 
 
 def test_the_runs_own_render_mode_does_not_count():
-    env = make_drawn(name_of(MatchingGame), kwargs={"render_mode": "human"})
+    env = make_renderable(name_of(MatchingGame), kwargs={"render_mode": "human"})
     assert env.render_mode == "rgb_array"
-    assert render_mode_of(make_drawn(name_of(Blind))) is None
+    assert render_mode_of(make_renderable(name_of(Blind))) is None
 
 
 @pytest.mark.parametrize("target", ["mpe2.simple_spread_v3", "spread"])
 def test_environments_of_others_draw(target):
     wrappers = [{"name": "pad_observations_v0"}]
-    env = make_drawn(target, wrappers=wrappers)
+    env = make_renderable(target, wrappers=wrappers)
     env.reset(seed=0)
-    assert as_pixels(env.render(), target).std() > 0
+    assert to_rgb(env.render(), target).std() > 0
     env.close()
 
 

@@ -267,18 +267,18 @@ def test_the_first_world_is_rendered() -> None:
 
 def test_the_last_picture_of_an_episode_is_of_the_state_that_was_reached() -> None:
     env, longer = (ParticleVecEnv(Spread(3, max_cycles=cycles), 2, seed=0) for cycles in (5, 6))
-    env.draw_ends()
+    env.render_terminal()
     for each in (env, longer):
         each.reset()
     for action in random_actions(env, 5):
         infos = env.step(action)[3]
         longer.step(action)
     expected = env._renderer.frame(longer.world, caption="step 5 of 5")
-    np.testing.assert_array_equal(infos[0]["terminal_picture"], expected)
-    assert "terminal_picture" not in infos[1]
+    np.testing.assert_array_equal(infos[0]["terminal_frame"], expected)
+    assert "terminal_frame" not in infos[1]
     assert (env.render() != expected).any()
-    env.draw_ends(False)
-    assert not any("terminal_picture" in env.step(action)[3][0] for action in random_actions(env, 5))
+    env.render_terminal(False)
+    assert not any("terminal_frame" in env.step(action)[3][0] for action in random_actions(env, 5))
 
 
 def test_mistakes_are_named() -> None:

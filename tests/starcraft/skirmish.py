@@ -6,17 +6,18 @@ nearest of the others and hit it when it is within reach.
 
 import numpy as np
 
-from cesma_sb3.envs.smac import BattleSigns
+from cesma_sb3.envs.smac import FeatureIndex
 
 REACH, SIGHT, LENGTH = 2, 4, 10
-SIGNS = BattleSigns(health=1, position=(0, 0), moves=((2, (-1, 0)), (3, (1, 0))), first_attack=4, forward=3)
+MOVES = ((2, (-1, 0)), (3, (1, 0)))
+FEATURES = FeatureIndex(health=1, position=(0, 0), moves=MOVES, first_attack=4, forward=3)
 HEALTH, DAMAGE = 4, 1
 
 
 class Skirmish:
     """SMAC's forms: `reset()` without a seed, `seed(number)`, `step` with three values."""
 
-    signs = SIGNS
+    feature_index = FEATURES
 
     def __init__(self, n_allies=3, n_enemies=2, episode_limit=40):
         self.n_agents, self.n_enemies, self.episode_limit = n_allies, n_enemies, episode_limit

@@ -8,7 +8,7 @@ from cesma_sb3.errors import ExpertError
 from cesma_sb3.evaluation import Returns, evaluate, make_actor, random_act
 from cesma_sb3.experts import reference_expert
 from cesma_sb3.experts.scripted.focus_fire import FocusFireExpert
-from tests.starcraft.skirmish import SIGNS
+from tests.starcraft.skirmish import FEATURES
 
 TARGET = "smac-like:tests.starcraft.skirmish:Skirmish"
 
@@ -83,4 +83,4 @@ def test_what_is_refused():
         reference_expert(venv).labels(venv.reset())
     spread = make_vec_env("spread", n_envs=1)
     with pytest.raises(ExpertError, match="has no part 'enemies'"):
-        FocusFireExpert(spread.team, SIGNS)
+        FocusFireExpert(spread.team, FEATURES)

@@ -124,13 +124,13 @@ def test_a_picture_of_a_battle():
             break
         venv.step(np.zeros((2, 3), dtype=np.int64))
     assert 0 < pixels(venv.render(), ALLY) < pixels(before, ALLY)  # the dead are not drawn
-    venv.draw_ends()
+    venv.render_terminal()
     for _ in range(100):
         _, _, dones, infos = venv.step(np.zeros((2, 3), dtype=np.int64))
         if dones[0]:
             break
     assert not infos[0]["battle_won"]
-    last = infos[0]["terminal_picture"]
+    last = infos[0]["terminal_frame"]
     assert pixels(last, ALLY) == 0 < pixels(last, ENEMY)
     np.testing.assert_array_equal(venv.render().shape, before.shape)
     assert pixels(venv.render(), ALLY) > 300  # the next battle has begun

@@ -148,8 +148,8 @@ class ParticleVecEnv(SharedVecEnv):
         if ended.any():
             which = np.flatnonzero(ended)
             self._report(which, observations, infos)
-            if ended[0] and self.draws_ends:
-                infos[0]["terminal_picture"] = self.get_images()[0]
+            if ended[0] and self.renders_terminal:
+                infos[0]["terminal_frame"] = self.get_images()[0]
             self._restart(which)
             observations = self.scenario.observe(self.world)
         return observations, self._of_team(rewards).astype(np.float32), ended, infos

@@ -1,7 +1,7 @@
 """StarCraft's battles: SMAX, SMAC, and whatever has SMAC's interface, behind one adapter."""
 
 from cesma_sb3.envs.smac.battle import BattleEnv
-from cesma_sb3.envs.smac.feature_index import BattleSigns
+from cesma_sb3.envs.smac.feature_index import FeatureIndex
 from cesma_sb3.envs.smac.registry import SMAX, battle_env, is_battle
 from cesma_sb3.envs.smac.smax import SmaxBattle, SmaxBattles
 from cesma_sb3.envs.smac.smax_vec_env import SmaxVecEnv
@@ -9,7 +9,7 @@ from cesma_sb3.envs.smac.smax_vec_env import SmaxVecEnv
 __all__ = [
     "SMAX",
     "BattleEnv",
-    "BattleSigns",
+    "FeatureIndex",
     "SmaxBattle",
     "SmaxBattles",
     "SmaxVecEnv",

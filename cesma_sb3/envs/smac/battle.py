@@ -17,7 +17,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from pettingzoo.utils.env import ParallelEnv
 
-from cesma_sb3.envs.smac.feature_index import SMAC_SIGNS, BattleSigns
+from cesma_sb3.envs.smac.feature_index import SMAC_FEATURES, FeatureIndex
 from cesma_sb3.envs.smac.invalid_actions import available_actions, checked
 from cesma_sb3.errors import ConfigError, EnvironmentFault
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part, flat_layout
@@ -104,8 +104,9 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         }
         self.action_spaces = {agent: spaces.Discrete(self.n_actions) for agent in self.possible_agents}
         self._layout = _layout(battle, size)
-        self.signs: BattleSigns | None = getattr(battle, "signs", None) or _smac_signs(battle)
-        """How a scripted controller reads it; None if the battle does not say."""
+        own_index = getattr(battle, "feature_index", None)
+        self.feature_index: FeatureIndex | None = own_index or _smac_feature_index(battle)
+        """Where features and actions stand, for scripted controllers; None if the battle does not say."""
         self._takes_seed = "seed" in inspect.signature(battle.reset).parameters
         self._returned: Sequence[Any] = ()
         self._available = np.zeros((self.n_agents, self.n_actions), dtype=np.int8)
@@ -297,10 +298,10 @@ def _size(name: str, battle: Any, info: Mapping[str, Any], key: str, attribute: 
     return int(np.prod(value))
 
 
-def _smac_signs(battle: Any) -> BattleSigns | None:
+def _smac_feature_index(battle: Any) -> FeatureIndex | None:
     """SMAC's, of what shows the enemies as SMAC does."""
     as_in_smac = getattr(battle, "obs_all_health", False) and hasattr(battle, "get_obs_enemy_feats_size")
-    return SMAC_SIGNS if as_in_smac else None
+    return SMAC_FEATURES if as_in_smac else None
 
 
 def _layout(battle: Any, size: int) -> AgentLayout:

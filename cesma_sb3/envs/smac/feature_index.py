@@ -6,7 +6,7 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class BattleSigns:
+class FeatureIndex:
     """Where an observation says what, and which actions do what."""
 
     health: int
@@ -21,14 +21,14 @@ class BattleSigns:
     """The action that walks to where the enemies are when nobody sees any."""
 
 
-SMAX_SIGNS = BattleSigns(
+SMAX_FEATURES = FeatureIndex(
     health=0,
     position=(1, 2),
     moves=((1, (0, 1)), (2, (1, 0)), (3, (0, -1)), (4, (-1, 0))),
     first_attack=5,
     forward=2,
 )
-SMAC_SIGNS = BattleSigns(
+SMAC_FEATURES = FeatureIndex(
     health=4,
     position=(2, 3),
     moves=((2, (0, 1)), (3, (0, -1)), (4, (1, 0)), (5, (-1, 0))),

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.envs.smac.feature_index import SMAX_SIGNS
+from cesma_sb3.envs.smac.feature_index import SMAX_FEATURES
 from cesma_sb3.envs.smac.rendering import battle_frame
 from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part
@@ -77,7 +77,7 @@ class SmaxBattles:
         self.env, self._reset, self._step = _compiled(map_name, tuple(sorted(kwargs.items())))
         env = self.env
         self.name = f"smax-{map_name}"
-        self.signs = SMAX_SIGNS
+        self.feature_index = SMAX_FEATURES
         self.n_envs = n_envs
         self.n_agents: int = env.num_allies
         self.n_enemies: int = env.num_enemies
@@ -268,7 +268,7 @@ class SmaxBattle:
 
     def __init__(self, battles: SmaxBattles) -> None:
         self.battles = battles
-        self.signs = battles.signs
+        self.feature_index = battles.feature_index
         self._shown: Snapshot | None = None
         self._next: Snapshot | None = None
 

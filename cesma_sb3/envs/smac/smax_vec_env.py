@@ -152,8 +152,8 @@ class SmaxVecEnv(SharedVecEnv):
                     "episode": {"r": total, "l": int(self._lengths[battle]), "t": elapsed},
                     "agent_returns": dict.fromkeys(self.team.agents, total),
                 }
-            if dones[0] and self.draws_ends:
-                infos[0]["terminal_picture"] = battle_frame(self.battles, self.battles.reached)
+            if dones[0] and self.renders_terminal:
+                infos[0]["terminal_frame"] = battle_frame(self.battles, self.battles.reached)
             self._returns[dones] = 0.0
             self._lengths[dones] = 0
         self._now = outcome.now

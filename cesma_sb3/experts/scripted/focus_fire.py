@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.envs.smac import BattleSigns
+from cesma_sb3.envs.smac import FeatureIndex
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.base import Actions, Masks, Observations
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -19,15 +19,15 @@ class FocusFireExpert:
 
     Args:
         team: Agents whose layouts have a part `enemies`, and whose actions are one column each.
-        signs: How to read them.
+        feature_index: Where features and actions stand in them.
 
     Raises:
         ExpertError: It is another kind of team.
     """
 
-    def __init__(self, team: TeamSpaces, signs: BattleSigns) -> None:
+    def __init__(self, team: TeamSpaces, feature_index: FeatureIndex) -> None:
         self.team = team
-        self.signs = signs
+        self.feature_index = feature_index
         if team.n_columns != team.n_agents or not team.is_discrete:
             raise ExpertError("FocusFireExpert: expected one discrete action of each agent")
         enemies = []
@@ -49,15 +49,15 @@ class FocusFireExpert:
         """
         if masks is None:
             raise ExpertError("FocusFireExpert: expected the masks of a battle, got none")
-        signs, n_enemies = self.signs, self._enemies.shape[1]
+        index, n_enemies = self.feature_index, self._enemies.shape[1]
         seen = observations[:, self._enemies]  # [B, A, E, F]
         available = masks.reshape(len(masks), self.team.n_agents, -1)
-        attack = slice(signs.first_attack, signs.first_attack + n_enemies)
+        attack = slice(index.first_attack, index.first_attack + n_enemies)
         reachable = available[..., attack]  # [B, A, E]
         # An enemy is as weak as whoever has it in reach sees it.
-        health = np.where(reachable, seen[..., signs.health], np.inf)
+        health = np.where(reachable, seen[..., index.health], np.inf)
         everybody = np.broadcast_to(health.min(axis=1, keepdims=True), health.shape)
-        chosen = np.where(reachable, everybody, np.inf).argmin(axis=-1) + signs.first_attack
+        chosen = np.where(reachable, everybody, np.inf).argmin(axis=-1) + index.first_attack
         walking = self._walk(seen, available)
         idle = ~available[..., 1:].any(axis=-1)
         actions = np.where(reachable.any(axis=-1), chosen, walking)
@@ -65,18 +65,18 @@ class FocusFireExpert:
 
     def _walk(self, seen: npt.NDArray[np.float32], available: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         """Steps towards the nearest enemy that is seen, [B, A]."""
-        signs = self.signs
-        places = seen[..., list(signs.position)]
-        visible = seen[..., signs.health] > 0
+        index = self.feature_index
+        places = seen[..., list(index.position)]
+        visible = seen[..., index.health] > 0
         distance = np.where(visible, np.linalg.norm(places, axis=-1), np.inf)
         nearest = np.take_along_axis(places, distance.argmin(axis=-1)[..., None, None], axis=2)[:, :, 0]
-        moves = np.array([action for action, _ in signs.moves])
-        directions = np.array([direction for _, direction in signs.moves], dtype=np.float64)
+        moves = np.array([action for action, _ in index.moves])
+        directions = np.array([direction for _, direction in index.moves], dtype=np.float64)
         can_move = available[..., moves]
         gain = np.where(can_move, nearest @ directions.T, -np.inf)
         towards = moves[gain.argmax(axis=-1)]
         # Who sees nobody goes where the enemies come from; who cannot do that takes the first action left.
-        forward = np.where(available[..., signs.forward], signs.forward, available.argmax(axis=-1))
+        forward = np.where(available[..., index.forward], index.forward, available.argmax(axis=-1))
         walking: npt.NDArray[np.int64] = np.where(
             visible.any(axis=-1) & can_move.any(axis=-1), towards, forward
         )

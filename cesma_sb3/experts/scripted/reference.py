@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cesma_sb3.envs.factory import battle_signs, scripted_bodies
+from cesma_sb3.envs.factory import battle_feature_index, scripted_bodies
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.base import Expert
@@ -17,9 +17,9 @@ def reference_expert(venv: JointVecEnv) -> Expert | None:
     landmarks are assigned. It labels what `venv` shows: the full observations, or those of its silent view
     (`SilentVecEnv`).
     """
-    signs = battle_signs(venv)
-    if signs is not None:
-        return FocusFireExpert(venv.team, signs)
+    feature_index = battle_feature_index(venv)
+    if feature_index is not None:
+        return FocusFireExpert(venv.team, feature_index)
     bodies = scripted_bodies(venv)
     if bodies is None:
         return None
