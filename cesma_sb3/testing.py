@@ -6,6 +6,7 @@ Each raises `AssertionError` with one line that says what was wrong, where, and 
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
@@ -18,9 +19,10 @@ import torch as th
 
 from cesma_sb3.envs.joint_env import TeamReward
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
+from cesma_sb3.envs.rollouts import Actor, Rollout, Step, reset_actor
 from cesma_sb3.evaluation import random_act
 from cesma_sb3.experts import Expert, RecurrentExpert, SoftExpert
-from cesma_sb3.experts.base import Actions, Masks, StatefulActor
+from cesma_sb3.experts.base import Actions, Masks
 from cesma_sb3.policies import TeamPolicy, load_team, save_team
 from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -50,31 +52,29 @@ def check_environment(
         CesmaError: The environment has no joint view, two of them are not alike or are one object, or one
             does something that a run would refuse.
     """
-    first, second = (_rollout(make_env, team_reward, n_steps, seed) for _ in range(2))
-    for step, (one, other) in enumerate(zip(first.steps, second.steps, strict=True)):
-        for what in one:
+    first, second = (_random_steps(make_env, team_reward, n_steps, seed) for _ in range(2))
+    for index, (one, other) in enumerate(zip(first.steps, second.steps, strict=True)):
+        for what in ("observations", "rewards", "dones"):
             _expect(
-                np.array_equal(one[what], other[what], equal_nan=True),
-                f"{what} at step {step}: two environments with seed {seed} and the same actions differ",
+                np.array_equal(getattr(one, what), getattr(other, what), equal_nan=True),
+                f"{what} at step {index}: two environments with seed {seed} and the same actions differ",
             )
     return first.team
 
 
-class _Rollout(NamedTuple):
+class _RandomSteps(NamedTuple):
     team: TeamSpaces
-    steps: list[dict[str, Any]]
+    steps: list[Step]
 
 
-def _rollout(make_env: Callable[[], Any], team_reward: TeamReward, n_steps: int, seed: int) -> _Rollout:
-    """Random available actions in two environments of one batch."""
+def _random_steps(
+    make_env: Callable[[], Any], team_reward: TeamReward, n_steps: int, seed: int
+) -> _RandomSteps:
+    """Step two environments of one batch with random available actions."""
     venv = joint_vec_env(make_env, 2, seed=seed, team_reward=team_reward)
-    rng = np.random.default_rng(seed)
     with closing(venv):
-        steps = [{"observations": np.array(venv.reset())}]
-        for _ in range(n_steps):
-            observations, rewards, dones, _ = venv.step(_random_actions(venv, rng))
-            steps.append({"observations": np.array(observations), "rewards": rewards, "ends": dones})
-    return _Rollout(venv.team, steps)
+        rollout = Rollout(venv, random_act(venv.team, np.random.default_rng(seed)))
+        return _RandomSteps(venv.team, list(itertools.islice(rollout, n_steps)))
 
 
 @plain_torch()
@@ -92,16 +92,15 @@ def check_expert(expert: Expert, venv: JointVecEnv, *, n_steps: int = 50, seed: 
             worlds; soft labels do not add up; a memory is not forgotten where an episode begins.
     """
     _expect(venv.num_envs > 1, f"venv: {venv.num_envs} environment, expected two at least")
-    name, rng = type(expert).__name__, np.random.default_rng(seed)
-    act: Any = expert.actor() if isinstance(expert, RecurrentExpert) else expert.labels
-    observations: Any = venv.reset()
-    for step in range(n_steps):
-        masks = None if venv.agent_masks is None else venv.agent_masks.copy()
-        before = observations.copy()
-        labels = act(observations, masks)
-        where = f"{name} at step {step}"
-        _expect(np.array_equal(before, observations), f"{where}: wrote into the observations")
-        _check_labels(labels, venv, masks, where)
+    name = type(expert).__name__
+    label: Actor = expert.actor() if isinstance(expert, RecurrentExpert) else expert.labels
+    rollout = Rollout(venv, random_act(venv.team, np.random.default_rng(seed)))
+    for index, step in enumerate(itertools.islice(rollout, n_steps)):
+        observations, masks = step.observations.copy(), step.masks
+        labels = label(observations, None if masks is None else masks.copy())
+        where = f"{name} at step {index}"
+        _expect(np.array_equal(step.observations, observations), f"{where}: wrote into the observations")
+        _check_labels(labels, venv.team, step, where)
         if not isinstance(expert, RecurrentExpert):
             alone = expert.labels(observations[1:2], None if masks is None else masks[1:2])
             _expect(
@@ -109,19 +108,17 @@ def check_expert(expert: Expert, venv: JointVecEnv, *, n_steps: int = 50, seed: 
             )
         if isinstance(expert, SoftExpert) and not isinstance(expert, RecurrentExpert):
             _check_probabilities(expert.probabilities(observations, masks), venv.team, masks, where)
-        observations, _, dones, _ = venv.step(_random_actions(venv, rng))
-        if isinstance(act, StatefulActor):
-            act.reset(np.asarray(dones, dtype=bool))
+        reset_actor(label, step.dones)
     if isinstance(expert, RecurrentExpert):
         _check_memory(expert, venv, name)
 
 
-def _check_labels(labels: Actions, venv: JointVecEnv, masks: Masks | None, where: str) -> None:
-    team = venv.team
-    wanted = (venv.num_envs, team.n_columns)
+def _check_labels(labels: Actions, team: TeamSpaces, step: Step, where: str) -> None:
+    masks = step.masks
+    wanted = (len(step.observations), team.n_columns)
     _expect(np.shape(labels) == wanted, f"{where}: labels of shape {np.shape(labels)}, expected {wanted}")
     _expect(bool(np.isfinite(labels).all()), f"{where}: a label is not a finite number")
-    living = np.repeat(venv.alive, [c.stop - c.start for c in team.action_columns], axis=1)
+    living = np.repeat(step.alive, [c.stop - c.start for c in team.action_columns], axis=1)
     for agent, columns in zip(team.agents, team.action_columns, strict=True):
         for column in range(columns.start, columns.stop):
             n, mine = team.column_categories[column], labels[living[:, column], column]
@@ -228,13 +225,6 @@ def _check_available(
         for column, flags in enumerate(team.column_masks):
             done = np.take_along_axis(masks[:, flags], actions[:, column, None], axis=1)
             _expect(bool(done.all()), f"column {column}: an unavailable action is done")
-
-
-def _random_actions(venv: JointVecEnv, rng: np.random.Generator) -> npt.NDArray[Any]:
-    """Packed random actions that are available [B, C]."""
-    return random_act(venv.team, rng)(
-        np.zeros((venv.num_envs, venv.team.observation_size), np.float32), venv.agent_masks
-    )
 
 
 def _expect(holds: bool, otherwise: str) -> None:

@@ -40,6 +40,6 @@ def acting_for(act: Actor, team: TeamSpaces) -> Actor:
 
 def with_memory_of(act: Actor, changed: Actor) -> Actor:
     """A changed act, which passes on where episodes begin if the act that it changes has a memory."""
-    if hasattr(act, "begin"):
-        changed.begin = act.begin  # type: ignore[attr-defined]  # a function takes any attribute
+    if hasattr(act, "reset"):
+        changed.reset = act.reset  # type: ignore[attr-defined]  # a function takes any attribute
     return changed

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from cesma_sb3.envs.action_validator import ActionValidator
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
+from cesma_sb3.envs.rollouts import Rollout, ValidatedActor
 from cesma_sb3.evaluation.reorder import acting_for, made_for
-from cesma_sb3.experts.base import Actions, Actor, Masks, Observations, StatefulActor
+from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
 from cesma_sb3.experts.objects import name_of
 from cesma_sb3.policies.ensembles import TeamEnsemble
 from cesma_sb3.policies.team_policy import TeamPolicy
@@ -115,26 +115,16 @@ def evaluate(act: Actor, venv: JointVecEnv, *, n_episodes: int, seed: int | None
     finished: list[list[dict[str, Any]]] = [[] for _ in range(venv.num_envs)]
     if seed is not None:
         venv.seed(seed)
-    observations = np.array(venv.reset(), dtype=np.float32)
-    who, act = _name(act), acting_for(act, venv.team)
-    if isinstance(act, StatefulActor):
-        act.reset(None)
-    possible = ActionValidator(venv)
+    actor = ValidatedActor(acting_for(act, venv.team), venv, _name(act))
     traces = _Traces(venv)
-    remaining = int(quotas.sum())
-    while remaining:
-        actions = possible(act(observations, _copied(venv.agent_masks)), who)
-        traces.add(observations, actions)
-        next_observations, _, dones, infos = venv.step(actions)
-        observations = np.array(next_observations, dtype=np.float32)
-        if isinstance(act, StatefulActor):
-            act.reset(dones)
-        possible.begin(dones)
-        for index in np.flatnonzero(dones):
+    for step in Rollout(venv, actor):
+        traces.add(step.observations, step.actions)
+        for index in np.flatnonzero(step.dones):
             if len(finished[index]) < quotas[index]:
-                finished[index].append({**infos[index], "trace": traces.now[index]})
-                remaining -= 1
-        traces.begin(np.asarray(dones, dtype=bool))
+                finished[index].append({**step.infos[index], "trace": traces.now[index]})
+        traces.begin(step.dones)
+        if sum(map(len, finished)) == n_episodes:
+            break
     episodes = [info for infos_of_one in finished for info in infos_of_one]
     return Returns(
         team=np.array([info["episode"]["r"] for info in episodes], dtype=np.float64),
@@ -166,11 +156,6 @@ class _Traces:
     def begin(self, starts: npt.NDArray[np.bool_]) -> None:
         """Begins anew where an episode has ended, [B]."""
         self.now = np.where(starts, 0.0, self.now)
-
-
-def _copied(masks: Masks | None) -> Masks | None:
-    """Masks that whoever acts may write into: the environment's own tell what is possible."""
-    return None if masks is None else masks.copy()
 
 
 def _name(act: Actor) -> str:

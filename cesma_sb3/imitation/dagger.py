@@ -16,12 +16,13 @@ from imitation.util.logger import HierarchicalLogger
 from torch import nn
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
+from cesma_sb3.envs.rollouts import Actor
 from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.experts import adapt_expert
 from cesma_sb3.experts.base import ActsWith
 from cesma_sb3.imitation.action_std import Spread
 from cesma_sb3.imitation.class_weights import ClassWeighting
-from cesma_sb3.imitation.collector import Collector
+from cesma_sb3.imitation.collector import Collector, students_actor
 from cesma_sb3.imitation.communication import Communication, Messages
 from cesma_sb3.imitation.dataset import AggregatedDataset, Batch, EpisodeDataset, Samples, WhenFull
 from cesma_sb3.imitation.demonstrations import demonstrated
@@ -185,12 +186,11 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         label_rng = rng.spawn(1)[0] if isinstance(expert, ActsWith) else None
         self.collector = Collector(
             venv,
-            self._policy,
+            self._students_actor(deterministic),
             expert,
             label_rng=label_rng,
             beta=beta_schedule if beta_schedule is not None else _students_act,
             beta_per_agent=beta_per_agent,
-            deterministic=deterministic,
             soft_labels=soft_labels,
             temperature=temperature,
             rng=rng,
@@ -211,6 +211,10 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         super().__init__(
             demonstrations=demonstrations, custom_logger=custom_logger, allow_variable_horizon=False
         )
+
+    def _students_actor(self, deterministic: bool) -> Actor:
+        """Who acts while the dataset grows."""
+        return students_actor(self._policy, deterministic=deterministic)
 
     @property
     def policy(self) -> TeamPolicy:
@@ -268,7 +272,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
 
     def restart(self) -> None:
         """Has the next timestep begin new episodes; those that have begun are forgotten."""
-        self.collector.restart()
+        self.collector.reset()
         if isinstance(self.dataset, EpisodeDataset):
             self.dataset.store.forget_begun()
 
@@ -283,8 +287,8 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         call, n_envs = self._call, self.venv.num_envs
         started, before = time.perf_counter(), call.step
         while call.step < call.n_steps:
-            samples, _ = self.collector.step(self.round_number)
-            self._add(samples, self.collector.began)
+            samples, ended = self.collector.step(self.round_number)
+            self._add(samples, ended)
             self.timesteps += n_envs
             self._set_learning_rate(1.0 - call.step / call.n_steps)
             for _ in range(self._updates_due(n_envs)):

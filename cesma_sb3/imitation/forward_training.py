@@ -11,6 +11,7 @@ from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.imitation.iterative import IterativeTrainer
 from cesma_sb3.policies.ensembles import SequencePolicy
+from cesma_sb3.policies.stateful_actor import MemoryActor
 from cesma_sb3.policies.team_policy import TeamPolicy
 
 
@@ -40,8 +41,14 @@ class ForwardTrainer(IterativeTrainer):
         self.horizon = horizon
         super().__init__(**kwargs)
         self._sequence = SequencePolicy([self._policy])
-        self._steps = np.zeros(self.venv.num_envs, dtype=np.int64)
-        self.collector.policy = self.acting(lambda _: self._steps)
+
+    def _students_actor(self, deterministic: bool) -> MemoryActor:
+        self._actor = MemoryActor(
+            lambda observations, state, starts, masks: self._sequence.predict(
+                observations, state, starts, deterministic, masks
+            )
+        )
+        return self._actor
 
     @property
     def policy(self) -> SequencePolicy:  # type: ignore[override]  # see `IterativeTrainer`
@@ -51,7 +58,6 @@ class ForwardTrainer(IterativeTrainer):
     def restart(self) -> None:
         """See `MultiAgentDAggerTrainer.restart`; a pass through the episodes is begun anew."""
         super().restart()
-        self._steps[:] = 0
         self._done -= self._done % (self.iteration + 1)
 
     def _plan(self, n_steps: int) -> Sequence[int]:
@@ -68,15 +74,13 @@ class ForwardTrainer(IterativeTrainer):
 
     def _collect(self, step: int) -> Samples | None:
         if step % (self.iteration + 1) == 0:
-            self.collector.restart()
-            self._steps[:] = 0
-        samples, infos = self.collector.step(self.iteration)
-        there = self._steps == self.iteration
-        # An environment that begins a new episode stays behind the others until all restart.
-        ended = np.array(["episode" in info for info in infos])
-        self._steps = np.where(ended, 0, self._steps + 1)
+            self.collector.reset()
+        samples, _ = self.collector.step(self.iteration)
         if (step + 1) % (self.iteration + 1):
             return None
+        assert self._actor.state is not None
+        # An environment that began a new episode is behind the others until all are reset.
+        there = self._actor.state[0] == self.iteration + 1
         # The fields that may be None stay so: which ones do, mypy cannot see in a loop.
         return Samples(*(None if field is None else field[there] for field in samples))  # type: ignore[arg-type]
 

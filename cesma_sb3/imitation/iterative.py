@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,6 @@ from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.dagger import Callback, DAggerProgress, MultiAgentDAggerTrainer
 from cesma_sb3.imitation.dataset import AggregatedDataset, Samples
 from cesma_sb3.policies.ensembles import TeamEnsemble
-from cesma_sb3.policies.stateful_actor import State
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.row_arrays import compact_dtype
@@ -81,14 +80,6 @@ class IterativeTrainer(MultiAgentDAggerTrainer):
         raise ConfigError(
             f"{type(self).__name__}: takes no demonstrations; expected dagger or bc to learn from them"
         )
-
-    def acting(self, steps: Callable[[int], npt.NDArray[np.int64]]) -> TeamPolicy:
-        """What is trained, as the collector asks it to act.
-
-        Args:
-            steps: Of the number of environments: the step that each is in, from 0, [B].
-        """
-        return cast(TeamPolicy, _Acting(self, steps))  # what it is asked for is `predict`
 
     @property
     @abstractmethod
@@ -191,26 +182,3 @@ class IterativeTrainer(MultiAgentDAggerTrainer):
         component.set_training_mode(False)
         self._add_component(component)
         return th.stack(losses).mean(dim=0).double().cpu().numpy() if losses else before
-
-
-class _Acting:
-    """An ensemble as the collector asks a policy; it draws by the trainer's generator."""
-
-    def __init__(self, trainer: IterativeTrainer, steps: Callable[[int], npt.NDArray[np.int64]]) -> None:
-        self._trainer = trainer
-        self._steps = steps
-
-    def predict(
-        self,
-        observation: npt.NDArray[np.float32],
-        state: State | None,
-        episode_start: npt.NDArray[np.bool_],
-        deterministic: bool,
-        action_masks: npt.NDArray[np.bool_] | None,
-    ) -> tuple[npt.NDArray[Any], State | None]:
-        """See `TeamEnsemble.predict`; the steps come from the trainer."""
-        trainer, steps = self._trainer, self._steps(len(observation))
-        actions = trainer.policy.actions(
-            observation, action_masks, steps=steps, rng=trainer.rng, deterministic=deterministic
-        )
-        return actions, state

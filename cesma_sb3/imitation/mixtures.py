@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3.envs.rollouts import Actor
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.experts.base import Actions, Masks, Observations
 from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.imitation.iterative import IterativeTrainer
 from cesma_sb3.policies.ensembles import MixturePolicy
@@ -69,7 +71,15 @@ class MixtureTrainer(IterativeTrainer):
         )
         self._mixture = MixturePolicy([self._policy], per_agent=per_agent, seed=int(self.rng.integers(2**31)))
         self._teams: list[TeamPolicy] = []
-        self.collector.policy = self.acting(lambda n_envs: np.zeros(n_envs, dtype=np.int64))
+
+    def _students_actor(self, deterministic: bool) -> Actor:
+        def act(observations: Observations, masks: Masks | None) -> Actions:
+            steps = np.zeros(len(observations), dtype=np.int64)  # unused: a mixture draws anew at every step
+            return self._mixture.actions(
+                observations, masks, steps=steps, rng=self.rng, deterministic=deterministic
+            )
+
+        return act
 
     @property
     def policy(self) -> MixturePolicy:  # type: ignore[override]  # see `IterativeTrainer`

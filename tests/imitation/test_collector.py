@@ -7,7 +7,7 @@ import torch as th
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
-from cesma_sb3.imitation.collector import Collector
+from cesma_sb3.imitation.collector import Collector, students_actor
 from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame, MortalEnv, TalkAndMove
 from tests.imitation.test_trainer import CueExpert, FirstAvailable
@@ -19,9 +19,10 @@ def team_policy(team, **kwargs):
 
 
 def collector(venv, policy, expert, **kwargs):
-    arguments = {"deterministic": True, "soft_labels": False, "temperature": 1.0, "beta_per_agent": False}
+    arguments = {"soft_labels": False, "temperature": 1.0, "beta_per_agent": False}
     rng = np.random.default_rng(0)
-    return Collector(venv, policy, expert, beta=lambda _: 0.0, rng=rng, **{**arguments, **kwargs})
+    students = students_actor(policy, deterministic=True)
+    return Collector(venv, students, expert, beta=lambda _: 0.0, rng=rng, **{**arguments, **kwargs})
 
 
 class Soft(FirstAvailable):
@@ -60,10 +61,10 @@ def test_students_with_a_memory_act_as_they_would_alone():
     alone, forgetful = policy.actor(), []
     alone.reset(None)
     for _ in range(8):
-        samples, _ = collected.step(0)
+        samples, ended = collected.step(0)
         np.testing.assert_array_equal(done.actions[-1], alone(samples.observations, None))
         forgetful.append(policy.predict(samples.observations, deterministic=True)[0])
-        alone.reset(collected.began)
+        alone.reset(ended)
     assert any((a != b).any() for a, b in zip(done.actions, forgetful, strict=True))
 
 

@@ -114,7 +114,7 @@ class CueExpert:
 def test_teams_without_messages_are_trained_as_ever(tmp_path):
     trainer = trainer_of(tmp_path, MatchingGame, CueExpert())
     assert trainer.communication is None
-    assert not trainer.collector.has_channel
+    assert not trainer.collector.communicates
     trainer.train(160)
     assert set(trainer.dataset.rows.arrays) == {"observations", "labels", "alive"}
     assert trainer.rng.bit_generator.state == _draws_of_plain_batches(trainer)

@@ -25,6 +25,7 @@ from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation import dagger as trainer_module
 from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
+from tests.imitation.algorithms_for_tests import Recording
 
 
 class CueExpert:
@@ -121,12 +122,9 @@ def test_one_update_for_every_k_samples(n_envs, k, total):
 def test_the_students_act_unless_a_schedule_says_otherwise(tmp_path):
     def played_right(**kwargs):
         trainer = matching_trainer(tmp_path, n_envs=500, min_samples=10**9, **kwargs)
-        observations = trainer.venv.reset()
-        trainer.collector._observations = observations
-        played = {}
-        trainer.venv.step = lambda actions: played.update(actions=actions) or (observations, 0, 0, [])
-        trainer.collector.step(0)
-        right = played["actions"] == CueExpert().labels(observations)
+        played = Recording(trainer.venv)
+        observations = trainer.collector.step(0)[0].observations
+        right = played.actions[0] == CueExpert().labels(observations)
         students = trainer.policy.predict(observations, deterministic=True)[0]
         assert np.array_equal(np.where(right, students, students), students)
         return right, students == CueExpert().labels(observations)

@@ -11,7 +11,7 @@ from cesma_sb3.errors import EnvironmentFault, ExpertFault, UnknownNameError
 from cesma_sb3.evaluation import evaluate, greedy, make_actor, random_act
 from cesma_sb3.experts import reference_expert, sb3_expert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
-from cesma_sb3.imitation.collector import Collector
+from cesma_sb3.imitation.collector import Collector, students_actor
 from cesma_sb3.policies import TeamPolicy
 from tests.starcraft.skirmish import deaths
 
@@ -116,11 +116,10 @@ def collected(venv):
     )
     collector = Collector(
         venv,
-        policy,
+        students_actor(policy, deterministic=True),
         AlwaysShoots(),
         beta=lambda _: 0.0,
         beta_per_agent=False,
-        deterministic=True,
         soft_labels=False,
         temperature=1.0,
         rng=np.random.default_rng(0),

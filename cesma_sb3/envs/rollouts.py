@@ -1,0 +1,126 @@
+"""Rollouts: one loop in which an actor steps a batched joint environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cesma_sb3.envs.action_validator import ActionValidator
+from cesma_sb3.envs.joint_vec_env import Floats, JointVecEnv
+from cesma_sb3.spaces.action_views import Packed
+from cesma_sb3.spaces.team_spaces import Masks
+
+Actor = Callable[[Floats, Masks | None], Packed]
+"""An actor: joint observations [B, observation_size] and masks [B, mask_size] to actions [B, ...]."""
+
+
+class Step(NamedTuple):
+    """One step of every environment. B environments; the arrays are copies."""
+
+    observations: Floats
+    """Joint observations that the actor saw, [B, observation_size] float32."""
+    masks: Masks | None
+    """Available categories in these observations, [B, mask_size]; None where there are no masks."""
+    alive: npt.NDArray[np.bool_]
+    """Which agents were alive in these observations, [B, n_agents]."""
+    starts: npt.NDArray[np.bool_]
+    """Which of these observations are the first of an episode, [B]."""
+    actions: Packed
+    """Joint actions of the environment's action view, [B, ...]."""
+    rewards: Floats
+    """Team rewards, [B]."""
+    dones: npt.NDArray[np.bool_]
+    """Which episodes ended with this step, [B]; their environments have begun the next one."""
+    infos: list[dict[str, Any]]
+    """The info of each environment."""
+
+
+class Rollout(Iterator[Step]):
+    """Endless steps of a batched joint environment, all by one actor.
+
+    Its state is in attributes, as that of a generator could not be, so that a training can resume in the
+    middle of an episode.
+
+    Args:
+        venv: Batched joint environment.
+        act: The actor. One with a memory is reset where episodes begin (`reset_actor`).
+    """
+
+    def __init__(self, venv: JointVecEnv, act: Actor) -> None:
+        self.venv = venv
+        self.act = act
+        self._observations: Floats | None = None
+        self._starts = np.ones(venv.num_envs, dtype=bool)
+
+    def reset(self) -> None:
+        """Begin new episodes at the next step; others may use the environments until then."""
+        self._observations = None
+
+    @property
+    def observations(self) -> Floats:
+        """Observations that the next step starts from, [B, observation_size]; resets if that is due."""
+        if self._observations is None:
+            self._observations = np.array(self.venv.reset(), dtype=np.float32)
+            self._starts = np.ones(self.venv.num_envs, dtype=bool)
+            reset_actor(self.act, None)
+        return self._observations
+
+    def __next__(self) -> Step:
+        """Step every environment once."""
+        observations, starts = self.observations, self._starts
+        masks, alive = self.venv.agent_masks, self.venv.alive.copy()
+        masks = None if masks is None else masks.copy()
+        actions = self.act(observations, masks)
+        following, rewards, dones, infos = self.venv.step(actions)
+        self._observations = np.array(following, dtype=np.float32)
+        self._starts = np.array(dones, dtype=bool)
+        reset_actor(self.act, self._starts)
+        return Step(observations, masks, alive, starts, actions, rewards, self._starts, list(infos))
+
+
+class ValidatedActor:
+    """An actor whose actions are validated before the environment does them.
+
+    Args:
+        act: The actor.
+        venv: The environment that it acts in.
+        name: What error messages call its actions.
+    """
+
+    def __init__(self, act: Actor, venv: JointVecEnv, name: str) -> None:
+        self._act = act
+        self._validate = ActionValidator(venv)
+        self._name = name
+
+    def __call__(self, observations: Floats, masks: Masks | None) -> Packed:
+        """The actor's actions; where the environment replaces unavailable ones, what it does instead.
+
+        Raises:
+            ExpertFault: An action cannot be done; the message says whose, in which environment and step.
+        """
+        return self._validate(self._act(observations, masks), self._name)
+
+    def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
+        """Forget the episodes that have ended.
+
+        Args:
+            episode_starts: As in `reset_actor`.
+        """
+        reset_actor(self._act, episode_starts)
+        self._validate.begin(episode_starts)
+
+
+def reset_actor(act: Actor, episode_starts: npt.NDArray[np.bool_] | None) -> None:
+    """Make an actor with a memory (one that has a method `reset`) forget the episodes that have ended.
+
+    Args:
+        act: Any actor.
+        episode_starts: In which environments the next observation is an episode's first, [B] bool; None: in
+            all of them.
+    """
+    reset = getattr(act, "reset", None)
+    if reset is not None:
+        reset(episode_starts)
