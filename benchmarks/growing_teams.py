@@ -79,14 +79,14 @@ def _row(size: int, trained: Path) -> dict[str, Any]:
         "spread-6",
         OUT / f"fine-tuned-{size}",
         f"env.kwargs.n_agents={size}",
-        f"expert.initial={trained}",
+        f"expert.init_from={trained}",
         "expert.total_timesteps=0",
-        f"students.initial={trained}",
+        f"students.init_from={trained}",
         f"dagger.total_timesteps={FINE_TUNING}",
         "dagger.learning_rate=0.001",
         "dagger.samples_per_update=16",
-        f"evaluation.every={FINE_TUNING}",
-        f"evaluation.episodes={EPISODES}",
+        f"evaluation.eval_freq={FINE_TUNING}",
+        f"evaluation.n_final_episodes={EPISODES}",
     )
     fine_tuned = json.loads((tuned / "report.json").read_text())
     cost = _python("-c", _COST, str(trained / "students"), str(size))

@@ -43,7 +43,7 @@ CORES = 8
 """Of a database's server."""
 MAX_CONNECTIONS = 97
 """PostgreSQL's default, less those that are kept for its superuser."""
-TINY = ("dagger.total_timesteps=2000", "evaluation.episodes=8", "evaluation.curve_episodes=8")
+TINY = ("dagger.total_timesteps=2000", "evaluation.n_final_episodes=8", "evaluation.n_eval_episodes=8")
 KEPT = Path(__file__).parents[1] / "docs" / "reproduced" / "runs"
 Row = dict[str, Any]
 

@@ -47,7 +47,7 @@ def _study(out: Path, workers: int) -> tuple[float, dict[str, float]]:
     out.mkdir()
     space.write_text(SPACE)
     began = time.perf_counter()
-    settings: dict[str, Any] = {"dagger.total_timesteps": TIMESTEPS, "evaluation.every": 25_000}
+    settings: dict[str, Any] = {"dagger.total_timesteps": TIMESTEPS, "evaluation.eval_freq": 25_000}
     result = study_module.tune(
         "spread-3-scripted",
         space=str(space),

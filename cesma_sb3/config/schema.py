@@ -45,7 +45,7 @@ TORCHSCRIPT, ONNX = "torchscript", "onnx"
 """Experts that are exported networks, read from `expert.path`."""
 GIVEN = "given"
 """An expert that `decentralize` was handed and that no file holds."""
-PATHS = (("expert", "path"), ("expert", "normalization"), ("expert", "initial"), ("students", "initial"))
+PATHS = (("expert", "path"), ("expert", "normalization"), ("expert", "init_from"), ("students", "init_from"))
 """Keys that name a file or a run folder. A relative path is relative to the YAML file that holds it, and to
 the current folder where no file does; `~` is the home folder."""
 
@@ -106,8 +106,8 @@ class EnvConfig(_Config):
     """Steps after which an episode is truncated; null: when the environment itself ends it."""
     processes: Annotated[int, Field(ge=0, le=1_024), Whole] = 0
     """Worker processes of environments that aren't batched; 0: in this process."""
-    patience: PositiveFloat | None = 600.0
-    """Seconds that one of them may take for an answer before the run fails; null: as long as it takes."""
+    step_timeout: PositiveFloat | None = 600.0
+    """Seconds that a worker process may take for a step before the run fails; null: no limit."""
 
     @model_validator(mode="after")
     def _has_agents(self) -> EnvConfig:
@@ -116,19 +116,19 @@ class EnvConfig(_Config):
         return self
 
 
-class FollowableConfig(_Config):
-    """An expert that students can follow: see `cesma_sb3.imitation.information_cost`."""
+class InformationCostConfig(_Config):
+    """A cost for actions that depend on what the agent itself cannot observe (asymmetric information)."""
 
     weight: PositiveFloat
-    """Reward that it gives for each nat of its actions that own observations do not explain."""
+    """Reward subtracted for each nat of an action that the agent's own observation does not explain."""
     learning_rate: PositiveFloat = 1e-3
-    """Of the predictors that measure it."""
+    """Learning rate of the predictors that estimate the information."""
     samples_per_update: PositiveInt = 32
-    """Environment timesteps for each of their gradient steps."""
+    """Environment timesteps for each gradient step of the predictors."""
     batch_size: Count = 256
     """Samples of each gradient step."""
     capacity: Capacity = 20_000
-    """Newest samples that they learn from."""
+    """Size of the buffer of newest samples that the predictors learn from."""
 
 
 class ExpertConfig(_Config):
@@ -179,11 +179,11 @@ class ExpertConfig(_Config):
     communicates: bool = False
     """Whether it hears and sends messages, in environments that have them. The paper's expert does not: it
     sees everything. Agents that learn by themselves (`dagger: null`) have nothing else."""
-    initial: Text | None = None
+    init_from: Text | None = None
     """A run folder whose expert's weights it starts from; networks over entities may grow with the team."""
-    followable: FollowableConfig | None = None
-    """A cost in training for deciding by what the students will not see; null: there is none. With `keep:
-    last`, for the best returns are of experts that cannot be followed."""
+    information_cost: InformationCostConfig | None = None
+    """A cost in training for acting on what the students will not observe, so that students can imitate the
+    expert; null: none. Requires `keep: last`: the best returns belong to experts that pay no such cost."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> ExpertConfig:
@@ -193,9 +193,9 @@ class ExpertConfig(_Config):
             raise ValueError("normalization: expected null, for there is no path to a finished model")
         if self.is_finished:
             self._check_finished()
-        if self.followable is not None and (self.is_finished or self.keep != "last"):
+        if self.information_cost is not None and (self.is_finished or self.keep != "last"):
             expected = "null, for it is not trained" if self.is_finished else "keep: last beside it"
-            raise ValueError(f"followable: expected {expected}")
+            raise ValueError(f"information_cost: expected {expected}")
         if self.learning_rate_final < 1 and not isinstance(self.kwargs.get("learning_rate"), float):
             given = self.kwargs.get("learning_rate", "none")
             raise ValueError(
@@ -208,8 +208,8 @@ class ExpertConfig(_Config):
         who = "the scripted expert" if self.algorithm == SCRIPTED else "a finished controller"
         if self.algorithm == SCRIPTED and self.path is not None:
             raise ValueError(f"path: expected null for {who}, got {self.path!r}")
-        if self.initial is not None:
-            raise ValueError(f"initial: expected null for {who}, got {self.initial!r}")
+        if self.init_from is not None:
+            raise ValueError(f"init_from: expected null for {who}, got {self.init_from!r}")
         if self.total_timesteps:
             raise ValueError(f"total_timesteps: expected 0 for {who}, got {self.total_timesteps}")
         for key in ("kwargs", "policy_kwargs"):
@@ -243,10 +243,10 @@ class StudentsConfig(_Config):
     share_parameters: bool = False
     """One set of weights for all agents (`entities` always share)."""
     use_agent_id: bool = False
-    """A one-hot agent number as further input of `entities`, for agents that are not alike."""
+    """Whether networks over `entities` also get the agent's one-hot number, for agents that are not alike."""
     deterministic: Literal["auto"] | bool = "auto"
     """Whether they act by their likeliest action or by draws; `auto`: as the expert does."""
-    initial: Text | None = None
+    init_from: Text | None = None
     """A run folder whose students' weights they start from; networks over entities may grow with the team."""
 
     @model_validator(mode="after")
@@ -319,30 +319,31 @@ class DaggerConfig(_Config):
     class_weights: Literal["none", "inverse-frequency"] = "none"
     """`inverse-frequency`: rare labels weigh more in the cross-entropy, as for experts that move one agent at
     a time (E.4)."""
-    dataset: Literal["shared", "own"] = "shared"
-    """Whether all agents learn from the same samples of a batch, or each from its own (A.1)."""
-    messages: Literal["straight-through", "gumbel-softmax", "softmax"] = "straight-through"
-    """How discrete messages are relaxed in training, where agents communicate; they act with one symbol."""
+    shared_dataset: bool = True
+    """Whether all agents learn from the same samples of the dataset; false: each draws batches of its own
+    (A.1)."""
+    message_relaxation: Literal["straight-through", "gumbel-softmax", "softmax"] = "straight-through"
+    """How discrete messages are made differentiable in training; agents always act with one symbol."""
     message_temperature: PositiveFloat = 1.0
-    """Of the relaxation."""
+    """Temperature of that relaxation."""
     message_entropy: NonNegativeFloat = 0.0
-    """Weight of each sender's use of all of its symbols. 0 is the paper's; a sender may then say the same of
-    different things, and stay so."""
+    """Weight of the entropy of each sender's average message, which rewards the use of all symbols. 0 is the
+    paper's; a sender may then send one symbol for different observations and never leave that."""
     labels: Literal["auto", "hard", "soft"] = "auto"
     """The expert's action, or its distribution. `auto`: its distribution if it acts by draws from one."""
-    temperature: PositiveFloat = 1.0
-    """Of soft labels."""
+    label_temperature: PositiveFloat = 1.0
+    """Temperature of soft labels."""
     beta: BetaConfig = BetaConfig()
     """Who acts while the dataset grows."""
     round_timesteps: PositiveInt = 1_000
     """Environment timesteps in a round of the beta schedule."""
     keep: Literal["best", "last"] = "best"
     """The students that a run ends with: those measured best on the way, or the last."""
-    stop_after_matches: PositiveInt | None = None
-    """End when this many evaluations in a row match the expert; None never ends early."""
-    match_tolerance: NonNegativeFloat = 0.0
-    """An evaluation matches when it is below the expert's by no more than this, as a fraction of the distance
-    between random and reference."""
+    early_stopping_evaluations: PositiveInt | None = None
+    """Stop when this many evaluations in a row reach the expert's return; null: never stop early."""
+    early_stopping_tolerance: NonNegativeFloat = 0.0
+    """How far below the expert's return still counts as reaching it, as a fraction of the distance between
+    the random team's return and the reference."""
 
     @model_validator(mode="after")
     def _fits(self) -> DaggerConfig:
@@ -370,12 +371,12 @@ class FineTuningConfig(_Config):
     """Environments stepped together."""
     critic_visibility: Literal["own", "joint"] = "joint"
     """What the critic sees: `joint` is MAPPO, `own` IPPO."""
-    imitation: NonNegativeFloat = 0.1
-    """Weight of the expert's likelihood at the start."""
-    imitation_final: NonNegativeFloat = 0.0
-    """At the end; linear between."""
-    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Fraction of the timesteps in which the critic alone learns."""
+    imitation_coef: NonNegativeFloat = 0.1
+    """Weight of the imitation term, the negative log-likelihood of the expert's actions, at the start."""
+    imitation_coef_final: NonNegativeFloat = 0.0
+    """Weight of the imitation term at the end; linear in between."""
+    critic_warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Fraction of the timesteps, from the start, in which only the critic learns."""
     keep: Literal["best", "last"] = "best"
     """The students that a run ends with: those measured best, the ones before fine-tuning included, or the
     last."""
@@ -393,14 +394,14 @@ class FineTuningConfig(_Config):
 
 
 class EvaluationConfig(_Config):
-    """How policies are measured."""
+    """How policies are evaluated, during training and at the end."""
 
-    episodes: Count = 400
-    """Of each final evaluation."""
-    every: PositiveInt = 5_000
-    """Environment timesteps between two evaluations during both stages."""
-    curve_episodes: Count = 64
-    """Of each evaluation on the way."""
+    eval_freq: PositiveInt = 5_000
+    """Environment timesteps between two evaluations during training."""
+    n_eval_episodes: Count = 64
+    """Episodes of each evaluation during training."""
+    n_final_episodes: Count = 400
+    """Episodes of each policy's final evaluation, which the report holds."""
     n_envs: Count = 64
     """Environments stepped together."""
 
@@ -421,13 +422,13 @@ class CheckpointConfig(_Config):
 
     minutes: PositiveFloat | None = 5.0
     """Between two checkpoints, and the most that is lost; null: not by time."""
-    every: PositiveInt | None = None
-    """Environment timesteps between two of them; null: not by steps. With both null there are none."""
+    save_freq: PositiveInt | None = None
+    """Environment timesteps between two checkpoints; null: not by steps. With both null there are none."""
 
     @property
     def is_written(self) -> bool:
         """Whether there are any."""
-        return self.minutes is not None or self.every is not None
+        return self.minutes is not None or self.save_freq is not None
 
 
 class Experiment(_Config):

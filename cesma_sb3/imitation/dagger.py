@@ -95,13 +95,14 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         class_weights: `inverse-frequency`: rare labels weigh more (`LabelCounts`).
         shared_dataset: All agents learn from the same samples; False: each draws its own
             (`AggregatedDataset`).
-        messages: What a discrete message is in training (`Communication`), where the team communicates.
+        message_relaxation: What a discrete message is in training (`Communication`), where the team
+            communicates.
         message_temperature: Of its softmax, in (0, inf).
         message_entropy: How much it counts that all symbols are in use (`Communication.cost`), in [0, inf).
             The paper has no such term (0); where symbols are as few as things to say, 0.3 avoids that several
             things get one symbol.
         soft_labels: Imitate the expert's distribution in place of its action.
-        temperature: Of the soft labels, in (0, inf).
+        label_temperature: Of the soft labels, in (0, inf).
         deterministic: Students act greedily while the dataset grows; False samples their distribution.
         custom_logger: imitation's logger; None makes a new one.
 
@@ -143,15 +144,17 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         loss: LossName | ImitationLoss = "auto",
         class_weights: ClassWeighting = "none",
         shared_dataset: bool = True,
-        messages: Messages = "straight-through",
+        message_relaxation: Messages = "straight-through",
         message_temperature: float = 1.0,
         message_entropy: float = 0.0,
         soft_labels: bool = False,
-        temperature: float = 1.0,
+        label_temperature: float = 1.0,
         deterministic: bool = True,
         custom_logger: HierarchicalLogger | None = None,
     ) -> None:
-        _check(samples_per_update=samples_per_update, batch_size=batch_size, temperature=temperature)
+        _check(
+            samples_per_update=samples_per_update, batch_size=batch_size, label_temperature=label_temperature
+        )
         self.venv = venv
         self.expert = expert = adapt_expert(expert, venv.team)
         self.rng = rng
@@ -165,7 +168,11 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
         self.learning_rate = learning_rate
         self.max_grad_norm = max_grad_norm
         self.communication = _communication(
-            self._policy, rng, kind=messages, temperature=message_temperature, entropy=message_entropy
+            self._policy,
+            rng,
+            kind=message_relaxation,
+            temperature=message_temperature,
+            entropy=message_entropy,
         )
         if not shared_dataset:
             _check_separable(self._policy, self.communication)
@@ -192,7 +199,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
             beta=beta_schedule if beta_schedule is not None else _students_act,
             beta_per_agent=beta_per_agent,
             soft_labels=soft_labels,
-            temperature=temperature,
+            temperature=label_temperature,
             rng=rng,
         )
         self.loss = _loss(self._policy, loss, class_weights)

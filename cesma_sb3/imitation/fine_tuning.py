@@ -18,16 +18,16 @@ class FineTuningPPO(TeamPPO):
     """`TeamPPO` from the weights of students, with a term of imitation that fades.
 
     The critic is new: at first it learns alone, so that its noise does not undo what the students know. The
-    loss of the actors is PPO's and `imitation` times the negative log-likelihood of what the expert would do
-    (a mean over agents; messages have none), which falls linearly to `imitation_final`.
+    loss of the actors is PPO's and `imitation_coef` times the negative log-likelihood of what the expert
+    would do (a mean over agents; messages have none), which falls linearly to `imitation_coef_final`.
 
     Args:
         students: Where the actors begin; their weights are copied.
         *args: As in `TeamPPO`: the policy, which has the students' networks, and the environment.
         expert: What the term of imitation holds them to; None: there is none.
-        imitation: Its weight at the start, in [0, inf).
-        imitation_final: Its weight at the end, in [0, inf).
-        warm_up: The fraction of the training in which the critic alone learns, in [0, 1).
+        imitation_coef: Its weight at the start, in [0, inf).
+        imitation_coef_final: Its weight at the end, in [0, inf).
+        critic_warmup_fraction: The fraction of the training in which the critic alone learns, in [0, 1).
         **kwargs: As in `TeamPPO`.
 
     Raises:
@@ -44,25 +44,28 @@ class FineTuningPPO(TeamPPO):
         *args: Any,
         students: TeamPolicy | None = None,
         expert: Expert | None = None,
-        imitation: float = 0.0,
-        imitation_final: float = 0.0,
-        warm_up: float = 0.1,
+        imitation_coef: float = 0.0,
+        imitation_coef_final: float = 0.0,
+        critic_warmup_fraction: float = 0.1,
         **kwargs: Any,
     ) -> None:
-        if min(imitation, imitation_final) < 0 or not 0 <= warm_up < 1:
+        if min(imitation_coef, imitation_coef_final) < 0 or not 0 <= critic_warmup_fraction < 1:
             raise ConfigError(
-                f"imitation {imitation}, imitation_final {imitation_final}, warm_up {warm_up}: expected at "
-                "least 0, and below 1 for warm_up"
+                f"imitation_coef {imitation_coef}, imitation_coef_final {imitation_coef_final}, "
+                f"critic_warmup_fraction {critic_warmup_fraction}: expected at least 0, and below 1 for "
+                "critic_warmup_fraction"
             )
-        if isinstance(expert, RecurrentExpert) and max(imitation, imitation_final) > 0:
-            raise ExpertError(f"{type(expert).__name__}: has a memory: expected imitation 0 in fine-tuning")
+        if isinstance(expert, RecurrentExpert) and max(imitation_coef, imitation_coef_final) > 0:
+            raise ExpertError(
+                f"{type(expert).__name__}: has a memory: expected imitation_coef 0 in fine-tuning"
+            )
         if students is not None and (students.is_recurrent or students.team.has_masks):
             what = "have a memory" if students.is_recurrent else "have masks"
             raise ConfigError(f"fine_tuning: these students {what}, which PPO's rollouts here do not know")
         self.expert = expert
-        self.imitation = imitation
-        self.imitation_final = imitation_final
-        self.warm_up = warm_up
+        self.imitation_coef = imitation_coef
+        self.imitation_coef_final = imitation_coef_final
+        self.critic_warmup_fraction = critic_warmup_fraction
         super().__init__(*args, **kwargs)
         if students is None:  # made by SB3, to be given weights from a file
             return
@@ -75,12 +78,12 @@ class FineTuningPPO(TeamPPO):
     @property
     def imitation_weight(self) -> float:
         """The weight of the term of imitation now."""
-        span = self.imitation - self.imitation_final
-        return self.imitation_final + span * self._current_progress_remaining
+        span = self.imitation_coef - self.imitation_coef_final
+        return self.imitation_coef_final + span * self._current_progress_remaining
 
     def train(self) -> None:
         """SB3's hook: see `TeamPPO.train`; in the beginning of the critic alone."""
-        learns = 1.0 - self._current_progress_remaining >= self.warm_up
+        learns = 1.0 - self._current_progress_remaining >= self.critic_warmup_fraction
         actors = [*self.policy.action_net.parameters(), self.policy.log_std]
         for weight in actors:
             weight.requires_grad_(learns)

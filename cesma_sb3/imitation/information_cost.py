@@ -26,7 +26,7 @@ LIMIT = 5.0
 """Nats that an agent's action costs at most, either way: what is hardly ever done is hard to predict."""
 
 
-class FollowableVecEnv(JointVecEnvWrapper):
+class InformationCostVecEnv(JointVecEnvWrapper):
     """A joint environment that takes reward for actions which own observations do not explain.
 
     While somebody trains on it, two teams of predictors learn what is done: one with `own` actors, as the
@@ -76,11 +76,11 @@ class FollowableVecEnv(JointVecEnvWrapper):
         numbers = {"weight": weight, "samples_per_update": samples_per_update, "batch_size": batch_size}
         for name, number in numbers.items():
             if number <= 0:
-                raise ConfigError(f"followable: {name} is {number}, expected more than 0")
+                raise ConfigError(f"information_cost: {name} is {number}, expected more than 0")
         if spec.kind == "recurrent":
-            raise ConfigError("followable: expected students without a memory")
+            raise ConfigError("information_cost: expected students without a memory")
         if MessageChannel.of(venv.team) is not None:
-            raise ConfigError("followable: expected agents that do not communicate")
+            raise ConfigError("information_cost: expected agents that do not communicate")
         super().__init__(venv)
         self.weight, self.batch_size, self.samples_per_update = weight, batch_size, samples_per_update
         with th.random.fork_rng(devices=[]):

@@ -30,7 +30,7 @@ _ALLOWED = {
     "critic_visibility": get_args(Visibility),
     "network": get_args(NetworkKind),
 }
-_FORMAT = 2
+_FORMAT = 3
 _SHARED = "shared"
 """In a weights file's metadata: further names of its tensors, each with the name that it is held by."""
 

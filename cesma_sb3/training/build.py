@@ -24,7 +24,7 @@ from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.message_free_vec_env import SilentVecEnv, has_messages
 from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, error_line
 from cesma_sb3.experts import Expert, SilentExpert, sb3_expert
-from cesma_sb3.imitation.information_cost import FollowableVecEnv
+from cesma_sb3.imitation.information_cost import InformationCostVecEnv
 from cesma_sb3.policies import TeamPolicy, Visibility
 from cesma_sb3.policies.networks.factory import NetworkSpec, make_net
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -44,27 +44,27 @@ def expert_env(experiment: Experiment, team: TeamSpaces, seed: int) -> JointVecE
         seed: Of the environments.
 
     Raises:
-        ConfigError: The expert is to be followable, and these students cannot be predicted.
+        ConfigError: The expert has an information cost, and these students cannot be predicted.
 
     Source: section 4.4 (the labels are of physical observations, for physical actions).
     """
     config = experiment.expert
     if config.communicates or experiment.dagger is None or not has_messages(team):
         venv = joint_env(experiment, config.n_envs, seed, config.action_view, agents=team.agents)
-        return venv if config.followable is None else _followable(experiment, venv, seed)
-    if config.followable is not None:
+        return venv if config.information_cost is None else _information_cost(experiment, venv, seed)
+    if config.information_cost is not None:
         raise ConfigError(
-            "followable: expected agents that do not communicate: others tell what one sees not"
+            "information_cost: expected agents that do not communicate: others tell what one sees not"
         )
     return SilentVecEnv(joint_env(experiment, config.n_envs, seed, agents=team.agents), config.action_view)
 
 
-def _followable(experiment: Experiment, venv: JointVecEnv, seed: int) -> FollowableVecEnv:
-    config = experiment.expert.followable
+def _information_cost(experiment: Experiment, venv: JointVecEnv, seed: int) -> InformationCostVecEnv:
+    config = experiment.expert.information_cost
     assert config is not None
     spec = students_spec(experiment.students)
     try:
-        return FollowableVecEnv(venv, spec=spec, seed=seed, **config.model_dump())
+        return InformationCostVecEnv(venv, spec=spec, seed=seed, **config.model_dump())
     except ConfigError:
         venv.close()
         raise

@@ -36,7 +36,7 @@ from cesma_sb3.utils.signals import Waiting
 
 LOG = "progress.csv"
 T = TypeVar("T")
-_FORMAT = 2
+_FORMAT = 3
 _KEPT = 2
 _MANIFEST, _STATE, _ARRAYS = "manifest.json", "state.json", "arrays.safetensors"
 _SAME = ("python", "torch", "numpy", "stable-baselines3")
@@ -159,7 +159,7 @@ class StageCheckpoints:
         config, now = self.run.config, time.perf_counter()
         stops = self.run.waiting.came
         by_time = config.minutes is not None and now - self._last_time >= 60 * config.minutes
-        by_steps = config.every is not None and timesteps - self._last_timesteps >= config.every
+        by_steps = config.save_freq is not None and timesteps - self._last_timesteps >= config.save_freq
         if stops or by_time or by_steps:
             self._write(timesteps, ended=False)
         if stops:

@@ -103,7 +103,7 @@ class Evaluator:
 
     def on_curve(self, act: Actor) -> Score:
         """Mean return over few episodes, for a learning curve and for the choice of the best weights."""
-        n_episodes = self.experiment.evaluation.curve_episodes
+        n_episodes = self.experiment.evaluation.n_eval_episodes
         return Score.of(evaluate(act, self.venv, n_episodes=n_episodes, seed=self.seeds.curve))
 
     def seen(self, stage: str) -> Seen | None:
@@ -124,7 +124,9 @@ class Evaluator:
 
         The one exception: how an expert that is a distribution acts (`ways`).
         """
-        return evaluate(act, self.venv, n_episodes=self.experiment.evaluation.episodes, seed=self.seeds.final)
+        return evaluate(
+            act, self.venv, n_episodes=self.experiment.evaluation.n_final_episodes, seed=self.seeds.final
+        )
 
     def anchors(self) -> dict[str, Returns]:
         """`random`, and `reference` where the environment has one; measured once."""
@@ -148,20 +150,21 @@ class Evaluator:
         return normalized(value, random=anchors["random"].mean, reference=anchors["reference"].mean)
 
     def slack(self) -> float:
-        """How far below the expert's return `dagger.match_tolerance` still counts as a match.
+        """How far below the expert's return `dagger.early_stopping_tolerance` still counts as a match.
 
         Raises:
             ConfigError: There is a tolerance, and no reference that is better than a random team.
         """
         config = self.experiment.dagger
-        if config is None or not config.match_tolerance:
+        if config is None or not config.early_stopping_tolerance:
             return 0.0
         if self.reference is not None and (span := self.span()) > 0:
-            return config.match_tolerance * span
+            return config.early_stopping_tolerance * span
         why = "is no better than a random team" if self.reference is not None else "does not exist"
         raise ConfigError(
-            f"dagger.match_tolerance {config.match_tolerance:g}: a fraction of the distance from a random "
-            f"team to the reference, which {why} for {self.experiment.env.id}; expected 0"
+            f"dagger.early_stopping_tolerance {config.early_stopping_tolerance:g}: a fraction of the "
+            f"distance from a random team to the reference, which {why} for {self.experiment.env.id}; "
+            "expected 0"
         )
 
     def close(self) -> None:
@@ -202,7 +205,7 @@ def joint_env(
         team_reward=env.team_reward,
         max_steps=env.max_steps,
         processes=env.processes,
-        step_timeout=env.patience,
+        step_timeout=env.step_timeout,
         n_envs=n_envs,
         seed=seed,
         view=view,

@@ -29,8 +29,8 @@ def kept_names(experiment: Experiment) -> dict[tuple[str, str], str]:
     if expert.normalization is not None:
         found["expert", "normalization"] = NORMALIZATION
     for section, inner in (("expert", expert), ("students", students)):
-        if inner.initial is not None:
-            found[section, "initial"] = INITIAL[section]
+        if inner.init_from is not None:
+            found[section, "init_from"] = INITIAL[section]
     return found
 
 
@@ -43,7 +43,7 @@ def kept_files(experiment: Experiment) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for (section, key), name in kept_names(experiment).items():
         source = Path(getattr(getattr(experiment, section), key))
-        if key == "initial":
+        if key == "init_from":
             found |= {f"{name}/{each}": source / each for each in _INITIAL_FILES[section]}
         else:
             from cesma_sb3.experts.loading import found_file  # imports PyTorch

@@ -118,7 +118,7 @@ def initial_agents(experiment: Experiment) -> tuple[str, ...] | None:
     Raises:
         StorageError: It is no run.
     """
-    for run_dir in (experiment.expert.initial, experiment.students.initial):
+    for run_dir in (experiment.expert.init_from, experiment.students.init_from):
         if run_dir is not None:
             return RunFolder.open(run_dir).agents
     return None
@@ -148,7 +148,7 @@ def try_students(experiment: Experiment, team: TeamSpaces) -> None:
     with own_generators():
         for _ in range(2 if brings_classes else 1):
             policy = make_students(experiment, team, experiment.dagger.learning_rate)
-            start_students(policy, experiment.students.initial)
+            start_students(policy, experiment.students.init_from)
             made.append({"students": policy, "dagger.loss_class": make_loss(experiment.dagger, policy)})
         if brings_classes and experiment.checkpoint.is_written:
             state_module.restore(made[1], *state_module.capture(made[0]))  # as if it were interrupted here

@@ -78,9 +78,9 @@ def keep(folder: RunFolder, experiment: Experiment, handed: Handed | None = None
     Raises:
         StorageError: There is no such file, or the controller cannot be saved.
     """
-    for initial in (experiment.expert.initial, experiment.students.initial):
-        if initial is not None:
-            RunFolder.open(initial)  # says what is wrong with it
+    for run_dir in (experiment.expert.init_from, experiment.students.init_from):
+        if run_dir is not None:
+            RunFolder.open(run_dir)  # says what is wrong with it
     for name, source in kept_files(experiment).items():
         in_memory = None if handed is None else handed.savers.get(name)
         folder.keep(name, source if in_memory is None else partial(_save, in_memory))

@@ -71,7 +71,7 @@ def make_report(
         "name": experiment.name,
         "seed": experiment.seed,
         "reward": _reward(experiment),
-        "episodes": experiment.evaluation.episodes,
+        "episodes": experiment.evaluation.n_final_episodes,
         "return": {policy: found.mean for policy, found in returns.items()},
         "normalized": {
             policy: normalized(found.mean, random=random, reference=reference)

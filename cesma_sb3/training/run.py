@@ -176,7 +176,7 @@ def run_expert(
     progress: bool = False,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
-    """The first stage of a run alone. Its folder can be named by `expert.initial`.
+    """The first stage of a run alone. Its folder can be named by `expert.init_from`.
 
     Args:
         experiment: Its values; it has an expert to be imitated.
@@ -292,7 +292,7 @@ def evaluate_run(
     folder = RunFolder.open(run_dir, trust=trust)
     changes: dict[str, Any] = overrides if seed is None else {**overrides, "seed": seed}
     if episodes is not None:
-        changes = {**changes, "evaluation.episodes": episodes}
+        changes = {**changes, "evaluation.n_final_episodes": episodes}
     experiment = folder.load(changes)
     with threads(experiment.threads), closing(Evaluator(experiment, agents=folder.agents)) as evaluator:
         expert = None if experiment.dagger is None else load_expert(folder, evaluator)

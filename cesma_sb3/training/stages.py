@@ -132,13 +132,13 @@ def train_expert(
         model = make_model(experiment, venv, evaluator.seeds.expert)
         expert = as_expert(model, venv, evaluator.venv.team)
         tried(TrainedExpert([(0, 0.0)], 0, 0.0, expert, model))
-        start_expert(model, config.initial, evaluator.venv.team.agents)
+        start_expert(model, config.init_from, evaluator.venv.team.agents)
         draws = drawing_expert(expert, evaluator)
         in_training = draws if draws is not None and config.deterministic is False else expert
         watched = LearningCurve(
             model.policy,
             lambda: evaluator.on_curve(make_actor(in_training)),
-            experiment.evaluation.every,
+            experiment.evaluation.eval_freq,
             seen=evaluator.seen("expert"),
         )
         learn(model, watched, config.total_timesteps, config.keep, kept=kept, tick=tick)
@@ -242,7 +242,7 @@ def decentralize(
         ) as venv,
     ):
         policy = make_students(experiment, venv.team, config.learning_rate, sees)
-        start_students(policy, experiment.students.initial)
+        start_students(policy, experiment.students.init_from)
         policy.acts_deterministically = students_act_deterministically(experiment, trained.expert)
         trainer = ALGORITHMS[config.algorithm](
             **_trainer_arguments(config, evaluator, policy, trained.expert),
@@ -255,9 +255,9 @@ def decentralize(
         curve = MatchingCurve(
             trainer.policy,
             lambda: evaluator.on_curve(evaluator.act_of(trainer.policy)),
-            experiment.evaluation.every,
+            experiment.evaluation.eval_freq,
             target=evaluator.on_curve(make_actor(trained.expert)) - evaluator.slack(),
-            matches=config.stop_after_matches,
+            matches=config.early_stopping_evaluations,
             seen=evaluator.seen("students"),
         )
         found = kept.begin({"trainer": trainer, "curve": curve}, constants=[trained.expert])
@@ -328,7 +328,7 @@ def fine_tune(
         watched = LearningCurve(
             model.policy,
             lambda: evaluator.on_curve(evaluator.act_of(model.policy)),
-            experiment.evaluation.every,
+            experiment.evaluation.eval_freq,
             seen=evaluator.seen("fine-tuning"),
         )
         learn(
@@ -379,9 +379,9 @@ def fine_tuning_model(
         venv,
         students=students,
         expert=expert,
-        imitation=config.imitation,
-        imitation_final=config.imitation_final,
-        warm_up=config.warm_up,
+        imitation_coef=config.imitation_coef,
+        imitation_coef_final=config.imitation_coef_final,
+        critic_warmup_fraction=config.critic_warmup_fraction,
         seed=seed,
         policy_kwargs={
             "team": venv.team,
@@ -395,8 +395,8 @@ def fine_tuning_model(
 
 _SAME = (
     *("round_timesteps", "samples_per_update", "batch_size", "min_samples", "capacity", "when_full"),
-    *("max_grad_norm", "loss", "class_weights", "temperature"),
-    *("messages", "message_temperature", "message_entropy"),
+    *("max_grad_norm", "loss", "class_weights", "label_temperature"),
+    *("shared_dataset", "message_relaxation", "message_temperature", "message_entropy"),
 )
 """Values of `dagger` that the trainers have under the same names."""
 
@@ -408,7 +408,6 @@ def _trainer_arguments(
     given = {name: getattr(config, name) for name in _SAME} | {
         "learning_rate": partial(falling, config.learning_rate, config.learning_rate_final),
         "optimizer_kwargs": {"weight_decay": config.weight_decay, "fused": True},
-        "shared_dataset": config.dataset == "shared",
         "soft_labels": imitates_probabilities(config, expert, policy.team),
         "deterministic": policy.acts_deterministically,
         **config.algorithm_kwargs,

@@ -50,7 +50,7 @@ CASES = {
         class_weights="inverse"
     ),
     "no kind of messages is called 'gumbel'; nearest: gumbel-softmax": lambda: trainer(
-        TalkAndMove, messages="gumbel"
+        TalkAndMove, message_relaxation="gumbel"
     ),
     "no visibility is called 'jont'; nearest: joint, own": lambda: team_policy(actor_visibility="jont"),
     "no visibility is called 'all'; expected one of: joint, own": lambda: team_policy(

@@ -196,7 +196,10 @@ def test_what_sb3_does_not_know_is_told(kind, tmp_path):
 
 
 def test_an_ensemble_is_refused(tmp_path):
-    tiny = {"evaluation": {"episodes": 8, "curve_episodes": 8, "every": 200}, "students.hidden_sizes": [8, 8]}
+    tiny = {
+        "evaluation": {"n_final_episodes": 8, "n_eval_episodes": 8, "eval_freq": 200},
+        "students.hidden_sizes": [8, 8],
+    }
     dagger = {
         "dagger.algorithm": "smile",
         "dagger.total_timesteps": 400,

@@ -31,7 +31,7 @@ TINY: dict[str, Any] = {
     "total_timesteps": 200,
     "students": {"hidden_sizes": [16]},
     "dagger": {"n_envs": 4, "batch_size": 32},
-    "evaluation": {"episodes": 16, "curve_episodes": 8, "every": 200, "n_envs": 4},
+    "evaluation": {"n_final_episodes": 16, "n_eval_episodes": 8, "eval_freq": 200, "n_envs": 4},
 }
 
 
@@ -257,7 +257,7 @@ def test_an_experiment_may_name_a_file(zipped, here):
     (here / "mine.yaml").write_text(
         f"env: {{id: '{ENV}'}}\nexpert: {{algorithm: PPO, path: ppo.zip, trust: true}}\n"
         "students: {hidden_sizes: [16]}\ndagger: {total_timesteps: 200, n_envs: 4, batch_size: 32}\n"
-        "evaluation: {episodes: 16, curve_episodes: 8, every: 200, n_envs: 4}\n"
+        "evaluation: {n_final_episodes: 16, n_eval_episodes: 8, eval_freq: 200, n_envs: 4}\n"
     )
     assert cesma_sb3.run("mine.yaml", out=here / "run").report["env_samples"]["expert"] == 0
     with pytest.raises(ConfigError, match="total_timesteps: expected 0 for a finished controller, got 5"):
@@ -266,7 +266,9 @@ def test_an_experiment_may_name_a_file(zipped, here):
 
 def test_the_command(zipped, ppo):
     small = [word for key in ("dagger.n_envs=4", "evaluation.n_envs=4") for word in ("--set", key)]
-    small += [word for key in ("episodes", "curve_episodes") for word in ("--set", f"evaluation.{key}=8")]
+    small += [
+        word for key in ("n_final_episodes", "n_eval_episodes") for word in ("--set", f"evaluation.{key}=8")
+    ]
     arguments = ["decentralize", zipped.name, ENV, "--algorithm", "PPO", "--timesteps", "200", *small]
     asked = CliRunner().invoke(cesma, [*arguments, "--trust", "--seed", "3", "--out", "run", "--json"])
     assert asked.exit_code == 0, asked.output

@@ -31,7 +31,7 @@ SMALL = {
     "dagger.total_timesteps": 512,
     "dagger.n_envs": 8,
     "students.hidden_sizes": [16],
-    "evaluation": {"episodes": 8, "curve_episodes": 8, "n_envs": 8},
+    "evaluation": {"n_final_episodes": 8, "n_eval_episodes": 8, "n_envs": 8},
 }
 
 

@@ -140,7 +140,7 @@ def test_what_cannot_be_kept_is_said_at_the_start(here, models, monkeypatch):
 
 def test_initial_weights_are_kept(here, monkeypatch):
     first = cesma_sb3.decentralize("tests.bring.controllers:joint", ENV, out="first", **TINY)
-    more = {"students": {"hidden_sizes": [16], "initial": "first"}}
+    more = {"students": {"hidden_sizes": [16], "init_from": "first"}}
     folder = interrupted(monkeypatch, "tests.bring.controllers:joint", ENV, out="second", **{**TINY, **more})
     weights = (first.run_dir / "students" / "team.safetensors").read_bytes()
     shutil.rmtree(first.run_dir)
@@ -156,16 +156,17 @@ def test_paths_are_taken_where_they_are_said(here, monkeypatch):
     monkeypatch.setenv("HOME", str(here.parent))
     (here / "a" / "b").mkdir(parents=True)
     (here / "a" / "base.yaml").write_text(
-        "extends: spread-3-scripted\nexpert: {algorithm: PPO, path: ppo.zip}\nstudents: {initial: ../runs/1}"
+        "extends: spread-3-scripted\nexpert: {algorithm: PPO, path: ppo.zip}\n"
+        "students: {init_from: ../runs/1}"
     )
     (here / "a" / "b" / "mine.yaml").write_text("extends: ../base.yaml\nexpert: {normalization: n.pkl}")
-    found = load_experiment("a/b/mine.yaml", {"students.initial": "~/runs/2"}, check_names=False)
+    found = load_experiment("a/b/mine.yaml", {"students.init_from": "~/runs/2"}, check_names=False)
     assert (found.expert.path, found.expert.normalization) == (
         str(here / "a" / "ppo.zip"),
         str(here / "a" / "b" / "n.pkl"),
     )
-    assert found.students.initial == str(here.parent / "runs" / "2")
-    assert load_experiment("a/b/mine.yaml", check_names=False).students.initial == str(here / "runs" / "1")
+    assert found.students.init_from == str(here.parent / "runs" / "2")
+    assert load_experiment("a/b/mine.yaml", check_names=False).students.init_from == str(here / "runs" / "1")
     over = load_experiment("a/b/mine.yaml", {"expert": {"path": "other.zip"}}, check_names=False)
     assert over.expert.path == str(here / "other.zip")
 

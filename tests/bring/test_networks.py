@@ -23,7 +23,7 @@ RESIDUAL = {"network": "custom", "module": "tests.bring.networks:Residual", "kwa
 TINY: dict[str, Any] = {
     "total_timesteps": 3000,
     "dagger": {"n_envs": 4, "batch_size": 64, "samples_per_update": 8, "learning_rate": 1e-2},
-    "evaluation": {"episodes": 16, "curve_episodes": 8, "every": 1000, "n_envs": 4},
+    "evaluation": {"n_final_episodes": 16, "n_eval_episodes": 8, "eval_freq": 1000, "n_envs": 4},
 }
 
 

@@ -17,7 +17,7 @@ from tests.envs_for_tests import MatchingGame, ReachEnv
 SMALL: dict[str, Any] = {
     "students": {"hidden_sizes": [32]},
     "dagger": {"n_envs": 8, "batch_size": 64, "samples_per_update": 16, "learning_rate": 1e-2},
-    "evaluation": {"episodes": 64, "curve_episodes": 16, "every": 1000, "n_envs": 8},
+    "evaluation": {"n_final_episodes": 64, "n_eval_episodes": 16, "eval_freq": 1000, "n_envs": 8},
 }
 ON_POLICY = {"n_steps": 32, "batch_size": 64, "gamma": 0.0, "learning_rate": 3e-3}
 OFF_POLICY = {"learning_starts": 100, "gamma": 0.0, "learning_rate": 3e-3, "batch_size": 128}

@@ -32,7 +32,7 @@ ENV = {"id": "tests.envs_for_tests:MatchingGame"}
 SMALL = {
     "dagger.n_envs": 2,
     "dagger.batch_size": 16,
-    "evaluation": {"episodes": 2, "curve_episodes": 2, "n_envs": 2},
+    "evaluation": {"n_final_episodes": 2, "n_eval_episodes": 2, "n_envs": 2},
     "students.hidden_sizes": [8],
 }
 TEAM = JointEnv(MatchingGame()).team

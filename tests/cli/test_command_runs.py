@@ -15,8 +15,9 @@ TINY = [
     "--set", "expert.kwargs.learning_starts=32",
     "--set", "expert.kwargs.batch_size=16", "--set", "expert.policy_kwargs.hidden_sizes=[8]",
     "--set", "students.hidden_sizes=[8]", "--set", "dagger.total_timesteps=128", "--set", "dagger.n_envs=8",
-    "--set", "dagger.batch_size=16", "--set", "evaluation.episodes=4", "--set", "evaluation.curve_episodes=2",
-    "--set", "evaluation.every=64", "--set", "evaluation.n_envs=2",
+    "--set", "dagger.batch_size=16", "--set", "evaluation.n_final_episodes=4",
+    "--set", "evaluation.n_eval_episodes=2", "--set", "evaluation.eval_freq=64",
+    "--set", "evaluation.n_envs=2",
 ]  # fmt: skip
 
 

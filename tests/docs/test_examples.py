@@ -61,13 +61,17 @@ def test_train_a_team_with_imitation():
 
 def test_followable_expert(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))  # as where a script is run: the experiment names its module
-    small = {"expert.total_timesteps": 1024, "dagger.total_timesteps": 512, "evaluation.episodes": 16}
-    found = example("followable_expert")["main"](tmp_path, **small)
-    assert set(found) == {"plain", "followable"}
+    small = {"expert.total_timesteps": 1024, "dagger.total_timesteps": 512, "evaluation.n_final_episodes": 16}
+    found = example("information_cost")["main"](tmp_path, **small)
+    assert set(found) == {"plain", "information_cost"}
 
 
 def test_watch(tmp_path):
-    budget = {"dagger.total_timesteps": 512, "evaluation.episodes": 8, "evaluation.curve_episodes": 8}
+    budget = {
+        "dagger.total_timesteps": 512,
+        "evaluation.n_final_episodes": 8,
+        "evaluation.n_eval_episodes": 8,
+    }
     run = cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **budget)
     frames = example("watch")["watch"](run.run_dir, tmp_path / "team.gif", n_episodes=2)
     assert len(frames) == 2 * (1 + 25)

@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text()
 
 TINY = (
     '"spread-3", **{"expert.total_timesteps": 1_200, "expert.kwargs.gradient_steps": 1, '
-    '"dagger.total_timesteps": 512, "evaluation.episodes": 8, "evaluation.curve_episodes": 8}'
+    '"dagger.total_timesteps": 512, "evaluation.n_final_episodes": 8, "evaluation.n_eval_episodes": 8}'
 )
 # The only changes made to what is printed there: budgets. Each must be found exactly so often.
 SUBSTITUTIONS = {
@@ -30,7 +30,7 @@ SUBSTITUTIONS = {
 }
 
 
-SHORT = {"dagger.n_envs": 8, "evaluation": {"episodes": 8, "curve_episodes": 8, "n_envs": 8}}
+SHORT = {"dagger.n_envs": 8, "evaluation": {"n_final_episodes": 8, "n_eval_episodes": 8, "n_envs": 8}}
 
 
 def save_a_controller(path):

@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parents[2] / "docs" / "tasks"
 PAGES = sorted(path.stem for path in FOLDER.glob("*.md"))
 SMALL = {
     "dagger.n_envs": 8,
-    "evaluation": {"episodes": 8, "curve_episodes": 8, "n_envs": 8, "every": 500},
+    "evaluation": {"n_final_episodes": 8, "n_eval_episodes": 8, "n_envs": 8, "eval_freq": 500},
 }
 
 

@@ -92,7 +92,7 @@ def test_win_rates():
 
 
 def test_the_report_and_the_console_say_so(capsys):
-    experiment = load_experiment("spread-3-scripted", {"evaluation.episodes": 4})
+    experiment = load_experiment("spread-3-scripted", {"evaluation.n_final_episodes": 4})
     alike, drawn = battles([1, 1, 1, 1], [0.1] * 4), battles([0, 1, 0, 1], [0.1, 0.2, 0.3, 0.4])
     report = to_json(make_report(experiment, {"expert": alike, "students": alike, "random": drawn}))
     assert report["standard_error"]["expert"] is None

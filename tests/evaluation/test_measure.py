@@ -16,7 +16,7 @@ from cesma_sb3.training.run import run_experiment
 def evaluator_of(random, reference=None, tolerance=0.0, dagger=True):
     """One that has measured."""
     found = object.__new__(Evaluator)
-    config = SimpleNamespace(match_tolerance=tolerance) if dagger else None
+    config = SimpleNamespace(early_stopping_tolerance=tolerance) if dagger else None
     found.experiment = SimpleNamespace(dagger=config, env=SimpleNamespace(id="my_env:Env"))
     found.reference = None if reference is None else object()
     returns = {"random": random, **({} if reference is None else {"reference": reference})}
@@ -49,7 +49,7 @@ def test_a_tolerance_without_a_distance_is_refused(reference, why):
         evaluator_of(1.0, reference, tolerance=0.05).slack()
     told = str(caught.value)
     assert told.startswith(
-        "dagger.match_tolerance 0.05: a fraction of the distance from a random team to the "
+        "dagger.early_stopping_tolerance 0.05: a fraction of the distance from a random team to the "
     )
     assert why in told
     assert told.endswith("for my_env:Env; expected 0")
@@ -60,8 +60,8 @@ def test_it_is_refused_before_anything_trains(tmp_path):
         "name": "tiny",
         "env": {"id": "tests.envs_for_tests:MatchingGame"},
         "expert": {"algorithm": "PPO", "total_timesteps": 10**9},
-        "dagger": {"total_timesteps": 10, "stop_after_matches": 2, "match_tolerance": 0.1},
-        "evaluation": {"episodes": 2, "curve_episodes": 2, "n_envs": 1},
+        "dagger": {"total_timesteps": 10, "early_stopping_evaluations": 2, "early_stopping_tolerance": 0.1},
+        "evaluation": {"n_final_episodes": 2, "n_eval_episodes": 2, "n_envs": 1},
     }
     with pytest.raises(ConfigError, match=r"which does not exist for tests\.envs_for_tests:MatchingGame"):
         run_experiment(make_experiment(values, {}, called="tiny"), out=tmp_path / "run")

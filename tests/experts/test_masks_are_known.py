@@ -64,7 +64,7 @@ def test_a_run_is_refused_and_leaves_no_folder(tmp_path):
         "env": {"id": "tests.envs_for_tests:MortalEnv", "team_reward": "sum"},
         "expert": {"algorithm": "PPO", "total_timesteps": 10**9},
         "dagger": {"total_timesteps": 10**9},
-        "evaluation": {"episodes": 2, "n_envs": 1},
+        "evaluation": {"n_final_episodes": 2, "n_envs": 1},
     }
     (tmp_path / "masked.yaml").write_text(str(values))  # YAML reads what Python prints of these
     with pytest.raises(ConfigError, match="PPO does not know action masks"):

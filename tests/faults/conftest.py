@@ -9,7 +9,7 @@ SMALL = {
     "expert": {"total_timesteps": 64, "n_envs": 8},
     "dagger": {"total_timesteps": 128, "n_envs": 8, "batch_size": 16},
     "students": {"network": "feed-forward", "hidden_sizes": [8]},
-    "evaluation": {"episodes": 2, "curve_episodes": 2, "every": 64, "n_envs": 2},
+    "evaluation": {"n_final_episodes": 2, "n_eval_episodes": 2, "eval_freq": 64, "n_envs": 2},
 }
 
 

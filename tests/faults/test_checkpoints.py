@@ -22,8 +22,8 @@ from cesma_sb3.training.run_folder import RunFolder
 from tests.faults.interrupted import Cut, results
 
 TINY = {
-    "checkpoint.every": 64,
-    "evaluation": {"episodes": 4, "curve_episodes": 2, "every": 64, "n_envs": 2},
+    "checkpoint.save_freq": 64,
+    "evaluation": {"n_final_episodes": 4, "n_eval_episodes": 2, "eval_freq": 64, "n_envs": 2},
     "dagger.n_envs": 8,
     "dagger.batch_size": 16,
     "dagger.total_timesteps": 320,
@@ -227,9 +227,9 @@ def test_without_checkpoints_nothing_waits(tmp_path, monkeypatch):
         pytest.fail("it went on")
 
     monkeypatch.setattr(StageCheckpoints, "visit", be_interrupted)
-    never = {"checkpoint": {"minutes": None, "every": None}}
+    never = {"checkpoint": {"minutes": None, "save_freq": None}}
     with pytest.raises(Interrupted):
-        cesma_sb3.run(NAME, out=tmp_path / "run", **{**TINY, **never, "checkpoint.every": None})
+        cesma_sb3.run(NAME, out=tmp_path / "run", **{**TINY, **never, "checkpoint.save_freq": None})
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 

@@ -13,7 +13,7 @@ GAME = """
 env:
   id: "tests.envs_for_tests:FaultyEnv"
   processes: {processes}
-  patience: {patience}
+  step_timeout: {step_timeout}
   kwargs: {{fault: {fault}, at: 4, after: {after}, mended: {mended}}}
 expert:
   algorithm: DQN
@@ -22,7 +22,7 @@ expert:
   n_envs: 2
   kwargs: {{learning_starts: 32, batch_size: 16}}
 dagger: {{total_timesteps: 2000, n_envs: 2, batch_size: 16}}
-evaluation: {{episodes: 2, curve_episodes: 2, every: 2000, n_envs: 2}}
+evaluation: {{n_final_episodes: 2, n_eval_episodes: 2, eval_freq: 2000, n_envs: 2}}
 """
 CONTROLLED = """
 env: {{id: "tests.envs_for_tests:{env}"}}
@@ -31,7 +31,7 @@ expert:
   total_timesteps: 0
   kwargs: {{fault: {fault}, after: {after}, mended: {mended}}}
 dagger: {{total_timesteps: 600, n_envs: 2, batch_size: 16}}
-evaluation: {{episodes: 2, curve_episodes: 2, every: 2000, n_envs: 2}}
+evaluation: {{n_final_episodes: 2, n_eval_episodes: 2, eval_freq: 2000, n_envs: 2}}
 """
 
 
@@ -97,9 +97,9 @@ def fails_then_goes_on(capfd, tmp_path, text, told):
     ],
 )
 def test_an_environment(fault, processes, told, capfd, tmp_path):
-    patience = 20 if fault == "hang" else "null"
+    step_timeout = 20 if fault == "hang" else "null"
     text = GAME.format(
-        fault=fault, processes=processes, patience=patience, after=300, mended=tmp_path / "mended"
+        fault=fault, processes=processes, step_timeout=step_timeout, after=300, mended=tmp_path / "mended"
     )
     kept, err = fails_then_goes_on(capfd, tmp_path, text, told)
     assert kept  # it was the second stage, and what was trained in the first is not trained again

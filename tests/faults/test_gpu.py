@@ -32,7 +32,9 @@ def test_a_device_that_is_not_here_is_told_before_anything_is_trained(device, is
 @pytest.mark.parametrize("kind", RUNS)
 def test_interrupted_runs_on_a_gpu_end_as_whole_ones(kind, tmp_path):
     name, values = RUNS[kind]
-    whole = cesma_sb3.run(name, out=tmp_path / "whole", device="cuda", **{**values, "checkpoint.every": None})
+    whole = cesma_sb3.run(
+        name, out=tmp_path / "whole", device="cuda", **{**values, "checkpoint.save_freq": None}
+    )
     policy = whole.students
     assert policy.device.type == "cuda"
     run_in_pieces(name, tmp_path / "pieces", device="cuda", **values)

@@ -214,7 +214,7 @@ TINY = {
     "env": {"id": "tests.envs_for_tests:MatchingGame"},
     "expert": {"algorithm": "PPO", "total_timesteps": 10**9},
     "dagger": {"total_timesteps": 10},
-    "evaluation": {"episodes": 2, "curve_episodes": 2, "n_envs": 1},
+    "evaluation": {"n_final_episodes": 2, "n_eval_episodes": 2, "n_envs": 1},
 }
 
 

@@ -13,7 +13,12 @@ from cesma_sb3.training.run_folder import REPORT, RUN, RunFolder
 from tests.faults.interrupted import results
 
 SETTINGS = (
-    *("checkpoint.every=64", "evaluation.episodes=16", "evaluation.curve_episodes=8", "evaluation.every=256"),
+    *(
+        "checkpoint.save_freq=64",
+        "evaluation.n_final_episodes=16",
+        "evaluation.n_eval_episodes=8",
+        "evaluation.eval_freq=256",
+    ),
     *("evaluation.n_envs=8", "expert.n_envs=8", "expert.total_timesteps=800", "dagger.n_envs=8"),
     *("expert.kwargs.learning_starts=64", "expert.kwargs.batch_size=32", "dagger.total_timesteps=2000"),
     "expert.policy_kwargs.hidden_sizes=[16]",

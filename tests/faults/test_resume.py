@@ -16,9 +16,9 @@ from cesma_sb3.training.checkpoint import StageCheckpoints
 from cesma_sb3.training.run_folder import RunFolder
 from tests.faults.interrupted import Cut, results, run_in_pieces
 
-EVALUATION = {"episodes": 8, "curve_episodes": 4, "every": 128, "n_envs": 4}
+EVALUATION = {"n_final_episodes": 8, "n_eval_episodes": 4, "eval_freq": 128, "n_envs": 4}
 SMALL = {
-    "checkpoint.every": 160,
+    "checkpoint.save_freq": 160,
     "evaluation": EVALUATION,
     "dagger.n_envs": 8,
     "dagger.batch_size": 32,
@@ -31,7 +31,7 @@ EXPERT = {
     "expert.kwargs.learning_starts": 64,
     "expert.kwargs.batch_size": 32,
 }
-BASELINE = {"checkpoint.every": 160, "evaluation": EVALUATION}
+BASELINE = {"checkpoint.save_freq": 160, "evaluation": EVALUATION}
 ON_POLICY = {
     "expert.n_envs": 8,
     "expert.total_timesteps": 600,
@@ -55,7 +55,7 @@ RUNS = {
             "expert.learning_rate_final": 0.1,
             "expert.kwargs": {"n_delta": 2, "learning_rate": 0.2, "delta_std": 0.3},
             "expert.policy_kwargs": {},
-            "checkpoint.every": 3000,
+            "checkpoint.save_freq": 3000,
         },
     ),
     "noise of the state": (
@@ -129,7 +129,7 @@ RUNS = {
     ),
     "an expert that can be followed": (
         "spread-3-ppo",
-        {**SMALL, **ON_POLICY, "expert.followable": {"weight": 0.5}, "expert.keep": "last"},
+        {**SMALL, **ON_POLICY, "expert.information_cost": {"weight": 0.5}, "expert.keep": "last"},
     ),
 }
 
@@ -151,7 +151,7 @@ QUICK = (
 def test_pieces_make_the_same_run(kind, tmp_path):
     name, values = RUNS[kind]
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
-    cesma_sb3.run(name, out=whole, **{**values, "checkpoint.every": None, "checkpoint.minutes": None})
+    cesma_sb3.run(name, out=whole, **{**values, "checkpoint.save_freq": None, "checkpoint.minutes": None})
     cuts = run_in_pieces(name, pieces, **values)
 
     assert sum("is under way" in cut for cut in cuts) >= 2, cuts
@@ -183,7 +183,7 @@ def test_where_the_environment_cannot_be_kept_episodes_begin_anew(tmp_path):
 
 
 def test_what_was_logged_is_read_as_one_log(tmp_path):
-    long = {**SMALL, "dagger.total_timesteps": 2400, "checkpoint.every": 1000}
+    long = {**SMALL, "dagger.total_timesteps": 2400, "checkpoint.save_freq": 1000}
     logs = []
     for run in (tmp_path / "whole", tmp_path / "pieces"):
         if run.name == "whole":
@@ -224,7 +224,7 @@ def test_only_the_run_that_is_meant_goes_on(tmp_path):
     with pytest.raises(ConfigError, match="expected the name of an experiment, or a run to resume"):
         cesma_sb3.run()
     # A checkpoint more often changes nothing.
-    result = cesma_sb3.run("spread-3-scripted", resume=out, **{**SMALL, "checkpoint.every": 80})
+    result = cesma_sb3.run("spread-3-scripted", resume=out, **{**SMALL, "checkpoint.save_freq": 80})
     assert result.run_dir == out
     with pytest.raises(ConfigError, match="this run has finished"):
         cesma_sb3.run(resume=out)
@@ -271,6 +271,6 @@ def test_a_run_that_is_refused_leaves_nothing_but_what_was_there(tmp_path):
 
 
 def test_the_schedule_does_not_make_another_run():
-    often = load_experiment("spread-3", {"checkpoint": {"minutes": None, "every": 100}})
-    assert often.checkpoint == CheckpointConfig(minutes=None, every=100)
+    often = load_experiment("spread-3", {"checkpoint": {"minutes": None, "save_freq": 100}})
+    assert often.checkpoint == CheckpointConfig(minutes=None, save_freq=100)
     assert often.what_runs() == load_experiment("spread-3").what_runs()

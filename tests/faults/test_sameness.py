@@ -11,7 +11,7 @@ from cesma_sb3.multirun.sweep import sweep
 from tests.faults.interrupted import results
 
 VALUES = {
-    "evaluation": {"episodes": 8, "curve_episodes": 4, "every": 200, "n_envs": 4},
+    "evaluation": {"n_final_episodes": 8, "n_eval_episodes": 4, "eval_freq": 200, "n_envs": 4},
     "expert.n_envs": 8,
     "expert.total_timesteps": 400,
     "expert.kwargs.learning_starts": 64,

@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {
     "total_timesteps": 2000,
     "students": {"hidden_sizes": [32]},
     "dagger": {"n_envs": 8, "batch_size": 64, "samples_per_update": 8, "learning_rate": 1e-2},
-    "evaluation": {"episodes": 64, "curve_episodes": 16, "every": 2000, "n_envs": 8},
+    "evaluation": {"n_final_episodes": 64, "n_eval_episodes": 16, "eval_freq": 2000, "n_envs": 8},
 }
 PPO = {"n_steps": 32, "batch_size": 128, "gamma": 0.0, "learning_rate": 5e-3, "n_epochs": 8}
 
@@ -75,7 +75,12 @@ def test_students_of_a_mediocre_expert_get_better_than_it(tmp_path):
 
 def test_what_gets_worse_is_not_kept(tmp_path):
     """Without reward to gain, noise alone: the students before are the best."""
-    tuning = {"total_timesteps": 2000, "n_envs": 8, "kwargs": {**PPO, "learning_rate": 0.5}, "warm_up": 0.0}
+    tuning = {
+        "total_timesteps": 2000,
+        "n_envs": 8,
+        "kwargs": {**PPO, "learning_rate": 0.5},
+        "critic_warmup_fraction": 0.0,
+    }
     expert = "tests.bring.controllers:joint"
     result = cesma_sb3.decentralize(expert, ENV, out=tmp_path / "run", fine_tuning=tuning, **SMALL)
     found = result.report["return"]
@@ -89,7 +94,7 @@ def test_it_begins_where_the_students_are_and_the_critic_learns_first():
     with th.no_grad():  # not those that the same seed gives
         for weight in students.action_net.parameters():
             weight.mul_(1.5)
-    model = tuner(venv, students, warm_up=0.5)
+    model = tuner(venv, students, critic_warmup_fraction=0.5)
     seen = th.as_tensor(venv.reset())
     th.testing.assert_close(model.policy.outputs(seen), students.outputs(seen))
     critic = [weight.clone() for weight in model.policy.value_net.parameters()]
@@ -108,7 +113,7 @@ def test_the_term_is_a_mean_over_agents_of_moves_alone():
     venv = ParticleVecEnv(scenario, 4, seed=0)
     team = venv.team
     expert = ScriptedGoalExpert(team, scenario.agents)
-    model = tuner(venv, students_for(venv), expert=expert, imitation=1.0, imitation_final=1.0)
+    model = tuner(venv, students_for(venv), expert=expert, imitation_coef=1.0, imitation_coef_final=1.0)
     model.learn(32 * 4)
     assert model.logger.name_to_value["train/imitation_weight"] == 1.0
     assert model.logger.name_to_value["train/imitation_loss"] > 0
@@ -132,11 +137,15 @@ def test_the_term_is_a_mean_over_agents_of_moves_alone():
 def test_sb3_saves_and_loads_it_without_its_expert(tmp_path):
     venv = joint_vec_env(MatchingGame, 4, seed=0)
     expert = adapt_expert(controllers.joint, venv.team)
-    model = tuner(venv, students_for(venv), expert=expert, imitation=0.5)
+    model = tuner(venv, students_for(venv), expert=expert, imitation_coef=0.5)
     model.save(tmp_path / "model.zip")
     loaded = FineTuningPPO.load(tmp_path / "model.zip", env=venv)
     assert loaded.expert is None
-    assert (loaded.imitation, loaded.imitation_final, loaded.warm_up) == (0.5, 0.0, 0.1)
+    assert (loaded.imitation_coef, loaded.imitation_coef_final, loaded.critic_warmup_fraction) == (
+        0.5,
+        0.0,
+        0.1,
+    )
     for mine, others in zip(model.policy.parameters(), loaded.policy.parameters(), strict=True):
         assert th.equal(mine, others)
     loaded.learn(32 * 4)
@@ -146,7 +155,9 @@ def test_the_term_of_imitation_teaches_and_fades():
     """With a reward that says nothing, the expert alone is there to be learned from."""
     venv = joint_vec_env(MatchingGame, 8, seed=0)
     expert = adapt_expert(controllers.joint, venv.team)
-    model = tuner(venv, students_for(venv), expert=expert, imitation=1.0, warm_up=0.0, vf_coef=0.0)
+    model = tuner(
+        venv, students_for(venv), expert=expert, imitation_coef=1.0, critic_warmup_fraction=0.0, vf_coef=0.0
+    )
     model.normalize_advantage = False
     model.clip_range = lambda _: 0.0  # PPO itself changes nothing
     weights = []
@@ -160,11 +171,17 @@ def test_the_term_of_imitation_teaches_and_fades():
 def test_what_it_cannot_do_is_told():
     venv = joint_vec_env(MatchingGame, 4, seed=0)
     students = students_for(venv)
-    with pytest.raises(ConfigError, match=r"imitation -1, imitation_final 0\.0, warm_up 0\.1: expected"):
-        tuner(venv, students, imitation=-1)
-    for warm_up in (-0.1, 1.0, 1.5):
-        with pytest.raises(ConfigError, match=rf"warm_up {warm_up}: expected at least 0, and below 1 for"):
-            tuner(venv, students, warm_up=warm_up)
+    with pytest.raises(
+        ConfigError,
+        match=r"imitation_coef -1, imitation_coef_final 0\.0, critic_warmup_fraction 0\.1: expected",
+    ):
+        tuner(venv, students, imitation_coef=-1)
+    for critic_warmup_fraction in (-0.1, 1.0, 1.5):
+        with pytest.raises(
+            ConfigError,
+            match=rf"critic_warmup_fraction {critic_warmup_fraction}: expected at least 0, and below 1 for",
+        ):
+            tuner(venv, students, critic_warmup_fraction=critic_warmup_fraction)
     with pytest.raises(ConfigError, match="these students have a memory"):
         tuner(venv, students_for(venv, network="recurrent"))
     masked = joint_vec_env(MortalEnv, 2, seed=0, team_reward="sum")
@@ -175,8 +192,8 @@ def test_what_it_cannot_do_is_told():
         def actor(self):
             return self.labels
 
-    with pytest.raises(ExpertError, match="StatefulActor: has a memory: expected imitation 0"):
-        tuner(venv, students, expert=StatefulActor(venv.team), imitation=0.1)
+    with pytest.raises(ExpertError, match="StatefulActor: has a memory: expected imitation_coef 0"):
+        tuner(venv, students, expert=StatefulActor(venv.team), imitation_coef=0.1)
     tuner(venv, students, expert=StatefulActor(venv.team))  # whom nobody imitates any more
 
 

@@ -84,7 +84,7 @@ def test_the_students_talk_where_the_expert_acts(tmp_path):
 @pytest.mark.parametrize("messages", ["straight-through", "gumbel-softmax", "softmax"])
 def test_same_seed_same_language(tmp_path, messages):
     def weights(seed):
-        trainer = trainer_of(tmp_path, seed=seed, messages=messages)
+        trainer = trainer_of(tmp_path, seed=seed, message_relaxation=messages)
         trainer.train(800)
         return trainer.policy.state_dict()
 

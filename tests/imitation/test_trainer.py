@@ -295,7 +295,7 @@ def test_faults_of_the_expert_are_named(tmp_path):
         matching_trainer(tmp_path, expert=Hard()).train(10)
     with pytest.raises(ExpertError, match="no `probabilities`"):
         matching_trainer(tmp_path, expert=Hard(), soft_labels=True)
-    for name in ("batch_size", "samples_per_update", "temperature"):
+    for name in ("batch_size", "samples_per_update", "label_temperature"):
         with pytest.raises(ValueError, match=f"^{name}=0: expected more than 0$"):
             matching_trainer(tmp_path, **{name: 0})
     three = joint_vec_env(partial(MatchingGame, 3), 2, seed=0)
@@ -406,7 +406,7 @@ def test_its_arguments_come_to_its_parts(tmp_path):
         venv=talking,
         expert=CueExpert(),
         rng=np.random.default_rng(0),
-        messages="softmax",
+        message_relaxation="softmax",
         message_temperature=0.7,
         message_entropy=0.2,
         custom_logger=quiet(tmp_path),

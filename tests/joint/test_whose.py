@@ -283,7 +283,12 @@ def test_changed_messages_are_heard_by_the_agents_of_the_same_names():
     assert act.team == venv.team
 
 
-RUN = {"dagger.n_envs": 2, "evaluation.episodes": 2, "evaluation.curve_episodes": 2, "evaluation.n_envs": 2}
+RUN = {
+    "dagger.n_envs": 2,
+    "evaluation.n_final_episodes": 2,
+    "evaluation.n_eval_episodes": 2,
+    "evaluation.n_envs": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +319,7 @@ def test_a_run_that_starts_from_anothers_weights_keeps_its_order(run_dir, tmp_pa
     def started(env: str, names: list[str]) -> Any:
         described = {"id": f"{HERE}:{env}", "team_reward": "sum", "kwargs": {"names": names}}
         like = {"students.hidden_sizes": [8], "students.share_parameters": True, "dagger.batch_size": 64}
-        start = {"students.initial": str(run_dir), **like}
+        start = {"students.init_from": str(run_dir), **like}
         return cesma_sb3.decentralize(
             lambda seen: np.zeros((len(seen), 3), np.int64),
             described,

@@ -51,7 +51,7 @@ def test_experiments_are_found_from_another_folder(installed: Installed) -> None
 
 
 def test_an_experiment_runs_by_name_from_another_folder(installed: Installed) -> None:
-    overrides = ("--set", "dagger.total_timesteps=2000", "--set", "evaluation.episodes=20")
+    overrides = ("--set", "dagger.total_timesteps=2000", "--set", "evaluation.n_final_episodes=20")
     printed = json.loads(installed.run("cesma", "run", "spread-3-scripted", *overrides, "--json"))
     (written,) = installed.folder.glob("runs/spread-3-scripted/*/report.json")
     report = json.loads(written.read_text())

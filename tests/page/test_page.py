@@ -28,7 +28,7 @@ VALUES = {
     "description": HOSTILE,
     "dagger.total_timesteps": 4000,
     "dagger.n_envs": 16,
-    "evaluation": {"episodes": 8, "curve_episodes": 8, "every": 1000, "n_envs": 4},
+    "evaluation": {"n_final_episodes": 8, "n_eval_episodes": 8, "eval_freq": 1000, "n_envs": 4},
 }
 
 

@@ -26,7 +26,7 @@ TINY = {
     "students.hidden_sizes": [4],
     "dagger.n_envs": 2,
     "dagger.batch_size": 4,
-    "evaluation": {"episodes": 2, "curve_episodes": 2, "n_envs": 2},
+    "evaluation": {"n_final_episodes": 2, "n_eval_episodes": 2, "n_envs": 2},
 }
 
 

@@ -21,7 +21,7 @@ TINY = {
         "policy_kwargs": {"hidden_sizes": [16, 16], "actor_visibility": "own"},
     },
     "dagger": None,
-    "evaluation": {"episodes": 20, "curve_episodes": 8, "every": 200, "n_envs": 8},
+    "evaluation": {"n_final_episodes": 20, "n_eval_episodes": 8, "eval_freq": 200, "n_envs": 8},
 }
 
 

@@ -11,7 +11,7 @@ from cesma_sb3.training.run import evaluate_run
 TINY = {
     "expert": {"total_timesteps": 300, "n_envs": 8, "kwargs": {"learning_starts": 100, "batch_size": 16}},
     "dagger": {"total_timesteps": 320, "n_envs": 16, "batch_size": 32},
-    "evaluation": {"episodes": 20, "curve_episodes": 8, "every": 300, "n_envs": 8},
+    "evaluation": {"n_final_episodes": 20, "n_eval_episodes": 8, "eval_freq": 300, "n_envs": 8},
 }
 
 
@@ -33,7 +33,7 @@ def test_a_silent_team_has_no_messages_to_change(small):
 
 
 def test_a_larger_team_starts_from_a_smaller_ones_weights(small, tmp_path):
-    start = {"initial": str(small.run_dir)}
+    start = {"init_from": str(small.run_dir)}
     grown = cesma_sb3.run(
         "spread-3",
         out=tmp_path / "run",

@@ -30,7 +30,7 @@ TINY = {
     },
     "dagger": {"total_timesteps": 16, "n_envs": 2, "batch_size": 8},
     "students": {"hidden_sizes": [4]},
-    "evaluation": {"episodes": 2, "curve_episodes": 2, "every": 16, "n_envs": 2},
+    "evaluation": {"n_final_episodes": 2, "n_eval_episodes": 2, "eval_freq": 16, "n_envs": 2},
 }
 
 

@@ -17,7 +17,7 @@ from cesma_sb3.training.run import evaluate_run
 TINY = {
     "expert": {"total_timesteps": 600, "n_envs": 8, "kwargs": {"learning_starts": 100, "batch_size": 16}},
     "dagger": {"total_timesteps": 640, "n_envs": 16, "batch_size": 32},
-    "evaluation": {"episodes": 20, "curve_episodes": 8, "every": 300, "n_envs": 8},
+    "evaluation": {"n_final_episodes": 20, "n_eval_episodes": 8, "eval_freq": 300, "n_envs": 8},
 }
 
 
@@ -142,7 +142,7 @@ def test_any_pettingzoo_environment_in_processes(tmp_path):
         "      wrappers: [{name: pad_observations_v0}]}\n"
         "expert: {algorithm: PPO, total_timesteps: 128, n_envs: 2, kwargs: {n_steps: 32, batch_size: 32}}\n"
         "dagger: {total_timesteps: 128, n_envs: 2, batch_size: 32}\n"
-        "evaluation: {episodes: 4, curve_episodes: 2, every: 100, n_envs: 2}\n"
+        "evaluation: {n_final_episodes: 4, n_eval_episodes: 2, eval_freq: 100, n_envs: 2}\n"
     )
     result = cesma_sb3.run(path, out=tmp_path / "run")
     assert result.report["normalized"]["students"] != result.report["normalized"]["students"], (
@@ -153,7 +153,12 @@ def test_any_pettingzoo_environment_in_processes(tmp_path):
 
 
 def test_students_stop_once_they_match(tmp_path):
-    dagger = {"total_timesteps": 50_000, "stop_after_matches": 2, "match_tolerance": 2.0, "batch_size": 32}
+    dagger = {
+        "total_timesteps": 50_000,
+        "early_stopping_evaluations": 2,
+        "early_stopping_tolerance": 2.0,
+        "batch_size": 32,
+    }
     report = cesma_sb3.run(
         "spread-3-scripted", out=tmp_path / "run", dagger=dagger, evaluation=TINY["evaluation"]
     ).report
@@ -164,7 +169,7 @@ def test_students_stop_once_they_match(tmp_path):
 def test_the_best_weights_are_kept_unless_the_last_are_wanted(tmp_path):
     def last_and_final(keep):
         changes = {**TINY, "dagger": {**TINY["dagger"], "keep": keep, "learning_rate": 0.5}}
-        changes["evaluation"] = {**TINY["evaluation"], "episodes": 8, "every": 50}
+        changes["evaluation"] = {**TINY["evaluation"], "n_final_episodes": 8, "eval_freq": 50}
         result = cesma_sb3.run(
             "spread-3-scripted", out=tmp_path / keep, **{k: changes[k] for k in ("dagger", "evaluation")}
         )

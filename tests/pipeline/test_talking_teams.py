@@ -12,7 +12,7 @@ from cesma_sb3.training.run import evaluate_run
 TINY = {
     "expert": {"total_timesteps": 400, "n_envs": 8, "kwargs": {"learning_starts": 100, "batch_size": 16}},
     "dagger": {"total_timesteps": 640, "n_envs": 16, "batch_size": 32},
-    "evaluation": {"episodes": 20, "curve_episodes": 8, "every": 300, "n_envs": 8},
+    "evaluation": {"n_final_episodes": 20, "n_eval_episodes": 8, "eval_freq": 300, "n_envs": 8},
 }
 
 

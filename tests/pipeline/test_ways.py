@@ -25,7 +25,7 @@ SMALL = {
     "dagger.n_envs": 16,
     "dagger.batch_size": 32,
     "dagger.samples_per_update": 16,
-    "evaluation": {"episodes": 80, "curve_episodes": 40, "every": 800, "n_envs": 16},
+    "evaluation": {"n_final_episodes": 80, "n_eval_episodes": 40, "eval_freq": 800, "n_envs": 16},
 }
 LOGITS = {**SMALL, "expert.outputs": "logits"}
 
@@ -79,7 +79,7 @@ def test_its_price_says_that_it_draws(done):
 
 
 def test_a_key_says_which_way(tmp_path):
-    values = {**LOGITS, "expert.deterministic": True, "evaluation.episodes": 40}
+    values = {**LOGITS, "expert.deterministic": True, "evaluation.n_final_episodes": 40}
     with pytest.warns(ExpertWarning, match="expert: returns 0, less than a random team"):
         result = cesma_sb3.decentralize(
             polite, Doorway, total_timesteps=400, out=tmp_path / "fixed", **values
@@ -114,10 +114,15 @@ def test_pieces_make_the_same_run(tmp_path):
             "deterministic": False,
         },
         "dagger": {"total_timesteps": 192, "labels": "hard"},
-        "checkpoint": {"every": 64},
+        "checkpoint": {"save_freq": 64},
     }
     (tmp_path / "uneven.yaml").write_text(json.dumps(values))
-    small = {**SMALL, "evaluation.episodes": 4, "evaluation.curve_episodes": 4, "evaluation.every": 96}
+    small = {
+        **SMALL,
+        "evaluation.n_final_episodes": 4,
+        "evaluation.n_eval_episodes": 4,
+        "evaluation.eval_freq": 96,
+    }
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     cesma_sb3.run(tmp_path / "uneven.yaml", out=whole, **small)
     assert len(run_in_pieces(tmp_path / "uneven.yaml", pieces, **small)) > 2

@@ -20,7 +20,7 @@ from cesma_sb3.training.run_folder import RunFolder
 from tests.price.hidden_goal import LENGTH, N_GOALS, SURE
 from tests.price.test_estimates import students
 
-EVALUATION = {"episodes": 32, "curve_episodes": 8, "every": 2000, "n_envs": 32}
+EVALUATION = {"n_final_episodes": 32, "n_eval_episodes": 8, "eval_freq": 2000, "n_envs": 32}
 
 
 def named(found, name, agent=None):
@@ -40,7 +40,7 @@ def hidden_goal(tmp_path, expert, **more):
         "dagger.samples_per_update": 16,
         "dagger.keep": "last",  # the return says nothing of who sees
         "dagger.learning_rate": 1e-2,
-        "evaluation": {**EVALUATION, "episodes": 200},
+        "evaluation": {**EVALUATION, "n_final_episodes": 200},
     }
     run = cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **{**values, **more})
     return price(run.run_dir)
@@ -167,7 +167,11 @@ def test_who_talks_is_also_measured_without_being_heard(tmp_path):
     alone = cesma_sb3.run(
         "speaker-listener-scripted",
         out=tmp_path / "alone",
-        **{**values, "dagger.total_timesteps": 256, "evaluation": {**EVALUATION, "episodes": 4, "n_envs": 1}},
+        **{
+            **values,
+            "dagger.total_timesteps": 256,
+            "evaluation": {**EVALUATION, "n_final_episodes": 4, "n_envs": 1},
+        },
     )
     shuffled = named(price(alone.run_dir, timesteps=0), "return lost with messages shuffled")
     assert shuffled.value is None
@@ -181,7 +185,7 @@ def test_students_with_a_memory_have_losses_too(tmp_path):
         "students": {"network": "recurrent", "hidden_sizes": [8]},
         "dagger.batch_size": 4,
         "dagger.n_envs": 8,
-        "evaluation": {**EVALUATION, "episodes": 8},
+        "evaluation": {**EVALUATION, "n_final_episodes": 8},
     }
     found = price(cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **values).run_dir)
     assert named(found, "disagreement", "agent_0").value > 0
@@ -228,7 +232,7 @@ def test_what_has_no_price(tmp_path, run):
     baseline = {
         "expert.total_timesteps": 200,
         "expert.n_envs": 4,
-        "evaluation": {**EVALUATION, "episodes": 4},
+        "evaluation": {**EVALUATION, "n_final_episodes": 4},
     }
     out = cesma_sb3.run("spread-3-iql", out=tmp_path / "iql", **baseline).run_dir
     with pytest.raises(ConfigError, match="dagger is null: nobody was imitated"):

@@ -22,7 +22,7 @@ GAME = "from tests.envs_for_tests import MatchingGame as Game\n"
 QUICK = {
     "students": {"hidden_sizes": [8]},
     "dagger": {"total_timesteps": 40, "n_envs": 2, "batch_size": 16},
-    "evaluation": {"episodes": 2, "curve_episodes": 2, "n_envs": 2, "every": 40},
+    "evaluation": {"n_final_episodes": 2, "n_eval_episodes": 2, "n_envs": 2, "eval_freq": 40},
 }
 EXPERT = "tests.bring.controllers:joint"
 

@@ -95,10 +95,10 @@ def test_a_run_of_other_values_is_set_aside(done, figure):
     out, _ = done
     path = sorted(reports(out))[0]
     config = (path / "config.yaml").read_text()
-    (path / "config.yaml").write_text(config.replace("curve_episodes: 2", "curve_episodes: 3"))
+    (path / "config.yaml").write_text(config.replace("n_eval_episodes: 2", "n_eval_episodes: 3"))
     assert reproduce(figure, out=out, seeds=2).ran == 1
     assert (path / "config.yaml").read_text() == config
-    assert "curve_episodes: 3" in (path.with_name(f"{path.name}-aside-1") / "config.yaml").read_text()
+    assert "n_eval_episodes: 3" in (path.with_name(f"{path.name}-aside-1") / "config.yaml").read_text()
 
 
 def test_one_panel_has_files_of_its_own(done, figure):

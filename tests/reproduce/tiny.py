@@ -11,7 +11,7 @@ TINY = {
     "dagger.n_envs": 8,
     "students.network": "feed-forward",
     "students.hidden_sizes": [8],
-    "evaluation": {"episodes": 4, "curve_episodes": 2, "every": 64, "n_envs": 2},
+    "evaluation": {"n_final_episodes": 4, "n_eval_episodes": 2, "eval_freq": 64, "n_envs": 2},
 }
 SEEDS = {"quick": 1, "registered": 2, "full": 3}
 FAILS = {**TINY, "dagger.labels": "soft"}  # the scripted expert has no distribution

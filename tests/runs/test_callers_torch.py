@@ -34,7 +34,7 @@ TINY: dict[str, Any] = {
     "total_timesteps": 48,
     "students": {"hidden_sizes": [8]},
     "dagger": {"n_envs": 2, "batch_size": 8, "samples_per_update": 8},
-    "evaluation": {"episodes": 4, "curve_episodes": 2, "every": 48, "n_envs": 2},
+    "evaluation": {"n_final_episodes": 4, "n_eval_episodes": 2, "eval_freq": 48, "n_envs": 2},
 }
 
 

@@ -35,7 +35,12 @@ if "CESMA_TEST_MARKS" in os.environ and sys.orig_argv[1:4] == ["-m", "cesma_sb3"
         file.write(f"{os.getpid()}\\n")
 """
 # Some seconds of work.
-SHORT = {**TINY, "dagger.total_timesteps": 12_000, "dagger.samples_per_update": 4, "evaluation.every": 10_000}
+SHORT = {
+    **TINY,
+    "dagger.total_timesteps": 12_000,
+    "dagger.samples_per_update": 4,
+    "evaluation.eval_freq": 10_000,
+}
 SEEDS = 4
 
 

@@ -80,7 +80,7 @@ def planned(monkeypatch):
 
 
 def test_baselines_stay_baselines_whatever_is_said_of_students(tmp_path, planned):
-    values = {"dagger.total_timesteps": 128, "evaluation.episodes": 4}
+    values = {"dagger.total_timesteps": 128, "evaluation.n_final_episodes": 4}
     result = sweep("speaker-listener", seeds=2, baselines=True, out=tmp_path, **values)
     assert [(row["experiment"], row["kind"], row["seeds"]) for row in result.rows] == [
         ("speaker-listener", "students", 0),
@@ -88,9 +88,9 @@ def test_baselines_stay_baselines_whatever_is_said_of_students(tmp_path, planned
         ("speaker-listener-maddpg", "baseline", 0),
     ]
     assert [run.experiment.seed for run in planned] == [0, 1] * 3
-    assert {run.experiment.evaluation.episodes for run in planned} == {4}
+    assert {run.experiment.evaluation.n_final_episodes for run in planned} == {4}
     assert planned[-1].experiment.dagger is None
-    assert "evaluation.episodes=4" in planned[-1].job.command
+    assert "evaluation.n_final_episodes=4" in planned[-1].job.command
     assert "dagger.total_timesteps=128" not in planned[-1].job.command
 
 

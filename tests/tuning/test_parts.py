@@ -22,7 +22,7 @@ dagger.learning_rate: {low: 1e-3, high: 1, log: true}
 dagger.batch_size: {choices: [8, 16]}
 """
 GRID = "dagger.batch_size: {choices: [8, 16]}\ndagger.n_envs: {low: 4, high: 8, step: 2}\n"
-EVALUATION = {"episodes": 4, "curve_episodes": 2, "every": 64, "n_envs": 2}
+EVALUATION = {"n_final_episodes": 4, "n_eval_episodes": 2, "eval_freq": 64, "n_envs": 2}
 # A joint expert that learns nothing in no time, and its students.
 TINY = {
     "expert.total_timesteps": 128,
@@ -149,11 +149,11 @@ def test_stages_one_after_the_other(write, tmp_path):
         run = RunFolder.open(tmp_path / "study" / "students" / f"trial-{number}")
         assert run.report()["env_samples"]["expert"] == 0
         assert run.report()["return"]["expert"] == experts[best].report()["return"]["expert"]
-        kept = run.path / run.experiment.expert.initial / "expert/policy.safetensors"
+        kept = run.path / run.experiment.expert.init_from / "expert/policy.safetensors"
         assert kept.read_bytes() == (experts[best].path / "expert/policy.safetensors").read_bytes()
     # What comes out trains it again: an experiment that stands by itself.
     found = load_experiment(result.folder / "best.yaml")
-    assert found.expert.initial is None
+    assert found.expert.init_from is None
     assert found.expert.total_timesteps == 128
     rate = experts[best].experiment.expert.kwargs["learning_rate"]
     assert found.expert.kwargs["learning_rate"] == rate

@@ -130,7 +130,11 @@ def test_registered_experiments_have_spaces(name):
         ("spread-3-continuous", TD3, ("td3", "students-feed-forward")),
         ("spread-3-ppo", {"expert.algorithm": "A2C"}, (None, "students-feed-forward")),
         ("spread-3-ppo", {"expert.algorithm": "stable_baselines3:PPO"}, (None, "students-feed-forward")),
-        ("spread-3", {"expert.initial": "runs/a", "expert.total_timesteps": 0}, (None, "students-entities")),
+        (
+            "spread-3",
+            {"expert.init_from": "runs/a", "expert.total_timesteps": 0},
+            (None, "students-entities"),
+        ),
         ("speaker-listener", {}, ("gumbel-softmax-ddpg", "students-messages")),
         (
             "speaker-listener",
@@ -139,7 +143,7 @@ def test_registered_experiments_have_spaces(name):
         ),
         (
             "speaker-listener-scripted",
-            {"dagger.message_entropy": 0.0, "dagger.messages": "softmax"},
+            {"dagger.message_entropy": 0.0, "dagger.message_relaxation": "softmax"},
             (None, "students-messages"),
         ),
         (
@@ -164,7 +168,7 @@ def test_kinds_of_values(write):
     space = write(
         "dagger.batch_size: {low: 32, high: 96, step: 32}\n"
         "dagger.learning_rate: {low: 1e-4, high: 1, log: true}\n"
-        "dagger.temperature: {low: 1, high: 2.5, step: 0.5}\n"
+        "dagger.label_temperature: {low: 1, high: 2.5, step: 0.5}\n"
         "dagger.max_grad_norm: {choices: [null, 0.5]}\n"
         "students.hidden_sizes: {choices: [[8], [8, 8]]}\n"
         "students.share_parameters: {choices: [true, false]}\n"
@@ -175,7 +179,7 @@ def test_kinds_of_values(write):
     assert set(seen["dagger.batch_size"]) == {32, 64, 96}
     assert all(isinstance(size, int) for size in seen["dagger.batch_size"])
     assert 10 < sum(rate < 1e-2 for rate in seen["dagger.learning_rate"]) < 50
-    assert set(seen["dagger.temperature"]) == {1.0, 1.5, 2.0, 2.5}
+    assert set(seen["dagger.label_temperature"]) == {1.0, 1.5, 2.0, 2.5}
     assert set(seen["dagger.max_grad_norm"]) == {None, 0.5}
     assert [8] in seen["students.hidden_sizes"]
     assert [8, 8] in seen["students.hidden_sizes"]
@@ -245,7 +249,7 @@ def test_keys_that_get_one_value(write):
 def test_a_grid_is_gone_through(write):
     space = write(
         "students.hidden_sizes: {choices: [[8], [8, 8]]}\n"
-        "dagger.temperature: {low: 1, high: 2, step: 1}\n"
+        "dagger.label_temperature: {low: 1, high: 2, step: 1}\n"
         "dagger.weight_decay: {low: 0.1, high: 0.3, step: 0.1}\n"
         "dagger.n_envs: {low: 1, high: 3}\n"
         "dagger.max_grad_norm, expert.kwargs.max_grad_norm: {choices: [null, 1]}\n"
@@ -253,7 +257,7 @@ def test_a_grid_is_gone_through(write):
     grid = space.grid()
     assert grid == {
         "students.hidden_sizes": ["[8]", "[8, 8]"],
-        "dagger.temperature": [1, 2],
+        "dagger.label_temperature": [1, 2],
         "dagger.weight_decay": [0.1, 0.2, 0.3],
         "dagger.n_envs": [1, 2, 3],
         "dagger.max_grad_norm, expert.kwargs.max_grad_norm": ["null", "1"],
@@ -366,7 +370,10 @@ def test_bad_spaces(refused, text, told):
         ("{dagger.n_envs: [1, 6]}", "when: dagger.n_envs: 6 is none of its values [1, 2, 3, 4, 5]"),
         ("{dagger.n_envs: true}", "when: dagger.n_envs: True is none of its values [1, 2, 3, 4, 5]"),
         ("{students.hidden_sizes: [8]}", "when: students.hidden_sizes: 8 is none of its values [[8], [4]]"),
-        ("{dagger.temperature: 1}", "dagger.temperature: expected a key with choices, integers or a step"),
+        (
+            "{dagger.label_temperature: 1}",
+            "dagger.label_temperature: expected a key with choices, integers or a step",
+        ),
         ("{dagger.n_envs: []}", "when.dagger.n_envs: expected at least one value, got none"),
         ("3", "when: expected a mapping, got 3"),
     ],
@@ -374,7 +381,7 @@ def test_bad_spaces(refused, text, told):
 def test_bad_conditions(refused, when, told):
     text = (
         "dagger.n_envs: {low: 1, high: 5}\n"
-        "dagger.temperature: {low: 1.0, high: 2.0}\n"
+        "dagger.label_temperature: {low: 1.0, high: 2.0}\n"
         "students.hidden_sizes: {choices: [[8], [4]]}\n"
         f"dagger.batch_size: {{choices: [1, 2], when: {when}}}\n"
         "dagger.capacity: {choices: [1]}\n"

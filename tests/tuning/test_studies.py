@@ -21,7 +21,7 @@ TINY = {
     "dagger.total_timesteps": 128,
     "dagger.n_envs": 8,
     "students.network": "feed-forward",
-    "evaluation": {"episodes": 4, "curve_episodes": 2, "every": 128, "n_envs": 2},
+    "evaluation": {"n_final_episodes": 4, "n_eval_episodes": 2, "eval_freq": 128, "n_envs": 2},
 }
 SPACE = """\
 dagger.learning_rate: {low: 1e-3, high: 1, log: true}

@@ -30,7 +30,7 @@ EXPERIMENT = """\
 extends: spread-3-scripted
 students: {network: feed-forward, hidden_sizes: [8]}
 dagger: {total_timesteps: 4096, n_envs: 8, samples_per_update: 4}
-evaluation: {episodes: 4, curve_episodes: 2, every: 2048, n_envs: 2}
+evaluation: {n_final_episodes: 4, n_eval_episodes: 2, eval_freq: 2048, n_envs: 2}
 """
 SPACE = """\
 dagger.learning_rate: {low: 1e-3, high: 1, log: true}
@@ -197,7 +197,7 @@ def test_workers_that_fail_end_the_study(monkeypatch, tmp_path):
             out=tmp_path / "study",
             **{
                 "dagger.total_timesteps": 2048,
-                "evaluation": {"episodes": 2, "curve_episodes": 2, "n_envs": 2},
+                "evaluation": {"n_final_episodes": 2, "n_eval_episodes": 2, "n_envs": 2},
             },
         )
     assert _children() == []

@@ -73,7 +73,7 @@ def price(
         raise ConfigError(f"{folder.path}: dagger is null: nobody was imitated, and nothing has a price")
     changes: dict[str, Any] = {} if seed is None else {"seed": seed}
     if episodes is not None:
-        changes["evaluation.episodes"] = episodes
+        changes["evaluation.n_final_episodes"] = episodes
     if timesteps is None:
         timesteps = int(report["env_samples"].get("decentralize", folder.experiment.dagger.total_timesteps))
     timesteps = integer("timesteps", timesteps)
@@ -81,7 +81,7 @@ def price(
     with threads(experiment.threads), closing(Evaluator(experiment, agents=folder.agents)) as evaluator:
         rows = [*_rows(Measured(folder, experiment, evaluator), timesteps, progress)]
     settings = {
-        "episodes": experiment.evaluation.episodes,
+        "episodes": experiment.evaluation.n_final_episodes,
         "seed": experiment.seed,
         "timesteps": timesteps,
     }

@@ -94,7 +94,7 @@ class Measured:
             expert,
             students,
             self.venv,
-            n_episodes=self.experiment.evaluation.episodes,
+            n_episodes=self.experiment.evaluation.n_final_episodes,
             seed=self.evaluator.seeds.final,
             soft=self._soft(),
         )
@@ -104,7 +104,7 @@ class Measured:
         if not self.is_soft:
             return None
         assert isinstance(self.expert, SoftExpert)
-        return partial(self.expert.probabilities, temperature=self.dagger.temperature)
+        return partial(self.expert.probabilities, temperature=self.dagger.label_temperature)
 
     def with_channel(self, change: Change) -> Returns:
         """The students' returns with what they hear changed."""
@@ -126,7 +126,7 @@ class Measured:
             greedy(self.policy),
             random_act(self.team, np.random.default_rng(self.evaluator.seeds.random)),
             self.venv,
-            n_episodes=self.experiment.evaluation.episodes,
+            n_episodes=self.experiment.evaluation.n_final_episodes,
             seed=self.evaluator.seeds.final,
         )
 
@@ -152,7 +152,7 @@ class Measured:
         return (
             self.dagger.keep == "last"
             and run.fine_tuning is None
-            and run.students.initial is None
+            and run.students.init_from is None
             and run.seed == self.experiment.seed
             and timesteps == self.folder.report()["env_samples"].get("decentralize")
         )
@@ -166,18 +166,18 @@ class Measured:
         what = "everything" if sees == "joint" else "their own part"
         dagger = {
             "total_timesteps": timesteps,
-            "dataset": "shared",
-            "stop_after_matches": None,
+            "shared_dataset": True,
+            "early_stopping_evaluations": None,
             "keep": "last",
         }
         experiment = self.experiment.model_copy(
             update={
                 "dagger": self.dagger.model_copy(update=dagger),
-                "students": self.experiment.students.model_copy(update={"initial": None}),
-                "evaluation": self.experiment.evaluation.model_copy(update={"every": timesteps}),
+                "students": self.experiment.students.model_copy(update={"init_from": None}),
+                "evaluation": self.experiment.evaluation.model_copy(update={"eval_freq": timesteps}),
             }
         )
-        never = CheckpointConfig(minutes=None, every=None)
+        never = CheckpointConfig(minutes=None, save_freq=None)
         with StageProgress(f"students that see {what}", timesteps, enabled=progress) as shown:
             trained = decentralize(
                 experiment,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 _NOT_TUNED = ("name", "description", "seed")
-_MESSAGES = ("messages", "message_temperature", "message_entropy")
+_MESSAGES = ("message_relaxation", "message_temperature", "message_entropy")
 """Keys of `dagger` that say something of students that talk only."""
 
 

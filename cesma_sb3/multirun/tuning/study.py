@@ -375,7 +375,7 @@ def _run_one(study: optuna.Study, trials: Trials, progress: StudyProgress) -> No
 
 def _every(request: _Request) -> int:
     """Environment timesteps between two reports."""
-    return load_experiment(request.trials.name, request.trials.fixed).evaluation.every
+    return load_experiment(request.trials.name, request.trials.fixed).evaluation.eval_freq
 
 
 def _lead(

@@ -87,7 +87,7 @@ class Trials:
         found = {**self.fixed, **values, "seed": seed}
         if self.expert is not None:
             run = str(expert_run(self.expert, seed))
-            found["expert"] = {**found["expert"], "initial": run, "total_timesteps": 0}
+            found["expert"] = {**found["expert"], "init_from": run, "total_timesteps": 0}
         return found
 
     def run_dir(self, number: int, seed: int) -> Path:

@@ -1,11 +1,11 @@
 """An expert that knows too much, and one that students can follow.
 
-    python examples/followable_expert.py
+    python examples/information_cost.py
 
 Each of two agents has two doors before it, with a prize behind one. It sees behind which one the *other*
 agent's is, and may look behind its own, which costs. A centralized expert need not look: together the agents
 know everything, and it opens the right doors at once. Nobody who sees less can imitate that. With
-`expert.followable` it pays for such knowledge, and looks first.
+`expert.information_cost` it pays for such knowledge, and looks first.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ class Doors(ParallelEnv):
 def main(out: Path = Path("runs/doors"), **overrides: Any) -> dict[str, dict[str, float]]:
     """Both experts with their students; returns what each has, by expert."""
     found = {}
-    for name, followable in (("plain", None), ("followable", {"weight": 1.0})):
-        experiment = Path(__file__).with_name("followable_expert.yaml")
-        settings = {"expert.followable": followable, **overrides}
+    for name, information_cost in (("plain", None), ("information_cost", {"weight": 1.0})):
+        experiment = Path(__file__).with_name("information_cost.yaml")
+        settings = {"expert.information_cost": information_cost, **overrides}
         report = cesma_sb3.run(experiment, out=out / name, **settings).report
         found[name] = returns = report["return"]
         print(f"{name}: expert {returns['expert']:.2f}, students {returns['students']:.2f}")

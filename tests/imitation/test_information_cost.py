@@ -16,7 +16,7 @@ from cesma_sb3 import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.dataset import Samples
-from cesma_sb3.imitation.information_cost import LIMIT, FollowableVecEnv
+from cesma_sb3.imitation.information_cost import LIMIT, InformationCostVecEnv
 from cesma_sb3.policies.networks.factory import NetworkSpec
 from tests.envs_for_tests import MortalEnv
 
@@ -27,17 +27,19 @@ SPEC = NetworkSpec(hidden_sizes=(32,))
 @pytest.fixture
 def doors(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    import followable_expert
+    import information_cost
 
-    return followable_expert.Doors
+    return information_cost.Doors
 
 
-def followable(make_env, n_envs: int = 8, **kwargs: Any) -> FollowableVecEnv:
+def information_cost(make_env, n_envs: int = 8, **kwargs: Any) -> InformationCostVecEnv:
     venv = joint_vec_env(make_env, n_envs, seed=0, team_reward="mean")
-    return FollowableVecEnv(venv, **{"weight": 0.5, "spec": SPEC, **kwargs})
+    return InformationCostVecEnv(venv, **{"weight": 0.5, "spec": SPEC, **kwargs})
 
 
-def costs_of(venv: FollowableVecEnv, act, n_steps: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def costs_of(
+    venv: InformationCostVecEnv, act, n_steps: int = 400
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What is paid in the end, the rewards, and what they would be, of the last steps."""
     observations = venv.reset()
     paid, got, infos_of = [], [], []
@@ -69,7 +71,7 @@ def test_the_doors_are_an_environment(doors):
 
 def test_the_cost_is_the_information_that_own_observations_lack(doors):
     """Of a fair coin that the agent does not see: log 2 nats, for each of two agents."""
-    venv = followable(doors, samples_per_update=8)
+    venv = information_cost(doors, samples_per_update=8)
     paid, got, returns = costs_of(venv, knows)
     assert paid.mean() == pytest.approx(2 * np.log(2), abs=0.1)
     np.testing.assert_allclose(got, 2.0 - 0.5 * paid, atol=1e-5)
@@ -77,32 +79,32 @@ def test_the_cost_is_the_information_that_own_observations_lack(doors):
 
 
 def test_what_agents_see_themselves_is_free(doors):
-    paid, *_ = costs_of(followable(doors, samples_per_update=8), looks)
+    paid, *_ = costs_of(information_cost(doors, samples_per_update=8), looks)
     assert abs(paid.mean()) < 0.05
 
 
 def test_acting_at_random_is_free(doors):
     rng = np.random.default_rng(0)
     paid, *_ = costs_of(
-        followable(doors, samples_per_update=8), lambda seen: rng.integers(3, size=(len(seen), 2))
+        information_cost(doors, samples_per_update=8), lambda seen: rng.integers(3, size=(len(seen), 2))
     )
     assert abs(paid.mean()) < 0.1
 
 
 @pytest.mark.slow
 def test_students_follow_an_expert_that_pays(doors, tmp_path):
-    import followable_expert
+    import information_cost
 
-    found = followable_expert.main(tmp_path)
+    found = information_cost.main(tmp_path)
     assert found["plain"]["expert"] > 1.9
     assert found["plain"]["students"] < 1.0
-    assert found["followable"]["students"] > 1.6
-    assert found["followable"]["expert"] < found["plain"]["expert"]
+    assert found["information_cost"]["students"] > 1.6
+    assert found["information_cost"]["expert"] < found["plain"]["expert"]
 
 
 @pytest.mark.slow
 def test_an_expert_learns_to_look(doors):
-    venv = followable(doors, n_envs=16, weight=1.0, samples_per_update=16)
+    venv = information_cost(doors, n_envs=16, weight=1.0, samples_per_update=16)
     model = PPO(
         "MlpPolicy",
         venv,
@@ -119,7 +121,7 @@ def test_an_expert_learns_to_look(doors):
 
 
 def test_the_dead_and_masks_have_their_place():
-    venv = followable(MortalEnv, n_envs=4, batch_size=16)
+    venv = information_cost(MortalEnv, n_envs=4, batch_size=16)
     rng = np.random.default_rng(0)
     venv.reset()
     for _ in range(60):
@@ -137,7 +139,7 @@ def test_the_same_seed_has_the_same_costs_and_leaves_torch_alone(doors):
     for _ in range(2):
         th.manual_seed(1)
         before = th.random.get_rng_state()
-        venv = followable(doors, samples_per_update=8, seed=3)
+        venv = information_cost(doors, samples_per_update=8, seed=3)
         assert th.equal(before, th.random.get_rng_state())
         found.append(costs_of(venv, knows, 120)[0])
     np.testing.assert_array_equal(*found)
@@ -146,37 +148,37 @@ def test_the_same_seed_has_the_same_costs_and_leaves_torch_alone(doors):
 @pytest.mark.parametrize(
     ("kwargs", "text"),
     [
-        ({"weight": 0.0}, "followable: weight is 0.0, expected more than 0"),
-        ({"batch_size": 0}, "followable: batch_size is 0"),
+        ({"weight": 0.0}, "information_cost: weight is 0.0, expected more than 0"),
+        ({"batch_size": 0}, "information_cost: batch_size is 0"),
         ({"spec": NetworkSpec("recurrent", (8,))}, "expected students without a memory"),
     ],
 )
 def test_bad_values_are_refused(doors, kwargs, text):
     with pytest.raises(ConfigError, match=text):
-        followable(doors, **kwargs)
+        information_cost(doors, **kwargs)
 
 
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
-        ({"expert.keep": "best"}, "followable: expected keep: last beside it"),
-        ({"expert.followable.weight": 0}, "expert.followable.weight"),
+        ({"expert.keep": "best"}, "information_cost: expected keep: last beside it"),
+        ({"expert.information_cost.weight": 0}, "expert.information_cost.weight"),
         (
             {"env": {"id": "spread"}, "expert.algorithm": "scripted", "expert.total_timesteps": 0},
-            "followable",
+            "information_cost",
         ),
-        ({"env": {"id": "speaker-listener"}}, "followable: expected agents that do not communicate"),
+        ({"env": {"id": "speaker-listener"}}, "information_cost: expected agents that do not communicate"),
         ({"students": {"network": "recurrent", "hidden_sizes": [8]}}, "expected students without a memory"),
     ],
 )
 def test_experiments_that_make_no_sense_are_refused(doors, tmp_path, overrides, text):
     with pytest.raises(ConfigError, match=text):
-        cesma_sb3.run(EXAMPLES / "followable_expert.yaml", out=tmp_path / "run", **overrides)
+        cesma_sb3.run(EXAMPLES / "information_cost.yaml", out=tmp_path / "run", **overrides)
 
 
 def test_what_cannot_be_done_is_not_predicted():
     """An agent with one action left is no riddle to anybody, whoever sees more: it costs nothing."""
-    venv = followable(lambda: MortalEnv(deaths=(None, None), length=4), 4)
+    venv = information_cost(lambda: MortalEnv(deaths=(None, None), length=4), 4)
     venv.reset()
     observations = np.random.default_rng(0).normal(size=(6, venv.team.observation_size)).astype(np.float32)
     only = np.zeros((6, venv.team.mask_size), dtype=bool)
@@ -194,7 +196,7 @@ def test_what_cannot_be_done_is_not_predicted():
 
 
 def test_predictors_learn_as_often_as_they_should(monkeypatch):
-    venv = followable(lambda: MortalEnv(masks=None), 8, samples_per_update=20, batch_size=24)
+    venv = information_cost(lambda: MortalEnv(masks=None), 8, samples_per_update=20, batch_size=24)
     updates = []
     monkeypatch.setattr(venv, "_update", lambda: updates.append(len(venv.dataset)))
     venv.reset()
