@@ -49,7 +49,7 @@ def compare(names: tuple[str, ...], settings: tuple[str, ...], as_json: bool, **
     overrides = overrides_of(settings)
 
     from cesma_sb3.analysis.comparison import compare as compare_module
-    from cesma_sb3.analysis.comparison.tables import shown_pairs, shown_rows
+    from cesma_sb3.analysis.comparison.tables import format_pairs, format_rows
 
     with told_how_to_go_on():
         found = compare_module.compare(names, progress=True, **options, **overrides)
@@ -65,7 +65,7 @@ def compare(names: tuple[str, ...], settings: tuple[str, ...], as_json: bool, **
         }
         print_json(told)
     else:
-        for rows in (shown_rows(found.rows, found.metric), shown_pairs(found.improvement)):
+        for rows in (format_rows(found.rows, found.metric), format_pairs(found.improvement)):
             if rows:
                 print_table(list(rows[0]), [list(row.values()) for row in rows])
         click.echo("\n".join([*(f"note: {note}" for note in found.notes), *map(str, found.files)]))

@@ -255,7 +255,9 @@ def _draw(
             path,
             expert=curves["expert"],
             students=[*curves.get("students", []), *curves.get("fine-tuned", [])],
-            anchors={policy: returns[policy].mean for policy in ("reference", "random") if policy in returns},
+            reference_returns={
+                policy: returns[policy].mean for policy in ("reference", "random") if policy in returns
+            },
             title=f"{experiment.name}, seed {experiment.seed}",
             reward=reward,
         ),

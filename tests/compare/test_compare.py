@@ -9,7 +9,7 @@ from PIL import Image
 
 import cesma_sb3
 from cesma_sb3.analysis.comparison import compare as compare_module
-from cesma_sb3.analysis.comparison.tables import few
+from cesma_sb3.analysis.comparison.tables import pairs_to_show
 from cesma_sb3.cli import cesma
 from cesma_sb3.envs import reward_definition
 from cesma_sb3.errors import CesmaError
@@ -119,8 +119,8 @@ def test_runs_that_fail_are_told(made, tmp_path, monkeypatch):
 
 def test_of_many_pairs_those_of_the_first_are_shown():
     pairs = [{"task": "t", "system": x, "other": y} for x in "abcde" for y in "abcdef" if x < y]
-    assert [row["other"] for row in few(pairs)] == list("bcdef")
-    assert few(pairs[:10]) == pairs[:10]
+    assert [row["other"] for row in pairs_to_show(pairs)] == list("bcdef")
+    assert pairs_to_show(pairs[:10]) == pairs[:10]
 
 
 def test_folders_that_do_not_fit(made, tmp_path, monkeypatch):

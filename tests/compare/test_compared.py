@@ -6,10 +6,16 @@ import shutil
 import numpy as np
 import pytest
 
-from cesma_sb3.analysis.comparison.grouping import by_task, grouped
-from cesma_sb3.analysis.comparison.marl_eval import marl_eval, unequal
-from cesma_sb3.analysis.comparison.systems import chosen_metric, read_folder
-from cesma_sb3.analysis.comparison.tables import ALL, doubts, improvement_rows, sections, table_rows
+from cesma_sb3.analysis.comparison.grouping import group_runs, make_tasks
+from cesma_sb3.analysis.comparison.marl_eval import marl_eval, why_marl_eval_refuses
+from cesma_sb3.analysis.comparison.systems import choose_metric, read_folder
+from cesma_sb3.analysis.comparison.tables import (
+    ALL,
+    aggregate_rows,
+    improvement_rows,
+    interval_warnings,
+    make_sections,
+)
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import ConfigError, StorageError
@@ -37,7 +43,7 @@ def baseline(root, experiment, seeds, final=-30.0):
 
 def tasks_of(*folders, **options):
     named = [(label, read_folder(folder)[0]) for label, folder in folders]
-    return by_task(grouped(named), **options)
+    return make_tasks(group_runs(named), **options)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +81,7 @@ def test_several_tasks_have_systems_in_common(root):
         ("speaker-listener", ["students", "ddpg", "maddpg"]),
         ("spread-3", ["students", "maddpg"]),
     ]
-    over_all, *each = sections(tasks, "normalized")[0]
+    over_all, *each = make_sections(tasks, "normalized")[0]
     assert over_all.task == ALL
     assert {label: scores.shape for label, scores in over_all.scores.items()} == {
         "students": (3, 2),
@@ -83,27 +89,27 @@ def test_several_tasks_have_systems_in_common(root):
     }
     np.testing.assert_allclose(over_all.scores["students"], [[0.8, 0.6], [0.82, 0.62], [0.84, 0.64]])
     assert [section.task for section in each] == ["speaker-listener", "spread-3"]
-    notes = sections(tasks, "normalized")[1]
+    notes = make_sections(tasks, "normalized")[1]
     assert notes == [
         f"{ALL}: without ddpg: no run on spread-3",
         f"{ALL}: maddpg: without 1 runs of seeds that not every task has",
     ]
-    assert [section.task for section in sections(tasks, "return")[0]] == ["speaker-listener", "spread-3"]
+    assert [section.task for section in make_sections(tasks, "return")[0]] == ["speaker-listener", "spread-3"]
 
 
 def test_the_tables(root):
     tasks = tasks_of((None, root))
-    found = sections(tasks, "normalized")[0]
-    (ours, _, theirs) = table_rows(found[1], "normalized", 300)
+    found = make_sections(tasks, "normalized")[0]
+    (ours, _, theirs) = aggregate_rows(found[1], "normalized", 300)
     assert (ours["system"], ours["runs"], ours["tasks"]) == ("students", 3, 1)
     assert ours["iqm"] == pytest.approx(0.82)
     assert (ours["iqm_low"], ours["iqm_high"]) == pytest.approx((0.8, 0.84))
-    assert "optimality_gap" not in table_rows(found[1], "return", 20)[0]
+    assert "optimality_gap" not in aggregate_rows(found[1], "return", 20)[0]
     pairs = {(row["system"], row["other"]): row for row in improvement_rows(found[1], 20)}
     assert pairs["students", "maddpg"]["probability"] == 1.0
     assert pairs["students", "ddpg"]["low"] is None  # one run
     assert theirs["env_samples"] == 600
-    told = doubts(found)
+    told = interval_warnings(found)
     assert "speaker-listener: ddpg: one run, which gives no interval" in told
     assert any("intervals of 3 runs are too narrow" in note and "75%" in note for note in told)
 
@@ -147,7 +153,7 @@ def test_runs_that_cannot_be_compared(root, tmp_path):
         tasks_of((None, root / "spread-3"), (None, tmp_path))
     assert tasks_of((None, root / "spread-3"), (None, root / "spread-3" / "seed-0"))  # once
     with pytest.raises(ConfigError, match="metric: win_rate: spread-3, spread-3 has none: there is nothing"):
-        chosen_metric(tasks_of((None, root / "spread-3")), "win_rate")
+        choose_metric(tasks_of((None, root / "spread-3")), "win_rate")
 
 
 def test_without_a_reference_returns_are_compared(tmp_path):
@@ -156,9 +162,9 @@ def test_without_a_reference_returns_are_compared(tmp_path):
     report = json.loads(path.read_text())
     path.write_text(json.dumps({**report, "normalized": dict.fromkeys(report["return"])}))
     tasks = tasks_of((None, tmp_path))
-    assert chosen_metric(tasks, None) == "return"
+    assert choose_metric(tasks, None) == "return"
     with pytest.raises(ConfigError, match=r"metric: normalized: .* its environment has no reference"):
-        chosen_metric(tasks, "normalized")
+        choose_metric(tasks, "normalized")
     (found,) = marl_eval(tasks)["cesma_sb3"]["spread-3"]["spread-3"]["seed_0"]["absolute_metrics"]
     assert found == "return"
 
@@ -197,6 +203,9 @@ def test_marl_evals_form(root):
     ]
     assert [step["normalized_score"] for step in steps] == [[0.0], [0.0], [0.5], [0.5]]
     assert last == {"normalized_score": [pytest.approx(0.62)], "return": [-19.0]}
-    assert unequal(tasks) == "marl-eval.json: marl-eval wants as many runs of each, these are 2 to 3"
-    assert unequal(tasks_of((None, root / "spread-3"))) is None
-    assert "the same systems on every task" in unequal(tasks_of((None, root)))
+    assert (
+        why_marl_eval_refuses(tasks)
+        == "marl-eval.json: marl-eval wants as many runs of each, these are 2 to 3"
+    )
+    assert why_marl_eval_refuses(tasks_of((None, root / "spread-3"))) is None
+    assert "the same systems on every task" in why_marl_eval_refuses(tasks_of((None, root)))

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from cesma_sb3.analysis.figures.panels import table_rows
 from cesma_sb3.analysis.figures.reproduce import plan_runs
 from cesma_sb3.analysis.figures.schema import list_figures, load_figure
-from cesma_sb3.analysis.run_data import read_run, table_rows
+from cesma_sb3.analysis.run_data import read_run
 from cesma_sb3.multirun.plan import is_finished
 from cesma_sb3.training.run_files import csv_text
 from cesma_sb3.training.run_folder import REPORT
@@ -52,16 +53,18 @@ def test_nothing_there_says_where_it_was_made():
 
 
 def test_the_comparison_is_what_the_runs_say():
-    from cesma_sb3.analysis.comparison.grouping import by_task, grouped
+    from cesma_sb3.analysis.comparison.grouping import group_runs, make_tasks
     from cesma_sb3.analysis.comparison.systems import read_folder
-    from cesma_sb3.analysis.comparison.tables import sections, table_rows
+    from cesma_sb3.analysis.comparison.tables import aggregate_rows, make_sections
 
     runs = REPRODUCED / "runs"
     text = (REPRODUCED.parent / "results.md").read_text()
     command = text[text.index("`cesma compare ") :].split("`")[1].split()
     folders = [runs / path.name for word in command[2:-2] for path in _expanded(word)]
-    found, _ = sections(by_task(grouped([(None, read_folder(path)[0]) for path in folders])), "normalized")
-    rows = [row for section in found for row in table_rows(section, "normalized", 1)]
+    found, _ = make_sections(
+        make_tasks(group_runs([(None, read_folder(path)[0]) for path in folders])), "normalized"
+    )
+    rows = [row for section in found for row in aggregate_rows(section, "normalized", 1)]
     with (REPRODUCED / "compare" / "compare.csv").open(newline="", encoding="utf-8") as file:
         written = list(csv.DictReader(file))
     assert len(rows) == len(written) == 18

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from cesma_sb3.analysis.comparison.statistics import aggregates, improvement
-from cesma_sb3.analysis.comparison.tables import Section, doubts
+from cesma_sb3.analysis.comparison.tables import Section, interval_warnings
 from cesma_sb3.analysis.price.estimates import mean_row, ratio_row
 from cesma_sb3.analysis.price.mutual_information import interval
 from cesma_sb3.cli.output import print_result
@@ -126,6 +126,8 @@ def test_runs_of_several_seeds():
     assert all(estimate.low is None for estimate in aggregates(same, repetitions=20).values())
     assert improvement(same, same - 0.1, repetitions=20).low is None
     assert improvement(same, other, repetitions=20).low is not None
-    (note, few) = doubts([Section("game", {"scripted": same, "students": other, "more": other[:2]}, {})])
+    (note, few) = interval_warnings(
+        [Section("game", {"scripted": same, "students": other, "more": other[:2]}, {})]
+    )
     assert note == "game: scripted: all runs have the same score, which gives no interval"
     assert few.startswith("game: intervals of 2 runs")

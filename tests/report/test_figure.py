@@ -31,7 +31,7 @@ def test_it_is_drawn(expert, students, anchors, tmp_path):
             path,
             expert=expert,
             students=students,
-            anchors=anchors,
+            reference_returns=anchors,
             title="spread-3",
             reward="minus distances " * 12,
         )
@@ -41,7 +41,7 @@ def test_it_is_drawn(expert, students, anchors, tmp_path):
 def test_pyplot_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it would fail
     draw_learning_curves(
-        tmp_path / "f.png", expert=EXPERT, students=STUDENTS, anchors=ANCHORS, title="", reward="x"
+        tmp_path / "f.png", expert=EXPERT, students=STUDENTS, reference_returns=ANCHORS, title="", reward="x"
     )
 
 

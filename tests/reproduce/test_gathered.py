@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cesma_sb3.analysis.figures.reproduce import markdown
+from cesma_sb3.analysis.figures.panels import plot_panel, table_rows
 from cesma_sb3.analysis.figures.schema import Panel
-from cesma_sb3.analysis.run_data import drawn_panel, read_run, table_rows
+from cesma_sb3.analysis.markdown import markdown_table
+from cesma_sb3.analysis.run_data import read_run
 from cesma_sb3.utils.plotting import envelope
 from tests.reproduce.tiny import panel, write_run
 
@@ -53,7 +54,7 @@ def runs(tmp_path):
 
 
 def test_students_follow_their_expert(runs):
-    (cesma, maddpg) = drawn_panel(Panel(**panel("p", CESMA, MADDPG, x="samples")), runs).lines
+    (cesma, maddpg) = plot_panel(Panel(**panel("p", CESMA, MADDPG, x="samples")), runs).lines
     assert [curve.x.tolist() for curve in cesma.curves] == [[0, 200], [200, 250, 300]]
     assert cesma.extends
     assert cesma.curves[1].center.tolist() == [-50.0, -30.5, -25.0]
@@ -62,14 +63,14 @@ def test_students_follow_their_expert(runs):
 
 
 def test_samples_as_episodes(runs):
-    found = drawn_panel(Panel(**panel("p", MADDPG)), runs)
+    found = plot_panel(Panel(**panel("p", MADDPG)), runs)
     assert found.lines[0].curves[0].x.tolist() == [0, 20, 40]
-    assert found.x == "episodes"
+    assert found.x_label == "episodes"
 
 
 def test_students_alone_start_at_0_and_converged_lines_are_levels(runs):
     alone = {**CESMA, "kind": "students"}
-    students, level = drawn_panel(Panel(**panel("p", alone, ENDS, x="samples")), runs).lines
+    students, level = plot_panel(Panel(**panel("p", alone, ENDS, x="samples")), runs).lines
     assert [curve.x.tolist() for curve in students.curves] == [[0, 50, 100]]
     assert level.level == -30.0
     assert level.curves == ()
@@ -94,8 +95,8 @@ def test_win_rates_and_their_median(tmp_path):
 
     found = {"CESMA": [run(0, 0.5), run(1, 0.9), run(2, 0.6)], "MADDPG": []}
     win_rates = Panel(**panel("p", {**CESMA, "kind": "students"}, y="win_rate", x="samples", center="median"))
-    drawn = drawn_panel(win_rates, found)
-    assert drawn.y == "share of battles won"
+    drawn = plot_panel(win_rates, found)
+    assert drawn.y_label == "share of battles won"
     (curve,) = drawn.lines[0].curves
     assert np.allclose([curve.low[-1], curve.center[-1], curve.high[-1]], [0.5, 0.6, 0.9])
     (row,) = table_rows(win_rates, found)
@@ -107,14 +108,14 @@ def test_win_rates_and_their_median(tmp_path):
 
 def test_where_nothing_is_won_no_win_rate_is_drawn(runs):
     win_rates = Panel(**panel("p", {**CESMA, "kind": "students"}, y="win_rate"))
-    assert drawn_panel(win_rates, runs).lines[0].curves == ()
+    assert plot_panel(win_rates, runs).lines[0].curves == ()
     assert "win_rate" not in table_rows(win_rates, runs)[0]
 
 
 def test_lines_without_a_run(runs):
     missing = {**runs, "MADDPG": []}
     found = Panel(**panel("p", CESMA, MADDPG, match="MADDPG"))
-    assert [line.label for line in drawn_panel(found, missing).lines] == ["CESMA"]
+    assert [line.label for line in plot_panel(found, missing).lines] == ["CESMA"]
     rows = table_rows(found, missing)
     assert rows[-1]["seeds"] == 0
     assert "samples_to_match" not in rows[1]
@@ -128,21 +129,24 @@ def test_losses_of_each_agent(tmp_path):
     students = [(0, -50.0), (50, -30.0), (100, -20.0)]
     write_run(tmp_path / "run", expert=[(0, -10.0)], students=students, losses=rows)
     run = read_run(tmp_path / "run")
-    assert [(p.samples, p.loss, p.score) for p in run.losses["a"]] == [(50, 2.0, -30.0), (100, 0.6, -20.0)]
+    assert [(p.samples, p.loss, p.team_return) for p in run.losses["a"]] == [
+        (50, 2.0, -30.0),
+        (100, 0.6, -20.0),
+    ]
 
     line = {"experiment": "a", "label": "L", "kind": "students", "agents": {"a": "slow"}}
-    losses = drawn_panel(Panel(**panel("p", line, y="loss", x="samples")), {"L": [run]})
+    losses = plot_panel(Panel(**panel("p", line, y="loss", x="samples")), {"L": [run]})
     assert [drawn.label for drawn in losses.lines] == ["slow", "b"]
     assert losses.lines[1].curves[0].center.tolist() == [4.0, 1.2]
     against = Panel(**panel("p", line, x="loss"))
-    assert drawn_panel(against, {"L": [run]}).lines[0].path == ((2.0, -30.0), (0.6, -20.0))
+    assert plot_panel(against, {"L": [run]}).lines[0].path == ((2.0, -30.0), (0.6, -20.0))
     rows = table_rows(against, {"L": [run]})
     assert [(row["agent"], row["loss"]) for row in rows] == [("slow", 0.6), ("b", 1.2)]
     assert [row["seeds"] for row in table_rows(against, {"L": []})] == [0]
 
 
 def test_markdown_leaves_what_is_missing_empty():
-    text = markdown([{"a": 1, "b": -17.347}, {"a": 2, "c": 12345.6, "d": None}])
+    text = markdown_table([{"a": 1, "b": -17.347}, {"a": 2, "c": 12345.6, "d": None}])
     assert text.splitlines() == [
         "| a | b | c | d |",
         "| --- | --- | --- | --- |",

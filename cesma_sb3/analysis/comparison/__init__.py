@@ -1,1 +1,1 @@
-"""Several runs of several experiments: statistics, tables and plots."""
+"""Comparison of experiments over seeds: statistics, tables and plots."""

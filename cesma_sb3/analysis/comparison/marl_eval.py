@@ -1,10 +1,10 @@
-"""Runs in the JSON of marl-eval, whose tools draw and aggregate them beside those of others.
+"""Export runs as the JSON of marl-eval, whose tools plot and aggregate them beside those of others.
 
-Its form is environment, task, algorithm, run, then steps with `step_count` and metrics, each a list, and last
-`absolute_metrics`. It aggregates within an environment, over runs with equally many steps. So all tasks are
-of one environment, and every run is told at the same shares of the task's samples: what it had measured last.
-Before its first measurement that is this one, of untrained networks, as of students whose expert is learning;
-after its end it is the last.
+The JSON has the levels environment, task, algorithm and run; a run has steps, with `step_count` and metrics
+that are lists, and at last `absolute_metrics`. marl-eval aggregates within an environment, over runs with
+equally many steps. So all tasks are put into one environment, and every run is sampled at the same shares of
+the task's samples, with its latest measurement there. Before its first measurement (of untrained networks,
+such as students whose expert is still learning) a run has that one; after its end it has its last one.
 
 Source: Gorsane et al. 2022, "Towards a Standardised Performance Evaluation Protocol for Cooperative MARL";
 https://github.com/instadeepai/marl-eval, README.md, "Data Structure for Raw Experiment data".
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cesma_sb3.analysis.comparison.systems import METRICS, Metric, System, Task
-from cesma_sb3.utils.plotting import Curve
+from cesma_sb3.utils.plotting import Points
 
 ENVIRONMENT = "cesma_sb3"
 STEPS = 50
@@ -25,16 +25,16 @@ _NAMES: dict[Metric, str] = {"return": "return", "normalized": "normalized_score
 
 
 def marl_eval(tasks: Sequence[Task], *, steps: int = STEPS) -> dict[str, Any]:
-    """What the file holds. Metrics are those that every run knows: `return`, `normalized_score`, `win_rate`.
+    """Return the content of the file, with those metrics that every run has.
 
-    A value is a mean over the episodes of an evaluation. `absolute_metrics` are those of the last one, over
-    the most episodes, of the policy that the run kept.
+    A value is a mean over the episodes of an evaluation. `absolute_metrics` are those of the final
+    evaluation, over the most episodes, of the policy that the run kept.
 
     Args:
         tasks: What is compared.
-        steps: Of each run.
+        steps: Steps of each run, less one.
     """
-    metrics = [metric for metric in METRICS if all(_knows(task, metric) for task in tasks)]
+    metrics = [metric for metric in METRICS if all(_has(task, metric) for task in tasks)]
     return {
         ENVIRONMENT: {
             task.name: {
@@ -46,8 +46,8 @@ def marl_eval(tasks: Sequence[Task], *, steps: int = STEPS) -> dict[str, Any]:
     }
 
 
-def unequal(tasks: Sequence[Task]) -> str | None:
-    """Why marl-eval would refuse the file; None if it would not."""
+def why_marl_eval_refuses(tasks: Sequence[Task]) -> str | None:
+    """Return why marl-eval would refuse the file; None if it would not."""
     systems = [sorted(task.systems) for task in tasks]
     if any(other != systems[0] for other in systems):
         return "marl-eval.json: marl-eval wants the same systems on every task"
@@ -59,20 +59,17 @@ def unequal(tasks: Sequence[Task]) -> str | None:
     return None
 
 
-def _knows(task: Task, metric: Metric) -> bool:
+def _has(task: Task, metric: Metric) -> bool:
+    """Return whether every run measured this metric, during training and at its end."""
     return all(
-        None not in system.scores(metric).values() and _curves(system, metric)
+        score is not None and system.curve(seed, metric)
         for system in task.systems.values()
+        for seed, score in system.scores(metric).items()
     )
 
 
-def _curves(system: System, metric: Metric) -> bool:
-    """Whether every run measured it on the way."""
-    return all(system.curve(seed, metric) for seed in system.runs)
-
-
 def _end(task: Task) -> float:
-    """The most samples that a run of this task took."""
+    """Return the most samples that a run of this task took."""
     return max(
         system.curve(seed, "return")[-1][0] for system in task.systems.values() for seed in system.runs
     )
@@ -80,22 +77,22 @@ def _end(task: Task) -> float:
 
 def _runs(system: System, metrics: Sequence[Metric], end: float, steps: int) -> dict[str, Any]:
     counts = [round(end * step / steps) for step in range(steps + 1)]
-    found: dict[str, Any] = {}
+    runs: dict[str, Any] = {}
     for seed in system.runs:
         curves = {_NAMES[metric]: system.curve(seed, metric) for metric in metrics}
-        told: dict[str, Any] = {
+        run: dict[str, Any] = {
             f"step_{index}": {
                 "step_count": count,
-                **{name: [_last(curve, count)] for name, curve in curves.items()},
+                **{name: [_latest(curve, count)] for name, curve in curves.items()},
             }
             for index, count in enumerate(counts)
         }
-        told["absolute_metrics"] = {_NAMES[metric]: [system.scores(metric)[seed]] for metric in metrics}
-        found[f"seed_{seed}"] = told
-    return found
+        run["absolute_metrics"] = {_NAMES[metric]: [system.scores(metric)[seed]] for metric in metrics}
+        runs[f"seed_{seed}"] = run
+    return runs
 
 
-def _last(curve: Curve, count: float) -> float:
-    """What was measured last at `count` samples; before the first measurement, that."""
+def _latest(curve: Points, count: float) -> float:
+    """Return the latest measurement at `count` samples; before the first measurement, the first."""
     at = bisect_right([x for x, _ in curve], count) - 1
     return float(curve[max(at, 0)][1])

@@ -1,4 +1,4 @@
-"""The figures of a comparison: intervals, probabilities of improvement, profiles, and scores on the way."""
+"""Plots of a comparison: intervals, probabilities of improvement, performance profiles, sample efficiency."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ import numpy as np
 
 from cesma_sb3.analysis.comparison.statistics import Band, Scores, iqm_curve, profile
 from cesma_sb3.analysis.comparison.systems import Metric, System, Task
-from cesma_sb3.analysis.comparison.tables import CALLED, STATISTICS, Section, estimate, few
-from cesma_sb3.analysis.run_data import Row
+from cesma_sb3.analysis.comparison.tables import (
+    METRIC_TITLES,
+    STATISTIC_TITLES,
+    Section,
+    pairs_to_show,
+    row_estimate,
+)
+from cesma_sb3.analysis.markdown import TableRow
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.plotting import (
-    Bar,
-    BarPanel,
-    DrawnLine,
-    DrawnPanel,
     Envelope,
-    draw_comparison,
+    Interval,
+    IntervalPanel,
+    PlotLine,
+    PlotPanel,
     draw_intervals,
+    draw_panels,
 )
 
 INTERVALS, PAIRS, PROFILES, SAMPLES = "intervals.png", "improvement.png", "profiles.png", "samples.png"
@@ -27,53 +33,53 @@ _95 = "95% intervals of the stratified bootstrap over runs"
 _NO_AREA = "No area: a single run, or all ends alike."
 
 
-def draw(
+def draw_comparison(
     folder: Path,
     sections: Sequence[Section],
     tasks: Sequence[Task],
     metric: Metric,
     *,
-    rows: Sequence[Row],
-    pairs: Sequence[Row],
+    rows: Sequence[TableRow],
+    pairs: Sequence[TableRow],
     repetitions: int,
-) -> tuple[Path, ...]:
-    """Writes the figures.
+) -> list[Path]:
+    """Write the plots.
 
     Args:
-        folder: Where to.
-        sections: What is compared with what.
-        tasks: The runs themselves, for what they measured on the way.
+        folder: The folder of the files.
+        sections: What is compared on each task, and over all tasks.
+        tasks: The runs themselves, for what they measured during training.
         metric: What scores are.
-        rows: The table.
-        pairs: The probabilities of improvement; none of a single system.
-        repetitions: Of the bootstrap.
+        rows: The table of aggregates.
+        pairs: The probabilities of improvement; empty for a single system.
+        repetitions: Draws of the bootstrap.
 
     Returns:
         The files.
     """
     labels = list(dict.fromkeys(label for section in sections for label in section.scores))
-    drawn: dict[str, Callable[[Path], None]] = {
+    writers: dict[str, Callable[[Path], None]] = {
         INTERVALS: lambda path: draw_intervals(
             path,
             panels=_interval_panels(rows, metric),
-            title=f"Aggregates of the {CALLED[metric]}",
+            title=f"Aggregates of the {METRIC_TITLES[metric]}",
             note=f"Lines: over all runs; areas: {_95}. {_NO_AREA}",
-            colors=labels,
+            systems=labels,
         ),
         PAIRS: lambda path: draw_intervals(
             path,
-            panels=_pair_panels(few(pairs)),
+            panels=_pair_panels(pairs_to_show(pairs)),
             title="Probability of improvement",
             note=f"How likely a run of the first has the higher score; areas: {_95}. {_NO_AREA}",
-            colors=labels,
+            systems=labels,
         ),
-        PROFILES: lambda path: draw_comparison(
+        PROFILES: lambda path: draw_panels(
             path,
             panels=[_profile_panel(section, metric, labels, repetitions) for section in sections],
             title="Performance profiles",
             note=f"Areas: {_95}, point by point.",
         ),
-        SAMPLES: lambda path: draw_comparison(
+        SAMPLES: lambda path: draw_panels(
             path,
             panels=[_samples_panel(task, metric, labels, repetitions) for task in tasks],
             title="Sample efficiency",
@@ -81,75 +87,81 @@ def draw(
         ),
     }
     if not pairs:
-        del drawn[PAIRS]
-    for name, write in drawn.items():
+        del writers[PAIRS]
+    for name, write in writers.items():
         atomic.write(folder / name, write)
-    return tuple(folder / name for name in drawn)
+    return [folder / name for name in writers]
 
 
-def _interval_panels(rows: Sequence[Row], metric: Metric) -> list[BarPanel]:
-    """Every aggregate of the first section; of each further one, the interquartile mean."""
+def _interval_panels(rows: Sequence[TableRow], metric: Metric) -> list[IntervalPanel]:
+    """Show every aggregate of the first section, and the interquartile mean of each further one."""
     first = rows[0]["task"]
     panels = [
-        _bars(f"{first}: {title}", [row for row in rows if row["task"] == first], name, metric)
-        for name, title in STATISTICS.items()
+        _panel(f"{first}: {title}", [row for row in rows if row["task"] == first], name, metric)
+        for name, title in STATISTIC_TITLES.items()
         if name in rows[0]
     ]
     for task in dict.fromkeys(row["task"] for row in rows if row["task"] != first):
-        of = [row for row in rows if row["task"] == task]
-        panels.append(_bars(f"{task}: {STATISTICS['iqm']}", of, "iqm", metric))
+        of_task = [row for row in rows if row["task"] == task]
+        panels.append(_panel(f"{task}: {STATISTIC_TITLES['iqm']}", of_task, "iqm", metric))
     return panels
 
 
-def _bars(title: str, rows: Sequence[Row], name: str, metric: Metric) -> BarPanel:
-    bars = tuple(Bar(row["system"], row["system"], *estimate(row, name)) for row in rows)
-    return BarPanel(title, CALLED[metric], bars)
+def _panel(title: str, rows: Sequence[TableRow], name: str, metric: Metric) -> IntervalPanel:
+    intervals = tuple(Interval(row["system"], row["system"], *row_estimate(row, name)) for row in rows)
+    return IntervalPanel(title, METRIC_TITLES[metric], intervals)
 
 
-def _pair_panels(pairs: Sequence[Row]) -> list[BarPanel]:
+def _pair_panels(pairs: Sequence[TableRow]) -> list[IntervalPanel]:
     panels = []
     for task in dict.fromkeys(row["task"] for row in pairs):
-        bars = tuple(
-            Bar(f"{row['system']} > {row['other']}", row["system"], *estimate(row, "probability"))
+        intervals = tuple(
+            Interval(f"{row['system']} > {row['other']}", row["system"], *row_estimate(row, "probability"))
             for row in pairs
             if row["task"] == task
         )
-        panels.append(BarPanel(task, "probability", bars, level=0.5, limits=(-0.02, 1.02)))
+        panels.append(IntervalPanel(task, "probability", intervals, level=0.5, limits=(-0.02, 1.02)))
     return panels
 
 
-def _profile_panel(section: Section, metric: Metric, labels: Sequence[str], repetitions: int) -> DrawnPanel:
+def _profile_panel(section: Section, metric: Metric, labels: Sequence[str], repetitions: int) -> PlotPanel:
     scores = section.scores
     low, high = min(each.min() for each in scores.values()), max(each.max() for each in scores.values())
     margin = 0.05 * (high - low) or 0.5
-    steps = np.concatenate([each.ravel() for each in scores.values()])
+    all_scores = np.concatenate([each.ravel() for each in scores.values()])
     # Just below each score, and at it: a profile changes nowhere else.
-    thresholds = np.unique([low - margin, *np.nextafter(steps, -np.inf), *steps, high + margin])
+    thresholds = np.unique([low - margin, *np.nextafter(all_scores, -np.inf), *all_scores, high + margin])
     lines = [
         _line(label, thresholds, profile(scores[label], thresholds, repetitions=repetitions))
         for label in labels
         if label in scores
     ]
-    return DrawnPanel(section.task, f"{CALLED[metric]} t", "share of runs with more than t", tuple(lines))
+    return PlotPanel(
+        section.task, f"{METRIC_TITLES[metric]} t", "share of runs with more than t", tuple(lines)
+    )
 
 
-def _samples_panel(task: Task, metric: Metric, labels: Sequence[str], repetitions: int) -> DrawnPanel:
+def _samples_panel(task: Task, metric: Metric, labels: Sequence[str], repetitions: int) -> PlotPanel:
     lines = []
     for label in labels:
         if label in task.systems:
             x, curves = _at_common_points(task.systems[label], metric)
             lines.append(_line(label, x, iqm_curve(curves, repetitions=repetitions)))
-    return DrawnPanel(task.name, "environment samples", CALLED[metric], tuple(lines))
+    return PlotPanel(task.name, "environment samples", METRIC_TITLES[metric], tuple(lines))
 
 
-def _line(label: str, x: Scores, band: Band) -> DrawnLine:
-    return DrawnLine(label, (Envelope(x, band.value, band.low, band.high),))
+def _line(label: str, x: Scores, band: Band) -> PlotLine:
+    return PlotLine(label, (Envelope(x, band.value, band.low, band.high),))
 
 
 def _at_common_points(system: System, metric: Metric) -> tuple[Scores, Scores]:
-    """Samples, [P], and what each run had there, [R, P]: as in `envelope`, from where all had begun."""
+    """Interpolate the curves of all runs, as `envelope` does, from where the last of them starts.
+
+    Returns:
+        Environment samples [P], and the value of each run there [R, P].
+    """
     curves = [np.asarray(system.curve(seed, metric), dtype=np.float64) for seed in system.runs]
-    begun = max(curve[0, 0] for curve in curves)
-    x = np.unique(np.concatenate([curve[:, 0] for curve in curves] + [np.array([begun])]))
-    x = x[x >= begun]
+    start = max(curve[0, 0] for curve in curves)
+    x = np.unique(np.concatenate([curve[:, 0] for curve in curves]))
+    x = x[x >= start]
     return x, np.stack([np.interp(x, *curve.T) for curve in curves])

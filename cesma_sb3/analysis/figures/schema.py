@@ -1,4 +1,4 @@
-"""Figures as data: which experiments, over which seeds, make which line of which panel."""
+"""Schema of a figure's YAML file: which experiments, over which seeds, make which line of which panel."""
 
 from __future__ import annotations
 
@@ -15,68 +15,69 @@ from cesma_sb3.config.validation import shown, unknown, validate
 from cesma_sb3.errors import ConfigError
 
 Budget = Literal["quick", "registered", "full"]
-"""`registered`: no values but the registry's and those of the figure's `overrides`."""
+"""How long runs train: `quick` and `full` have overrides of their own in the figure's file; `registered` has
+the registry's values and the figure's `overrides` alone."""
 BUDGETS: tuple[Budget, ...] = get_args(Budget)
 FIGURES = "figures"
-"""The folder of the files, and what errors call it."""
+"""The folder of the files, as errors name it."""
 
 
-class _Data(BaseModel):
-    """Frozen; unknown keys and values of another type are errors."""
+class _Schema(BaseModel):
+    """Base of the schema: frozen; unknown keys and values of another type are errors."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
 
-class Line(_Data):
+class Line(_Schema):
     """One experiment over all seeds, and how it is drawn."""
 
     experiment: Text
     """A registered experiment."""
     label: Text
-    """What the legend and the table call it; lines of one label look alike in all panels."""
+    """Its name in the legend and the table; lines of one label look alike in all panels."""
     kind: Literal["expert", "expert-then-students", "students", "converged", "team"]
-    """`expert`: its curve. `expert-then-students`: and from its end on the students'. `students`: theirs
-    alone, from 0 on. `team`: the curve of agents that learn by themselves. `converged`: the final return of
-    those, as a horizontal line."""
+    """`expert`: the expert's curve. `expert-then-students`: the expert's curve, and from its end on the
+    students'. `students`: the students' curve alone, from 0 on. `team`: the curve of a baseline. `converged`:
+    the final return of a baseline, as a horizontal line."""
     overrides: Arguments = {}
-    """Values in place of the experiment's, whatever the budget; dotted keys."""
+    """Overrides of the experiment in every budget, by dotted key."""
     quick: Arguments = {}
-    """Further ones of budget `quick`."""
+    """Further overrides of budget `quick`."""
     full: Arguments = {}
-    """Further ones of budget `full`."""
+    """Further overrides of budget `full`."""
     agents: dict[str, Text] = {}
-    """What agents are called, where each has a line of its own."""
+    """Labels of agents, where each has a line of its own."""
 
     def values(self, budget: Budget) -> dict[str, Any]:
-        """Overrides in this budget, by dotted key."""
+        """Return the overrides of this budget, by dotted key."""
         further = {"quick": self.quick, "full": self.full}.get(budget, {})
         return {**self.overrides, **further}
 
 
-class Panel(_Data):
+class Panel(_Schema):
     """One subplot."""
 
     name: Text
-    """What `--only` calls it."""
+    """Its name for `--only`."""
     title: Text
-    """Above it."""
+    """Text above the panel."""
     x: Literal["episodes", "samples", "loss"] = "episodes"
     """`episodes`: environment samples divided by an episode's length."""
     y: Literal["return", "loss", "win_rate"] = "return"
-    """Losses are each agent's own, of imitation; an agent is a line."""
+    """`loss`: each agent's imitation loss, an agent a line."""
     center: Literal["mean", "median"] = "mean"
-    """The line over seeds, between the lowest run and the highest."""
+    """What the line over seeds is; its area reaches from the lowest run to the highest."""
     episode_timesteps: PositiveFloat = 25
-    """Length of an episode."""
+    """Length of an episode in environment steps, the unit of `x: episodes`."""
     match: Text | None = None
-    """Label of a line: the table says how many samples the others took to its final return."""
+    """Label of a line: the table tells how many samples the others took to reach its final return."""
     lines: Annotated[tuple[Line, ...], Field(strict=False, min_length=1)]
 
     @property
     def has_losses(self) -> bool:
-        """Whether an axis is the loss of imitation."""
+        """Whether an axis is the imitation loss."""
         return "loss" in (self.x, self.y)
 
     @model_validator(mode="after")
@@ -95,22 +96,22 @@ class Panel(_Data):
         return self
 
 
-class Seeds(_Data):
-    """How many runs of each line; their seeds are 0, 1, ..."""
+class SeedCounts(_Schema):
+    """How many runs each line has in each budget; their seeds are 0, 1, ..."""
 
     quick: PositiveInt
     registered: PositiveInt
     full: PositiveInt
 
 
-class Figure(_Data):
+class Figure(_Schema):
     """A figure of the paper."""
 
     title: Text
-    """Above it."""
+    """Text above the figure."""
     source: Text
     """Where the paper has it, and what it says there."""
-    seeds: Seeds
+    seeds: SeedCounts
     panels: Annotated[tuple[Panel, ...], Field(strict=False, min_length=1)]
 
     @model_validator(mode="after")
@@ -121,7 +122,7 @@ class Figure(_Data):
         return self
 
     def only(self, names: tuple[str, ...]) -> Figure:
-        """The figure with these panels alone; all of them if no name is given.
+        """Return the figure with these panels alone; with all of them if no name is given.
 
         Raises:
             ConfigError: There is no panel of that name.
@@ -135,16 +136,19 @@ class Figure(_Data):
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawable:
-    """A figure and the name that its files get."""
+class NamedFigure:
+    """A figure and its name."""
 
     name: str
+    """The stem of the files that `reproduce` writes."""
     label: str
-    """What errors call its file."""
+    """The figure's file, as errors name it."""
     figure: Figure
 
-    def experiments(self, budget: Budget, *, check_names: bool = True) -> Iterator[tuple[Line, Experiment]]:
-        """Every line with its experiment in this budget, validated.
+    def experiments(
+        self, budget: Budget, *, check_names: bool = True
+    ) -> Iterator[tuple[Panel, Line, Experiment]]:
+        """Yield every line of every panel, with its validated experiment in this budget.
 
         Raises:
             ConfigError: There is no such experiment, or an override does not fit it.
@@ -157,18 +161,18 @@ class Drawable:
                     experiment = load_experiment(line.experiment, values, check_names=check_names)
                 except ConfigError as error:
                     raise ConfigError(f"{place}: {error}") from None
-                alone = line.kind in ("converged", "team")
-                if alone != (experiment.dagger is None):
-                    wanted = "dagger: null" if alone else "an expert and students"
+                is_baseline = line.kind in ("converged", "team")
+                if is_baseline != (experiment.dagger is None):
+                    wanted = "dagger: null" if is_baseline else "an expert and students"
                     raise ConfigError(
                         f"{place}: kind {line.kind!r}: expected an experiment with {wanted}, "
                         f"got {line.experiment}"
                     )
-                yield line, experiment
+                yield panel, line, experiment
 
 
-def load_figure(name_or_path: str | Path) -> Drawable:
-    """The figure of that name in `figures/` (`figure-5`, or `5`), or in that YAML file, validated.
+def load_figure(name_or_path: str | Path) -> NamedFigure:
+    """Load and validate a figure of `figures/` (`figure-5`, or `5`), or a YAML file.
 
     Raises:
         UnknownNameError: There is none of that name.
@@ -178,9 +182,9 @@ def load_figure(name_or_path: str | Path) -> Drawable:
         name_or_path = f"figure-{name_or_path}"
     document = find_document(name_or_path, [(data_folder(FIGURES), FIGURES)], "figure")
     figure = validate(Figure, document.read(), lambda _: document.label)
-    return Drawable(document.name, document.label, figure)
+    return NamedFigure(document.name, document.label, figure)
 
 
-def list_figures() -> list[Drawable]:
-    """Every figure in `figures/`, by name."""
+def list_figures() -> list[NamedFigure]:
+    """Load every figure of `figures/`, in the order of their names."""
     return [load_figure(file.stem) for file in sorted(data_folder(FIGURES).glob("*.yaml"))]

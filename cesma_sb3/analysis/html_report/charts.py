@@ -6,9 +6,9 @@ import html
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
-from cesma_sb3.analysis.run_data import RunData
+from cesma_sb3.analysis.run_data import Role, RunData
 from cesma_sb3.utils.plotting.style import COLORS
 
 Chart = dict[str, Any]
@@ -25,10 +25,9 @@ def learning_curves(runs: Mapping[str, RunData]) -> Chart:
     for number, (label, run) in enumerate(runs.items()):
         prefix = f"{label}: " if len(runs) > 1 else ""
         colors = [COLORS[(2 * number + n) % len(COLORS)] for n in range(2)]
-        after = [(samples + run.expert_samples, value) for samples, value in run.students]
-        for name, curve, color in zip(("expert", "students"), (run.expert, after), colors, strict=True):
-            if curve:
-                traces.append(_line(prefix + name, curve, color))
+        for role, color in zip(get_args(Role), colors, strict=True):
+            if curve := run.curve(role, after_expert=True):
+                traces.append(_line(prefix + role, curve, color))
     if len(runs) == 1:
         (run,) = runs.values()
         width = max((max(trace["x"]) for trace in traces), default=1)

@@ -1,18 +1,18 @@
-"""What a run, or several, look like: figures."""
+"""Plots of one run or of several, with Matplotlib and without pyplot."""
 
-from cesma_sb3.utils.plotting.intervals import Bar, BarPanel, draw_intervals
-from cesma_sb3.utils.plotting.learning_curves import Curve, draw_learning_curves
-from cesma_sb3.utils.plotting.panels import DrawnLine, DrawnPanel, Envelope, draw_comparison, envelope
+from cesma_sb3.utils.plotting.intervals import Interval, IntervalPanel, draw_intervals
+from cesma_sb3.utils.plotting.learning_curves import Points, draw_learning_curves
+from cesma_sb3.utils.plotting.panels import Envelope, PlotLine, PlotPanel, draw_panels, envelope
 
 __all__ = [
-    "Bar",
-    "BarPanel",
-    "Curve",
-    "DrawnLine",
-    "DrawnPanel",
     "Envelope",
-    "draw_comparison",
+    "Interval",
+    "IntervalPanel",
+    "PlotLine",
+    "PlotPanel",
+    "Points",
     "draw_intervals",
     "draw_learning_curves",
+    "draw_panels",
     "envelope",
 ]

@@ -1,4 +1,4 @@
-"""The learning curves of a run as the paper draws them: the expert's, then the students' on one axis."""
+"""Plot the learning curves of a run, as the paper does: the expert's, then the students' on one axis."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from cesma_sb3.utils.plotting.style import BLUE, FAINT, GREY, INK, VERMILION, fr
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Curve = Sequence[tuple[float, float]]
-"""Environment samples and the return measured there, in order."""
+Points = Sequence[tuple[float, float]]
+"""Points (x, y) of a curve in the order of x, such as environment samples and the return measured there."""
 
-_ANCHOR_STYLES = ("--", ":", "-.", (0, (1, 3)))
+_REFERENCE_STYLES = ("--", ":", "-.", (0, (1, 3)))
 
 
 def draw_learning_curves(
     path: Path,
     *,
-    expert: Curve,
-    students: Curve,
-    anchors: Mapping[str, float],
+    expert: Points,
+    students: Points,
+    reference_returns: Mapping[str, float],
     title: str,
     reward: str,
 ) -> None:
-    """Writes the figure.
+    """Write the plot.
 
     Args:
-        path: Where to; the suffix says the format (png, svg, pdf).
+        path: The file; its suffix says the format (png, svg, pdf).
         expert: The expert's curve; one point or none where the expert was not trained.
-        students: The students' curve, its samples going on from the expert's.
-        anchors: Horizontal lines by name, such as `random` and `reference`: mean returns.
-        title: Above the figure.
-        reward: The reward's definition, below it: returns mean little without.
+        students: The students' curve, whose samples count from where the expert's end.
+        reference_returns: Mean returns that are drawn as horizontal lines, by name (`random`, `reference`).
+        title: Text above the plot.
+        reward: The reward's definition, below the plot: returns mean little without it.
 
     Source: Figure 5.
     """
@@ -44,7 +44,7 @@ def draw_learning_curves(
     labels = [
         *_draw_curve(axes, expert, "expert", BLUE, "o"),
         *_draw_curve(axes, students, "students", VERMILION, "s"),
-        *_draw_anchors(axes, anchors),
+        *_draw_reference_returns(axes, reference_returns),
     ]
     end = max((x for x, _ in (*expert, *students)), default=1.0)
     if expert and expert[-1][0] < end:  # what the students are to match
@@ -56,8 +56,10 @@ def draw_learning_curves(
     figure.savefig(path, dpi=160)
 
 
-def _draw_curve(axes: Axes, curve: Curve, name: str, color: str, marker: str) -> list[tuple[float, str, str]]:
-    """Draws a curve; returns the height, text and colour of its label."""
+def _draw_curve(
+    axes: Axes, curve: Points, name: str, color: str, marker: str
+) -> list[tuple[float, str, str]]:
+    """Draw a curve, and return the height, text and colour of its label."""
     if not curve:
         return []
     x, y = zip(*curve, strict=True)
@@ -72,9 +74,9 @@ def _label(name: str, value: float) -> str:
     return f"{name}  " + f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _draw_anchors(axes: Axes, anchors: Mapping[str, float]) -> list[tuple[float, str, str]]:
+def _draw_reference_returns(axes: Axes, returns: Mapping[str, float]) -> list[tuple[float, str, str]]:
     labels = []
-    for (name, value), style in zip(anchors.items(), _ANCHOR_STYLES, strict=False):
+    for (name, value), style in zip(returns.items(), _REFERENCE_STYLES, strict=False):
         axes.axhline(value, color=GREY, linewidth=1.1, linestyle=style, zorder=1)
         labels.append((value, _label(name, value), GREY))
     return labels
@@ -110,7 +112,7 @@ def _style(axes: Axes, title: str, reward: str) -> None:
 
 
 def _label_lines(axes: Axes, labels: list[tuple[float, str, str]]) -> None:
-    """Names the lines at the right edge, in place of a legend, moved apart where they would overlap."""
+    """Label the lines at the right edge, in place of a legend, and move labels apart that would overlap."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     ordered = sorted(labels)
@@ -130,9 +132,9 @@ def _label_lines(axes: Axes, labels: list[tuple[float, str, str]]) -> None:
 
 
 def _spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Moves sorted heights apart until neighbours are at least `gap` from each other, as little as possible.
+    """Move sorted heights apart, as little as possible, until neighbours are at least `gap` from each other.
 
-    Neighbours that would overlap form a block, which is centred on where its members would like to be.
+    Neighbours that would overlap form a block, which is centred on the mean of its members' heights.
     """
     blocks: list[list[float]] = []
     for height in heights:

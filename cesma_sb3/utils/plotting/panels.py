@@ -1,4 +1,4 @@
-"""Lines in several panels as the paper draws them: mean or median over seeds, between minimum and maximum."""
+"""Plot curves of several runs in several panels, as the paper does: a centre between minimum and maximum."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.utils.plotting.learning_curves import Curve
+from cesma_sb3.utils.plotting.learning_curves import Points
 from cesma_sb3.utils.plotting.style import (
     COLORS,
     GREY,
     INK,
     MARKERS,
+    add_title_and_note,
     frame,
     new_figure,
     thousands,
-    wrapped_note,
 )
 
 if TYPE_CHECKING:
@@ -37,21 +37,17 @@ _LEVELS = ("--", "-.", (0, (6, 2, 1, 2, 1, 2)), ":")
 
 
 class _Style(NamedTuple):
-    """How the lines of one label look."""
+    """Colour, marker and line style of one label."""
 
     color: str
     marker: str
     level: Any
-    """Line style of a horizontal line: several may lie on each other."""
+    """Line style of a horizontal line: several may lie on top of each other."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Envelope:
-    """Centre, minimum and maximum of several runs at common points.
-
-    Attributes:
-        x, center, low, high: [P] float64, `x` rising.
-    """
+    """Centre, minimum and maximum of several runs at common points, [P] float64 each; `x` rises."""
 
     x: Values
     center: Values
@@ -59,15 +55,15 @@ class Envelope:
     high: Values
 
 
-def envelope(curves: Sequence[Curve], center: Center = "mean") -> Envelope:
-    """Curves of several seeds as one.
+def envelope(curves: Sequence[Points], center: Center = "mean") -> Envelope:
+    """Summarize curves of several seeds at all points where one of them was measured.
 
-    Points are all those at which a curve was measured; between its own, a curve is interpolated. A run that
-    ended earlier than another counts on with its last value, as students do that stopped when they matched.
+    Between its own points a curve is interpolated. After its end it keeps its last value, as students do that
+    stopped when they matched the expert.
 
     Args:
-        curves: At least one; each has at least one point, in order of x.
-        center: The line between minimum and maximum.
+        curves: At least one; each has at least one point, in the order of x.
+        center: What the line between minimum and maximum is.
     """
     x = np.unique([at for curve in curves for at, _ in curve])
     values = np.stack([np.interp(x, *np.asarray(curve, dtype=np.float64).T) for curve in curves])
@@ -76,41 +72,40 @@ def envelope(curves: Sequence[Curve], center: Center = "mean") -> Envelope:
 
 
 @dataclasses.dataclass(frozen=True)
-class DrawnLine:
-    """What one line of a panel is drawn from."""
+class PlotLine:
+    """One line of a panel, in one of several forms; lines of one label look alike in all panels."""
 
     label: str
-    """Lines of one label look alike in all panels."""
     curves: tuple[Envelope, ...] = ()
-    """One after the other: an expert's, then its students'."""
+    """Curves one after the other: an expert's, then its students'."""
     level: float | None = None
-    """A dashed horizontal line."""
+    """Height of a dashed horizontal line."""
     extends: bool = False
-    """Go on, dashed, from the last curve's end to the panel's right edge."""
+    """Whether the last curve continues, dotted, to the panel's right edge."""
     points: tuple[tuple[float, float], ...] = ()
-    """Single measurements behind a curve that has no envelope."""
+    """Single measurements behind a `path`."""
     path: tuple[tuple[float, float], ...] = ()
     """A curve that need not go from left to right."""
 
 
 @dataclasses.dataclass(frozen=True)
-class DrawnPanel:
+class PlotPanel:
     """One subplot."""
 
     title: str
-    x: str
-    y: str
-    lines: tuple[DrawnLine, ...]
+    x_label: str
+    y_label: str
+    lines: tuple[PlotLine, ...]
 
 
-def draw_comparison(path: Path, *, panels: Sequence[DrawnPanel], title: str, note: str) -> None:
-    """Writes the figure.
+def draw_panels(path: Path, *, panels: Sequence[PlotPanel], title: str, note: str) -> None:
+    """Write the plot.
 
     Args:
-        path: Where to; the suffix says the format (png, svg, pdf).
-        panels: At least one; rows of up to four.
-        title: Above the figure.
-        note: Below it: what lines and areas are.
+        path: The file; its suffix says the format (png, svg, pdf).
+        panels: At least one; they are drawn in rows of up to four.
+        title: Text above the plot.
+        note: Text below it: what lines and areas are.
 
     Source: Figures 5 to 9; section 6: three runs, with the minimum and maximum reward envelopes.
     """
@@ -128,9 +123,7 @@ def draw_comparison(path: Path, *, panels: Sequence[DrawnPanel], title: str, not
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         _draw_panel(axes, panel, styles, handles)
-    # With lines below it, in which the legend stands.
-    figure.suptitle(title + "\n" * legend_lines, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
-    figure.supxlabel(wrapped_note(note, width), x=0.01, ha="left", fontsize=8.5, color=GREY)
+    add_title_and_note(figure, title + "\n" * legend_lines, note)  # the legend stands in these empty lines
     if handles:
         below = 1.0 - title_height / float(figure.get_figheight())
         figure.legend(
@@ -145,20 +138,20 @@ def draw_comparison(path: Path, *, panels: Sequence[DrawnPanel], title: str, not
 
 
 def _style(index: int) -> _Style:
-    """Of the lines of a label; where colours begin again, they have other markers."""
+    """Return the style of the label with this index; where colours repeat, markers differ."""
     marker = MARKERS[(index + index // len(COLORS)) % len(MARKERS)]
     return _Style(COLORS[index % len(COLORS)], marker, _LEVELS[index % len(_LEVELS)])
 
 
 def _legend_columns(labels: Sequence[str], width: float) -> int:
-    """All entries on one line if that is as wide as the figure, else as many as fit below each other."""
+    """Return how many entries the legend has on a line: all if they fit, else as many as fit in columns."""
     widths = [0.65 + len(label) / _LEGEND_CHARACTERS for label in labels]
     if sum(widths) <= width:
         return max(len(labels), 1)
     return max(int(width / max(widths)), 1)
 
 
-def _draw_panel(axes: Axes, panel: DrawnPanel, styles: dict[str, _Style], handles: dict[str, Any]) -> None:
+def _draw_panel(axes: Axes, panel: PlotPanel, styles: dict[str, _Style], handles: dict[str, Any]) -> None:
     from matplotlib.ticker import FuncFormatter
 
     end = max((e.x[-1] for line in panel.lines for e in line.curves), default=1.0)
@@ -166,8 +159,8 @@ def _draw_panel(axes: Axes, panel: DrawnPanel, styles: dict[str, _Style], handle
         for handle in _draw_line(axes, line, styles[line.label], end):
             handles.setdefault(line.label, handle)
     axes.set_title(textwrap.fill(panel.title, 42), loc="left", fontsize=10.5, color=INK)
-    axes.set_xlabel(panel.x, color=INK)
-    axes.set_ylabel(panel.y, color=INK)
+    axes.set_xlabel(panel.x_label, color=INK)
+    axes.set_ylabel(panel.y_label, color=INK)
     axes.xaxis.set_major_formatter(FuncFormatter(thousands))
     axes.margins(x=0.02)
     low, high = _heights(panel)
@@ -180,10 +173,11 @@ def _draw_panel(axes: Axes, panel: DrawnPanel, styles: dict[str, _Style], handle
     frame(axes)
 
 
-def _heights(panel: DrawnPanel) -> tuple[float, float]:
-    """The least and the most that a panel shows: all but what untrained networks begin with.
+def _heights(panel: PlotPanel) -> tuple[float, float]:
+    """Return the lowest and the highest value that a panel shows.
 
-    They may be far below everything that is to be compared; such a curve comes in from outside.
+    A curve's first point is left out: it is that of untrained networks, and may be far below everything that
+    is to be compared. Such a curve enters the panel from outside.
     """
     shown: list[float] = []
     for line in panel.lines:
@@ -194,8 +188,8 @@ def _heights(panel: DrawnPanel) -> tuple[float, float]:
     return (min(shown), max(shown)) if shown else (0.0, 1.0)
 
 
-def _draw_line(axes: Axes, line: DrawnLine, style: _Style, end: float) -> list[Any]:
-    """Draws a line; returns what may stand for it in the legend."""
+def _draw_line(axes: Axes, line: PlotLine, style: _Style, end: float) -> list[Any]:
+    """Draw a line, and return the artists that may stand for it in the legend."""
     drawn: list[Any] = []
     color, marker = style.color, style.marker
     for curve in line.curves:

@@ -1,4 +1,4 @@
-"""How figures look: colours, numbers on an axis, a frame of two lines, and a canvas without pyplot."""
+"""Style of all plots: colours, number formats, frames and titles, and a canvas without pyplot."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 # Distinct for colour-blind readers (Okabe and Ito), and by line style or marker in print.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLORS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, "#1f2937", "#A0522D", "#9ca3af")
-"""Of lines in the order of their labels."""
+"""Colours of lines, in the order of their labels."""
 MARKERS = ("s", "o", "^", "D", "v", "P", "X", "*", "h")
 INK, GREY, FRAME, FAINT = "#1f2937", "#6b7280", "#9ca3af", "#d1d5db"
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A white figure of that size in inches, which can be saved in every format.
+    """Make a white figure of a size in inches, which can be saved in every format.
 
-    Not by pyplot: it keeps each figure alive, and asks for a display.
+    pyplot is not used: it keeps each figure alive, and asks for a display.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -31,13 +31,15 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def wrapped_note(text: str, width: float) -> str:
-    """A note below a figure of that width in inches, in letters of size 8.5."""
-    return textwrap.fill(text, int(15.5 * width))
+def add_title_and_note(figure: Figure, title: str, note: str) -> None:
+    """Write a title above a figure and a note below it, which is wrapped to the figure's width."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    wrapped = textwrap.fill(note, int(15.5 * figure.get_figwidth()))  # 15.5 characters an inch
+    figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=8.5, color=GREY)
 
 
 def frame(axes: Axes) -> None:
-    """Leaves the left and the lower line of the frame, in grey."""
+    """Keep only the left and the lower line of the axes' frame, in grey."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -46,7 +48,7 @@ def frame(axes: Axes) -> None:
 
 
 def thousands(value: float, _position: int | None = None) -> str:
-    """`0`, `500`, `150k`, `2.5M`."""
+    """Format a number as `0`, `500`, `150k` or `2.5M`."""
     for size, suffix in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{suffix}"
