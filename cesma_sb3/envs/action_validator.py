@@ -7,9 +7,8 @@ import numpy.typing as npt
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertFault
-from cesma_sb3.spaces.action_views import Packed
 from cesma_sb3.spaces.agent_spaces import is_whole
-from cesma_sb3.spaces.team_spaces import Masks
+from cesma_sb3.spaces.types import Flags, Masks, Packed
 
 
 class ActionValidator:
@@ -30,7 +29,7 @@ class ActionValidator:
         )
         self._steps_B = np.zeros(venv.num_envs, dtype=np.int64)
 
-    def begin(self, starts: npt.NDArray[np.bool_] | None) -> None:
+    def begin(self, starts: Flags | None) -> None:
         """A step was made; tells in which environments an episode begins, [B]. None: in all."""
         self._steps_B = (
             np.zeros_like(self._steps_B) if starts is None else np.where(starts, 0, self._steps_B + 1)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from cesma_sb3.envs.joint_env import TeamReward
-from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
+from cesma_sb3.envs.joint_vec_env import JointVecEnv, attribute, joint_vec_env
 from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, find_scenario, make_scenario
 from cesma_sb3.envs.partition import AgentSlice, Partition
 from cesma_sb3.envs.pettingzoo import AnyParallelEnv, make_parallel_env
@@ -17,9 +17,10 @@ from cesma_sb3.envs.smac import SMAX, FeatureIndex, SmaxVecEnv, is_battle
 from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, UnknownNameError
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.agents import check_names
+from cesma_sb3.spaces.team_views import TeamView
 from cesma_sb3.utils import modules, plugins
 
-Told = TypeVar("Told")
+Kind = TypeVar("Kind")
 
 
 def make_vec_env(
@@ -182,21 +183,18 @@ def scripted_bodies(venv: JointVecEnv) -> tuple[Body, ...] | None:
 
 def battle_feature_index(venv: JointVecEnv) -> FeatureIndex | None:
     """How a scripted controller reads a battle; None of what is none, or does not say."""
-    return _told(venv, "feature_index", FeatureIndex)
+    return _attribute(venv, "feature_index", FeatureIndex)
 
 
-def declared_partition(venv: JointVecEnv) -> Partition | None:
-    """How an environment that was joint already is divided, in the order of its team; None of any other."""
-    partition = _told(venv, "partition", Partition)
-    return partition and partition.in_order(venv.team.agents)
+def undivided_view(venv: JointVecEnv) -> TeamView | None:
+    """The view in which one agent controls all of a joint environment that was divided; None of any other."""
+    partition = _attribute(venv, "partition", Partition)
+    return None if partition is None else partition.undivided_view(venv.team)
 
 
-def _told(venv: JointVecEnv, name: str, kind: type[Told]) -> Told | None:
+def _attribute(venv: JointVecEnv, name: str, kind: type[Kind]) -> Kind | None:
     """An attribute of the environments, if they have one of that kind."""
-    try:
-        found = venv.get_attr(name, 0)[0]
-    except AttributeError:
-        return None
+    found = attribute(venv, name)
     return found if isinstance(found, kind) else None
 
 

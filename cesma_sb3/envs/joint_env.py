@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args
 
 import gymnasium
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.envs.pettingzoo import as_parallel, make_parallel_env, unwrapped
 from cesma_sb3.envs.rendering import render_mode_of
@@ -23,10 +22,11 @@ from cesma_sb3.errors import (
     integer,
 )
 from cesma_sb3.spaces.action_views import ActionView, make_view
-from cesma_sb3.spaces.agent_spaces import MASK, ActionColumns, Floats, naming
+from cesma_sb3.spaces.agent_spaces import MASK, ActionColumns, naming
 from cesma_sb3.spaces.agents import possible_agents
 from cesma_sb3.spaces.layout import AgentLayout
-from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Flags, Floats, Masks
 
 __all__ = ["JointEnv", "TeamReward", "as_parallel", "make_parallel_env"]
 
@@ -225,12 +225,10 @@ class JointEnv(gymnasium.Env[Any, Any]):
         """What the environment calls itself; else its class."""
         return str(self.metadata.get("name") or type(self.innermost).__name__)
 
-    def _present(self) -> npt.NDArray[np.bool_]:
+    def _present(self) -> Flags:
         return self._reader.present(getattr(self.parallel_env, "agents", None))
 
-    def _join(
-        self, observations: Mapping[Any, Any], shown: npt.NDArray[np.bool_], needed: npt.NDArray[np.bool_]
-    ) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    def _join(self, observations: Mapping[Any, Any], shown: Flags, needed: Flags) -> tuple[Floats, Flags]:
         """The joint observation of the agents that are `shown`; those `needed` must have one.
 
         Returns:
@@ -257,7 +255,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
             )
         return joint, visible
 
-    def _reward(self, answer: Any, acted: npt.NDArray[np.bool_], needed: npt.NDArray[np.bool_]) -> float:
+    def _reward(self, answer: Any, acted: Flags, needed: Flags) -> float:
         """The team's reward of the agents that `acted`; those `needed` must have one."""
         rewards = self._reader.rewards(answer)
         values: dict[str, float] = {}
@@ -287,7 +285,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
         return next(iter(values.values()))
 
     def _info(
-        self, observations: Mapping[Any, Any], infos: Mapping[Any, Any], visible: npt.NDArray[np.bool_]
+        self, observations: Mapping[Any, Any], infos: Mapping[Any, Any], visible: Flags
     ) -> dict[str, Any]:
         info: dict[str, Any] = {"alive": visible}
         own = {

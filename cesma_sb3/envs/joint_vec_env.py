@@ -10,19 +10,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from cesma_sb3.envs.joint_env import TeamReward
-from cesma_sb3.envs.subproc import GroupHandle, Info, LocalGroup, Recipe, RemoteGroup, Transition
+from cesma_sb3.envs.subproc import GroupHandle, LocalGroup, Recipe, RemoteGroup, Transition
 from cesma_sb3.errors import CesmaWarning, ConfigError, EnvironmentFault, integer
 from cesma_sb3.spaces.action_views import ActionView
-from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Array, Flags, Floats, Info, Masks, Observations
 from cesma_sb3.utils.closing import warn_unclosed
 
-Floats = npt.NDArray[np.float32]
+StepReturn = tuple[Observations, Floats, Flags, list[Info]]
 
 LONG_EPISODE = 10_000
 """Steps of one episode after which a warning says that it has not ended."""
@@ -46,7 +46,7 @@ class JointVecEnv(VecEnv):
 
     @property
     @abstractmethod
-    def alive(self) -> npt.NDArray[np.bool_]:
+    def alive(self) -> Flags:
         """Who is alive in the observations last returned, [n_envs, n_agents]."""
 
     @property
@@ -93,13 +93,21 @@ class JointVecEnv(VecEnv):
         if method_name == "action_masks":
             masks = self.action_masks()
             return [masks[index] for index in self._get_indices(indices)]
-        return self._call_each(indices, method_name, method_args, method_kwargs)
+        return self._call_each(method_name, indices, *method_args, **method_kwargs)
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """An attribute of each environment; of `action_masks`, sb3-contrib's, each has this method."""
+        if attr_name == "action_masks":
+            return [self.action_masks for _ in self._get_indices(indices)]
+        return self._get_each(attr_name, indices)
 
     @abstractmethod
-    def _call_each(
-        self, indices: VecEnvIndices, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> list[Any]:
-        """Calls a method of each environment."""
+    def _get_each(self, name: str, indices: VecEnvIndices) -> list[Any]:
+        """An attribute of each environment."""
+
+    @abstractmethod
+    def _call_each(self, name: str, indices: VecEnvIndices, *args: Any, **kwargs: Any) -> list[Any]:
+        """What a method of each environment returns."""
 
 
 def attribute(env: VecEnv, name: str) -> Any:
@@ -145,10 +153,8 @@ class SharedVecEnv(JointVecEnv):
     def picture_mode(self) -> str | None:
         """The render mode that SB3 is told."""
 
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of what is shared, or what SB3 asks an environment for, once for each."""
-        own = {"render_mode": self.picture_mode, "action_masks": self.action_masks}
-        value = own[attr_name] if attr_name in own else getattr(self.shared, attr_name)
+    def _get_each(self, name: str, indices: VecEnvIndices) -> list[Any]:
+        value = self.picture_mode if name == "render_mode" else getattr(self.shared, name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
@@ -163,9 +169,7 @@ class SharedVecEnv(JointVecEnv):
             raise ConfigError(f"all worlds share {attr_name}, expected indices=None, not {indices}")
         setattr(self.shared, attr_name, value)
 
-    def _call_each(
-        self, indices: VecEnvIndices, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> list[Any]:
+    def _call_each(self, name: str, indices: VecEnvIndices, *args: Any, **kwargs: Any) -> list[Any]:
         method = getattr(self.shared, name)
         return [method(*args, **kwargs) for _ in self._get_indices(indices)]
 
@@ -205,7 +209,7 @@ class ProcessJointVecEnv(JointVecEnv):
         super().__init__(n_envs, self.team.observation_space, self.view.space)
 
     @property
-    def alive(self) -> npt.NDArray[np.bool_]:
+    def alive(self) -> Flags:
         """See `JointVecEnv.alive`."""
         return self._alive
 
@@ -214,7 +218,7 @@ class ProcessJointVecEnv(JointVecEnv):
         """See `JointVecEnv.agent_masks`."""
         return self._masks if self.team.has_masks else None
 
-    def reset(self) -> Floats:
+    def reset(self) -> Observations:
         """Starts an episode everywhere, seeded by `seed` the first time; the generators then go on.
 
         Returns:
@@ -234,14 +238,14 @@ class ProcessJointVecEnv(JointVecEnv):
         self._remember(self.reset_infos)
         return np.concatenate([observations for observations, _ in results])
 
-    def step_async(self, actions: npt.NDArray[Any]) -> None:
+    def step_async(self, actions: Array) -> None:
         """Sends actions [n_envs, ...] of the view."""
         if len(actions) != self.num_envs:
             raise EnvironmentFault(f"{len(actions)} actions for {self.num_envs} environments")
         for group, where in self._parts():
             group.send("step", actions[where])
 
-    def step_wait(self) -> tuple[Floats, Floats, npt.NDArray[np.bool_], list[Info]]:
+    def step_wait(self) -> StepReturn:
         """Receives what came of the actions.
 
         Returns:
@@ -307,13 +311,10 @@ class ProcessJointVecEnv(JointVecEnv):
         images: list[Any] = [image for images in self._ask_all("images") for image in images]
         return images
 
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of each environment."""
-        if attr_name == "render_mode":
+    def _get_each(self, name: str, indices: VecEnvIndices) -> list[Any]:
+        if name == "render_mode":
             return [self._render_mode for _ in self._get_indices(indices)]
-        if attr_name == "action_masks":  # sb3-contrib asks whether there is one: a method need not travel
-            return [self.action_masks for _ in self._get_indices(indices)]
-        return self._ask_some(indices, "get", attr_name)
+        return self._ask_some(indices, "get", name)
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Sets an attribute of each joint environment."""
@@ -324,9 +325,7 @@ class ProcessJointVecEnv(JointVecEnv):
         super().render_terminal(on)
         self._ask_some(0, "set", "renders_terminal", on and self._render_mode == "rgb_array")
 
-    def _call_each(
-        self, indices: VecEnvIndices, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> list[Any]:
+    def _call_each(self, name: str, indices: VecEnvIndices, *args: Any, **kwargs: Any) -> list[Any]:
         return self._ask_some(indices, "call", name, args, kwargs)
 
     def _parts(self) -> list[tuple[GroupHandle, slice]]:

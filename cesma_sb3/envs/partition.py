@@ -1,18 +1,17 @@
-"""A Gymnasium environment that is joint already, as the team that somebody declares it to be.
+"""A joint Gymnasium environment as the team that an experiment declares it to be.
 
-Its observation is one vector and its action several choices or numbers; who sees and who moves which of them
-is said by agent. Entries of the observation may be seen by several agents; each must be seen by somebody.
+Its observation is one vector and its action several discrete or continuous columns. The experiment says for
+each agent which entries it observes and which columns it controls; several agents may observe an entry.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-import numpy.typing as npt
 from gymnasium import spaces
 from pettingzoo.utils.env import ParallelEnv
 
@@ -21,17 +20,17 @@ from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.spaces.agent_spaces import MASK
 from cesma_sb3.spaces.agents import check_names
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.team_views import TeamView
+from cesma_sb3.spaces.types import Array, Flags, Index, Info, Space
 
-Index = npt.NDArray[np.int64]
-
-WHOLE_TEAM = "team"
-"""The one agent of the team that stands for the undivided environment."""
+JOINT_AGENT = "team"
+"""The name of the one agent that controls the undivided environment."""
 
 
 class AgentSlice(NamedTuple):
-    """What of a joint environment is one agent's: entries of the flat observation, and of the action.
+    """One agent's part of a joint environment: entries of the flat observation, and columns of the action.
 
-    Each is written as in Python, ends excluded: `0:6`, `3`, or several: `0:3, 12, 15:18`.
+    Both are written as in Python, ends excluded: `0:6`, `3`, or several: `0:3, 12, 15:18`.
     """
 
     observation: str
@@ -39,27 +38,25 @@ class AgentSlice(NamedTuple):
 
 
 class Partition:
-    """How a joint observation and action are divided among agents.
+    """A joint observation and action divided among agents.
 
     Args:
-        shares: By agent, in the order that the team keeps.
+        slices: By agent, in the team's order.
         observation_space: Of the environment: Box, read row by row.
         action_space: Of the environment: MultiDiscrete, MultiBinary or Box, of one axis.
 
     Attributes:
-        shares: As given.
-        team: Of one agent, which sees and does everything: what a controller of the undivided environment
-            controls. The way between its arrays and those of the declared team is that of a `Translation`.
+        slices: As given.
         observation_spaces: By agent, Box.
         action_spaces: By agent.
 
     Raises:
         SpaceError: A space of another kind.
-        ConfigError: A share is no such text or leads out of the space, an action has two agents or none, or
-            an entry of the observation is seen by nobody.
+        ConfigError: A slice is no such text or leads out of the space, an action belongs to two agents or
+            none, or no agent observes an entry.
     """
 
-    def __init__(self, shares: Mapping[str, AgentSlice], observation_space: Any, action_space: Any) -> None:
+    def __init__(self, slices: Mapping[str, AgentSlice], observation_space: Any, action_space: Any) -> None:
         if not isinstance(observation_space, spaces.Box):
             raise SpaceError(f"a declared team: the observation space is {observation_space}, expected Box")
         kinds = (spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
@@ -69,51 +66,60 @@ class Partition:
                 "or Box, of one axis"
             )
         n_entries, n_columns = int(np.prod(observation_space.shape)), int(np.prod(action_space.shape))
-        seen = {a: _indices(share.observation, n_entries, f"{a}.observation") for a, share in shares.items()}
-        done = {a: _indices(share.action, n_columns, f"{a}.action") for a, share in shares.items()}
-        self._seen, self._done = seen, done
+        self.slices = dict(slices)
+        self._entries = {
+            agent: _indices(own.observation, n_entries, f"{agent}.observation")
+            for agent, own in slices.items()
+        }
+        self._columns = {
+            agent: _indices(own.action, n_columns, f"{agent}.action") for agent, own in slices.items()
+        }
         self._check(n_entries, n_columns)
         low, high = observation_space.low.ravel(), observation_space.high.ravel()
         kind: Any = observation_space.dtype
         self.observation_spaces = {
-            agent: spaces.Box(low[own], high[own], dtype=kind) for agent, own in seen.items()
+            agent: spaces.Box(low[own], high[own], dtype=kind) for agent, own in self._entries.items()
         }
-        self.action_spaces = {agent: _part(action_space, own) for agent, own in done.items()}
-        self.shares = dict(shares)
+        self.action_spaces = {agent: _part(action_space, own) for agent, own in self._columns.items()}
         self._observation_space, self._action_space = observation_space, action_space
-        self.team = TeamSpaces([WHOLE_TEAM], {WHOLE_TEAM: observation_space}, {WHOLE_TEAM: action_space})
-        # Of each entry of the whole observation, one place in the team's joint one, which has some twice.
-        order = np.concatenate(list(seen.values()))
-        self._from_joint = np.array([np.flatnonzero(order == entry)[0] for entry in range(n_entries)])
-        self._to_packed = np.concatenate(list(done.values()))
-        flags = [np.arange(where.start, where.stop) for where in self.team.column_masks]
-        self._to_flags = np.concatenate([flags[column] for column in self._to_packed])
 
     def _check(self, n_entries: int, n_columns: int) -> None:
-        moved = np.bincount(
-            np.concatenate([*self._done.values(), np.zeros(0, np.int64)]), minlength=n_columns
+        owners = np.bincount(
+            np.concatenate([*self._columns.values(), np.zeros(0, np.int64)]), minlength=n_columns
         )
-        if (moved != 1).any():
-            column = int((moved != 1).argmax())
+        if (owners != 1).any():
+            column = int((owners != 1).argmax())
             raise ConfigError(
-                f"a declared team: action {column} belongs to {moved[column]} agents, expected one"
+                f"a declared team: action {column} belongs to {owners[column]} agents, expected one"
             )
-        looked = np.bincount(np.concatenate(list(self._seen.values())), minlength=n_entries)
-        if (looked == 0).any():
-            entries = np.flatnonzero(looked == 0).tolist()
+        observers = np.bincount(np.concatenate(list(self._entries.values())), minlength=n_entries)
+        if (observers == 0).any():
+            entries = np.flatnonzero(observers == 0).tolist()
             raise ConfigError(f"a declared team: entries {entries} of the observation are seen by nobody")
 
-    def in_order(self, agents: Sequence[str]) -> Partition:
-        """The same division, for joint arrays of the declared team that keep another order of its agents.
+    def undivided_view(self, team: TeamSpaces) -> TeamView:
+        """The view of the declared team in which one agent observes and controls the whole environment.
+
+        Args:
+            team: The declared team, in any order of its agents.
 
         Raises:
             SpaceError: These are other agents.
         """
-        check_names(self.shares, agents, "a declared team")
-        shares = {agent: self.shares[agent] for agent in agents}
-        return Partition(shares, self._observation_space, self._action_space)
+        check_names(self.slices, team.agents, "a declared team")
+        entries = np.concatenate([self._entries[agent] for agent in team.agents])
+        columns = np.concatenate([self._columns[agent] for agent in team.agents])
+        spaces_of_whole = {JOINT_AGENT: self._observation_space}, {JOINT_AGENT: self._action_space}
+        # Of each entry of the whole observation the first place in the joint one, which has some twice.
+        return TeamView(
+            team,
+            TeamSpaces([JOINT_AGENT], *spaces_of_whole),
+            entries=np.unique(entries, return_index=True)[1],
+            columns=np.arange(len(columns)),
+            places=columns,
+        )
 
-    def split_observation(self, whole: Any) -> dict[str, npt.NDArray[Any]]:
+    def split_observation(self, whole: Any) -> dict[str, Array]:
         """An observation of the environment as one for each agent.
 
         Raises:
@@ -123,65 +129,44 @@ class Partition:
             expected = self._observation_space.shape
             raise ValueError(f"observation of shape {np.shape(whole)}, expected {expected}")
         flat = np.asarray(whole).ravel()
-        return {agent: flat[own] for agent, own in self._seen.items()}
+        return {agent: flat[own] for agent, own in self._entries.items()}
 
-    def merge_actions(self, actions: Mapping[str, Any]) -> npt.NDArray[Any]:
+    def merge_actions(self, actions: Mapping[str, Any]) -> Array:
         """The agents' actions as one of the environment; those of agents that are left out are 0."""
         space = self._action_space
         whole = np.zeros(space.shape, dtype=space.dtype)
         for agent, action in actions.items():
-            whole[self._done[agent]] = action
+            whole[self._columns[agent]] = action
         return whole
 
-    def split_mask(self, whole: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.bool_]]:
-        """Available categories of the environment, one after the other, as those of each agent."""
+    def split_mask(self, whole: Flags) -> dict[str, Flags]:
+        """A mask of the environment, the categories of all columns in turn, as one mask for each agent."""
         sizes = np.full(self._action_space.shape, 2)
         if isinstance(self._action_space, spaces.MultiDiscrete):
             sizes = self._action_space.nvec
         parts = np.split(np.asarray(whole, dtype=bool), np.cumsum(sizes)[:-1])
-        return {agent: np.concatenate([parts[i] for i in own]) for agent, own in self._done.items()}
-
-    def observations(self, joint: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Joint observations of the declared team [B, I] as flat ones of the environment [B, entries]."""
-        return joint[:, self._from_joint]
-
-    def masks(self, joint: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Joint masks of the declared team [B, M] in the environment's order [B, M]."""
-        whole = np.empty_like(joint)
-        whole[:, self._to_flags] = joint
-        return whole
-
-    def actions(
-        self, packed: npt.NDArray[Any], masks: npt.NDArray[np.bool_] | None = None
-    ) -> npt.NDArray[Any]:
-        """Packed actions of the environment [B, C] in the declared team's order [B, C], whatever masks."""
-        del masks
-        return packed[:, self._to_packed]
-
-    def probabilities(self, flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Probabilities of the environment's categories [B, M] in the declared team's order [B, M]."""
-        return flat[:, self._to_flags]
+        return {agent: np.concatenate([parts[i] for i in own]) for agent, own in self._columns.items()}
 
 
 class PartitionedEnv(ParallelEnv):
-    """A joint Gymnasium environment as a PettingZoo `ParallelEnv`: everybody gets its reward and its flags.
+    """A joint Gymnasium environment as a PettingZoo `ParallelEnv`: each agent gets its reward and its flags.
 
     A method `action_masks()` of the environment, as sb3-contrib reads it, or `action_mask` in its infos
     becomes the agents' masks.
 
     Args:
         env: The environment.
-        shares: See `Partition`.
+        slices: By agent, the entries that it observes and the columns that it controls.
 
     Raises:
-        SpaceError: See `Partition`.
-        ConfigError: Likewise.
+        SpaceError: The observation space is no Box, or the action space cannot be divided.
+        ConfigError: A slice leads out of its space, or the slices are no partition of the action.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], shares: Mapping[str, AgentSlice]) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], slices: Mapping[str, AgentSlice]) -> None:
         self.env: Any = env
-        self.partition = Partition(shares, env.observation_space, env.action_space)
-        self.possible_agents = list(shares)
+        self.partition = Partition(slices, env.observation_space, env.action_space)
+        self.possible_agents = list(slices)
         self.agents: list[str] = []
         self.metadata = {"name": type(env.unwrapped).__name__, **(env.metadata or {})}
         self.render_mode = env.render_mode
@@ -193,18 +178,18 @@ class PartitionedEnv(ParallelEnv):
         except AttributeError:
             self._masks = None
 
-    def observation_space(self, agent: str) -> spaces.Space[Any]:
-        """The agent's entries of the observation."""
+    def observation_space(self, agent: str) -> Space:
+        """The space of the agent's entries of the observation."""
         return self.partition.observation_spaces[agent]
 
-    def action_space(self, agent: str) -> spaces.Space[Any]:
-        """The agent's entries of the action."""
+    def action_space(self, agent: str) -> Space:
+        """The space of the agent's columns of the action."""
         return self.partition.action_spaces[agent]
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Starts an episode."""
+        """Starts an episode of the environment."""
         answer = self.env.reset(seed=seed, options=options)
         observation, info = several("reset", answer, ("observation", "info"))
         self.agents = list(self.possible_agents)
@@ -226,7 +211,7 @@ class PartitionedEnv(ParallelEnv):
             self._infos(info),
         )
 
-    def _infos(self, info: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    def _infos(self, info: Mapping[str, Any] | None) -> dict[str, Info]:
         info = {} if info is None else info
         infos = {agent: dict(info) for agent in self.possible_agents}
         whole = info.get(MASK) if self._masks is None else self._masks()
@@ -244,8 +229,8 @@ class PartitionedEnv(ParallelEnv):
         self.env.close()
 
 
-def _part(space: spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box, own: Index) -> spaces.Space[Any]:
-    """The space of some entries of an action."""
+def _part(space: spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box, own: Index) -> Space:
+    """The space of some columns of an action."""
     if isinstance(space, spaces.Box):
         kind: Any = space.dtype
         return spaces.Box(space.low[own], space.high[own], dtype=kind)
@@ -259,45 +244,44 @@ def _part(space: spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box, own: In
     return spaces.MultiDiscrete(space.nvec[own])
 
 
-def partition_indices(shares: Mapping[str, AgentSlice], team: TeamSpaces) -> dict[str, dict[str, Any]]:
-    """What each agent of a declared team has of the undivided environment, as plain values.
+def partition_indices(slices: Mapping[str, AgentSlice], team: TeamSpaces) -> dict[str, dict[str, Any]]:
+    """The part of the undivided environment that each agent of a declared team has, as plain values.
 
     Args:
-        shares: By agent.
+        slices: By agent.
         team: The declared team.
 
     Returns:
-        By agent `observation` and `action`, each the `share` as it was written, its `places`, and the `size`
-        of the whole; and `mask`, `places` and `size` alone, or None where the team has no masks.
+        By agent `observation` and `action`, each with the `share` as it was written, its `places`, and the
+        `size` of the whole; and `mask`, with `places` and `size` alone, or None where the team has no masks.
     """
     places = {
-        agent: {what: _indices(text, None, f"{agent}.{what}") for what, text in share._asdict().items()}
-        for agent, share in shares.items()
+        agent: {what: _indices(text, None, f"{agent}.{what}") for what, text in own._asdict().items()}
+        for agent, own in slices.items()
     }
     sizes = {
         what: 1 + max(int(own[what].max()) for own in places.values()) for what in ("observation", "action")
     }
-    found: dict[str, dict[str, Any]] = {
-        agent: {
+    found: dict[str, dict[str, Any]] = {}
+    for agent, own in slices.items():
+        found[agent] = {
             what: {"share": text, "places": places[agent][what].tolist(), "size": sizes[what]}
-            for what, text in share._asdict().items()
+            for what, text in own._asdict().items()
         }
-        | {"mask": None}
-        for agent, share in shares.items()
-    }
+        found[agent]["mask"] = None
     if team.has_masks:
         categories = np.zeros(sizes["action"], dtype=int)
         for agent, columns in zip(team.agents, team.action_columns, strict=True):
             categories[places[agent]["action"]] = team.column_categories[columns]
         flags = np.split(np.arange(categories.sum()), np.cumsum(categories)[:-1])
-        for agent, own in places.items():
-            mask = np.concatenate([flags[column] for column in own["action"]])
+        for agent, indices in places.items():
+            mask = np.concatenate([flags[column] for column in indices["action"]])
             found[agent]["mask"] = {"places": mask.tolist(), "size": team.mask_size}
     return found
 
 
 def _indices(text: str, size: int | None, where: str) -> Index:
-    """`0:3, 5` as [0, 1, 2, 5]; places below `size`, if it is known."""
+    """The indices that a text such as `0:3, 5` names, all below `size` if it is known: [0, 1, 2, 5]."""
     found: list[int] = []
     for word in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:\s*:\s*(\d+))?\s*", word)

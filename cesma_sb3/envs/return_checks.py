@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.errors import EnvironmentFault
-
-Flags = npt.NDArray[np.bool_]
+from cesma_sb3.spaces.types import Flags
 
 
 def several(method: str, answer: Any, names: tuple[str, ...]) -> tuple[Any, ...]:

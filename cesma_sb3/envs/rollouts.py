@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.envs.action_validator import ActionValidator
-from cesma_sb3.envs.joint_vec_env import Floats, JointVecEnv
-from cesma_sb3.spaces.action_views import Packed
-from cesma_sb3.spaces.team_spaces import Masks
+from cesma_sb3.envs.joint_vec_env import JointVecEnv
+from cesma_sb3.spaces.types import Flags, Floats, Masks, Packed
 
 Actor = Callable[[Floats, Masks | None], Packed]
 """An actor: joint observations [B, observation_size] and masks [B, mask_size] to actions [B, ...]."""
@@ -24,15 +22,15 @@ class Step(NamedTuple):
     """Joint observations that the actor saw, [B, observation_size] float32."""
     masks: Masks | None
     """Available categories in these observations, [B, mask_size]; None where there are no masks."""
-    alive: npt.NDArray[np.bool_]
+    alive: Flags
     """Which agents were alive in these observations, [B, n_agents]."""
-    starts: npt.NDArray[np.bool_]
+    starts: Flags
     """Which of these observations are the first of an episode, [B]."""
     actions: Packed
     """Joint actions of the environment's action view, [B, ...]."""
     rewards: Floats
     """Team rewards, [B]."""
-    dones: npt.NDArray[np.bool_]
+    dones: Flags
     """Which episodes ended with this step, [B]; their environments have begun the next one."""
     infos: list[dict[str, Any]]
     """The info of each environment."""
@@ -103,7 +101,7 @@ class ValidatedActor:
         """
         return self._validate(self._act(observations, masks), self._name)
 
-    def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
+    def reset(self, episode_starts: Flags | None) -> None:
         """Forget the episodes that have ended.
 
         Args:
@@ -113,7 +111,7 @@ class ValidatedActor:
         self._validate.begin(episode_starts)
 
 
-def reset_actor(act: Actor, episode_starts: npt.NDArray[np.bool_] | None) -> None:
+def reset_actor(act: Actor, episode_starts: Flags | None) -> None:
     """Make an actor with a memory (one that has a method `reset`) forget the episodes that have ended.
 
     Args:

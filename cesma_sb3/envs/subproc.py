@@ -24,9 +24,8 @@ from cesma_sb3.envs.joint_env import ONE_EACH, JointEnv, TeamReward
 from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, SpaceError, error_line
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Flags, Floats, Info
 from cesma_sb3.utils.closing import error_of_closing
-
-Info = dict[str, Any]
 
 
 class Recipe(NamedTuple):
@@ -102,11 +101,11 @@ class Description(NamedTuple):
 class Transition(NamedTuple):
     """One step of K environments."""
 
-    observations: npt.NDArray[np.float32]
+    observations: Floats
     """[K, observation_size]; of the next episode where one ended."""
     rewards: npt.NDArray[np.float64]
     """[K]."""
-    dones: npt.NDArray[np.bool_]
+    dones: Flags
     """[K]."""
     infos: list[Info]
     """Of the step, so that at the end of an episode they tell about its last observation."""
@@ -160,7 +159,7 @@ class EnvGroup:
 
     def reset(
         self, seeds: Sequence[int | None], options: Sequence[dict[str, Any] | None]
-    ) -> tuple[npt.NDArray[np.float32], list[Info]]:
+    ) -> tuple[Floats, list[Info]]:
         """Resets all; seeds and options by environment."""
         results = [
             self._guard(place, env.reset, seed=seeds[place], options=options[place] or None)

@@ -1,102 +1,139 @@
-"""A joint environment around another one."""
+"""Wrappers of a joint environment: the base of all, and the environment without messages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from stable_baselines3.common.vec_env import VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
-from cesma_sb3.envs.joint_vec_env import Floats, JointVecEnv
-from cesma_sb3.envs.subproc import Info
-from cesma_sb3.spaces.action_views import ActionView
-from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
+from cesma_sb3.envs.joint_vec_env import JointVecEnv, StepReturn
+from cesma_sb3.spaces.action_views import ActionView, make_view
+from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.team_views import message_free_view
+from cesma_sb3.spaces.types import Array, Flags, Info, Masks, Observations
 
 
-class JointVecEnvWrapper(JointVecEnv):
-    """Hands everything on; a subclass changes what it is for.
+class JointVecEnvWrapper(JointVecEnv, VecEnvWrapper):
+    """An SB3 `VecEnvWrapper` that is a `JointVecEnv` too; a subclass replaces what it changes.
 
     Args:
-        venv: The environment. Its state is shared, and closing this one closes it.
-        team: As this one shows it; None: as it is.
-        view: Likewise.
+        venv: The environment. It is shared, and closing the wrapper closes it.
+        team: The team that the wrapper shows; None: the environment's.
+        view: The action view that the wrapper takes actions in; None: the environment's.
     """
+
+    venv: JointVecEnv
 
     def __init__(
         self, venv: JointVecEnv, *, team: TeamSpaces | None = None, view: ActionView | None = None
     ) -> None:
-        self.venv = venv
         self.team = venv.team if team is None else team
         self.view = venv.view if view is None else view
         self.replaces_unavailable = venv.replaces_unavailable
-        super().__init__(venv.num_envs, self.team.observation_space, self.view.space)
+        super().__init__(venv, self.team.observation_space, self.view.space)
+        del (
+            self.class_attributes
+        )  # SB3 keeps the class's members for look-ups; they are no state of a training
         self.reset_infos = venv.reset_infos
 
     @property
-    def alive(self) -> npt.NDArray[np.bool_]:
-        """See `JointVecEnv.alive`."""
+    def alive(self) -> Flags:
+        """Which agents are alive in the observations last returned, [n_envs, n_agents]."""
         return self.venv.alive
 
     @property
     def agent_masks(self) -> Masks | None:
-        """See `JointVecEnv.agent_masks`."""
+        """Joint masks of the observations last returned, [n_envs, mask_size]; None if there are none."""
         return self.venv.agent_masks
 
-    def reset(self) -> Floats:
-        """Starts an episode everywhere: observations [n_envs, I] float32."""
+    def reset(self) -> Observations:
+        """Starts an episode in every environment: observations [n_envs, I] float32."""
         observations: Any = self.venv.reset()
         self.reset_infos = self.venv.reset_infos
         return np.asarray(observations, dtype=np.float32)
 
-    def step_async(self, actions: npt.NDArray[Any]) -> None:
-        """Takes actions [n_envs, ...] of the view."""
-        self.venv.step_async(actions)
-
-    def step_wait(self) -> tuple[Floats, Floats, npt.NDArray[np.bool_], list[Info]]:
-        """See `JointVecEnv`."""
+    def step_wait(self) -> StepReturn:
+        """The results of the actions that `step_async` took, as those of the environment."""
         step: Any = self.venv.step_wait()
         self.reset_infos = self.venv.reset_infos
         observations, rewards, dones, infos = step
         return observations, rewards, dones, infos
 
-    def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Seeds the environment, for its next reset."""
-        return self.venv.seed(seed)
-
-    def set_options(self, options: list[dict[str, Any]] | dict[str, Any] | None = None) -> None:
-        """Hands options on, for the next reset."""
-        self.venv.set_options(options)
-
-    def close(self) -> None:
-        """Closes the environment."""
-        self.venv.close()
-
     def render_terminal(self, on: bool = True) -> None:
-        """See `JointVecEnv.render_terminal`."""
+        """Has the first environment's last infos of episodes hold `terminal_frame`, or no longer."""
         super().render_terminal(on)
         self.venv.render_terminal(on)
-
-    def get_images(self) -> Sequence[Any]:
-        """The environment's pictures."""
-        return self.venv.get_images()
-
-    def render(self, mode: str | None = None) -> Any:
-        """The environment's picture, or its window."""
-        return self.venv.render(mode)
-
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of each environment; `action_masks` is this one's."""
-        if attr_name == "action_masks":
-            return [self.action_masks for _ in self._get_indices(indices)]
-        return self.venv.get_attr(attr_name, indices)
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Sets an attribute of each environment."""
         self.venv.set_attr(attr_name, value, indices)
 
-    def _call_each(
-        self, indices: VecEnvIndices, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> list[Any]:
+    def _get_each(self, name: str, indices: VecEnvIndices) -> list[Any]:
+        return self.venv.get_attr(name, indices)
+
+    def _call_each(self, name: str, indices: VecEnvIndices, *args: Any, **kwargs: Any) -> list[Any]:
         return self.venv.env_method(name, *args, indices=indices, **kwargs)
+
+    def _get_all_attributes(self) -> dict[str, Any]:
+        return {**dict(inspect.getmembers(type(self))), **vars(self)}
+
+    def getattr_depth_check(self, name: str, already_found: bool) -> str | None:
+        """None for an attribute of the wrapper: outer wrappers find it, not the one that it replaces."""
+        if not already_found and name in self._get_all_attributes():
+            return None
+        return super().getattr_depth_check(name, already_found)
+
+
+class MessageFreeVecEnv(JointVecEnvWrapper):
+    """A joint environment without messages: its observations, actions and masks are the message-free view's.
+
+    Every message that the agents send is the first available category, or the number nearest to 0.
+
+    Args:
+        venv: The environment, in any action view. It is shared, and closing the wrapper closes it.
+        view: The action view in which SB3 acts: a name of `make_view`, or a view of the message-free team.
+
+    Raises:
+        UnknownNameError: There is no such view.
+        ActionViewError: The view cannot hold the message-free team's actions.
+    """
+
+    def __init__(self, venv: JointVecEnv, view: str | ActionView = "joint") -> None:
+        self.team_view = message_free_view(venv.team)
+        team = self.team_view.team
+        super().__init__(venv, team=team, view=make_view(view, team) if isinstance(view, str) else view)
+
+    @property
+    def agent_masks(self) -> Masks | None:
+        """Joint masks of the message-free team, [n_envs, mask_size]; None if there are none."""
+        masks = self.venv.agent_masks
+        return None if masks is None else self.team_view.masks(masks)
+
+    def reset(self) -> Observations:
+        """Starts an episode in every environment: observations [n_envs, I'] float32."""
+        observations = super().reset()
+        self.reset_infos = [self._info(info) for info in self.venv.reset_infos]
+        return self.team_view.observations(observations)
+
+    def step_async(self, actions: Array) -> None:
+        """Takes actions [n_envs, ...] of the view."""
+        decoded = self.view.decode(np.asarray(actions), self.agent_masks)
+        full = self.team_view.actions(decoded, self.venv.agent_masks)
+        self.venv.step_async(self.venv.view.encode(full))
+
+    def step_wait(self) -> StepReturn:
+        """The results of the actions; observations [n_envs, I'], in the infos too, have no messages."""
+        observations, rewards, dones, infos = super().step_wait()
+        self.reset_infos = [self._info(info) for info in self.venv.reset_infos]
+        return self.team_view.observations(observations), rewards, dones, [self._info(each) for each in infos]
+
+    def _info(self, info: Info) -> Info:
+        changed = {}
+        if "terminal_observation" in info:
+            changed["terminal_observation"] = self.team_view.observations(info["terminal_observation"])
+        if "action_mask" in info:
+            changed["action_mask"] = self.team_view.masks(info["action_mask"][None])[0]
+        return {**info, **changed} if changed else info

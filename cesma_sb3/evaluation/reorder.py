@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
-from cesma_sb3.spaces.agent_order import Reordered
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.team_views import reordered_view
 
 
 def made_for(act: Actor, team: TeamSpaces) -> Actor:
@@ -28,7 +28,7 @@ def acting_for(act: Actor, team: TeamSpaces) -> Actor:
     own = getattr(getattr(act, "__self__", act), "team", None)
     if not isinstance(own, TeamSpaces) or own.agents == team.agents:
         return act
-    order = Reordered(team, own)
+    order = reordered_view(team, own)
 
     def reordered(observations: Observations, masks: Masks | None) -> Actions:
         seen = order.observations(observations)

@@ -8,19 +8,19 @@ from cesma_sb3.experts.sampling import SamplingExpert, sampling
 from cesma_sb3.experts.sb3 import RecurrentSB3Expert, SB3Expert, sb3_expert
 from cesma_sb3.experts.scripted.navigation import ScriptedGoalExpert, ScriptedNavigationExpert
 from cesma_sb3.experts.scripted.reference import reference_expert
-from cesma_sb3.experts.views import SilentExpert
+from cesma_sb3.experts.views import MessageFreeExpert
 
 __all__ = [
     "Expert",
     "ExpertPolicy",
     "FunctionExpert",
+    "MessageFreeExpert",
     "RecurrentExpert",
     "RecurrentSB3Expert",
     "SB3Expert",
     "SamplingExpert",
     "ScriptedGoalExpert",
     "ScriptedNavigationExpert",
-    "SilentExpert",
     "SoftExpert",
     "StochasticExpert",
     "adapt_expert",

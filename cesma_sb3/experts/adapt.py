@@ -13,8 +13,6 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from cesma_sb3.envs.message_free_vec_env import SilentTeam
-from cesma_sb3.envs.partition import Partition
 from cesma_sb3.errors import ActionViewError, ExpertError, SpaceError
 from cesma_sb3.experts.base import Expert
 from cesma_sb3.experts.functions import FunctionExpert, Outputs, one_for_each
@@ -22,10 +20,10 @@ from cesma_sb3.experts.network import Network
 from cesma_sb3.experts.objects import BroughtExpert
 from cesma_sb3.experts.per_agent import draws_alone
 from cesma_sb3.experts.sb3 import sb3_expert, space_problem
-from cesma_sb3.experts.views import TranslatedExpert, Translation
+from cesma_sb3.experts.views import TranslatedExpert
 from cesma_sb3.spaces.action_views import VIEW_NAMES, ActionView, make_view
-from cesma_sb3.spaces.agent_order import Reordered
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.team_views import TeamView, has_messages, message_free_view, reordered_view
 
 
 def adapt_expert(
@@ -36,7 +34,7 @@ def adapt_expert(
     outputs: Outputs = "actions",
     communicates: bool = False,
     normalization: VecNormalize | None = None,
-    partition: Partition | None = None,
+    undivided: TeamView | None = None,
 ) -> Expert:
     """A controller as an expert of a team.
 
@@ -54,8 +52,8 @@ def adapt_expert(
         communicates: Whether a function hears and says messages, in a team that has them.
         normalization: Statistics that a model's observations are normalized by; None: those of the
             algorithm's own `VecNormalize`, if it has one.
-        partition: How a joint environment was divided into this team: models and functions are then of the
-            undivided environment.
+        undivided: Of a team that a joint environment was divided into, the view in which one agent controls
+            all of it: models and functions then act in that view.
 
     Raises:
         ExpertError: It is none of these, or does not fit the team; what was expected is named.
@@ -64,7 +62,7 @@ def adapt_expert(
     controller = _object(controller, team)
     if isinstance(controller, BaseAlgorithm | BasePolicy):
         order = _other_order(getattr(controller, "policy", controller), team)
-        ways = _ways(team, partition) if order is None else [order]
+        ways = _ways(team, undivided) if order is None else [order]
         return _of_model(controller, team, ways, normalization)
     if isinstance(controller, Expert):
         own = type(controller).__module__.partition(".")[0] == __name__.partition(".")[0]
@@ -72,13 +70,12 @@ def adapt_expert(
         labelled = team if order is None else order.team
         expert: Expert = controller if own else BroughtExpert(controller, labelled)
         return expert if order is None else TranslatedExpert(expert, order)
-    silent = SilentTeam(team)
-    way: Translation | None = None if communicates or silent.is_identity else silent
+    way = None if communicates or not has_messages(team) else message_free_view(team)
     if isinstance(controller, Mapping):
         controlled = team if way is None else way.team
         expert = _of_agents(controller, controlled)
     elif callable(controller):
-        way = way if partition is None else partition
+        way = way if undivided is None else undivided
         controlled = team if way is None else way.team
         if isinstance(controller, nn.Module):
             controller = Network.of_module(controller)
@@ -93,17 +90,17 @@ def adapt_expert(
     return expert if way is None else TranslatedExpert(expert, way)
 
 
-def known_spaces(team: TeamSpaces, partition: Partition | None = None) -> Iterator[tuple[Any, Any]]:
+def known_spaces(team: TeamSpaces, undivided: TeamView | None = None) -> Iterator[tuple[Any, Any]]:
     """Observation and action spaces of what may control the team, in the order in which they are tried."""
-    for way in _ways(team, partition):
+    for way in _ways(team, undivided):
         controlled = team if way is None else way.team
         for view in _views(controlled):
             yield controlled.observation_space, view.space
 
 
-def _ways(team: TeamSpaces, partition: Partition | None) -> list[Translation | None]:
+def _ways(team: TeamSpaces, undivided: TeamView | None) -> list[TeamView | None]:
     """The views of a team that a model may be of, with the way to each; None is the team itself."""
-    return [*([] if partition is None else [partition]), None, SilentTeam(team)]
+    return [*([] if undivided is None else [undivided]), None, message_free_view(team)]
 
 
 def _views(team: TeamSpaces) -> Iterator[ActionView]:
@@ -113,7 +110,7 @@ def _views(team: TeamSpaces) -> Iterator[ActionView]:
             yield make_view(name, team)
 
 
-def _other_order(controller: Any, team: TeamSpaces) -> Reordered | None:
+def _other_order(controller: Any, team: TeamSpaces) -> TeamView | None:
     """The way to the order of agents that a controller says by its own `team`; None where that is the same.
 
     Raises:
@@ -124,7 +121,7 @@ def _other_order(controller: Any, team: TeamSpaces) -> Reordered | None:
     if not isinstance(own, TeamSpaces) or own.agents == team.agents or own.n_agents == 1:
         return None
     try:
-        return Reordered(team, own)
+        return reordered_view(team, own)
     except SpaceError as error:
         raise ExpertError(f"{type(controller).__name__}: of another team: {error}") from None
 
@@ -180,7 +177,7 @@ def _of_agents(controllers: Mapping[Any, Any], team: TeamSpaces) -> FunctionExpe
 def _of_model(
     model: BaseAlgorithm | BasePolicy,
     team: TeamSpaces,
-    ways: Sequence[Translation | None],
+    ways: Sequence[TeamView | None],
     normalization: VecNormalize | None,
 ) -> Expert:
     """With the first view of the team that its observations are of, and the action view that it acts in."""

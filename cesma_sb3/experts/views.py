@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.envs.message_free_vec_env import SilentTeam
 from cesma_sb3.experts.base import (
     Actions,
     Actor,
@@ -20,25 +19,7 @@ from cesma_sb3.experts.base import (
     StochasticExpert,
 )
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-
-
-class Translation(Protocol):
-    """The way from a team's joint arrays to those of another view of it, and back."""
-
-    team: TeamSpaces
-    """The view."""
-
-    def observations(self, joint: Observations) -> Observations:
-        """Joint observations of the team as those of the view."""
-
-    def masks(self, joint: Masks) -> Masks:
-        """Joint masks of the team as those of the view."""
-
-    def actions(self, packed: Any, masks: Masks | None = None) -> Any:
-        """Packed actions of the view as those of the team, whose masks these are."""
-
-    def probabilities(self, flat: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Probabilities of the view's categories as those of the team's."""
+from cesma_sb3.spaces.team_views import TeamView, message_free_view
 
 
 class TranslatedExpert:
@@ -47,13 +28,13 @@ class TranslatedExpert:
     It is a `SoftExpert` where the expert is one, and a `RecurrentExpert` where the expert is one.
 
     Args:
-        expert: Labels observations of `translation.team`.
-        translation: Between the team and that view.
+        expert: Labels observations of `view.team`.
+        view: The view of the team that the expert labels.
     """
 
-    def __init__(self, expert: Expert, translation: Translation) -> None:
+    def __init__(self, expert: Expert, view: TeamView) -> None:
         self.expert = expert
-        self.translation = translation
+        self.view = view
         # Only on the object, so that `isinstance(..., SoftExpert)` is true of what the expert can do.
         if isinstance(expert, SoftExpert):
             self.probabilities = self._probabilities
@@ -68,8 +49,8 @@ class TranslatedExpert:
         return self._translated(self.expert.labels, observations, masks)
 
     def _translated(self, act: Any, observations: Observations, masks: Masks | None) -> Actions:
-        seen = self.translation.observations(observations)
-        packed: Actions = self.translation.actions(act(seen, self._masks(masks)), masks)
+        seen = self.view.observations(observations)
+        packed: Actions = self.view.actions(act(seen, self._masks(masks)), masks)
         return packed
 
     def _probabilities(
@@ -77,9 +58,9 @@ class TranslatedExpert:
     ) -> npt.NDArray[np.float32]:
         """See `SoftExpert.probabilities`, of the team."""
         assert isinstance(self.expert, SoftExpert)
-        seen = self.translation.observations(observations)
+        seen = self.view.observations(observations)
         found = self.expert.probabilities(seen, self._masks(masks), temperature=temperature)
-        return self.translation.probabilities(found)
+        return self.view.probabilities(found)
 
     def _actor(self) -> _Actor:
         """See `RecurrentExpert.actor`, of the team."""
@@ -95,11 +76,11 @@ class TranslatedExpert:
         return lambda observations, masks: self._translated(act, observations, masks)
 
     def _masks(self, masks: Masks | None) -> Masks | None:
-        return None if masks is None else self.translation.masks(masks)
+        return None if masks is None else self.view.masks(masks)
 
 
 class _Actor:
-    """The expert's own actor, which keeps the memory, behind the translation."""
+    """The expert's own actor, which keeps the memory, behind the view."""
 
     def __init__(self, translated: TranslatedExpert, act: Any) -> None:
         self._expert = translated
@@ -114,18 +95,18 @@ class _Actor:
         return self._expert._translated(self._act, observations, masks)
 
 
-class SilentExpert(TranslatedExpert):
-    """Labels a team that talks by an expert that neither hears nor talks.
+class MessageFreeExpert(TranslatedExpert):
+    """Labels a team that communicates by an expert that neither sends nor receives messages.
 
     Message columns of its labels are the first category that is available, or the number nearest to 0: they
-    are no example to follow.
+    are no example to imitate.
 
     Args:
-        expert: Labels observations of `silent_team(full_team)`.
+        expert: Labels observations of the team's message-free view.
         full_team: The team that is labelled.
 
     Source: section 4.4: the labels are the expert's actions on physical observations.
     """
 
     def __init__(self, expert: Expert, full_team: TeamSpaces) -> None:
-        super().__init__(expert, SilentTeam(full_team))
+        super().__init__(expert, message_free_view(full_team))

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
-from cesma_sb3.envs.joint_vec_env import Floats, JointVecEnv
-from cesma_sb3.envs.subproc import Info
+from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.vec_wrappers import JointVecEnvWrapper
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.dataset import AggregatedDataset, Samples
@@ -20,7 +19,8 @@ from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.policies.networks.factory import NetworkSpec
 from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.spaces.communication import MessageChannel
-from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Floats, Info, Masks
 
 LIMIT = 5.0
 """Nats that an agent's action costs at most, either way: what is hardly ever done is hard to predict."""

@@ -20,15 +20,11 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 from gymnasium import spaces
 
 from cesma_sb3.errors import ActionViewError, UnknownNameError
-from cesma_sb3.spaces.agent_spaces import Space
-from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
-
-Packed = npt.NDArray[np.int64] | npt.NDArray[np.float32]
-AnyArray = npt.NDArray[Any]
+from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Array, Floats, Index, Masks, Packed, Space
 
 
 @runtime_checkable
@@ -39,7 +35,7 @@ class ActionView(Protocol):
     space: Space
     team: TeamSpaces
 
-    def decode(self, actions: AnyArray, masks: Masks | None = None) -> Packed:
+    def decode(self, actions: Array, masks: Masks | None = None) -> Packed:
         """View actions [B, ...] as packed joint actions [B, C].
 
         Args:
@@ -47,7 +43,7 @@ class ActionView(Protocol):
             masks: Joint masks [B, M]. A view whose actions rank categories picks among the available ones.
         """
 
-    def encode(self, packed: AnyArray) -> AnyArray:
+    def encode(self, packed: Array) -> Array:
         """Packed joint actions [B, C] as view actions [B, ...].
 
         Raises:
@@ -68,7 +64,7 @@ class JointActions:
         self.space = team.action_space
         self._categorical = np.array([n > 0 for n in team.column_categories], dtype=bool)
 
-    def decode(self, actions: AnyArray, masks: Masks | None = None) -> Packed:
+    def decode(self, actions: Array, masks: Masks | None = None) -> Packed:
         """See `ActionView.decode`. Choices of a mixed team are rounded; all numbers keep to their bounds."""
         batch = np.asarray(actions).reshape(-1, self.team.n_columns)
         if self.team.is_discrete:
@@ -79,7 +75,7 @@ class JointActions:
         packed[:, self._categorical] = np.rint(packed[:, self._categorical])
         return packed
 
-    def encode(self, packed: AnyArray) -> AnyArray:
+    def encode(self, packed: Array) -> Array:
         """See `ActionView.encode`: every packed action is expressed."""
         return np.asarray(packed).reshape(-1, self.team.n_columns).astype(self.team.action_dtype)
 
@@ -115,12 +111,12 @@ class ProductActions:
             )
         self.space: Space = spaces.Discrete(n_actions)
 
-    def decode(self, actions: AnyArray, masks: Masks | None = None) -> Packed:
+    def decode(self, actions: Array, masks: Masks | None = None) -> Packed:
         """See `ActionView.decode`: actions [B] int."""
         columns = np.unravel_index(np.asarray(actions, dtype=np.int64).reshape(-1), self._sizes)
         return np.stack(columns, axis=1).astype(np.int64)
 
-    def encode(self, packed: AnyArray) -> AnyArray:
+    def encode(self, packed: Array) -> Array:
         """See `ActionView.encode`: every packed action is expressed, as [B] int64."""
         columns = np.asarray(packed, dtype=np.int64).reshape(-1, self.team.n_columns)
         return np.asarray(np.ravel_multi_index(tuple(columns.T), self._sizes), dtype=np.int64)
@@ -132,7 +128,7 @@ class ProductActions:
             joint = (joint[:, :, None] & agent_masks[:, None, where]).reshape(len(agent_masks), -1)
         return joint
 
-    def marginals(self, probabilities: AnyArray) -> npt.NDArray[np.float32]:
+    def marginals(self, probabilities: Array) -> Floats:
         """The distribution of each column from one over combinations.
 
         Args:
@@ -183,16 +179,16 @@ class OneAtATimeActions:
             self._action[column, category] = action
         self.space: Space = spaces.Discrete(len(moves) + 1)
 
-    def decode(self, actions: AnyArray, masks: Masks | None = None) -> Packed:
+    def decode(self, actions: Array, masks: Masks | None = None) -> Packed:
         """See `ActionView.decode`: actions [B] int. With masks, who rests and has 0 alone does 0."""
-        packed: npt.NDArray[np.int64] = self._table[np.asarray(actions, dtype=np.int64).reshape(-1)]
+        packed: Index = self._table[np.asarray(actions, dtype=np.int64).reshape(-1)]
         if masks is not None:
             for column, where in enumerate(self.team.column_masks):
                 rests = packed[:, column] == self.noop[column]
                 packed[rests & ~masks[:, where.start + 1 : where.stop].any(axis=1), column] = 0
         return packed
 
-    def encode(self, packed: AnyArray) -> AnyArray:
+    def encode(self, packed: Array) -> Array:
         """See `ActionView.encode`, as [B] int64.
 
         Raises:
@@ -273,7 +269,7 @@ class RelaxedActions:
                     "action view 'relaxed': a real number without bounds cannot be rescaled"
                 )
 
-    def decode(self, actions: AnyArray, masks: Masks | None = None) -> Packed:
+    def decode(self, actions: Array, masks: Masks | None = None) -> Packed:
         """See `ActionView.decode`: actions [B, O] float. With masks, only available categories count."""
         logits = np.asarray(actions, dtype=np.float32).reshape(-1, self.team.output_size)
         packed: Any = np.zeros((len(logits), self.team.n_columns), dtype=self.team.action_dtype)
@@ -289,7 +285,7 @@ class RelaxedActions:
         decoded: Packed = packed
         return decoded
 
-    def encode(self, packed: AnyArray) -> AnyArray:
+    def encode(self, packed: Array) -> Array:
         """See `ActionView.encode`, as [B, O] float32: 1 for the chosen category, -1 for the others."""
         columns = np.asarray(packed).reshape(-1, self.team.n_columns)
         actions = np.full((len(columns), self.team.output_size), -1.0, dtype=np.float32)

@@ -9,13 +9,10 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from gymnasium import spaces
 
 from cesma_sb3.errors import SpaceError, error_line
-
-Floats = npt.NDArray[np.float32]
-Space = spaces.Space[Any]
+from cesma_sb3.spaces.types import Array, Flags, Floats, Index, Space
 
 MASK = "action_mask"
 """The key of an action mask, in an agent's Dict observation or in its info."""
@@ -122,7 +119,7 @@ def flatten(space: Space, value: Any) -> Floats:
     return _one_hot(space, value)
 
 
-def _numbers(value: Any, shape: Sequence[int]) -> npt.NDArray[Any]:
+def _numbers(value: Any, shape: Sequence[int]) -> Array:
     """The value as an array of numbers of this shape."""
     try:
         array = np.asarray(value)
@@ -173,7 +170,7 @@ class ActionColumns:
     space: Space
     categories: tuple[int, ...]
     """Categories of each column; 0 for a real number."""
-    start: npt.NDArray[np.int64]
+    start: Index
     """What the space calls category 0 of each column, [n_columns]."""
     low: Floats
     """Smallest value of each column, [n_columns]; 0 for a categorical one."""
@@ -190,7 +187,7 @@ class ActionColumns:
         if isinstance(space, spaces.Box):
             low, high = flat_bounds(space)
             return cls(space, (0,) * len(low), np.zeros(len(low), dtype=np.int64), low, high)
-        start: npt.NDArray[np.int64]
+        start: Index
         if isinstance(space, spaces.Discrete):
             categories, start = [int(space.n)], np.array([space.start], dtype=np.int64)
         elif isinstance(space, spaces.MultiDiscrete):
@@ -234,7 +231,7 @@ class ActionColumns:
                 f"{self.high[entry]:g}), expected finite ones: in action_space, the range that is taken"
             )
 
-    def decode(self, columns: npt.NDArray[Any]) -> Any:
+    def decode(self, columns: Array) -> Any:
         """Columns [n_columns] as an action of the space, of the type and dtype that its `sample()` gives.
 
         Real numbers are clipped into the bounds of the space, of which float32 may have rounded off a last
@@ -258,7 +255,7 @@ class ActionColumns:
             return np.dtype(dtype).type(index[0] + self.start[0])
         return (index + self.start).reshape(space.shape).astype(space.dtype)
 
-    def encode(self, action: Any) -> npt.NDArray[Any]:
+    def encode(self, action: Any) -> Array:
         """An action of the space as columns [n_columns]: int64 for categories, float32 for real numbers.
 
         Raises:
@@ -271,10 +268,10 @@ class ActionColumns:
             return array.astype(np.float32).reshape(-1)
         if not is_whole(array).all():
             raise SpaceError(f"action {array.tolist()}, expected whole numbers")
-        index: npt.NDArray[np.int64] = np.rint(array).astype(np.int64).reshape(-1) - self.start
+        index: Index = np.rint(array).astype(np.int64).reshape(-1) - self.start
         return index
 
-    def flat_mask(self, mask: Any) -> npt.NDArray[np.bool_]:
+    def flat_mask(self, mask: Any) -> Flags:
         """An action mask as one vector [sum of categories] bool; MultiDiscrete may give one array a column.
 
         Raises:
@@ -293,16 +290,16 @@ class ActionColumns:
         return flat
 
 
-def is_whole(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def is_whole(values: Array) -> Flags:
     """Where numbers are whole, up to the rounding of floats: what a category may be written as."""
     if values.dtype.kind in "biu":
         return np.ones(values.shape, dtype=bool)
     with np.errstate(invalid="ignore"):
-        found: npt.NDArray[np.bool_] = np.abs(values - np.rint(values)) <= 1e-3
+        found: Flags = np.abs(values - np.rint(values)) <= 1e-3
     return found
 
 
-def _flags(mask: Any) -> npt.NDArray[np.bool_]:
+def _flags(mask: Any) -> Flags:
     try:
         array = np.asarray(mask)
     except ValueError:  # parts of different lengths

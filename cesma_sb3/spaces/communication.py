@@ -15,8 +15,7 @@ import numpy.typing as npt
 from cesma_sb3.errors import LayoutError
 from cesma_sb3.spaces.layout import Part
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-
-Indices = npt.NDArray[np.int64]
+from cesma_sb3.spaces.types import Flags, Floats, Index
 
 
 class _Entry(NamedTuple):
@@ -41,15 +40,15 @@ class MessageChannel:
     """
 
     team: TeamSpaces
-    places: Indices
+    places: Index
     """Where each heard entry stands in the joint observation, [L]."""
-    receivers: Indices
+    receivers: Index
     """Who hears it, [L]."""
-    senders: Indices
+    senders: Index
     """Who said it at the step before, [L]."""
-    columns: Indices
+    columns: Index
     """The column of the packed joint action that says it, [L]."""
-    categories: Indices
+    categories: Index
     """The category of that column that the entry is 1 for; -1 where the column is a number, [L]."""
 
     @classmethod
@@ -79,20 +78,20 @@ class MessageChannel:
         return cls(team, places, receivers, senders, sources, categories)
 
     @property
-    def outputs(self) -> Indices:
+    def outputs(self) -> Index:
         """The network output of the sender that each heard entry comes from, [L]."""
         starts = np.array([where.start for where in self.team.column_outputs], dtype=np.int64)
-        outputs: Indices = starts[self.columns] + np.maximum(self.categories, 0)
+        outputs: Index = starts[self.columns] + np.maximum(self.categories, 0)
         return outputs
 
-    def encode(self, actions: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    def encode(self, actions: npt.NDArray[np.generic]) -> Floats:
         """What is heard one step after packed joint actions: [B, n_columns] -> [B, L] float32."""
         said = np.asarray(actions)[:, self.columns]
         heard = np.where(self.categories >= 0, said == self.categories, said)
         return heard.astype(np.float32)
 
 
-def message_columns(team: TeamSpaces) -> npt.NDArray[np.bool_]:
+def message_columns(team: TeamSpaces) -> Flags:
     """Which columns of a packed joint action are messages, [n_columns] bool."""
     flags = np.zeros(team.n_columns, dtype=bool)
     for agent, where in zip(team.agents, team.action_columns, strict=True):

@@ -8,15 +8,8 @@ from functools import cached_property
 import numpy as np
 from gymnasium import spaces
 
-from cesma_sb3.spaces.agent_spaces import (
-    ActionColumns,
-    Floats,
-    Space,
-    flat_bounds,
-    naming,
-    slices_of,
-    without_mask,
-)
+from cesma_sb3.spaces.agent_spaces import ActionColumns, flat_bounds, naming, slices_of, without_mask
+from cesma_sb3.spaces.types import Floats, Space
 
 
 class TeamOffsets:

@@ -13,8 +13,7 @@ from gymnasium import spaces
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.spaces.agent_spaces import without_mask
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-
-Array = npt.NDArray[Any]
+from cesma_sb3.spaces.types import Array, Index, Space
 
 
 class Rows:
@@ -50,7 +49,7 @@ class Rows:
         """Announces that so many rows will be needed in all: they are allocated at once, not step by step."""
         self._expected = min(n_rows, self.limit)
 
-    def write(self, places: npt.NDArray[np.int64], fields: Mapping[str, Array]) -> None:
+    def write(self, places: Index, fields: Mapping[str, Array]) -> None:
         """Copies samples into rows.
 
         Args:
@@ -112,7 +111,7 @@ def compact_dtype(team: TeamSpaces) -> np.dtype[Any]:
     return found if found.kind in "iu" and found.itemsize <= 2 else np.dtype(np.float32)
 
 
-def _dtype(space: spaces.Space[Any]) -> np.dtype[Any]:
+def _dtype(space: Space) -> np.dtype[Any]:
     if isinstance(space, spaces.Box):
         return np.dtype(np.uint8) if space.dtype == np.bool_ else np.dtype(space.dtype)
     if isinstance(space, spaces.Dict | spaces.Tuple):

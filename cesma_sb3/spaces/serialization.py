@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from gymnasium import spaces
 
 from cesma_sb3.errors import SpaceError
-from cesma_sb3.spaces.agent_spaces import ActionColumns, Space, flat_bounds, observation_key, without_mask
+from cesma_sb3.spaces.agent_spaces import ActionColumns, flat_bounds, observation_key, without_mask
+from cesma_sb3.spaces.types import Array, Space
 
 LARGEST = 10_000_000
 """Numbers or categories of a space that is read: several images have less."""
@@ -164,18 +164,18 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Space]] = {
 }
 
 
-def _numbers_to_json(numbers: npt.NDArray[Any]) -> Any:
+def _numbers_to_json(numbers: Array) -> Any:
     """A list, or a single number where all are alike (an image has a million equal bounds)."""
     flat = _numpy_to_list(numbers)
     return flat[0] if flat and all(number == flat[0] for number in flat) else flat
 
 
-def _numpy_to_list(numbers: npt.NDArray[Any]) -> list[Any]:
+def _numpy_to_list(numbers: Array) -> list[Any]:
     """Numbers as a flat list; infinities as strings, since strict JSON has none."""
     return [n if np.isfinite(n) else str(n) for n in numbers.ravel().tolist()]
 
 
-def _numbers_from_json(data: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def _numbers_from_json(data: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     values = data if isinstance(data, list) else [data] * int(np.prod(shape))
     # Read in the dtype itself: a detour through float would round 64-bit integers.
     read = float if dtype.kind == "f" else int

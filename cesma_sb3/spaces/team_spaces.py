@@ -17,21 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.errors import LayoutError, SpaceError, nearest
-from cesma_sb3.spaces.agent_spaces import (
-    Floats,
-    Space,
-    flatten,
-    naming,
-    space_of,
-    unwrap_observation,
-    without_mask,
-)
+from cesma_sb3.spaces.agent_spaces import flatten, naming, space_of, unwrap_observation, without_mask
 from cesma_sb3.spaces.agents import check_names, has_info_masks, possible_agents
 from cesma_sb3.spaces.layout import AgentLayout, declared_layouts, flat_layout
 from cesma_sb3.spaces.offsets import TeamOffsets
 from cesma_sb3.spaces.serialization import space_from_json, space_to_json
+from cesma_sb3.spaces.types import Array, Floats, Masks, Space
 
-Masks = npt.NDArray[np.bool_]
 _NUMBER = re.compile(r"-?\d+")
 
 
@@ -235,12 +227,12 @@ class TeamSpaces(TeamOffsets):
                 joint[..., where] = observations[agent]
         return joint
 
-    def split_observations(self, joint: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+    def split_observations(self, joint: Array) -> dict[str, Array]:
         """Joint observations [..., observation_size] as one view [..., size of the agent] for each agent."""
         slices = zip(self.agents, self.observation_slices, strict=True)
         return {agent: joint[..., where] for agent, where in slices}
 
-    def split_actions(self, packed: npt.NDArray[Any]) -> dict[str, Any]:
+    def split_actions(self, packed: Array) -> dict[str, Any]:
         """A packed joint action [n_columns] as the action of each agent, as the environment takes it.
 
         Raises:
@@ -251,7 +243,7 @@ class TeamSpaces(TeamOffsets):
         per_agent = zip(self.agents, self._columns, self.action_columns, strict=True)
         return {agent: naming(agent, columns.decode, packed[where]) for agent, columns, where in per_agent}
 
-    def join_actions(self, actions: Mapping[str, Any]) -> npt.NDArray[Any]:
+    def join_actions(self, actions: Mapping[str, Any]) -> Array:
         """The agents' actions as a packed joint action.
 
         Agents that are left out have category 0, or the number nearest to 0.

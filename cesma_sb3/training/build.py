@@ -21,13 +21,14 @@ from cesma_sb3.config.resolve import (
 )
 from cesma_sb3.config.schema import DaggerConfig, Experiment, ExpertConfig, StudentsConfig
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
-from cesma_sb3.envs.message_free_vec_env import SilentVecEnv, has_messages
+from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, error_line
-from cesma_sb3.experts import Expert, SilentExpert, sb3_expert
+from cesma_sb3.experts import Expert, MessageFreeExpert, sb3_expert
 from cesma_sb3.imitation.information_cost import InformationCostVecEnv
 from cesma_sb3.policies import TeamPolicy, Visibility
 from cesma_sb3.policies.networks.factory import NetworkSpec, make_net
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.team_views import has_messages
 from cesma_sb3.training.evaluator import joint_env
 from cesma_sb3.utils.signatures import arguments_of
 
@@ -56,7 +57,7 @@ def expert_env(experiment: Experiment, team: TeamSpaces, seed: int) -> JointVecE
         raise ConfigError(
             "information_cost: expected agents that do not communicate: others tell what one sees not"
         )
-    return SilentVecEnv(joint_env(experiment, config.n_envs, seed, agents=team.agents), config.action_view)
+    return MessageFreeVecEnv(joint_env(experiment, config.n_envs, seed, agents=team.agents), config.action_view)
 
 
 def _information_cost(experiment: Experiment, venv: JointVecEnv, seed: int) -> InformationCostVecEnv:
@@ -163,7 +164,7 @@ def as_expert(model: BaseAlgorithm, venv: JointVecEnv, team: TeamSpaces) -> Expe
         team: The team that it labels.
     """
     expert = sb3_expert(model, venv.team, venv.view)
-    return expert if venv.team == team else SilentExpert(expert, team)
+    return expert if venv.team == team else MessageFreeExpert(expert, team)
 
 
 def own_team(model: BaseAlgorithm) -> TeamPolicy:

@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.config.resolve import controller, saved_class
 from cesma_sb3.config.schema import GIVEN, ONNX, SCRIPTED, TORCHSCRIPT, Experiment, ExpertConfig
-from cesma_sb3.envs import declared_partition
+from cesma_sb3.envs import undivided_view
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError, NotKeptWarning, StorageError
 from cesma_sb3.experts import Expert, adapt_expert
@@ -150,7 +150,7 @@ def _read(config: ExpertConfig, venv: JointVecEnv, path: Path) -> Finished:
         found = load_onnx(path) if config.algorithm == ONNX else load_torchscript(path, trust=config.trust)
         policy = found if isinstance(found, BasePolicy) else None
         return Finished(_adapted(config, venv, found), policy)
-    known = known_spaces(venv.team, declared_partition(venv))
+    known = known_spaces(venv.team, undivided_view(venv))
     policy = load_sb3(path, saved_class(config.algorithm), trust=config.trust, known=known)
     statistics = None
     if config.normalization is not None:
@@ -184,5 +184,5 @@ def _adapted(
         outputs=config.outputs,
         communicates=config.communicates,
         normalization=normalization,
-        partition=declared_partition(venv),
+        undivided=undivided_view(venv),
     )

@@ -16,7 +16,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env as gym_vec_env
 
 import cesma_sb3
-from cesma_sb3.envs import declared_partition, make_vec_env
+from cesma_sb3.envs import make_vec_env, undivided_view
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.partition import AgentSlice, Partition, PartitionedEnv
 from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, SpaceError
@@ -148,7 +148,7 @@ def test_everybody_has_their_own():
 
 def test_the_way_to_the_whole_and_back():
     venv = declared()
-    partition = declared_partition(venv)
+    partition = undivided_view(venv)
     joint = venv.reset()
     whole = partition.observations(joint)
     np.testing.assert_array_equal(whole[:, [1, 3, 4]], joint[:, :3])

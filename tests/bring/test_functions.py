@@ -9,7 +9,7 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.envs import SimpleMultiObsEnv
 
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.envs.message_free_vec_env import SilentVecEnv
+from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts import Expert, FunctionExpert, SoftExpert, adapt_expert
 from cesma_sb3.experts.functions import one_for_each
@@ -178,7 +178,7 @@ def test_spaces_that_do_not_fit_are_both_named():
 
 def test_a_team_that_talks():
     venv = make_vec_env("speaker-listener", n_envs=2, seed=0)
-    silent = SilentVecEnv(venv)
+    silent = MessageFreeVecEnv(venv)
     model = PPO("MlpPolicy", silent)
     expert = adapt_expert(model, venv.team)
     assert isinstance(expert, TranslatedExpert)

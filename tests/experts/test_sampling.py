@@ -12,7 +12,14 @@ from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 
 from cesma_sb3.algorithms import FactoredDQN, GumbelSoftmaxDDPG, TeamPPO
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.experts import FunctionExpert, SamplingExpert, SilentExpert, adapt_expert, make_actor, sampling
+from cesma_sb3.experts import (
+    FunctionExpert,
+    MessageFreeExpert,
+    SamplingExpert,
+    adapt_expert,
+    make_actor,
+    sampling,
+)
 from cesma_sb3.experts.base import RecurrentExpert, SoftExpert
 from cesma_sb3.experts.sampling import drawn_columns
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
@@ -131,7 +138,7 @@ def test_functions():
 
 def test_a_team_that_talks_is_labelled_by_draws():
     team = talking_team_with_masks()
-    expert = SilentExpert(_Any(), team)
+    expert = MessageFreeExpert(_Any(), team)
     drawn = sampling(expert, team, seed=0)
     assert isinstance(drawn, SamplingExpert)
     masks = np.ones((300, team.mask_size), dtype=bool)

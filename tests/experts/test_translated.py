@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from stable_baselines3 import PPO
 
-from cesma_sb3.envs.message_free_vec_env import SilentVecEnv
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
+from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.experts import SB3Expert, SoftExpert
 from cesma_sb3.experts.scripted.reference import reference_expert
-from cesma_sb3.experts.views import SilentExpert
+from cesma_sb3.experts.views import MessageFreeExpert
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("speaker-listener", {}),
@@ -36,10 +36,10 @@ def with_other_messages(venv: ParticleVecEnv, observations: np.ndarray) -> np.nd
 @pytest.mark.parametrize(("name", "kwargs"), VARIANTS)
 def test_labels_ignore_messages(name: str, kwargs: dict[str, Any]) -> None:
     venv = ParticleVecEnv(make_scenario(name, **kwargs), 16, seed=0)
-    quiet, full = reference_expert(SilentVecEnv(venv)), reference_expert(venv)
+    quiet, full = reference_expert(MessageFreeVecEnv(venv)), reference_expert(venv)
     assert quiet is not None
     assert full is not None
-    expert = SilentExpert(quiet, venv.team)
+    expert = MessageFreeExpert(quiet, venv.team)
     assert not isinstance(expert, SoftExpert)
     observations = venv.reset()
     labels = expert.labels(observations)
@@ -50,9 +50,9 @@ def test_labels_ignore_messages(name: str, kwargs: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["speaker-listener", "navigation-comm"])
 def test_what_sb3_trained_in_the_silent_view_labels_softly(name: str) -> None:
     venv = ParticleVecEnv(make_scenario(name), 4, seed=0)
-    quiet = SilentVecEnv(venv)
+    quiet = MessageFreeVecEnv(venv)
     model = PPO("MlpPolicy", quiet, n_steps=8, batch_size=8, n_epochs=1, seed=0, device="cpu").learn(64)
-    expert = SilentExpert(SB3Expert(model, quiet.team, quiet.view), venv.team)
+    expert = MessageFreeExpert(SB3Expert(model, quiet.team, quiet.view), venv.team)
     assert isinstance(expert, SoftExpert)
     observations = venv.reset()
     masks = np.ones((4, venv.team.mask_size), dtype=bool)

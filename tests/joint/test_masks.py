@@ -20,8 +20,8 @@ from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.partition import AgentSlice, PartitionedEnv
 from cesma_sb3.errors import EnvironmentFault, SpaceError
 from cesma_sb3.policies import TeamPolicy
-from cesma_sb3.spaces.message_free import silent_team
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.team_views import message_free_view
 from cesma_sb3.testing import check_environment
 from tests.envs_for_tests import MatchingGame, MortalEnv
 
@@ -84,7 +84,7 @@ def test_masks_are_found_wherever_they_come(where):
     assert again == env.team
     assert again.has_masks
     assert again.only("player_1").has_masks
-    assert silent_team(again).has_masks
+    assert message_free_view(again).team.has_masks
 
 
 def test_the_only_key_besides_the_mask_is_the_observation_and_several_stay_a_dict():

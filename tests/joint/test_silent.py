@@ -1,4 +1,4 @@
-"""The silent view: what is left out, what stays, and an environment that SB3 can be trained in."""
+"""The message-free view: what is left out, what stays, and an environment that SB3 can be trained in."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.monitor import Monitor
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.envs.message_free_vec_env import SilentTeam, SilentVecEnv, has_messages, silent_team
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread, make_scenario, parallel_env
+from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.spaces.layout import ActionPart
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.team_views import has_messages, message_free_view
 from tests.envs_for_tests import TalkAndMove, talking_team_with_masks
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -30,7 +31,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 
 
 def test_messages_are_left_out_of_spaces_and_layouts() -> None:
-    team = silent_team(make_scenario("navigation-comm").team())
+    team = message_free_view(make_scenario("navigation-comm").team()).team
     assert team.agents == ("agent_0", "agent_1")
     assert team.observation_sizes == (2 + 6 + 3,) * 2
     assert team.action_spaces["agent_0"] == spaces.Discrete(5)
@@ -42,7 +43,7 @@ def test_messages_are_left_out_of_spaces_and_layouts() -> None:
 
 def test_whoever_can_only_talk_has_nothing_to_choose() -> None:
     for continuous in (False, True):
-        team = silent_team(make_scenario("speaker-listener", continuous_actions=continuous).team())
+        team = message_free_view(make_scenario("speaker-listener", continuous_actions=continuous).team()).team
         assert team.action_spaces["speaker_0"] == spaces.Discrete(1)
         assert team.observation_sizes == (3, 8)
         assert team.column_categories == ((1, 0, 0, 0, 0, 0) if continuous else (1, 5))
@@ -50,7 +51,7 @@ def test_whoever_can_only_talk_has_nothing_to_choose() -> None:
 
 def test_masks_keep_to_what_is_left() -> None:
     team = talking_team_with_masks()
-    silent = SilentTeam(team)
+    silent = message_free_view(team)
     assert silent.team.has_masks
     assert silent.team.column_categories == (3, 2)
     assert silent.team.observation_sizes == (2, 1)
@@ -58,27 +59,28 @@ def test_masks_keep_to_what_is_left() -> None:
     np.testing.assert_array_equal(silent.masks(masks), [[1, 0, 1, 0, 1]])
     np.testing.assert_array_equal(silent.actions(np.array([[2, 1]])), [[0, 2, 1]])
     np.testing.assert_array_equal(silent.actions(np.array([[2, 1]]), masks), [[1, 2, 1]])
-    np.testing.assert_array_equal(silent.silence(np.array([[3, 2, 1]])), [[2, 1]])
     np.testing.assert_array_equal(silent.team.observation_space.low, [-1, -1, -1])
-    speaker = SilentTeam(make_scenario("speaker-listener").team())
+    speaker = message_free_view(make_scenario("speaker-listener").team())
     np.testing.assert_array_equal(speaker.masks(np.zeros((1, 8), dtype=bool)), [[1, 0, 0, 0, 0, 0]])
 
 
 @given(seed=st.integers(0, 2**32 - 1), variant=st.sampled_from(VARIANTS))
 def test_there_and_back_again(seed: int, variant: tuple[str, dict[str, Any]]) -> None:
     name, kwargs = variant
-    silent = SilentTeam(make_scenario(name, **kwargs).team())
+    silent = message_free_view(make_scenario(name, **kwargs).team())
     rng = np.random.default_rng(seed)
-    full = np.array([_sample(silent.full, rng) for _ in range(4)])
-    quiet = silent.silence(full)
-    again = silent.actions(quiet)
-    assert again.dtype == silent.full.action_dtype
-    assert quiet.dtype == silent.team.action_dtype
-    np.testing.assert_array_equal(silent.silence(again), quiet)
+    quiet = np.array([_sample(silent.team, rng) for _ in range(4)])
+    full = silent.actions(quiet)
+    assert full.dtype == silent.full.action_dtype
     for agent, where in zip(silent.full.agents, silent.full.action_columns, strict=True):
+        own = silent.team.action_columns[silent.team.agent_index(agent)].start
         for part in silent.full.layouts[agent].action:
             column = where.start + part.column
-            np.testing.assert_array_equal(again[:, column], 0 if part.kind == "message" else full[:, column])
+            if part.kind == "message":
+                np.testing.assert_array_equal(full[:, column], 0)
+            else:
+                np.testing.assert_array_equal(full[:, column], quiet[:, own])
+                own += 1
     observations = rng.normal(size=(4, silent.full.observation_size)).astype(np.float32)
     seen, kept = (
         team.split_observations(joint)
@@ -100,44 +102,43 @@ def _sample(team: TeamSpaces, rng: np.random.Generator) -> np.ndarray:
 
 def test_a_team_in_which_nobody_speaks_stays_as_it_is() -> None:
     team = Spread(3).team()
-    silent = SilentTeam(team)
+    silent = message_free_view(team)
     assert not has_messages(team)
-    assert silent.team is team is silent_team(team)
+    assert silent.team is team
     for array, function in (
         (np.zeros((2, 54), dtype=np.float32), silent.observations),
         (np.zeros((2, 3), dtype=np.int64), silent.actions),
-        (np.zeros((2, 3), dtype=np.int64), silent.silence),
         (np.ones((2, 15), dtype=bool), silent.masks),
         (np.ones((2, 15), dtype=np.float32), silent.probabilities),
     ):
-        assert function(array) is array
-    twice = silent_team(silent_team(make_scenario("navigation-comm").team()))
-    assert twice == silent_team(make_scenario("navigation-comm").team())
+        np.testing.assert_array_equal(function(array), array)
+    twice = message_free_view(message_free_view(make_scenario("navigation-comm").team()).team).team
+    assert twice == message_free_view(make_scenario("navigation-comm").team()).team
     assert not has_messages(twice)
 
 
 @pytest.mark.parametrize(("name", "kwargs"), VARIANTS)
 def test_the_environment_is_the_same_without_messages(name: str, kwargs: dict[str, Any]) -> None:
     scenario = make_scenario(name, **kwargs, max_cycles=6)
-    quiet, full = SilentVecEnv(ParticleVecEnv(scenario, 3)), ParticleVecEnv(scenario, 3)
+    quiet, full = MessageFreeVecEnv(ParticleVecEnv(scenario, 3)), ParticleVecEnv(scenario, 3)
     assert quiet.observation_space == quiet.team.observation_space
     assert quiet.action_space == quiet.view.space
     quiet.seed(5)
     full.seed(5)
-    np.testing.assert_array_equal(quiet.reset(), quiet.silent.observations(full.reset()))
+    np.testing.assert_array_equal(quiet.reset(), quiet.team_view.observations(full.reset()))
     assert quiet.agent_masks is None
     assert quiet.alive.all()
     quiet.action_space.seed(0)
     for _ in range(14):
         action = np.array([quiet.action_space.sample() for _ in range(3)])
         ours = quiet.step(action)
-        theirs = full.step(quiet.silent.actions(quiet.view.decode(action)))
-        np.testing.assert_array_equal(ours[0], quiet.silent.observations(theirs[0]))
+        theirs = full.step(quiet.team_view.actions(quiet.view.decode(action)))
+        np.testing.assert_array_equal(ours[0], quiet.team_view.observations(theirs[0]))
         np.testing.assert_array_equal(ours[1], theirs[1])
         np.testing.assert_array_equal(ours[2], theirs[2])
         for own, other in zip(ours[3], theirs[3], strict=True):
             if "terminal_observation" in own:
-                kept = quiet.silent.observations(other["terminal_observation"])
+                kept = quiet.team_view.observations(other["terminal_observation"])
                 np.testing.assert_array_equal(own["terminal_observation"], kept)
                 assert own["agent_returns"] == other["agent_returns"]
                 assert other["terminal_observation"].shape == full.observation_space.shape
@@ -145,7 +146,7 @@ def test_the_environment_is_the_same_without_messages(name: str, kwargs: dict[st
 
 def test_it_answers_what_sb3_asks_an_environment() -> None:
     venv = ParticleVecEnv(make_scenario("speaker-listener"), 2, seed=0)
-    quiet = SilentVecEnv(venv, view="product")
+    quiet = MessageFreeVecEnv(venv, view="product")
     quiet.reset()
     assert quiet.action_space == spaces.Discrete(5)
     assert quiet.action_masks().shape == (2, 5)
@@ -165,7 +166,7 @@ def test_it_answers_what_sb3_asks_an_environment() -> None:
 
 
 def test_environments_that_are_stepped_one_by_one_have_a_silent_view_too() -> None:
-    venv = SilentVecEnv(joint_vec_env(lambda: parallel_env("navigation-comm", max_cycles=3), 2, seed=0))
+    venv = MessageFreeVecEnv(joint_vec_env(lambda: parallel_env("navigation-comm", max_cycles=3), 2, seed=0))
     assert venv.reset().shape == (2, 22)
     for step in range(1, 5):
         observations, _, dones, infos = venv.step(np.zeros((2, 2), dtype=np.int64))
@@ -178,7 +179,7 @@ def test_environments_that_are_stepped_one_by_one_have_a_silent_view_too() -> No
 @pytest.mark.parametrize("name", ["speaker-listener", "navigation-comm"])
 @pytest.mark.parametrize(("algorithm", "view"), [(PPO, "joint"), (DQN, "product")])
 def test_sb3_learns_in_it(algorithm: Any, view: str, name: str) -> None:
-    venv = SilentVecEnv(ParticleVecEnv(make_scenario(name), 4, seed=0), view=view)
+    venv = MessageFreeVecEnv(ParticleVecEnv(make_scenario(name), 4, seed=0), view=view)
     few = {"n_steps": 16, "n_epochs": 1} if algorithm is PPO else {"learning_starts": 16}
     model = algorithm("MlpPolicy", venv, seed=0, device="cpu", batch_size=16, **few).learn(200)
     actions, _ = model.predict(venv.reset())
@@ -189,7 +190,9 @@ def test_masks_where_agents_talk() -> None:
     env = TalkAndMove()
     full = joint_vec_env(lambda: env, 1)
     assert full.team == talking_team_with_masks()
-    quiet = SilentVecEnv(full, view=make_view("one-at-a-time", silent_team(full.team), noop=(2, 1)))
+    quiet = MessageFreeVecEnv(
+        full, view=make_view("one-at-a-time", message_free_view(full.team).team, noop=(2, 1))
+    )
     assert quiet.view.name == "one-at-a-time"
     quiet.reset()
     moves = {0: [0, 1, 1, 0, 1], 1: [1, 0, 1, 1, 0], 2: [1, 1, 0, 0, 1]}

@@ -13,7 +13,7 @@ from stable_baselines3 import PPO
 
 import cesma_sb3
 from cesma_sb3.config.registry import load_experiment
-from cesma_sb3.envs import declared_partition, make_vec_env
+from cesma_sb3.envs import make_vec_env, undivided_view
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import parallel_env
@@ -21,8 +21,8 @@ from cesma_sb3.errors import ExpertError, LayoutError, SpaceError, StorageError
 from cesma_sb3.evaluation import evaluate, greedy, make_actor, sampled, with_channel
 from cesma_sb3.experts.adapt import adapt_expert
 from cesma_sb3.policies import MixturePolicy, TeamPolicy, load_policy, save_policy
-from cesma_sb3.spaces.agent_order import Reordered
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.team_views import reordered_view
 from cesma_sb3.testing import check_environment
 from cesma_sb3.training.run import evaluate_run
 from cesma_sb3.training.run_folder import RunFolder
@@ -199,7 +199,7 @@ def test_a_number_that_is_no_name_is_refused_where_agents_are_called_by_numbers(
 
 def test_what_goes_to_the_other_order_comes_back():
     team = TeamSpaces.from_parallel_env(Posts(unlike=True))
-    order = Reordered(team, team.in_order(("cid", "ann", "bob")))
+    order = reordered_view(team, team.in_order(("cid", "ann", "bob")))
     rng = np.random.default_rng(0)
     joint = rng.normal(size=(4, team.observation_size))
     parts = order.team.split_observations(order.observations(joint))
@@ -270,11 +270,11 @@ def test_a_declared_team_keeps_its_shares_in_another_order():
         make_vec_env(CUES, team=TEAM, agents=names, seed=3)
         for names in (("right", "left"), ("left", "right"))
     )
-    whole = [declared_partition(venv).observations(venv.reset()) for venv in (right_first, left_first)]
+    whole = [undivided_view(venv).observations(venv.reset()) for venv in (right_first, left_first)]
     np.testing.assert_array_equal(*whole)
     packed = np.array([[2, 1]])
-    assert declared_partition(right_first).actions(packed).tolist() == [[2, 1]]
-    assert declared_partition(left_first).actions(packed).tolist() == [[1, 2]]
+    assert undivided_view(right_first).actions(packed).tolist() == [[2, 1]]
+    assert undivided_view(left_first).actions(packed).tolist() == [[1, 2]]
 
 
 def test_changed_messages_are_heard_by_the_agents_of_the_same_names():

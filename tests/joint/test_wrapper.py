@@ -1,10 +1,12 @@
 """A wrapper hands everything on, to the environments that are meant."""
 
 import numpy as np
+from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.envs.particle import ParticleVecEnv, Spread
-from cesma_sb3.envs.vec_wrappers import JointVecEnvWrapper
+from cesma_sb3.envs.particle import ParticleVecEnv, Spread, make_scenario
+from cesma_sb3.envs.vec_wrappers import JointVecEnvWrapper, MessageFreeVecEnv
+from cesma_sb3.training.state import capture, restore
 from tests.envs_for_tests import MatchingGame, MortalEnv
 
 
@@ -60,3 +62,16 @@ def test_what_all_share_is_told_once_for_each_that_is_meant():
     taken = venv.env_method("__setattr__", "note", "here", indices=[0])
     assert taken == [None]
     assert venv.scenario.note == "here"
+
+
+def test_what_sb3_wraps_around_a_wrapper_finds_its_attributes():
+    venv = MessageFreeVecEnv(ParticleVecEnv(make_scenario("navigation-comm"), 2, seed=0), view="product")
+    outer = VecNormalize(VecFrameStack(venv, 2))
+    outer.reset()
+    for name in ("team", "view", "alive", "agent_masks", "keeps_state"):
+        assert getattr(outer, name) is getattr(venv, name)
+    assert outer.unwrapped is venv.venv
+    assert outer.scenario is venv.venv.scenario
+    assert outer.env_method("action_masks")[0].tolist() == [True] * venv.action_space.n
+    # Its attributes are its state: a checkpoint can hold them.
+    assert restore(venv, *capture(venv))

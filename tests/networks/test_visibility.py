@@ -8,7 +8,7 @@ from cesma_sb3.envs import make_vec_env
 from cesma_sb3.policies import NetworkSpec
 from cesma_sb3.policies.networks.factory import actor_net
 from cesma_sb3.policies.networks.visibility import are_alike, egocentric_order
-from cesma_sb3.spaces.message_free import SilentTeam
+from cesma_sb3.spaces.team_views import message_free_view
 
 TEAMS = {
     "spread-3": ("spread", {"n_agents": 3}),
@@ -65,7 +65,7 @@ def test_shared_joint_actors_do_as_the_agent_whose_place_they_take(env):
 
 def test_without_messages_too():
     env = make_vec_env("navigation-comm", kwargs={"n_agents": 3, "n_landmarks": 5}, n_envs=2, seed=0)
-    team = SilentTeam(env.team).team
+    team = message_free_view(env.team).team
     assert are_alike(team)
     told = egocentric_order(team)
     assert all(sorted(columns) == list(range(team.observation_size)) for columns in told)

@@ -21,8 +21,9 @@ from cesma_sb3.envs.smac.feature_index import SMAC_FEATURES, FeatureIndex
 from cesma_sb3.envs.smac.invalid_actions import available_actions, checked
 from cesma_sb3.errors import ConfigError, EnvironmentFault
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part, flat_layout
+from cesma_sb3.spaces.types import Array, Floats
 
-Observation = dict[str, npt.NDArray[Any]]
+Observation = dict[str, Array]
 NO_OP = 0
 """The action that is left to the dead, and to nobody else."""
 _UNITS = (
@@ -236,7 +237,7 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         enemies = getattr(self.battle, "enemies", None)
         return enemies is not None and len(enemies) == 0
 
-    def state(self) -> npt.NDArray[np.float32]:
+    def state(self) -> Floats:
         """The battle's own global state, float32."""
         return np.asarray(self.battle.get_state(), dtype=np.float32)
 

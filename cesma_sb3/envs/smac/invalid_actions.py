@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.errors import EnvironmentFault, UnknownNameError
+from cesma_sb3.spaces.types import Array, Index
 
 Unavailable = Literal["refuse", "replace"]
 """`refuse`: it is an error, as in SMAC. `replace`: the first action that is available is done in its place,
@@ -29,13 +29,13 @@ def checked(unavailable: str) -> Unavailable:
 
 
 def available_actions(
-    actions: npt.NDArray[Any],
-    masks: npt.NDArray[Any],
+    actions: Array,
+    masks: Array,
     unavailable: Unavailable,
     *,
     battle: str,
     agents: Sequence[str],
-) -> npt.NDArray[np.int64]:
+) -> Index:
     """Actions that can be done.
 
     Args:
@@ -55,7 +55,7 @@ def available_actions(
     if can.all():
         return chosen
     if unavailable == "replace":
-        first: npt.NDArray[np.int64] = np.where(can, chosen, masks.argmax(axis=2))
+        first: Index = np.where(can, chosen, masks.argmax(axis=2))
         return first
     where, agent = np.argwhere(~can)[0]
     left = ", ".join(map(str, np.flatnonzero(masks[where, agent])))

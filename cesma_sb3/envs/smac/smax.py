@@ -22,6 +22,7 @@ from cesma_sb3.envs.smac.feature_index import SMAX_FEATURES
 from cesma_sb3.envs.smac.rendering import battle_frame
 from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part
+from cesma_sb3.spaces.types import Array, Flags, Floats, Index
 
 _N_MOVES = 4
 _STOP = 4
@@ -31,11 +32,11 @@ _STOP = 4
 class Snapshot(NamedTuple):
     """What B teams of A agents see and may do."""
 
-    observations: npt.NDArray[np.float32]
+    observations: Floats
     """[B, A, O]; zeros of the dead."""
-    masks: npt.NDArray[np.bool_]
+    masks: Flags
     """[B, A, n_actions]."""
-    alive: npt.NDArray[np.bool_]
+    alive: Flags
     """[B, A]."""
 
 
@@ -46,13 +47,13 @@ class Outcome(NamedTuple):
     """After the step, also where it was the battle's last."""
     now: Snapshot
     """The same, but of the next battle where one has ended."""
-    rewards: npt.NDArray[np.float32]
+    rewards: Floats
     """[B], the team's."""
-    decided: npt.NDArray[np.bool_]
+    decided: Flags
     """[B]: one side is dead."""
-    cut_off: npt.NDArray[np.bool_]
+    cut_off: Flags
     """[B]: the time is over and nobody has won."""
-    won: npt.NDArray[np.bool_]
+    won: Flags
     """[B]: the enemies are dead and somebody of ours is not."""
 
 
@@ -122,14 +123,14 @@ class SmaxBattles:
         self.reached = self.states
         return Snapshot(*map(np.array, snapshot))  # copied: jax's own cannot be written to
 
-    def step(self, actions: npt.NDArray[Any]) -> Outcome:
+    def step(self, actions: Array) -> Outcome:
         """One timestep of every battle, for actions [B, A]."""
         chosen = self._to_smax[np.asarray(actions)]
         stepped = self._step(self._keys, self.states, chosen)
         self._keys, self.states, self.reached, last, now, *rest = stepped
         return Outcome(Snapshot(*map(np.array, last)), Snapshot(*map(np.array, now)), *map(np.array, rest))
 
-    def state_to_keep(self) -> dict[str, list[npt.NDArray[Any]]]:
+    def state_to_keep(self) -> dict[str, list[Array]]:
         """Everything that the future depends on: SMAX's states, leaf by leaf, and the generators' keys."""
         import jax
 
@@ -137,7 +138,7 @@ class SmaxBattles:
             name: [np.array(leaf) for leaf in jax.tree.leaves(tree)] for name, tree in self._trees().items()
         }
 
-    def go_on_from(self, state: Mapping[str, Sequence[npt.NDArray[Any]]]) -> None:
+    def go_on_from(self, state: Mapping[str, Sequence[Array]]) -> None:
         """Takes over what `state_to_keep` returned.
 
         Raises:
@@ -209,7 +210,7 @@ def _compiled(map_name: str, kwargs: tuple[tuple[str, Any], ...]) -> tuple[Any, 
     return env, jax.jit(jax.vmap(reset)), jax.jit(jax.vmap(step))
 
 
-def _to_smax(n_enemies: int) -> npt.NDArray[np.int64]:
+def _to_smax(n_enemies: int) -> Index:
     """SMAX's number of each of our actions."""
     return np.array([_STOP, *range(_N_MOVES), *range(_STOP + 1, _STOP + 1 + n_enemies)])
 
@@ -298,19 +299,19 @@ class SmaxBattle:
         self._next = outcome.now if ended else None
         return float(outcome.rewards[0]), ended, {"battle_won": bool(outcome.won[0])}
 
-    def get_obs(self) -> npt.NDArray[np.float32]:
+    def get_obs(self) -> Floats:
         """What each agent sees [A, O]; zeros of the dead."""
         assert self._shown is not None
-        observations: npt.NDArray[np.float32] = self._shown.observations[0]
+        observations: Floats = self._shown.observations[0]
         return observations
 
-    def get_avail_actions(self) -> npt.NDArray[np.bool_]:
+    def get_avail_actions(self) -> Flags:
         """What each agent may do [A, n_actions]."""
         assert self._shown is not None
-        masks: npt.NDArray[np.bool_] = self._shown.masks[0]
+        masks: Flags = self._shown.masks[0]
         return masks
 
-    def get_state(self) -> npt.NDArray[np.float32]:
+    def get_state(self) -> Floats:
         """SMAX's own view of everything [state_shape]."""
         import jax
 

@@ -15,7 +15,8 @@ from cesma_sb3.envs.smac.rendering import battle_frame
 from cesma_sb3.envs.smac.smax import SmaxBattle, SmaxBattles, Snapshot
 from cesma_sb3.errors import SpaceError, integer
 from cesma_sb3.spaces.action_views import ActionView, make_view
-from cesma_sb3.spaces.team_spaces import Masks, TeamSpaces
+from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Array, Flags, Floats, Masks
 
 
 class SmaxVecEnv(SharedVecEnv):
@@ -64,7 +65,7 @@ class SmaxVecEnv(SharedVecEnv):
         if self.view.team != self.team:
             raise SpaceError(f"action view {self.view.name!r}: made for another team than {self.team}")
         super().__init__(n_envs, self.team.observation_space, self.view.space)
-        self._actions: npt.NDArray[Any] | None = None
+        self._actions: Array | None = None
         self._returns = np.zeros(n_envs)
         self._lengths = np.zeros(n_envs, dtype=np.int64)
         self._start = time.perf_counter()
@@ -83,7 +84,7 @@ class SmaxVecEnv(SharedVecEnv):
         return "rgb_array"
 
     @property
-    def alive(self) -> npt.NDArray[np.bool_]:
+    def alive(self) -> Flags:
         """Who is alive in the observations last returned, [B, n_agents]."""
         return self._snapshot.alive
 
@@ -98,7 +99,7 @@ class SmaxVecEnv(SharedVecEnv):
             raise SpaceError("expected reset before anything else")
         return self._now
 
-    def reset(self) -> npt.NDArray[np.float32]:
+    def reset(self) -> Floats:
         """Starts all battles; a seed given to `seed` counts from here."""
         self._now = self.battles.reset(self._seeds[0])
         self._reset_seeds()
@@ -107,13 +108,13 @@ class SmaxVecEnv(SharedVecEnv):
         self._lengths[:] = 0
         return self._joint(self._now)
 
-    def step_async(self, actions: npt.NDArray[Any]) -> None:
+    def step_async(self, actions: Array) -> None:
         """Takes the actions [B, ...] in the view's space, for `step_wait` to carry out."""
         self._actions = np.asarray(actions)
 
     def step_wait(
         self,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]]:
+    ) -> tuple[Floats, Floats, Flags, list[dict[str, Any]]]:
         """One timestep of every battle.
 
         Returns:
@@ -159,7 +160,7 @@ class SmaxVecEnv(SharedVecEnv):
         self._now = outcome.now
         return self._joint(self._now), outcome.rewards, dones, infos
 
-    def _joint(self, snapshot: Snapshot) -> npt.NDArray[np.float32]:
+    def _joint(self, snapshot: Snapshot) -> Floats:
         return snapshot.observations.reshape(self.num_envs, -1)
 
     def get_images(self) -> list[npt.NDArray[np.uint8]]:

@@ -15,7 +15,7 @@ def reference_expert(venv: JointVecEnv) -> Expert | None:
 
     In a battle all shoot at the weakest. Where agents have goals of their own they are followed; else
     landmarks are assigned. It labels what `venv` shows: the full observations, or those of its silent view
-    (`SilentVecEnv`).
+    (`MessageFreeVecEnv`).
     """
     feature_index = battle_feature_index(venv)
     if feature_index is not None:

@@ -1,0 +1,198 @@
+"""Views of a team: its joint arrays with parts left out, or in another order.
+
+The view is a team of its own. Its observations and actions consist of entries and columns of the full team's:
+index arrays convert between the two. There are three kinds:
+
+- The *message-free view* leaves out the message parts of observations and the message columns of actions. The
+  paper's expert sees all agents' goals at once and needs no messages: its labels are pi*(o-hat), for physical
+  observations and physical actions. An agent that can only talk is left with one category.
+- The *reordered view* has the same agents in another order.
+- The *undivided view* has one agent, which sees and does everything (`cesma_sb3.envs.partition`).
+
+Shapes: B batch; of the full team I entries of an observation, C action columns, M categories of all columns;
+I', C', M' the same of the view.
+
+Source: section 4.4 and Appendix C (o-hat and a-hat, the physical observations and actions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from gymnasium import spaces
+
+from cesma_sb3.spaces.agent_spaces import ActionColumns, flat_bounds, without_mask
+from cesma_sb3.spaces.communication import message_columns
+from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout
+from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Array, Floats, Index, Masks, Space
+
+NO_CHOICE = spaces.Discrete(1)
+"""The action space of an agent that can only talk, in the message-free view."""
+
+
+class TeamView:
+    """Converts joint arrays from a team to a view of it, and actions and probabilities back.
+
+    Args:
+        full: The team.
+        team: The view, as a team.
+        entries: Of each entry of the view's joint observation the place in the full team's, [I'].
+        columns: The columns of the full team's packed actions that the view has too, [K].
+        places: The column of the view that each of these is, [K].
+    """
+
+    def __init__(
+        self, full: TeamSpaces, team: TeamSpaces, *, entries: Index, columns: Index, places: Index
+    ) -> None:
+        self.full, self.team = full, team
+        self._entries, self._columns, self._places = entries, columns, places
+        self._flags = _ranges(full.column_masks, columns)
+        self._flag_places = _ranges(team.column_masks, places)
+        self._default = full.join_actions({})  # category 0, or the number nearest to 0
+        left_out = np.setdiff1d(np.arange(full.n_columns), columns).tolist()
+        self._choices_left_out = [column for column in left_out if full.column_categories[column]]
+
+    def observations(self, joint: Array) -> Array:
+        """Joint observations of the full team [..., I] as those of the view [..., I']."""
+        return np.asarray(joint)[..., self._entries]
+
+    def masks(self, joint: Masks) -> Masks:
+        """Joint masks of the full team [B, M] as those of the view [B, M']; an only category is available."""
+        own = np.ones((len(joint), self.team.mask_size), dtype=bool)
+        own[:, self._flag_places] = joint[:, self._flags]
+        return own
+
+    def actions(self, packed: Array, masks: Masks | None = None) -> Array:
+        """Packed actions of the view as those of the full team.
+
+        A column that the view leaves out becomes the first available category, or the number nearest to 0.
+
+        Args:
+            packed: Actions of the view [B, C'].
+            masks: Available categories of the full team, [B, M]; None: all.
+
+        Returns:
+            [B, C], of the full team's dtype; floats where categories are written as floats.
+        """
+        dtype = self._default.dtype
+        if self.full.is_discrete:  # what is no whole number stays so, and is refused where it is carried out
+            dtype = np.result_type(packed.dtype, dtype)
+        full = np.tile(self._default.astype(dtype), (len(packed), 1))
+        full[:, self._columns] = packed[:, self._places]
+        if masks is not None:
+            for column in self._choices_left_out:
+                full[:, column] = masks[:, self.full.column_masks[column]].argmax(axis=1)
+        return full
+
+    def probabilities(self, flat: Floats) -> Floats:
+        """Distributions over the view's categories [B, M'] as those over the full team's [B, M].
+
+        In a column that the view leaves out, category 0 has probability 1.
+        """
+        full = np.zeros((len(flat), self.full.mask_size), dtype=np.float32)
+        full[:, [self.full.column_masks[column].start for column in self._choices_left_out]] = 1.0
+        full[:, self._flags] = flat[:, self._flag_places]
+        return full
+
+
+def reordered_view(full: TeamSpaces, team: TeamSpaces) -> TeamView:
+    """The view in which the agents have the order of another team of the same agents.
+
+    Args:
+        full: The team.
+        team: The same agents in the other order.
+
+    Raises:
+        SpaceError: These are other agents.
+        LayoutError: The order of the others is part of what an agent observes.
+    """
+    full.in_order(team.agents, who="the environment")
+    order = [full.agents.index(agent) for agent in team.agents]
+    return TeamView(
+        full,
+        team,
+        entries=_ranges(full.observation_slices, order),
+        columns=_ranges(full.action_columns, order),
+        places=np.arange(team.n_columns),
+    )
+
+
+def has_messages(team: TeamSpaces) -> bool:
+    """Whether an agent's action sends a message."""
+    return bool(message_columns(team).any())
+
+
+def message_free_view(full: TeamSpaces) -> TeamView:
+    """The view without messages; its team is the full team itself where no agent sends any."""
+    entries = [_physical_entries(full.layouts[agent]) for agent in full.agents]
+    columns = [np.flatnonzero(~message_columns(full)[where]) for where in full.action_columns]
+    team = full
+    if has_messages(full):
+        kept = list(zip(full.agents, entries, columns, strict=True))
+        actions = {agent: _action_space(full.action_spaces[agent], own) for agent, _, own in kept}
+        team = TeamSpaces(
+            full.agents,
+            {a: _observation_space(full.observation_spaces[a], seen, actions[a]) for a, seen, _ in kept},
+            actions,
+            {agent: _layout(full.layouts[agent], own) for agent, _, own in kept},
+            masks_in_infos=full.masks_in_infos,
+        )
+    else:
+        entries = [np.arange(size) for size in full.observation_sizes]
+    return TeamView(
+        full,
+        team,
+        entries=_joint(entries, full.observation_slices),
+        columns=_joint(columns, full.action_columns),
+        # An agent that can only talk has a column in the view that no column of the full team stands for.
+        places=_joint([np.arange(len(own)) for own in columns], team.action_columns),
+    )
+
+
+def _ranges(slices: Sequence[slice], places: Sequence[int] | Index) -> Index:
+    """The indices within the slices at these places, one slice after the other."""
+    ranges = [np.arange(slices[place].start, slices[place].stop) for place in places]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *ranges])
+
+
+def _joint(kept: Sequence[Index], slices: Sequence[slice]) -> Index:
+    """Indices within each agent's slice as indices of the joint array."""
+    return np.concatenate([where.start + own for own, where in zip(kept, slices, strict=True)])
+
+
+def _physical_entries(layout: AgentLayout) -> Index:
+    """The entries of an agent's flat observation that are no messages."""
+    kept = [np.full(part.width, part.kind != "message") for part in layout.observation.parts]
+    return np.flatnonzero(np.concatenate([np.zeros(0, dtype=bool), *kept]))
+
+
+def _observation_space(space: Space, entries: Index, action_space: Space) -> Space:
+    bare, masked = without_mask(space)
+    low, high = flat_bounds(bare)
+    if len(entries) < len(low):
+        bare = spaces.Box(low[entries], high[entries], dtype=np.float32)
+    if not masked:
+        return bare
+    flags = sum(ActionColumns.of(action_space).categories)
+    return spaces.Dict({"observation": bare, "action_mask": spaces.MultiBinary(flags)})
+
+
+def _action_space(space: Space, columns: Index) -> Space:
+    whole = ActionColumns.of(space)
+    if len(columns) == whole.n_columns:
+        return space
+    if not len(columns):
+        return NO_CHOICE
+    if whole.is_continuous:
+        return spaces.Box(whole.low[columns], whole.high[columns], dtype=np.float32)
+    categories = [whole.categories[column] for column in columns]
+    return spaces.Discrete(categories[0]) if len(categories) == 1 else spaces.MultiDiscrete(categories)
+
+
+def _layout(layout: AgentLayout, columns: Index) -> AgentLayout:
+    observed = [part for part in layout.observation.parts if part.kind != "message"]
+    place = {int(column): index for index, column in enumerate(columns)}
+    acts = [ActionPart(p.name, p.kind, place[p.column]) for p in layout.action if p.kind != "message"]
+    return AgentLayout(ObservationLayout(tuple(observed)), tuple(acts))
