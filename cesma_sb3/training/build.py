@@ -57,7 +57,9 @@ def expert_env(experiment: Experiment, team: TeamSpaces, seed: int) -> JointVecE
         raise ConfigError(
             "information_cost: expected agents that do not communicate: others tell what one sees not"
         )
-    return MessageFreeVecEnv(joint_env(experiment, config.n_envs, seed, agents=team.agents), config.action_view)
+    return MessageFreeVecEnv(
+        joint_env(experiment, config.n_envs, seed, agents=team.agents), config.action_view
+    )
 
 
 def _information_cost(experiment: Experiment, venv: JointVecEnv, seed: int) -> InformationCostVecEnv:
