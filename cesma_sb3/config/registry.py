@@ -10,7 +10,6 @@ import dataclasses
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from cesma_sb3.config.yaml import check_finite, read_mapping
 from cesma_sb3.errors import ConfigError, DuplicateNameError, UnknownNameError
 from cesma_sb3.utils import modules
 from cesma_sb3.utils.file_names import as_path
+from cesma_sb3.utils.plugins import entry_points
 
 if sys.version_info >= (3, 11):
     from importlib.resources.abc import Traversable

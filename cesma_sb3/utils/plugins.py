@@ -9,12 +9,24 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Iterable
-from importlib.metadata import entry_points
+from importlib import metadata
 
 from cesma_sb3.errors import DuplicateNameError
 
 ENVIRONMENTS, EXPERTS = "cesma_sb3.environments", "cesma_sb3.experts"
+
+
+def entry_points(group: str) -> tuple[metadata.EntryPoint, ...]:
+    """Find the entry points of a group. Installed packages are read once, and again if `sys.path` changes."""
+    return _entry_points(group, tuple(sys.path))
+
+
+@functools.lru_cache(maxsize=8)
+def _entry_points(group: str, _path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:
+    return tuple(metadata.entry_points(group=group))
 
 
 def registered(group: str) -> dict[str, str]:
