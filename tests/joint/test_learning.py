@@ -3,14 +3,13 @@
 from functools import partial
 
 import numpy as np
-import pytest
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.utils import get_action_masks
-from stable_baselines3 import DQN, PPO, SAC
+from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
-from tests.envs_for_tests import MatchingGame, MortalEnv, ReachEnv
+from tests.envs_for_tests import MatchingGame, MortalEnv
 
 ON_POLICY = {"n_steps": 32, "batch_size": 64, "n_epochs": 5, "learning_rate": 3e-3, "gamma": 0.5, "seed": 0}
 
@@ -34,10 +33,9 @@ def test_ppo_in_the_joint_action_space():
     )  # without a warning about a missing Monitor
 
 
-@pytest.mark.parametrize("masks", ["observation", "info"])
-def test_maskable_ppo_where_agents_die(masks):
+def test_maskable_ppo_where_agents_die():
     # An action that is not available raises, so that finishing at all means that the masks were right.
-    venv = joint_vec_env(partial(MortalEnv, masks=masks), 8, seed=0, team_reward="sum")
+    venv = joint_vec_env(MortalEnv, 8, seed=0, team_reward="sum")
     model = MaskablePPO("MlpPolicy", venv, **ON_POLICY)
     before = mean_return(model, venv, masked=True)
     model.learn(4_000)
@@ -59,15 +57,16 @@ def best_mortal_return() -> float:
 
 
 def test_maskable_ppo_in_processes_and_in_the_product_view():
-    venv = joint_vec_env(MortalEnv, 2, seed=0, processes=1, view="product", team_reward="sum")
+    mortal = partial(MortalEnv, masks="info")
+    venv = joint_vec_env(mortal, 2, seed=0, processes=1, view="product", team_reward="sum")
     model = MaskablePPO("MlpPolicy", venv, n_steps=32, batch_size=32, seed=0).learn(128)
     assert mean_return(model, venv, 2, masked=True) > 0
     venv.close()
 
 
-@pytest.mark.parametrize("view", ["product", "one-at-a-time"])
-def test_dqn_on_enumerated_actions(view):
-    venv = joint_vec_env(MatchingGame, 4, seed=0, view=view)
+def test_dqn_on_actions_of_one_agent_at_a_time():
+    """Enumerated combinations, and continuous actions: tests/bring/test_sb3_experts.py."""
+    venv = joint_vec_env(MatchingGame, 4, seed=0, view="one-at-a-time")
     model = DQN(
         "MlpPolicy",
         venv,
@@ -81,21 +80,5 @@ def test_dqn_on_enumerated_actions(view):
         policy_kwargs={"net_arch": [64]},
         seed=0,
     ).learn(3_000)
-    # One at a time, two players with three cues can match both where one of them has cue 0: 5 of 9 times.
-    assert mean_return(model, venv, 40) > (7.0 if view == "product" else 4.9)
-
-
-@pytest.mark.parametrize("view", ["joint", "relaxed"])
-def test_sac_on_a_continuous_team(view):
-    venv = joint_vec_env(ReachEnv, 2, seed=0, view=view, team_reward="sum")
-    model = SAC(
-        "MlpPolicy",
-        venv,
-        learning_rate=3e-3,
-        gamma=0.1,
-        learning_starts=100,
-        ent_coef=0.01,
-        policy_kwargs={"net_arch": [32]},
-        seed=0,
-    ).learn(1_200)
-    assert mean_return(model, venv) > -3.0  # 10 distances; about -10.8 at random
+    # Two players with three cues can match both where one of them has cue 0: 5 of 9 times.
+    assert mean_return(model, venv, 40) > 4.9

@@ -148,6 +148,7 @@ def test_a_single_battle_shows_its_end():
     assert (np.abs(env.render().astype(int) - ALLY).max(axis=2) < 30).any()
 
 
+@pytest.mark.integration
 def test_importing_it_prints_nothing():
     code = "from cesma_sb3.envs.smac.smax import _import; _import()"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
