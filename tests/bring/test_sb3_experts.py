@@ -94,7 +94,7 @@ def test_students_of_an_expert_beat_random_whichever_way_it_sees_actions(row, tm
 
 @pytest.mark.parametrize("row", BRIEF, ids=lambda row: f"{row.algorithm}-{row.view}")
 def test_every_algorithm_is_imitated_as_it_acts(row, tmp_path):
-    brief = {"episodes": 8, "curve_episodes": 4, "n_envs": 4}
+    brief = {"n_final_episodes": 8, "n_eval_episodes": 4, "n_envs": 4}
     model, result = decentralized(row, tmp_path, 128, evaluation=brief)
     assert np.isfinite(result.report["return"]["students"])
     venv = model.get_env()
