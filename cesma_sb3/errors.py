@@ -4,14 +4,14 @@
     ├── SpaceError              a space has no joint view, or arrays do not fit the team's spaces
     │   ├── LayoutError         an observation layout does not add up to the space it describes
     │   └── ActionViewError     an action view cannot hold the team's actions, or this action
-    ├── EnvironmentFault        an environment raised, died, or returned something that is no transition
+    ├── EnvError                an environment raised, died, or returned something that is no transition
     │   └── RewardError         rewards do not fit the way they are to become one team reward
     ├── ConfigError             an experiment or a setting is wrong
     │   ├── UnknownNameError    a name that nothing is registered under; the nearest names are given
     │   ├── DuplicateNameError  two things claim one name
     │   └── MissingExtraError   an optional package is not installed; what to install is given
     ├── ExpertError             an expert does not fit the team, or cannot give what is asked of it
-    │   └── ExpertFault         an expert or another policy gave what is no action, or cannot be done now
+    │   └── InvalidActionError  an expert or another policy raised, or returned what is no action
     ├── UserCodeError           code of the user's raised: a loss, a network, a callback
     └── StorageError            a file of a team or a run is missing, torn, or of another kind
         └── UntrustedError      a file that may run code when it is loaded, and nobody said that it may
@@ -34,9 +34,12 @@ import operator
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+_MOST_NAMES = 100
+"""Most names that a message lists."""
 
 
 class CesmaError(Exception):
@@ -55,11 +58,11 @@ class ActionViewError(SpaceError):
     """An action view cannot hold the team's actions, or this action."""
 
 
-class EnvironmentFault(CesmaError):  # noqa: N818 - the fault is the environment's
+class EnvError(CesmaError):
     """An environment raised, died, or returned something that is no transition."""
 
 
-class RewardError(EnvironmentFault):
+class RewardError(EnvError):
     """Rewards do not fit the way they are to become one team reward."""
 
 
@@ -68,26 +71,12 @@ class ConfigError(CesmaError):
 
 
 class UnknownNameError(ConfigError):
-    """A name that nothing is registered under; the nearest names are given."""
+    """A name that nothing is registered under; the message has the nearest name and the allowed ones."""
 
     @classmethod
-    def of(cls, what: str, name: str, choices: Iterable[str]) -> UnknownNameError:
-        """The error for `name`, with the nearest of `choices` (all, where none is near and few exist).
-
-        Args:
-            what: The kind of thing that was looked for, e.g. "SuperSuit wrapper".
-            name: The name that was not found.
-            choices: The names that exist.
-        """
-        names = sorted(set(choices))
-        near = nearest(name, names)
-        if near:
-            hint = "nearest: " + ", ".join(near)
-        elif len(names) > 12:
-            hint = f"none of the {len(names)} names is near"
-        else:
-            hint = "expected one of: " + (", ".join(names) or "(there are none)")
-        return cls(f"no {what} is called {name!r}; {hint}")
+    def of(cls, kind: str, name: str, allowed: Iterable[str]) -> UnknownNameError:
+        """The error for a wrong name: see `unknown_name` for the arguments and the message."""
+        return cls(unknown_name(kind, name, allowed))
 
 
 class DuplicateNameError(ConfigError):
@@ -102,8 +91,8 @@ class ExpertError(CesmaError):
     """An expert does not fit the team, or cannot give what is asked of it."""
 
 
-class ExpertFault(ExpertError):  # noqa: N818 - the fault is the expert's
-    """An expert, or another policy, gave what is no action, or one that cannot be done now."""
+class InvalidActionError(ExpertError):
+    """An expert or another policy raised, or returned what is no action, or one that is not available."""
 
 
 class UserCodeError(CesmaError):
@@ -150,20 +139,20 @@ class NotKeptWarning(CesmaWarning):
     """A run needs what is in memory alone: without it the run can neither resume nor be measured again."""
 
 
-def check_choice(what: str, name: object, choices: Iterable[str]) -> None:
-    """Whether a value is one of those that there are.
+def check_choice(kind: str, name: object, choices: Iterable[str]) -> None:
+    """Check that a value is one of the allowed ones.
 
     Args:
-        what: The kind of thing that it says, e.g. "visibility".
+        kind: What the value says, such as "visibility".
         name: The value.
-        choices: Those that there are.
+        choices: The allowed values.
 
     Raises:
         UnknownNameError: It is none of them.
     """
     names = tuple(choices)
     if name not in names:
-        raise UnknownNameError.of(what, str(name), names)
+        raise UnknownNameError.of(kind, str(name), names)
 
 
 def integer(what: str, value: Any, least: int = 0, most: int = 2**53) -> int:
@@ -189,11 +178,45 @@ def integer(what: str, value: Any, least: int = 0, most: int = 2**53) -> int:
     return number
 
 
+def unknown_name(kind: str, name: object, allowed: Iterable[str]) -> str:
+    """The message for a wrong name: `unknown mixer 'sums'; did you mean 'sum'? allowed: qmix, sum`.
+
+    Args:
+        kind: What the name is a name of, such as "mixer".
+        name: The wrong name.
+        allowed: The right names, in any order.
+    """
+    return f"unknown {kind} {short_repr(name)}{did_you_mean(str(name), sorted(set(allowed)))}"
+
+
+def did_you_mean(name: str, allowed: Sequence[str]) -> str:
+    """The end of a message about a wrong name: the nearest of the allowed names, then all of them."""
+    found = [each for each in nearest(name, allowed) if each != name]
+    hint = f"did you mean {found[0]!r}? " if found else ""
+    more = f" and {len(allowed) - _MOST_NAMES} more" if len(allowed) > _MOST_NAMES else ""
+    return f"; {hint}allowed: {', '.join(allowed[:_MOST_NAMES]) or 'none'}{more}"
+
+
 def nearest(name: str, choices: Iterable[str], n: int = 3) -> tuple[str, ...]:
     """The names most like `name`, best first (at most `n`, possibly none); letter case is ignored."""
     by_folded = {choice.casefold(): choice for choice in choices}
     matches = difflib.get_close_matches(name.casefold(), by_folded, n=n, cutoff=0.5)
     return tuple(by_folded[match] for match in matches)
+
+
+def short_repr(value: object, length: int = 60) -> str:
+    """A value as a message shows it: its `repr` on one line, cut to `length` characters."""
+    return _shortened(repr(value), length)
+
+
+def message_of(error: BaseException, length: int = 300) -> str:
+    """An error's message on one line, cut to `length` characters; the name of its class if it has none."""
+    return _shortened(str(error), length) or type(error).__name__
+
+
+def _shortened(text: str, length: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 3]}..."
 
 
 def error_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rendering import RGB, Pixels, to_rgb
-from cesma_sb3.errors import CesmaError, EnvironmentFault, StorageError
+from cesma_sb3.errors import CesmaError, EnvError, StorageError
 from cesma_sb3.evaluation import Actor, make_actor
 from cesma_sb3.experts.base import StatefulActor
 from cesma_sb3.training.evaluator import Evaluator, threads
@@ -113,7 +113,7 @@ class _Camera:
     def _pixels(self, found: Any) -> Pixels:
         try:
             return to_rgb(found, self.name)
-        except EnvironmentFault as error:
+        except EnvError as error:
             raise StorageError(str(error)) from None
 
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from cesma_sb3.errors import CesmaError, CesmaWarning, nearest
+from cesma_sb3.errors import CesmaError, CesmaWarning, unknown_name
 from cesma_sb3.utils.secrets import masked
 
 _SHOW_WARNING = warnings.showwarning
@@ -28,9 +28,7 @@ class _Commands(click.Group):
         name, names = args[0], self.list_commands(ctx)
         if name in names or name.startswith("-"):
             return super().resolve_command(ctx, args)
-        found = nearest(name, names)
-        hint = f"did you mean {found[0]!r}? " if found else ""
-        raise click.UsageError(f"unknown command {name!r}; {hint}allowed: {', '.join(names)}")
+        raise click.UsageError(unknown_name("command", name, names))
 
 
 @click.group(

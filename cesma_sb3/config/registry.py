@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from cesma_sb3.config.schema import PATHS, Experiment
-from cesma_sb3.config.validation import plain, schema_of, shown, unknown, validate
+from cesma_sb3.config.validation import plain, schema_of, validate
 from cesma_sb3.config.yaml import check_finite, read_mapping
-from cesma_sb3.errors import ConfigError, DuplicateNameError, UnknownNameError
+from cesma_sb3.errors import ConfigError, DuplicateNameError, UnknownNameError, short_repr, unknown_name
 from cesma_sb3.utils import modules
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.plugins import entry_points
@@ -168,7 +168,7 @@ def _experiment(
             f"{source(('name',))}: name: expected at most {_LONGEST_NAME} letters, got {length}"
         )
     if not is_name(experiment.name):
-        name = shown(experiment.name)
+        name = short_repr(experiment.name)
         raise ConfigError(f"{source(('name',))}: name: expected letters, digits and - _ . only, got {name}")
     if check_names:
         from cesma_sb3.config import resolve  # imports PyTorch
@@ -214,7 +214,7 @@ def find_document(
     if name_or_path not in documents:
         beside = [file for file in map(f"{name_or_path}{{}}".format, _SUFFIXES) if Path(file).is_file()]
         hint = f"; there is a file {beside[0]}: did you mean that?" if beside else ""
-        told = unknown(kind, name_or_path, documents)
+        told = unknown_name(kind, name_or_path, documents)
         raise UnknownNameError(f"{told}, or a file that ends with .yaml{hint}")
     return documents[name_or_path]
 
@@ -253,10 +253,10 @@ def _folders() -> Iterator[tuple[Traversable, str]]:
             folder = Path(folder) if isinstance(folder, str) else folder
         except Exception as error:  # whatever a foreign module raises while it is imported or called
             raise ConfigError(
-                f"{who}: cannot be loaded: {type(error).__name__}: {shown(str(error))}"
+                f"{who}: cannot be loaded: {type(error).__name__}: {short_repr(str(error))}"
             ) from error
         if not (isinstance(folder, Traversable) and folder.is_dir()):
-            raise ConfigError(f"{who}: expected a folder, got {shown(folder)}")
+            raise ConfigError(f"{who}: expected a folder, got {short_repr(folder)}")
         yield folder, str(folder)
 
 
@@ -289,13 +289,15 @@ def _resolve(document: Document, chain: tuple[str, ...] = (), *, searches: bool 
 def _extended(document: Document, name: Any) -> Document:
     """What a file extends: a registered experiment, or a file that lies beside it."""
     if not isinstance(name, str):
-        raise ConfigError(f"{document.label}: extends: expected the name of an experiment, got {shown(name)}")
+        raise ConfigError(
+            f"{document.label}: extends: expected the name of an experiment, got {short_repr(name)}"
+        )
     if name.endswith(_SUFFIXES) and document.folder is not None:
         path = document.folder / as_path(name)
         return Document(path.stem, path, str(Path(document.label).parent / name), registered=False)
     documents = _documents()
     if name not in documents:
-        told = unknown("experiment", name, documents)
+        told = unknown_name("experiment", name, documents)
         raise ConfigError(f"{document.label}: extends: {told}, or a file that ends with .yaml")
     return documents[name]
 
@@ -318,7 +320,7 @@ def located(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _check_name(document: Document, data: Mapping[str, Any]) -> None:
     # Only in a registry is a file called as its experiment: a run folder's config.yaml can be run as it is.
     if document.registered and data.get("name", document.name) != document.name:
-        given = shown(data["name"])
+        given = short_repr(data["name"])
         raise ConfigError(
             f"{document.label}: name: expected {document.name!r}, as the file is called, got {given}"
         )

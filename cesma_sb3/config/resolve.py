@@ -23,11 +23,10 @@ from cesma_sb3.config.schema import (
     ExpertConfig,
     StudentsConfig,
 )
-from cesma_sb3.config.validation import shown, unknown
 from cesma_sb3.envs.factory import environment_name
 from cesma_sb3.envs.particle import SCENARIOS, make_scenario
 from cesma_sb3.envs.smac import is_battle
-from cesma_sb3.errors import ConfigError
+from cesma_sb3.errors import ConfigError, did_you_mean, short_repr, unknown_name
 from cesma_sb3.experts.sb3_files import Saved
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.registry import ALGORITHMS
@@ -60,7 +59,7 @@ def algorithm_class(name: str) -> type[BaseAlgorithm]:
         return _imported(name, BaseAlgorithm)
     if name not in found:
         names = [*found, *(_NO_CLASS - {GIVEN}), *plugins.registered(plugins.EXPERTS)]
-        raise ConfigError(f"{unknown('algorithm', name, names)}, or module:Class")
+        raise ConfigError(f"{unknown_name('algorithm', name, names)}, or module:Class")
     return found[name]
 
 
@@ -97,15 +96,14 @@ def controller(config: ExpertConfig) -> Any:
         return None
     module, attribute = _module(name)
     if not hasattr(module, attribute):
-        raise ConfigError(f"{unknown(f'name in {module.__name__}', attribute, vars(module))}")
+        raise ConfigError(f"{unknown_name(f'name in {module.__name__}', attribute, vars(module))}")
     found = getattr(module, attribute)
     kinds = (BaseAlgorithm,) if config.path is None else (BaseAlgorithm, BasePolicy)
     if isinstance(found, type) and issubclass(found, kinds):
         return None
     if not (callable(found) or isinstance(found, Mapping) or hasattr(found, "labels")):
-        raise ConfigError(
-            f"{shown(config.algorithm)}: {type(found).__name__}, expected an SB3 algorithm or a controller"
-        )
+        got = f"{short_repr(config.algorithm)}: {type(found).__name__}"
+        raise ConfigError(f"{got}, expected an SB3 algorithm or a controller")
     return found
 
 
@@ -124,7 +122,7 @@ def policy_class(algorithm: type[BaseAlgorithm], name: str) -> type[BasePolicy]:
         return _imported(name, BasePolicy)
     found = {**_classes(_POLICY_MODULES, BasePolicy), **algorithm.policy_aliases}
     if name not in found:
-        raise ConfigError(f"{unknown('policy', name, found)}, or module:Class")
+        raise ConfigError(f"{unknown_name('policy', name, found)}, or module:Class")
     return found[name]
 
 
@@ -136,7 +134,7 @@ def activation_class(name: str) -> type[nn.Module]:
     """
     found = activations()
     if name not in found:
-        raise ConfigError(f"{unknown('activation', name, found)}")
+        raise ConfigError(f"{unknown_name('activation', name, found)}")
     return found[name]
 
 
@@ -282,7 +280,7 @@ def _wrong(
     """
     for name in values:
         if name not in allowed:
-            return (*path, name), unknown(f"argument of {made.__name__}", name, allowed)
+            return (*path, name), unknown_name(f"argument of {made.__name__}", name, allowed)
     found = wrong_argument(made, values)
     return None if found is None else ((*path, found[0]), found[1])
 
@@ -335,10 +333,9 @@ def _imported(name: str, base: type[Any]) -> type[Any]:
     module, attribute = _module(name)
     found = getattr(module, attribute, None)
     if not (isinstance(found, type) and issubclass(found, base)):
-        classes = sorted(n for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, base))
-        raise ConfigError(
-            f"{shown(name)}: not a {base.__name__}; {module.__name__!r} has {', '.join(classes) or 'none'}"
-        )
+        classes = [n for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, base)]
+        kind = "class" if base is object else f"subclass of {base.__name__}"
+        raise ConfigError(f"{short_repr(name)}: expected a {kind}{did_you_mean(attribute, sorted(classes))}")
     return found
 
 
@@ -346,13 +343,13 @@ def _module(name: str) -> tuple[ModuleType, str]:
     """The module of `module:name`, and the name in it."""
     module_name, _, attribute = name.partition(":")
     if not attribute:
-        raise ConfigError(f"{shown(name)}: expected module:name")
+        raise ConfigError(f"{short_repr(name)}: expected module:name")
     try:
         return modules.import_named(module_name), attribute
     except ModuleNotFoundError as error:
         missing = str(error.name)
         told = f"{error}; {modules.where(missing)}"
-        raise ConfigError(f"{shown(name)}: cannot import {module_name!r}: {told}") from error
+        raise ConfigError(f"{short_repr(name)}: cannot import {module_name!r}: {told}") from error
     except Exception as error:  # whatever a foreign module raises while it is imported
         told = str(error) if isinstance(error, ConfigError | ImportError | ValueError) else repr(error)
-        raise ConfigError(f"{shown(name)}: cannot import {module_name!r}: {told}") from error
+        raise ConfigError(f"{short_repr(name)}: cannot import {module_name!r}: {told}") from error

@@ -10,11 +10,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from cesma_sb3.errors import ConfigError, nearest
+from cesma_sb3.errors import ConfigError, did_you_mean, short_repr
 
 Model = TypeVar("Model", bound=BaseModel)
-_MOST_NAMES = 100
-"""Most names that an error lists."""
 KeyPath = tuple[str, ...]
 """A key in nested mappings: `("expert", "n_envs")`."""
 
@@ -66,30 +64,6 @@ def plain(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
-    """What an error says of a name that isn't there: the nearest one, and all that are.
-
-    Args:
-        kind: Of thing that was looked for.
-        name: The wrong name.
-        allowed: The right ones.
-    """
-    return f"unknown {kind} {shown(name)}{_choices(name, sorted(allowed))}"
-
-
-def shown(value: Any) -> str:
-    """A value as an error shows it: on one line, and not long."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _choices(name: str, allowed: list[str]) -> str:
-    found = [each for each in nearest(name, allowed) if each != name]
-    hint = f"did you mean {found[0]!r}? " if found else ""
-    more = f" and {len(allowed) - _MOST_NAMES} more" if len(allowed) > _MOST_NAMES else ""
-    return f"; {hint}allowed: {', '.join(allowed[:_MOST_NAMES]) or 'none'}{more}"
-
-
 _EXPECTED = {
     "int_type": "an integer",
     "int_from_float": "an integer",
@@ -119,18 +93,18 @@ def _describe(model: type[BaseModel], error: Any) -> tuple[KeyPath, str]:
     if kind == "extra_forbidden":
         keys = _keys(model, path[:-1])
         argument = f"; an argument is {'.'.join((*path[:-1], 'kwargs', path[-1]))}" * ("kwargs" in keys)
-        problem = f"unknown key{_choices(path[-1], sorted(keys))}{argument}"
+        problem = f"unknown key{did_you_mean(path[-1], sorted(keys))}{argument}"
     elif kind == "missing":
         problem = "this key is missing"
     elif kind == "literal_error":
-        problem = f"unknown value {shown(given)}{_choices(str(given), _literals(model, path))}"
+        problem = f"unknown value {short_repr(given)}{did_you_mean(str(given), _literals(model, path))}"
     elif kind == "value_error":  # of a validator of the schema, which names the key first
         key, _, problem = str(context["error"]).partition(": ")
         path = (*path, key)
     elif kind in _EXPECTED:
-        problem = f"expected {_EXPECTED[kind].format(**context)}, got {shown(given)}"
+        problem = f"expected {_EXPECTED[kind].format(**context)}, got {short_repr(given)}"
     else:
-        problem = f"{error['msg']}, got {shown(given)}"
+        problem = f"{error['msg']}, got {short_repr(given)}"
     return path, problem
 
 

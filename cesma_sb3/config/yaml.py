@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from cesma_sb3.errors import ConfigError
+from cesma_sb3.errors import ConfigError, message_of, short_repr
 
 # PyYAML follows YAML 1.1, where `1e-3` is a string, `no` is false, `010` is 8 and `1:30` is 90. These are
 # the rules of YAML 1.2's core schema, which mean what they look like (and `150_000` may be written).
@@ -38,7 +38,7 @@ class _Loader(yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             forbidden = "anchors and aliases (& and *) are not allowed"
         elif getattr(event, "tag", None) is not None:
-            forbidden = f"tags are not allowed, got {_short(event.tag)}"
+            forbidden = f"tags are not allowed, got {short_repr(event.tag)}"
         if forbidden is not None:
             raise yaml.constructor.ConstructorError(None, None, forbidden, event.start_mark)
         return super().compose_node(parent, index)
@@ -48,7 +48,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                message = f"key {_short(key)}: expected text"
+                message = f"key {short_repr(key)}: expected text"
             elif key in seen:
                 message = f"key {key!r} is given twice"
             else:
@@ -117,9 +117,9 @@ def _load(text: str, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" line {mark.line + 1}:" if mark is not None else ""
-        raise ConfigError(f"{source}:{place} {_one_line(error.problem or 'not YAML')}") from None
+        raise ConfigError(f"{source}:{place} {' '.join((error.problem or 'not YAML').split())}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{source}: not YAML: {_one_line(str(error))}") from None
+        raise ConfigError(f"{source}: not YAML: {message_of(error)}") from None
     except RecursionError:
         raise ConfigError(f"{source}: nested too deeply") from None
     check_finite(data, source)
@@ -137,12 +137,3 @@ def check_finite(data: Any, source: str, path: str = "") -> None:
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for key, value in items:
         check_finite(value, source, f"{path}.{key}" if path else str(key))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

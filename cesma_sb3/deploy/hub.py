@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError
+from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError, message_of
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy, load_policy
 from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.spaces.agent_spaces import ActionColumns
@@ -158,17 +158,13 @@ def _told(repo_id: str) -> Iterator[None]:
     try:
         yield
     except errors.HFValidationError as error:
-        raise ConfigError(f"{repo_id!r}: no name of a repository: {_line(error)}") from None
+        raise ConfigError(f"{repo_id!r}: no name of a repository: {message_of(error)}") from None
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise StorageError(f"{repo_id}: the server was not reached: {_line(error)}") from None
+        raise StorageError(f"{repo_id}: the server was not reached: {message_of(error)}") from None
     except errors.HfHubHTTPError as error:
-        raise StorageError(f"{repo_id}: {_line(error)}") from None
+        raise StorageError(f"{repo_id}: {message_of(error)}") from None
     except OSError as error:  # connections, of requests and of httpx
-        raise StorageError(f"{repo_id}: the server was not reached: {_line(error)}") from None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        raise StorageError(f"{repo_id}: the server was not reached: {message_of(error)}") from None
 
 
 def _card(

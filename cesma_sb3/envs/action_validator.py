@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
-from cesma_sb3.errors import ExpertFault
+from cesma_sb3.errors import InvalidActionError
 from cesma_sb3.spaces.agent_spaces import is_whole
 from cesma_sb3.spaces.types import Flags, Masks, Packed
 
@@ -43,11 +43,12 @@ class ActionValidator:
             who: Whose they are, for messages.
 
         Raises:
-            ExpertFault: Of another shape; not a number; no action of the agent; or one that is not available.
+            InvalidActionError: Of another shape; not a number; no action of the agent; or one that is not
+                available.
         """
         wanted = (self.venv.num_envs, self.team.n_columns)
         if np.shape(actions) != wanted:
-            raise ExpertFault(f"{who}: shape {np.shape(actions)}, expected {wanted}")
+            raise InvalidActionError(f"{who}: shape {np.shape(actions)}, expected {wanted}")
         with np.errstate(invalid="ignore"):
             chosen_BC = np.rint(actions)
             is_category_BC = (chosen_BC >= 0) & (chosen_BC < self._categories_C) & is_whole(actions)
@@ -56,7 +57,7 @@ class ActionValidator:
             env, column = np.argwhere(~is_action_BC)[0]
             n = self._categories_C[column]
             expected = f"expected 0 to {n - 1}" if n else "expected a finite number"
-            raise ExpertFault(f"{self._told(actions, who, env, column)}: {expected}")
+            raise InvalidActionError(f"{self._told(actions, who, env, column)}: {expected}")
         done: Packed = actions
         if actions.dtype.kind == "f" and not self.team.is_continuous:  # categories written as floats
             rounded = np.where(self._is_choice_C, np.rint(actions), actions)
@@ -77,7 +78,9 @@ class ActionValidator:
             available = np.flatnonzero(masks[env, self.team.column_masks[column]])
             if not self.venv.replaces_unavailable:
                 left = ", ".join(map(str, available))
-                raise ExpertFault(f"{self._told(actions, who, env, column)}: not available; what is: {left}")
+                raise InvalidActionError(
+                    f"{self._told(actions, who, env, column)}: not available; what is: {left}"
+                )
             actions[env, column] = available[0]
         return actions
 

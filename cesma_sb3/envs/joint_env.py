@@ -14,7 +14,7 @@ from cesma_sb3.envs.rendering import render_mode_of
 from cesma_sb3.envs.return_checks import ReturnReader
 from cesma_sb3.errors import (
     CesmaError,
-    EnvironmentFault,
+    EnvError,
     RewardError,
     SpaceError,
     check_choice,
@@ -126,7 +126,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
             The joint observation [observation_size] float32, and `info`.
 
         Raises:
-            EnvironmentFault: The environment raised, or what it returned is no observation.
+            EnvError: The environment raised, or what it returned is no observation.
         """
         seed = None if seed is None else integer("seed", seed)
         super().reset(seed=seed)
@@ -155,7 +155,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
 
         Raises:
             SpaceError: The action is not of the action space.
-            EnvironmentFault: The environment raised, or what it returned is no transition.
+            EnvError: The environment raised, or what it returned is no transition.
             RewardError: The reward is to be `shared` and the agents' rewards differ.
         """
         if not self._alive.any():
@@ -217,7 +217,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
         except (Exception, SystemExit) as error:  # whatever a foreign environment raises
             raise self._fault(f"raised {error_line(error)}") from error
 
-    def _fault(self, message: str, kind: type[EnvironmentFault] = EnvironmentFault) -> EnvironmentFault:
+    def _fault(self, message: str, kind: type[EnvError] = EnvError) -> EnvError:
         return kind(f"{self.name}, step {self._step}: {message}")
 
     @property

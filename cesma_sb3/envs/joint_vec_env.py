@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from cesma_sb3.envs.joint_env import TeamReward
 from cesma_sb3.envs.subproc import GroupHandle, LocalGroup, Recipe, RemoteGroup, Transition
-from cesma_sb3.errors import CesmaWarning, ConfigError, EnvironmentFault, integer
+from cesma_sb3.errors import CesmaWarning, ConfigError, EnvError, integer
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Array, Flags, Floats, Info, Masks, Observations
@@ -225,7 +225,7 @@ class ProcessJointVecEnv(JointVecEnv):
             Joint observations [n_envs, observation_size] float32.
 
         Raises:
-            EnvironmentFault: An environment raised, died, or returned something that is no observation.
+            EnvError: An environment raised, died, or returned something that is no observation.
         """
         for group, where in self._parts():
             group.send("reset", self._seeds[where], self._options[where])
@@ -241,7 +241,7 @@ class ProcessJointVecEnv(JointVecEnv):
     def step_async(self, actions: Array) -> None:
         """Sends actions [n_envs, ...] of the view."""
         if len(actions) != self.num_envs:
-            raise EnvironmentFault(f"{len(actions)} actions for {self.num_envs} environments")
+            raise EnvError(f"{len(actions)} actions for {self.num_envs} environments")
         for group, where in self._parts():
             group.send("step", actions[where])
 
@@ -253,7 +253,7 @@ class ProcessJointVecEnv(JointVecEnv):
             [n_envs] bool, and infos.
 
         Raises:
-            EnvironmentFault: An environment raised, died, or returned something that is no transition.
+            EnvError: An environment raised, died, or returned something that is no transition.
             RewardError: Rewards that should be shared differ.
         """
         results: list[Transition] = self._receive_all()
@@ -391,7 +391,7 @@ def joint_vec_env(
         ConfigError: A count below what is possible, or one environment was given twice.
         SpaceError: The environment's spaces have no joint view, or not this action view; its agents have
             other names than `agents`; or an environment differs from the first.
-        EnvironmentFault: `make_env` raised.
+        EnvError: `make_env` raised.
     """
     n_envs = integer("n_envs", n_envs, 1)
     n_processes = n_envs if processes is True else integer("processes", processes)

@@ -15,7 +15,14 @@ from pettingzoo.utils.conversions import aec_to_parallel, turn_based_aec_to_para
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
 from cesma_sb3.envs.partition import AgentSlice, PartitionedEnv
-from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError, UnknownNameError, error_line
+from cesma_sb3.errors import (
+    CesmaError,
+    ConfigError,
+    MissingExtraError,
+    UnknownNameError,
+    error_line,
+    message_of,
+)
 from cesma_sb3.utils import modules
 
 AnyParallelEnv: TypeAlias = ParallelEnv[Any, Any, Any]
@@ -179,7 +186,7 @@ def _missing(target: str, module_name: str, error: ImportError) -> MissingExtraE
     package = str(getattr(error, "name", None) or parts[0]).split(".")[0]
     if parts[0] == "pettingzoo" and len(parts) > 1 and package != "pettingzoo":
         package = f"pettingzoo[{parts[1]}]"
-    reason = _line(error)
+    reason = message_of(error)
     if parts[0] == "pettingzoo" and "pip install" in reason:  # a family that has a package of its own now
         for family, package in _MOVED.items():
             if target.startswith(family):
@@ -214,7 +221,3 @@ def _wrap(env: Any, wrapper: Mapping[str, Any]) -> Any:
         return getattr(supersuit, name)(env, **arguments)
     except Exception as error:  # whatever a foreign wrapper says of arguments that it does not like
         raise ConfigError(f"wrapper {name!r}: {error_line(error)}") from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.errors import EnvironmentFault
+from cesma_sb3.errors import EnvError
 
 RGB = "rgb_array"
 Pixels = npt.NDArray[np.uint8]
@@ -46,7 +46,7 @@ def to_rgb(rendered: Any, name: str) -> Pixels:
         name: What errors call the environment.
 
     Raises:
-        EnvironmentFault: It is no picture.
+        EnvError: It is no picture.
     """
     if isinstance(rendered, list | tuple) and rendered and isinstance(rendered[-1], np.ndarray):
         rendered = rendered[-1]
@@ -54,9 +54,7 @@ def to_rgb(rendered: Any, name: str) -> Pixels:
     shape = (*found.shape, 1) if found.ndim == 2 else found.shape
     if found.dtype.kind not in "buif" or len(shape) != 3 or shape[2] not in {1, 3, 4} or 0 in shape:
         what = "None" if rendered is None else f"{type(rendered).__name__} of shape {list(found.shape)}"
-        raise EnvironmentFault(
-            f"{name}: gives no pictures: render returned {what}, expected [height, width, 3]"
-        )
+        raise EnvError(f"{name}: gives no pictures: render returned {what}, expected [height, width, 3]")
     pixels = np.nan_to_num(found.reshape(shape).astype(np.float64))
     if found.dtype.kind in "bf" and pixels.max() <= 1.0:
         pixels *= 255.0

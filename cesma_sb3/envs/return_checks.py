@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3.errors import EnvironmentFault
+from cesma_sb3.errors import EnvError, short_repr
 from cesma_sb3.spaces.types import Flags
 
 
@@ -18,7 +18,7 @@ def several(method: str, answer: Any, names: tuple[str, ...]) -> tuple[Any, ...]
         ValueError: It is no tuple, or one of another length.
     """
     if not isinstance(answer, tuple | list):
-        raise ValueError(f"{method} returned no ({', '.join(names)}), but {_shown(answer)}")
+        raise ValueError(f"{method} returned no ({', '.join(names)}), but {short_repr(answer)}")
     if len(answer) != len(names):
         raise ValueError(f"{method} returned no ({', '.join(names)}), but {len(answer)} values")
     return tuple(answer)
@@ -32,7 +32,7 @@ class ReturnReader:
         fault: Makes the error from a message; it adds the environment's name and the step.
     """
 
-    def __init__(self, ids: Mapping[str, Any], fault: Callable[[str], EnvironmentFault]) -> None:
+    def __init__(self, ids: Mapping[str, Any], fault: Callable[[str], EnvError]) -> None:
         self._ids = dict(ids)
         self._known = frozenset(self._ids.values())
         self._fault = fault
@@ -41,7 +41,7 @@ class ReturnReader:
         """`several`, of this environment.
 
         Raises:
-            EnvironmentFault: It is no tuple, or one of another length.
+            EnvError: It is no tuple, or one of another length.
         """
         try:
             return several(method, answer, names)
@@ -52,10 +52,10 @@ class ReturnReader:
         """A value for each agent.
 
         Raises:
-            EnvironmentFault: It is no dict.
+            EnvError: It is no dict.
         """
         if not isinstance(answer, Mapping):
-            raise self._fault(f"{what} are {_shown(answer)}, expected a dict: a value for each agent")
+            raise self._fault(f"{what} are {short_repr(answer)}, expected a dict: a value for each agent")
         return answer
 
     def infos(self, answer: Any) -> Mapping[Any, Any]:
@@ -66,10 +66,12 @@ class ReturnReader:
         """Which agents are in the environment's `agents`, [n_agents].
 
         Raises:
-            EnvironmentFault: It is no list of agents, or one of them is not of the team.
+            EnvError: It is no list of agents, or one of them is not of the team.
         """
         if isinstance(agents, str) or not isinstance(agents, Iterable):
-            raise self._fault(f"its agents are {_shown(agents)}, expected the list of those that are alive")
+            raise self._fault(
+                f"its agents are {short_repr(agents)}, expected the list of those that are alive"
+            )
         there = list(agents)
         known = np.array([agent in there for agent in self._ids.values()], dtype=bool)
         if strangers := sorted(str(agent) for agent in there if agent not in self._known):
@@ -80,7 +82,7 @@ class ReturnReader:
         """A flag of each agent, [n_agents]; agents that are left out have False.
 
         Raises:
-            EnvironmentFault: It is no dict, a key is no agent, or a value is neither true nor false.
+            EnvError: It is no dict, a key is no agent, or a value is neither true nor false.
         """
         given = self._only_agents(what, answer)
         return np.array([self._flag(what, given.get(name, False), name) for name in self._ids.values()], bool)
@@ -90,14 +92,14 @@ class ReturnReader:
             return bool(value)
         number = _number(value)
         if number not in (0.0, 1.0):
-            raise self._fault(f"{what} of {name} are {_shown(value)}, expected True or False")
+            raise self._fault(f"{what} of {name} are {short_repr(value)}, expected True or False")
         return bool(number)
 
     def rewards(self, answer: Any) -> dict[str, float]:
         """The reward of each agent that has one.
 
         Raises:
-            EnvironmentFault: It is no dict, a key is no agent, or a value is not a finite number.
+            EnvError: It is no dict, a key is no agent, or a value is not a finite number.
         """
         given = self._only_agents("rewards", answer)
         rewards = {}
@@ -107,7 +109,7 @@ class ReturnReader:
                 continue
             number = _number(value)
             if number is None or not np.isfinite(number):
-                raise self._fault(f"reward of {agent} is {_shown(value)}, expected a finite number")
+                raise self._fault(f"reward of {agent} is {short_repr(value)}, expected a finite number")
             rewards[agent] = number
         return rewards
 
@@ -126,9 +128,3 @@ def _number(value: Any) -> float | None:
     except Exception:  # whatever somebody else's type raises that is no array
         return None
     return float(array.reshape(())) if array.size == 1 and array.dtype.kind in "biuf" else None
-
-
-def _shown(value: Any) -> str:
-    """A value in one short line."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."

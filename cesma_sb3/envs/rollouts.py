@@ -97,7 +97,8 @@ class ValidatedActor:
         """The actor's actions; where the environment replaces unavailable ones, what it does instead.
 
         Raises:
-            ExpertFault: An action cannot be done; the message says whose, in which environment and step.
+            InvalidActionError: An action is not available; the message says whose, in which environment and
+                step.
         """
         return self._validate(self._act(observations, masks), self._name)
 

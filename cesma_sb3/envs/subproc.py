@@ -1,7 +1,7 @@
 """Groups of joint environments, here or in a process of their own.
 
 Both have one interface: send a command, receive its result. A group that raises answers with the error and
-stays usable; a process that died answers with an `EnvironmentFault`. Nothing waits for a process that is
+stays usable; a process that died answers with an `EnvError`. Nothing waits for a process that is
 gone.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.envs.joint_env import ONE_EACH, JointEnv, TeamReward
-from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, SpaceError, error_line
+from cesma_sb3.errors import CesmaError, ConfigError, EnvError, SpaceError, error_line, short_repr
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Flags, Floats, Info
@@ -77,9 +77,9 @@ class Description(NamedTuple):
         theirs = other._parts()
         for what, mine in self._parts().items():
             if theirs[what] != mine:
+                got, expected = short_repr(theirs[what], 200), short_repr(mine, 200)
                 raise SpaceError(
-                    f"environment {others} differs from environment {own}: {what}: {_shown(theirs[what])}, "
-                    f"expected {_shown(mine)}"
+                    f"environment {others} differs from environment {own}: {what}: {got}, expected {expected}"
                 )
 
     def _parts(self) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class EnvGroup:
         except CesmaError as error:
             raise type(error)(f"{where}: {error}") from error
         except Exception as error:  # whatever a foreign environment raises
-            raise EnvironmentFault(f"{where}: {error_line(error)}") from error
+            raise EnvError(f"{where}: {error_line(error)}") from error
 
     def describe(self) -> Description:
         """What the environments have in common."""
@@ -286,14 +286,14 @@ class RemoteGroup:
         try:
             if not wait([self._connection, self._process.sentinel], self._step_timeout):
                 self._process.kill()  # what it would answer later is no answer to what is asked then
-                raise EnvironmentFault(f"{self._names}: no answer within {self._step_timeout:g} seconds")
+                raise EnvError(f"{self._names}: no answer within {self._step_timeout:g} seconds")
             if not self._connection.poll():
                 raise EOFError
             outcome, *content = self._connection.recv()
         except (EOFError, OSError):
             self._process.join(timeout=1)
             code = self._process.exitcode
-            raise EnvironmentFault(f"{self._names}: the process died (exit code {code})") from None
+            raise EnvError(f"{self._names}: the process died (exit code {code})") from None
         if outcome == "raised":
             kind, message, details = content
             raise kind(message) from RuntimeError(f"in the environment's process:\n{details}")
@@ -357,10 +357,4 @@ def _raised(error: Exception) -> tuple[Any, ...]:
     # Only our own kinds and AttributeError are sure to be made again from a message.
     if isinstance(error, CesmaError | AttributeError):
         return ("raised", type(error), str(error), traceback.format_exc())
-    return ("raised", EnvironmentFault, error_line(error), traceback.format_exc())
-
-
-def _shown(value: Any) -> str:
-    """A value in one line of bearable length."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= 200 else f"{text[:197]}..."
+    return ("raised", EnvError, error_line(error), traceback.format_exc())

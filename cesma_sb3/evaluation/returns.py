@@ -105,7 +105,7 @@ def evaluate(act: Actor, venv: JointVecEnv, *, n_episodes: int, seed: int | None
 
     Raises:
         ValueError: `n_episodes` is below 1.
-        ExpertFault: Actions that cannot be done.
+        InvalidActionError: Actions that cannot be done.
         SpaceError: Who acts is made for other agents.
     """
     if n_episodes < 1:

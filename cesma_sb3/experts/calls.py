@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch as th
 from torch import nn
 
-from cesma_sb3.errors import CesmaError, ExpertError, ExpertFault, error_line
+from cesma_sb3.errors import CesmaError, ExpertError, InvalidActionError, error_line
 from cesma_sb3.experts.base import Masks, Observations
 from cesma_sb3.policies.networks.eval_mode import evaluating
 from cesma_sb3.utils.signatures import mask_parameter
@@ -63,7 +63,7 @@ class Asked:
             **more: Further arguments of the controller.
 
         Raises:
-            ExpertFault: The controller raised something.
+            InvalidActionError: The controller raised something.
         """
         own: Any = None if masks is None else np.array(masks)
         given: list[Any] = [np.array(observations)]
@@ -77,7 +77,7 @@ class Asked:
         except CesmaError:
             raise
         except (Exception, SystemExit) as error:  # whatever somebody else's function raises
-            raise ExpertFault(f"{self.name}: raised {error_line(error)}") from error
+            raise InvalidActionError(f"{self.name}: raised {error_line(error)}") from error
 
 
 def _networks(function: Any) -> list[nn.Module]:
@@ -92,7 +92,7 @@ def as_array(found: Any, name: str) -> npt.NDArray[Any]:
     """What a controller returned as an array of its own; of a tuple the first.
 
     Raises:
-        ExpertFault: It is no array of numbers.
+        InvalidActionError: It is no array of numbers.
     """
     found = found[0] if isinstance(found, tuple) and found else found
     kind = type(found).__name__
@@ -104,7 +104,7 @@ def as_array(found: Any, name: str) -> npt.NDArray[Any]:
     except (TypeError, ValueError):  # lists of several lengths
         result = np.array(None)
     if not (np.issubdtype(result.dtype, np.number) or result.dtype == bool):
-        raise ExpertFault(f"{name}: returned {kind}, expected an array of numbers")
+        raise InvalidActionError(f"{name}: returned {kind}, expected an array of numbers")
     return result
 
 

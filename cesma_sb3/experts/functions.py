@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
-from cesma_sb3.errors import ExpertError, ExpertFault, check_choice, nearest
+from cesma_sb3.errors import ExpertError, InvalidActionError, check_choice, nearest
 from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
 from cesma_sb3.experts.calls import Asked, as_array
 from cesma_sb3.experts.per_agent import own_controller
@@ -72,14 +72,15 @@ class FunctionExpert:
         """See `Expert.labels`.
 
         Raises:
-            ExpertFault: The function returned something that is no such output, or no action of the team.
+            InvalidActionError: The function returned something that is no such output, or no action of the
+                team.
         """
         found = self._call(observations, masks)
         if self.outputs == "logits":
             return self._greedy(found, masks)
         actions = self._checked(found, self.view.space.shape)
         if self.view.space.dtype == np.int64 and not (whole := is_whole(actions)).all():
-            raise ExpertFault(f"{self.name}: action {actions[~whole][0]:g}, expected whole numbers")
+            raise InvalidActionError(f"{self.name}: action {actions[~whole][0]:g}, expected whole numbers")
         packed = self.view.decode(actions)
         self._check_categories(packed)
         return packed
@@ -137,12 +138,12 @@ class FunctionExpert:
         if found.shape[1:] == (1,) and shape == ():  # what a Discrete action is in some exports
             found = found[:, 0]
         if found.ndim == 0 or found.shape[1:] != shape:
-            raise ExpertFault(
+            raise InvalidActionError(
                 f"{self.name}: returned {self.outputs} of shape {found.shape}, expected (B, "
                 f"{', '.join(map(str, shape))}) in the action view {self.view.name!r}".replace(", )", ")")
             )
         if not np.isfinite(found).all():
-            raise ExpertFault(f"{self.name}: returned {found[~np.isfinite(found)][0]}")
+            raise InvalidActionError(f"{self.name}: returned {found[~np.isfinite(found)][0]}")
         return found
 
     def _check_categories(self, packed: Actions) -> None:
@@ -152,7 +153,9 @@ class FunctionExpert:
                 wrong = (packed[:, column] < 0) | (packed[:, column] >= n)
                 if n and wrong.any():
                     value = packed[wrong, column][0]
-                    raise ExpertFault(f"{self.name}: action {value:g} for {agent}, expected 0 to {n - 1}")
+                    raise InvalidActionError(
+                        f"{self.name}: action {value:g} for {agent}, expected 0 to {n - 1}"
+                    )
 
 
 def one_for_each(
@@ -177,8 +180,8 @@ def one_for_each(
         near = nearest(wrong, team.agents)
         what = "has no controller" if wrong in team.agents else "is no agent of the team"
         what = "has two controllers" if wrong in doubled else what
-        hint = f"; nearest: {near[0]}" if near and wrong not in team.agents else ""
-        raise ExpertError(f"{wrong} {what}: the agents are {', '.join(team.agents)}{hint}")
+        hint = f"did you mean {near[0]!r}? " if near and wrong not in team.agents else ""
+        raise ExpertError(f"{wrong} {what}; {hint}the agents are {', '.join(team.agents)}")
     acts = {agent: own_controller(by_name[agent], agent, team, rng) for agent in team.agents}
 
     def act(observations: Observations, masks: Masks | None = None) -> Actions:

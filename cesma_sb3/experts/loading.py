@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch as th
 from stable_baselines3.common.vec_env import VecNormalize
 
-from cesma_sb3.errors import MissingExtraError, StorageError, UntrustedError
+from cesma_sb3.errors import MissingExtraError, StorageError, UntrustedError, message_of
 from cesma_sb3.experts.base import Masks
 from cesma_sb3.experts.network import Network
 from cesma_sb3.experts.sb3_files import (
@@ -67,7 +67,7 @@ def load_normalization(path: Path, *, trust: bool = False) -> VecNormalize:
         with path.open("rb") as file:
             found = pickle.load(file)
     except Exception as error:  # whatever unpickling raises
-        raise StorageError(f"{path}: cannot be loaded: {_line(error)}") from error
+        raise StorageError(f"{path}: cannot be loaded: {message_of(error)}") from error
     if not isinstance(found, VecNormalize):
         raise StorageError(f"{path}: holds a {type(found).__name__}, expected VecNormalize")
     found.training = False
@@ -93,7 +93,7 @@ def load_torchscript(path: Path, *, trust: bool = False) -> Any:
             warnings.simplefilter("ignore", DeprecationWarning)
             module = th.jit.load(str(path), map_location="cpu")
     except (RuntimeError, ValueError) as error:
-        raise StorageError(f"{path}: no TorchScript: {_line(error)}") from None
+        raise StorageError(f"{path}: no TorchScript: {message_of(error)}") from None
     return Network.of_module(module, path.name)
 
 
@@ -115,7 +115,7 @@ def load_onnx(path: Path) -> Network:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common base but this
-        raise StorageError(f"{path}: no ONNX model: {_line(error)}") from None
+        raise StorageError(f"{path}: no ONNX model: {message_of(error)}") from None
     inputs = sorted(session.get_inputs(), key=lambda given: "mask" in given.name.lower())
     names = [given.name for given in inputs]
     masked = len(inputs) == 2 and "mask" in names[1].lower()
@@ -168,7 +168,3 @@ def _ask_trust(path: Path, why: str, trust: bool) -> None:
 def _must_exist(path: Path) -> None:
     if not path.is_file():
         raise StorageError(f"{path}: no such file")
-
-
-def _line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

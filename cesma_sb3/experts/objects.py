@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.errors import ExpertFault
+from cesma_sb3.errors import InvalidActionError
 from cesma_sb3.experts.base import (
     Actions,
     Expert,
@@ -61,13 +61,15 @@ class BroughtExpert:
         name, team = self._soft.name, self._team
         found = as_array(self._soft(observations, masks, temperature=temperature), name)
         if found.shape != (len(observations), team.mask_size):
-            raise ExpertFault(
+            raise InvalidActionError(
                 f"{name}: shape {found.shape}, expected {(len(observations), team.mask_size)}: a probability "
                 "for each category"
             )
         sums = [found[:, flags].sum(axis=1) for flags in team.column_masks if flags.stop > flags.start]
         if not (found >= 0).all() or not np.allclose(sums, 1.0, atol=1e-3):
-            raise ExpertFault(f"{name}: expected probabilities, which sum to 1 over each choice's categories")
+            raise InvalidActionError(
+                f"{name}: expected probabilities, which sum to 1 over each choice's categories"
+            )
         return among_available(found.astype(np.float32), masks, team)
 
     def _actor(self) -> _Actor:

@@ -17,7 +17,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
-from cesma_sb3.errors import ExpertError, ExpertFault, error_line
+from cesma_sb3.errors import ExpertError, InvalidActionError, error_line
 from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
 from cesma_sb3.experts.soft_labels import by_column, model_probabilities
 from cesma_sb3.policies.networks.eval_mode import evaluating
@@ -103,7 +103,7 @@ class SB3Expert:
             try:
                 actions, state = self.model.predict(seen, state, starts, **given)
             except Exception as error:  # whatever a model raises that somebody brings
-                raise ExpertFault(
+                raise InvalidActionError(
                     f"{type(self.model).__name__}.predict raised {error_line(error)}"
                 ) from error
         return self.view.decode(actions, masks), state

@@ -25,7 +25,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import data_to_json
 from stable_baselines3.common.vec_env.patch_gym import _convert_space
 
-from cesma_sb3.errors import StorageError
+from cesma_sb3.errors import StorageError, message_of
 from cesma_sb3.utils.signatures import arguments_of
 
 Space = spaces.Space[Any]
@@ -52,7 +52,7 @@ def read_algorithm(path: Path, saved_by: Saved, known: Iterable[tuple[Space, Spa
         if not isinstance(data, dict):
             raise ValueError("its data is no mapping")
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise StorageError(f"{path}: no file of SB3's: {_line(error)}") from None
+        raise StorageError(f"{path}: no file of SB3's: {message_of(error)}") from None
     policy_class = _policy_class(path, data, saved_by)
     kwargs = _kwargs(path, data, policy_class)
     weights = _tensors(path, written)
@@ -84,7 +84,7 @@ def read_policy(path: Path, saved_by: Saved | None) -> Any:
     try:
         found = th.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # whatever unpickling raises
-        raise StorageError(f"{path}: cannot be loaded: {_line(error)}") from error
+        raise StorageError(f"{path}: cannot be loaded: {message_of(error)}") from error
     if isinstance(found, th.nn.Module):
         return found
     if not (isinstance(found, Mapping) and {"state_dict", "data"} <= found.keys()):
@@ -104,7 +104,7 @@ def read_policy(path: Path, saved_by: Saved | None) -> Any:
             policy = policy_class(**found["data"])
             policy.load_state_dict(found["state_dict"])
         except Exception as error:  # of arguments that are another class's, or weights
-            problem = _line(error)
+            problem = message_of(error)
         else:
             return policy.eval()
     raise StorageError(f"{path}: cannot be loaded as the policy of {saved_by.__name__}: {problem}")
@@ -153,7 +153,7 @@ def _policy_class(path: Path, data: Mapping[str, Any], saved_by: Saved) -> type[
     try:
         found = _unpickled(entry)
     except Exception as error:  # whatever unpickling raises
-        raise StorageError(f"{told}: {_line(error)}") from error
+        raise StorageError(f"{told}: {message_of(error)}") from error
     wanted = _policies(saved_by)
     if not (isinstance(found, type) and issubclass(found, wanted or BasePolicy)):
         names = " or ".join(each.__name__ for each in wanted)
@@ -166,7 +166,7 @@ def _kwargs(path: Path, data: Mapping[str, Any], policy_class: type[BasePolicy])
     try:
         kwargs = dict(_unpickled(data.get("policy_kwargs")) or {})
     except Exception as error:  # whatever unpickling raises
-        raise StorageError(f"{path}: its policy_kwargs cannot be read: {_line(error)}") from error
+        raise StorageError(f"{path}: its policy_kwargs cannot be read: {message_of(error)}") from error
     kwargs.pop("device", None)
     layers = kwargs.get("net_arch")
     if isinstance(layers, list) and layers and isinstance(layers[0], dict):  # as SB3 wrote it before 1.8
@@ -192,7 +192,7 @@ def _spaces(data: Mapping[str, Any]) -> tuple[tuple[Space, Space] | None, str]:
         try:
             space = _convert_space(_unpickled(data[key]))
         except Exception as error:  # of another NumPy, or of gym
-            return None, f"its {key.replace('_', ' ')} cannot be read ({_line(error)})"
+            return None, f"its {key.replace('_', ' ')} cannot be read ({message_of(error)})"
         found.append(space)
     return (found[0], found[1]), ""
 
@@ -216,7 +216,7 @@ def _tensors(path: Path, written: bytes) -> dict[str, th.Tensor]:
     try:
         found: dict[str, th.Tensor] = th.load(io.BytesIO(written), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever unpickling raises
-        raise StorageError(f"{path}: its weights cannot be read: {_line(error)}") from error
+        raise StorageError(f"{path}: its weights cannot be read: {message_of(error)}") from error
     return found
 
 
@@ -232,7 +232,9 @@ def _filled(
         policy = policy_class(*pair, **kwargs)
         missing, unexpected = policy.load_state_dict(weights, strict=False)
     except Exception as error:  # of arguments that a policy refuses, or weights of other shapes
-        raise StorageError(f"{path}: cannot be loaded as {policy_class.__name__}: {_line(error)}") from error
+        raise StorageError(
+            f"{path}: cannot be loaded as {policy_class.__name__}: {message_of(error)}"
+        ) from error
     # Before 1.7 SB3 did not write the features extractor that actor and critic share twice more.
     shared = ("pi_features_extractor.", "vf_features_extractor.")
     wrong = [*unexpected, *(name for name in missing if not name.startswith(shared))]
@@ -245,7 +247,3 @@ def _filled(
 
 def _is_weights(found: Any) -> bool:
     return isinstance(found, Mapping) and any(isinstance(value, th.Tensor) for value in found.values())
-
-
-def _line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -95,7 +95,8 @@ class Collector:
             The labelled observations of this step, and which episodes ended with it, [B].
 
         Raises:
-            ExpertFault: A label has another shape, is not a number, or is no action that the agent can do.
+            InvalidActionError: A label has another shape, is not a number, or is no action that the agent can
+                do.
         """
         self._actor.beta = self.beta(round_number)
         step = next(self._rollout)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from cesma_sb3.config.yaml import write_mapping
-from cesma_sb3.errors import ConfigError, MissingExtraError
+from cesma_sb3.errors import ConfigError, MissingExtraError, message_of
 from cesma_sb3.multirun.plan import Ended, PlannedRun, RunJobs, Started, run_command
 from cesma_sb3.training import trust
 from cesma_sb3.utils import atomic, modules
@@ -89,8 +89,7 @@ def _connected(address: str) -> Iterator[Any]:
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            told = " ".join(str(error).split())
-            raise ConfigError(f"ray: {address}: cannot be reached: {told}") from None
+            raise ConfigError(f"ray: {address}: cannot be reached: {message_of(error)}") from None
     try:
         yield ray
     finally:

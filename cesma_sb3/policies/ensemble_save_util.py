@@ -9,7 +9,7 @@ from typing import Any
 
 import torch as th
 
-from cesma_sb3.errors import CesmaError, StorageError
+from cesma_sb3.errors import CesmaError, StorageError, unknown_name
 from cesma_sb3.policies.ensembles import MixturePolicy, SequencePolicy, TeamEnsemble
 from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.policies.save_util import load_team, team_files
@@ -102,7 +102,7 @@ def _read(path: Path) -> dict[str, Any]:
     if description.get("format") != _FORMAT:
         raise StorageError(f"{path}: not an ensemble of format {_FORMAT}")
     if description.get("kind") not in list(_KINDS):
-        raise StorageError(f"{path}: kind {description.get('kind')!r}: expected one of {', '.join(_KINDS)}")
+        raise StorageError(f"{path}: {unknown_name('kind', description.get('kind'), _KINDS)}")
     count = description.get("n_components")
     if type(count) is not int or count < 1:
         raise StorageError(f"{path}: n_components {count!r}: expected a whole number of at least 1")

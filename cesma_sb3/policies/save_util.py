@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from cesma_sb3.errors import CesmaError, StorageError
+from cesma_sb3.errors import CesmaError, StorageError, message_of, short_repr, unknown_name
 from cesma_sb3.policies.networks.activations import activations
 from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec
@@ -105,8 +105,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
                 raise StorageError(f"{path}: {name} holds numbers that are not finite")
         module.load_state_dict(found)
     except (OSError, ValueError, SafetensorError) as error:
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise StorageError(f"{path}: cannot be read: {told}") from None
+        raise StorageError(f"{path}: cannot be read: {message_of(error)}") from None
     except RuntimeError as error:  # one line for each weight that does not fit
         lines = [line.strip() for line in str(error).splitlines()]
         raise StorageError(f"{path}: weights of another network: {lines[min(1, len(lines) - 1)]}") from None
@@ -148,8 +147,7 @@ def load_team(
     _check_size(description, folder)
     for key, allowed in _ALLOWED.items():
         if description.get(key, allowed[0]) not in allowed:
-            given = f"{_short(description[key])}: expected one of {', '.join(allowed)}"
-            raise StorageError(f"{folder / DESCRIPTION}: {key} {given}")
+            raise StorageError(f"{folder / DESCRIPTION}: {unknown_name(key, description[key], allowed)}")
     try:
         saved = TeamSpaces.from_json(description["team"])
         anybodys = NetworkSpec(description["network"], use_agent_id=description["use_agent_id"]).is_anybodys
@@ -216,7 +214,7 @@ def _flag(description: Mapping[str, Any], key: str) -> bool:
     """True or false; true where a team was saved before there was a choice."""
     found = description.get(key, True)
     if not isinstance(found, bool):
-        raise ValueError(f"{key} {_short(found)}: expected true or false")
+        raise ValueError(f"{key} {short_repr(found)}: expected true or false")
     return found
 
 
@@ -235,7 +233,7 @@ def _checked_module(module: MakeModule | None, saved: str | None, folder: Path) 
 def _activation(name: str) -> type[nn.Module]:
     """The activation of that name: nothing else that a file may name."""
     if not isinstance(name, str) or name not in activations():
-        raise ValueError(f"activation {name!r}: expected one of {', '.join(activations())}")
+        raise ValueError(unknown_name("activation", name, activations()))
     return activations()[name]
 
 
@@ -246,18 +244,15 @@ def _check_size(description: Mapping[str, Any], folder: Path) -> None:
     for key in ("hidden_sizes", "critic_hidden_sizes"):
         sizes = description.get(key)
         if not isinstance(sizes, list) or not all(type(size) is int and size > 0 for size in sizes):
-            given = _short(sizes)
+            given = short_repr(sizes)
             raise StorageError(
                 f"{folder / DESCRIPTION}: {key}: expected a list of numbers above 0, got {given}"
             )
         least = sum(one * other for one, other in pairwise((1, *sizes)))  # weights between hidden layers
         if 2 * least > (folder / WEIGHTS).stat().st_size:  # a weight takes two bytes at least
-            raise StorageError(f"{folder}: {key} {_short(sizes)}: {WEIGHTS} is too small for such networks")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+            raise StorageError(
+                f"{folder}: {key} {short_repr(sizes)}: {WEIGHTS} is too small for such networks"
+            )
 
 
 def _read_description(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from cesma_sb3.errors import CesmaError, LayoutError, UnknownNameError, error_line
+from cesma_sb3.errors import CesmaError, LayoutError, UnknownNameError, error_line, unknown_name
 
 PartKind = Literal["own", "entities", "agents", "message"]
 ActionKind = Literal["move", "message"]
@@ -34,7 +34,7 @@ class Part:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(PartKind):
-            raise LayoutError(f"part {self.name!r}: kind {self.kind!r}, expected one of {get_args(PartKind)}")
+            raise LayoutError(f"part {self.name!r}: {unknown_name('kind', self.kind, get_args(PartKind))}")
         if self.count < 0 or self.size < 0:
             raise LayoutError(
                 f"part {self.name!r}: count {self.count} x size {self.size}, expected at least 0"
@@ -107,8 +107,8 @@ class ActionPart:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(ActionKind):
-            kinds = get_args(ActionKind)
-            raise LayoutError(f"action part {self.name!r}: kind {self.kind!r}, expected one of {kinds}")
+            problem = unknown_name("kind", self.kind, get_args(ActionKind))
+            raise LayoutError(f"action part {self.name!r}: {problem}")
         if self.column < 0:
             raise LayoutError(f"action part {self.name!r}: column {self.column}, expected at least 0")
 

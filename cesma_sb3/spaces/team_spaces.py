@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.errors import LayoutError, SpaceError, nearest
+from cesma_sb3.errors import LayoutError, SpaceError, unknown_name
 from cesma_sb3.spaces.agent_spaces import flatten, naming, space_of, unwrap_observation, without_mask
 from cesma_sb3.spaces.agents import check_names, has_info_masks, possible_agents
 from cesma_sb3.spaces.layout import AgentLayout, declared_layouts, flat_layout
@@ -73,8 +73,7 @@ class TeamSpaces(TeamOffsets):
     def _checked_layouts(self, given: Mapping[str, AgentLayout]) -> dict[str, AgentLayout]:
         for agent in given:
             if agent not in self.agents:
-                near = nearest(agent, self.agents) or self.agents
-                raise LayoutError(f"layout of {agent!r}: no such agent; expected one of {', '.join(near)}")
+                raise LayoutError(f"layouts: {unknown_name('agent', agent, self.agents)}")
         layouts = {}
         sizes = zip(self.agents, self.observation_sizes, self._columns, strict=True)
         for agent, size, columns in sizes:
@@ -179,8 +178,7 @@ class TeamSpaces(TeamOffsets):
         if isinstance(which, str):
             if which in self.agents:
                 return self.agents.index(which)
-            near = ", ".join(nearest(which, self.agents) or self.agents)
-            raise SpaceError(f"no agent is called {which!r}; nearest: {near}")
+            raise SpaceError(unknown_name("agent", which, self.agents))
         if not 0 <= which < self.n_agents:
             raise SpaceError(f"agent {which}: expected 0 to {self.n_agents - 1}")
         return int(which)

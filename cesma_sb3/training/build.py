@@ -22,7 +22,7 @@ from cesma_sb3.config.resolve import (
 from cesma_sb3.config.schema import DaggerConfig, Experiment, ExpertConfig, StudentsConfig
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
-from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, error_line
+from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, error_line, message_of
 from cesma_sb3.experts import Expert, MessageFreeExpert, sb3_expert
 from cesma_sb3.imitation.information_cost import InformationCostVecEnv
 from cesma_sb3.policies import TeamPolicy, Visibility
@@ -84,9 +84,8 @@ def find_device(experiment: Experiment) -> th.device:
     try:
         return th.zeros(0, device=experiment.device).device
     except (AssertionError, RuntimeError) as error:  # of a PyTorch without it, or a machine
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         wrong = f"{experiment.device} is not here, expected cpu or auto"
-        raise ConfigError(f"device: {wrong}: {reason}") from None
+        raise ConfigError(f"device: {wrong}: {message_of(error)}") from None
 
 
 def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgorithm:
@@ -118,8 +117,7 @@ def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgo
     try:
         return algorithm(policy, venv, policy_kwargs=policy_kwargs, seed=seed, **kwargs)
     except (AssertionError, TypeError, ValueError) as error:  # what SB3 says of arguments, in its own words
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise ExpertError(f"expert: {algorithm.__name__}: {told}") from error
+        raise ExpertError(f"expert: {algorithm.__name__}: {message_of(error)}") from error
 
 
 def check_masks(config: ExpertConfig, venv: JointVecEnv) -> None:

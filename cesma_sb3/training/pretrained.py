@@ -18,7 +18,7 @@ from cesma_sb3.config.resolve import controller, saved_class
 from cesma_sb3.config.schema import GIVEN, ONNX, SCRIPTED, TORCHSCRIPT, Experiment, ExpertConfig
 from cesma_sb3.envs import undivided_view
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
-from cesma_sb3.errors import ExpertError, NotKeptWarning, StorageError
+from cesma_sb3.errors import ExpertError, NotKeptWarning, StorageError, message_of
 from cesma_sb3.experts import Expert, adapt_expert
 from cesma_sb3.experts.adapt import known_spaces
 from cesma_sb3.experts.loading import found_file, load_normalization, load_onnx, load_sb3, load_torchscript
@@ -104,8 +104,7 @@ def _save(save: Callable[[str], object], path: Path) -> None:
     try:
         save(str(path))
     except Exception as error:  # whatever pickling raises
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise StorageError(f"expert: it cannot be saved with the run: {told}") from error
+        raise StorageError(f"expert: it cannot be saved with the run: {message_of(error)}") from error
 
 
 def finished_expert(config: ExpertConfig, evaluator: Evaluator, handed: Handed | None = None) -> Finished:

@@ -21,9 +21,9 @@ from cesma_sb3.config.schema import GIVEN, Experiment
 from cesma_sb3.errors import (
     CesmaError,
     ConfigError,
-    EnvironmentFault,
-    ExpertFault,
+    EnvError,
     Interrupted,
+    InvalidActionError,
     StorageError,
     UserCodeError,
     error_line,
@@ -369,7 +369,7 @@ def _recorded(folder: RunFolder, *, resumes: bool, watched: bool) -> Iterator[No
             folder.resume()
         yield
     except BaseException as error:
-        refused = isinstance(error, CesmaError) and not isinstance(error, EnvironmentFault | ExpertFault)
+        refused = isinstance(error, CesmaError) and not isinstance(error, EnvError | InvalidActionError)
         with suppress(StorageError):  # which the error is about, perhaps
             if isinstance(error, KeyboardInterrupt):
                 folder.interrupt()

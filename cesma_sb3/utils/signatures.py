@@ -12,6 +12,8 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
+from cesma_sb3.errors import short_repr
+
 _PLAIN = (int, float, bool, str, types.NoneType, list, tuple, dict, set)
 """Types of the values that a file can hold, some of them after a conversion."""
 
@@ -38,7 +40,7 @@ def wrong_argument(made: Callable[..., Any], values: Mapping[str, Any]) -> tuple
         hint, default = known.get(name, (Any, None))
         expected = _judged(hint)
         if expected is not None and value is not default and not _fits(expected, value):
-            return name, f"expected {_called(expected)}, got {_shown(value)}"
+            return name, f"expected {_called(expected)}, got {short_repr(value)}"
     return None
 
 
@@ -201,8 +203,3 @@ def _called(hint: Any) -> str:
         return _WORDS[hint]
     kind = typing.get_origin(hint) or hint
     return "a mapping" if kind in {dict, Mapping} else "a list"
-
-
-def _shown(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -15,7 +15,7 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3 import DQN, PPO, TD3
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.errors import ExpertError, ExpertFault
+from cesma_sb3.errors import ExpertError, InvalidActionError
 from cesma_sb3.experts import ExpertPolicy, SoftExpert, adapt_expert
 from cesma_sb3.experts.functions import one_for_each
 from cesma_sb3.experts.sb3 import sb3_expert
@@ -295,7 +295,7 @@ def test_the_mode_is_put_back_after_an_exception():
         raise ZeroDivisionError
 
     network.act = types.MethodType(lambda self, observations: fail(observations), network)
-    with pytest.raises(ExpertFault, match="ZeroDivisionError"):
+    with pytest.raises(InvalidActionError, match="ZeroDivisionError"):
         adapt_expert(network.act, MORTAL).labels(SEEN)
     assert network.training
     assert network.net[1].training
@@ -432,7 +432,7 @@ def test_a_trainer_takes_whatever_labels():
     [("left", "returned str"), ([[1, 2], [1]], "returned list"), (None, "returned NoneType")],
 )
 def test_an_object_that_answers_with_no_array(answer, problem):
-    with pytest.raises(ExpertFault, match=rf"SimpleNamespace\.labels: {problem}, expected an array"):
+    with pytest.raises(InvalidActionError, match=rf"SimpleNamespace\.labels: {problem}, expected an array"):
         adapt_expert(SimpleNamespace(labels=lambda observations: answer), MORTAL).labels(SEEN)
 
 
@@ -464,7 +464,7 @@ def breaks(*arrays):
 )
 def test_what_a_controller_raises_is_one_line_with_its_place(controller, message):
     place = r"\(tests/bring/test_asked.py:\d+\)"
-    with pytest.raises(ExpertFault, match=rf"^{message}.* {place}$") as told:
+    with pytest.raises(InvalidActionError, match=rf"^{message}.* {place}$") as told:
         adapt_expert(controller, GAME).labels(np.zeros((2, 6), np.float32))
     assert "\n" not in str(told.value)
     assert told.value.__cause__ is not None

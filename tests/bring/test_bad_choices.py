@@ -44,32 +44,30 @@ def dqn(**kwargs):
 
 
 CASES = {
-    "no when_full is called 'drop_oldest'; nearest: drop-oldest": lambda: trainer(when_full="drop_oldest"),
-    "no loss is called 'crossentropy'; nearest: cross-entropy": lambda: trainer(loss="crossentropy"),
-    "no class weighting is called 'inverse'; nearest: inverse-frequency": lambda: trainer(
+    "unknown when_full 'drop_oldest'; did you mean 'drop-oldest": lambda: trainer(when_full="drop_oldest"),
+    "unknown loss 'crossentropy'; did you mean 'cross-entropy": lambda: trainer(loss="crossentropy"),
+    "unknown class weighting 'inverse'; did you mean 'inverse-frequency": lambda: trainer(
         class_weights="inverse"
     ),
-    "no kind of messages is called 'gumbel'; nearest: gumbel-softmax": lambda: trainer(
+    "unknown kind of messages 'gumbel'; did you mean 'gumbel-softmax": lambda: trainer(
         TalkAndMove, message_relaxation="gumbel"
     ),
-    "no visibility is called 'jont'; nearest: joint, own": lambda: team_policy(actor_visibility="jont"),
-    "no visibility is called 'all'; expected one of: joint, own": lambda: team_policy(
-        critic_visibility="all"
-    ),
-    "no network is called 'entitys'; nearest: entities": lambda: team_policy(network="entitys"),
-    "no visibility is called 'owns'; nearest: own": lambda: dqn(policy_kwargs={"visibility": "owns"}),
-    "no mixer is called 'sums'; nearest: sum": lambda: dqn(policy_kwargs={"mixer": "sums"}),
-    "no exploration is called 'noisy'; nearest: noise": lambda: dqn(exploration="noisy"),
-    "no visibility is called 'Joint'; nearest: joint, own": lambda: ddpg(
+    "unknown visibility 'jont'; did you mean 'joint'?": lambda: team_policy(actor_visibility="jont"),
+    "unknown visibility 'all'; allowed: joint, own": lambda: team_policy(critic_visibility="all"),
+    "unknown network 'entitys'; did you mean 'entities": lambda: team_policy(network="entitys"),
+    "unknown visibility 'owns'; did you mean 'own": lambda: dqn(policy_kwargs={"visibility": "owns"}),
+    "unknown mixer 'sums'; did you mean 'sum": lambda: dqn(policy_kwargs={"mixer": "sums"}),
+    "unknown exploration 'noisy'; did you mean 'noise": lambda: dqn(exploration="noisy"),
+    "unknown visibility 'Joint'; did you mean 'joint'?": lambda: ddpg(
         policy_kwargs={"actor_visibility": "Joint"}
     ),
-    "no critic_form is called 'additiv'; nearest: additive": lambda: ddpg(
+    "unknown critic_form 'additiv'; did you mean 'additive": lambda: ddpg(
         policy_kwargs={"critic_form": "additiv"}
     ),
-    "no critic_values is called 'sum'; nearest: summed": lambda: ddpg(policy_kwargs={"critic_values": "sum"}),
-    "no others_actions is called 'now'; expected one of: buffer, current": lambda: ddpg(others_actions="now"),
-    "no team reward is called 'means'; nearest: mean": lambda: JointEnv(MatchingGame(), team_reward="means"),
-    "no output is called 'logit'; nearest: logits": lambda: adapt_expert(
+    "unknown critic_values 'sum'; did you mean 'summed": lambda: ddpg(policy_kwargs={"critic_values": "sum"}),
+    "unknown others_actions 'now'; allowed: buffer, current": lambda: ddpg(others_actions="now"),
+    "unknown team reward 'means'; did you mean 'mean": lambda: JointEnv(MatchingGame(), team_reward="means"),
+    "unknown output 'logit'; did you mean 'logits": lambda: adapt_expert(
         controllers.joint, venv().team, outputs="logit"
     ),
 }
@@ -79,4 +77,4 @@ CASES = {
 def test_the_nearest_name_is_told(told):
     with pytest.raises(UnknownNameError) as caught:
         CASES[told]()
-    assert str(caught.value) == told
+    assert str(caught.value).startswith(told)

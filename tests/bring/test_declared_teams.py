@@ -19,7 +19,7 @@ import cesma_sb3
 from cesma_sb3.envs import make_vec_env, undivided_view
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.partition import AgentSlice, Partition, PartitionedEnv
-from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, SpaceError
+from cesma_sb3.errors import CesmaError, ConfigError, EnvError, SpaceError
 from cesma_sb3.training.run import evaluate_run
 
 ENV = "tests.bring.test_declared_teams:Cues"
@@ -109,7 +109,7 @@ def test_answers_of_another_shape_are_one_line(method, answer, message):
     joint = JointEnv(PartitionedEnv(env, TEAM))
     joint.reset(seed=0)
     setattr(env, method, lambda *args, **kwargs: answer)
-    with pytest.raises(EnvironmentFault, match=f"^Cues, {message}"):
+    with pytest.raises(EnvError, match=f"^Cues, {message}"):
         joint.reset() if method == "reset" else joint.step([0, 0])
 
 

@@ -181,7 +181,7 @@ def test_it_is_written_anew_or_not_at_all(tmp_path):
     (tmp_path / "full" / "mine").touch()
     with pytest.raises(ConfigError, match="full: holds something already; expected a new or an empty"):
         export(run_dir, out=tmp_path / "full")
-    with pytest.raises(UnknownNameError, match="no format is called 'onix'; nearest: onnx"):
+    with pytest.raises(UnknownNameError, match="unknown format 'onix'; did you mean 'onnx"):
         export(run_dir, format="onix")
     with pytest.raises(StorageError, match="no such folder"):
         export(tmp_path / "none")

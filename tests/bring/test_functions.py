@@ -131,10 +131,10 @@ def test_a_controller_for_each_gets_its_own_mask():
 @pytest.mark.parametrize(
     ("each", "problem"),
     [
-        ({"player_0": controllers.own}, "player_1 has no controller: the agents are player_0, player_1$"),
+        ({"player_0": controllers.own}, "player_1 has no controller; the agents are player_0, player_1$"),
         (
             {**controllers.each, "player_2": controllers.own},
-            "player_2 is no agent.*nearest: player_",
+            "player_2 is no agent.*did you mean 'player_",
         ),
     ],
 )

@@ -117,7 +117,10 @@ def test_the_checks_of_a_team_take_it():
             r"students\.module: expected module:Class for network custom, got None",
         ),
         ({"students.module": "a:B"}, r"students\.module: expected null for network entities, got a:B"),
-        ({**RESIDUAL, "module": "tests.bring.networks:Resid"}, r"not a Module; .* has .*Residual, Wider"),
+        (
+            {**RESIDUAL, "module": "tests.bring.networks:Resid"},
+            "of Module; did you mean 'Residual'.*Wider",
+        ),
         ({**RESIDUAL, "kwargs": {"wdth": 3}}, r"argument of Residual 'wdth'; did you mean 'width'"),
         ({**RESIDUAL, "kwargs": {"n_inputs": 3}}, r"argument of Residual 'n_inputs'; allowed: width"),
         ({"dagger.loss_class": "tests.bring.networks:Scale"}, r"dagger\.loss_class: .* has .*Scaled"),

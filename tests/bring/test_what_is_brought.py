@@ -15,9 +15,9 @@ from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import (
     CesmaWarning,
     ClosingWarning,
-    EnvironmentFault,
+    EnvError,
     ExpertError,
-    ExpertFault,
+    InvalidActionError,
     SpaceError,
 )
 from cesma_sb3.experts import adapt_expert
@@ -87,9 +87,9 @@ def test_agents_of_any_numbers_are_counted(names):
 @pytest.mark.parametrize("value", [0.4, 0.7, -0.9, 1.5, np.nan])
 def test_fractions_are_no_categories(value):
     fractions = np.full((2, TEAM.n_columns), value)
-    with pytest.raises(ExpertFault, match=r"whole numbers|returned nan"):
+    with pytest.raises(InvalidActionError, match=r"whole numbers|returned nan"):
         adapt_expert(lambda observations: fractions, TEAM).labels(np.zeros((2, TEAM.observation_size)))
-    with pytest.raises(ExpertFault, match="expected 0 to"):
+    with pytest.raises(InvalidActionError, match="expected 0 to"):
         ActionValidator(joint_vec_env(MatchingGame, 2))(fractions, "who")
     with pytest.raises(SpaceError, match="whole numbers"):
         ActionColumns.of(TEAM.action_spaces[TEAM.agents[0]]).encode(np.array([value]))
@@ -143,7 +143,7 @@ def test_soft_labels_are_float32_and_of_what_is_available():
     ],
 )
 def test_soft_labels_that_are_no_probabilities_are_refused(returned):
-    with pytest.raises(ExpertFault, match=r"Soft\.probabilities: "):
+    with pytest.raises(InvalidActionError, match=r"Soft\.probabilities: "):
         soft(returned).probabilities(np.zeros((2, TEAM.observation_size)))
 
 
@@ -159,7 +159,7 @@ def test_no_mask_of_somebody_alive_is_told():
         def observe(self, agent):
             return {**super().observe(agent), "action_mask": None}
 
-    with pytest.raises(EnvironmentFault, match=r"action mask of .* is None"):
+    with pytest.raises(EnvError, match=r"action mask of .* is None"):
         JointEnv(Forgets()).reset(seed=0)
 
 
@@ -186,7 +186,7 @@ def test_a_model_that_diverged_is_refused():
 def test_what_a_model_raises_is_one_line(monkeypatch):
     model = ppo()
     monkeypatch.setattr(model.policy, "_predict", lambda *_, **__: 1 / 0)
-    with pytest.raises(ExpertFault, match=r"PPO\.predict raised ZeroDivisionError"):
+    with pytest.raises(InvalidActionError, match=r"PPO\.predict raised ZeroDivisionError"):
         adapt_expert(model, TEAM).labels(np.zeros((2, TEAM.observation_size), np.float32))
 
 
@@ -222,7 +222,7 @@ def test_who_leaves_the_program_in_a_step_is_told():
 
     env = JointEnv(Leaves())
     env.reset(seed=0)
-    with pytest.raises(EnvironmentFault, match="step 1: raised SystemExit: 3"):
+    with pytest.raises(EnvError, match="step 1: raised SystemExit: 3"):
         env.step(env.action_space.sample())
 
 

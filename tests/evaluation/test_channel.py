@@ -74,7 +74,7 @@ def test_same_seed_same_messages():
 
 def test_what_cannot_be_changed_is_refused():
     rng = np.random.default_rng(0)
-    with pytest.raises(UnknownNameError, match="nearest: shuffled"):
+    with pytest.raises(UnknownNameError, match="did you mean 'shuffled"):
         with_channel(lambda o, m: o, TEAM, "shufled", rng)
     with pytest.raises(LayoutError, match="no messages to change"):
         with_channel(lambda o, m: o, Spread(2).team(), "zeroed", rng)

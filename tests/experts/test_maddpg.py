@@ -224,9 +224,9 @@ def test_a_centralized_actor_is_no_team():
 
 def test_unknown_choices_are_refused_in_one_line():
     env = joint_vec_env(MatchingGame, 1, seed=0)
-    with pytest.raises(UnknownNameError, match="no others_actions is called 'replay'; "):
+    with pytest.raises(UnknownNameError, match="unknown others_actions 'replay'; "):
         make(env, others_actions="replay")
-    with pytest.raises(UnknownNameError, match="no critic_values is called 'own'; "):
+    with pytest.raises(UnknownNameError, match="unknown critic_values 'own'; "):
         make(env, policy_kwargs={"critic_values": "own"})
 
 

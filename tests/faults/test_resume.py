@@ -10,7 +10,7 @@ import cesma_sb3
 from cesma_sb3.analysis.run_data import read_run
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import CheckpointConfig
-from cesma_sb3.errors import ConfigError, EnvironmentFault, ExpertError
+from cesma_sb3.errors import ConfigError, EnvError, ExpertError
 from cesma_sb3.multirun.sweep import sweep
 from cesma_sb3.training.checkpoint import StageCheckpoints
 from cesma_sb3.training.run_folder import RunFolder
@@ -248,16 +248,16 @@ def test_a_failed_run_goes_on_too(tmp_path):
     def visit_and_fail(self, timesteps):
         visit(self, timesteps)
         if timesteps >= 200:
-            raise EnvironmentFault("environment 3: it broke")
+            raise EnvError("environment 3: it broke")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StageCheckpoints, "visit", visit_and_fail)
         for words in ({"name": "spread-3-scripted", "out": out, **SMALL}, {"resume": out}):
-            with pytest.raises(EnvironmentFault):
+            with pytest.raises(EnvError):
                 cesma_sb3.run(**words)
             folder = RunFolder.open(out)
             assert folder.status == "failed"
-            assert folder.info["error"] == "EnvironmentFault: environment 3: it broke"
+            assert folder.info["error"] == "EnvError: environment 3: it broke"
     cesma_sb3.run(resume=out)
     assert "error" not in RunFolder.open(out).info
     assert results(out) == results(whole)

@@ -7,7 +7,7 @@ import pytest
 from gymnasium import spaces
 
 from cesma_sb3.envs.joint_env import JointEnv
-from cesma_sb3.errors import EnvironmentFault, LayoutError, SpaceError
+from cesma_sb3.errors import EnvError, LayoutError, SpaceError
 from tests.envs_for_tests import MatchingGame, MixedEnv, SmallEnv
 
 CUES = np.zeros(2, dtype=np.int64)
@@ -105,7 +105,7 @@ def test_what_means_the_same_is_the_same(part, answer):
     ],
 )
 def test_what_is_no_answer_is_one_line(part, answer, message):
-    with pytest.raises(EnvironmentFault, match=f"^small, step 2: {message}") as caught:
+    with pytest.raises(EnvError, match=f"^small, step 2: {message}") as caught:
         second_step(Answering(part, answer))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 200
@@ -129,7 +129,7 @@ def test_who_is_alive_is_said_by_a_list(agents, message):
 
     joint = JointEnv(Says())
     joint.reset(seed=0)
-    with pytest.raises(EnvironmentFault, match=f"^small, step 1: {message}"):
+    with pytest.raises(EnvError, match=f"^small, step 1: {message}"):
         joint.step(CUES)
 
 
@@ -148,7 +148,7 @@ def test_observations_of_other_spaces_are_refused_alike(agent, value, message):
         def observe(self, who):
             return value if who == agent else super().observe(who)
 
-    with pytest.raises(EnvironmentFault, match=f"^small, step 0: observation of {agent}: {message}"):
+    with pytest.raises(EnvError, match=f"^small, step 0: observation of {agent}: {message}"):
         JointEnv(Sees()).reset(seed=0)
 
 
@@ -182,7 +182,7 @@ def test_an_environment_need_not_inherit_from_pettingzoo():
     joint.reset(seed=0)
     ends = [joint.step(CUES)[1:4] for _ in range(3)]
     assert ends == [(1.0, False, False)] * 2 + [(1.0, True, False)]
-    with pytest.raises(EnvironmentFault, match=r"^Duck, step 3: step before reset, or after the end"):
+    with pytest.raises(EnvError, match=r"^Duck, step 3: step before reset, or after the end"):
         joint.step(CUES)
     joint.close()
 

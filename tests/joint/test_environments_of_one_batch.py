@@ -14,7 +14,7 @@ from cesma_sb3.envs import joint_vec_env as vec_env
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.subproc import LocalGroup, Recipe
-from cesma_sb3.errors import ConfigError, EnvironmentFault, SpaceError
+from cesma_sb3.errors import ConfigError, EnvError, SpaceError
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part
 from cesma_sb3.training.evaluator import joint_env
 from tests.envs_for_tests import MatchingGame, MortalEnv
@@ -118,9 +118,7 @@ def test_an_object_that_two_batches_share_is_noticed_where_it_is_stepped():
     training.step(np.zeros((1, 2), int))
     measuring.reset()
     measuring.step(np.zeros((1, 2), int))
-    with pytest.raises(
-        EnvironmentFault, match=r"^environment 0: small, step 1: was reset by another joint env"
-    ):
+    with pytest.raises(EnvError, match=r"^environment 0: small, step 1: was reset by another joint env"):
         training.step(np.zeros((1, 2), int))
     training.reset()  # one after the other is what everybody may do
     training.step(np.zeros((1, 2), int))
@@ -190,7 +188,7 @@ def test_max_steps_truncates_and_keeps_the_last_observation():
         assert info["alive"].all()
         assert observation.sum() == 2  # the cue of each
         assert sum(info["agent_returns"].values()) == 2 * sum(step[1] for step in steps)
-        with pytest.raises(EnvironmentFault, match="after the end of the episode"):
+        with pytest.raises(EnvError, match="after the end of the episode"):
             env.step(np.zeros(2, int))
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cesma_sb3.envs.joint_env import JointEnv, make_parallel_env
-from cesma_sb3.errors import EnvironmentFault, RewardError, SpaceError, UnknownNameError
+from cesma_sb3.errors import EnvError, RewardError, SpaceError, UnknownNameError
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part, flat_layout
 from tests.envs_for_tests import FaultyEnv, MatchingGame, MixedEnv, MortalEnv, ReachEnv
 
@@ -94,7 +94,7 @@ def test_how_an_episode_ends(deaths, terminated, alive):
     # Whose future was cut off (or ended just now) still shows what it saw; who had died shows zeros.
     assert info["alive"].tolist() == alive
     assert [bool(part.any()) for part in env.team.split_observations(observation).values()] == alive
-    with pytest.raises(EnvironmentFault, match="step before reset, or after the end"):
+    with pytest.raises(EnvError, match="step before reset, or after the end"):
         env.step(np.zeros(2, dtype=np.int64))
 
 
@@ -170,7 +170,7 @@ def test_faults_are_one_line_with_agent_and_step(fault, message):
     env = JointEnv(FaultyEnv(fault, at=2))
     env.reset(seed=0)
     env.step(np.zeros(2, dtype=np.int64))
-    with pytest.raises(EnvironmentFault, match=f"^small, step 2: {message}$") as caught:
+    with pytest.raises(EnvError, match=f"^small, step 2: {message}$") as caught:
         env.step(np.zeros(2, dtype=np.int64))
     assert "\n" not in str(caught.value)
 
@@ -198,7 +198,7 @@ def test_rendering_layouts_and_views_are_handed_through():
     assert JointEnv(MatchingGame(), view=env.view).action_space.n == 9
     with pytest.raises(SpaceError, match="made for another team"):
         JointEnv(MatchingGame(3), view=env.view)
-    with pytest.raises(UnknownNameError, match="no team reward is called 'all'; expected one of: mean, sh"):
+    with pytest.raises(UnknownNameError, match="unknown team reward 'all'; allowed: mean, sh"):
         JointEnv(MatchingGame(), team_reward="all")
 
 
@@ -287,5 +287,5 @@ def test_tuples_of_another_length_are_told(method):
     joint = JointEnv(env)
     joint.reset(seed=0)
     setattr(env, method, lambda *args, **kwargs: (1, 2, 3))
-    with pytest.raises(EnvironmentFault, match=f"{method} returned no"):
+    with pytest.raises(EnvError, match=f"{method} returned no"):
         joint.reset() if method == "reset" else joint.step([0, 0])

@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from cesma_sb3.envs import joint_vec_env as vec_env
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
-from cesma_sb3.errors import ConfigError, EnvironmentFault, RewardError
+from cesma_sb3.errors import ConfigError, EnvError, RewardError
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import FaultyEnv, MatchingGame, MortalEnv, ReachEnv
@@ -129,7 +129,7 @@ def test_a_fault_names_the_environment_and_the_others_go_on(fault, processes):
     venv = joint_vec_env(partial(FaultyEnv, fault), 2, seed=0, processes=processes)
     venv.reset()
     venv.step(np.zeros((2, 2), dtype=np.int64))
-    with pytest.raises(EnvironmentFault, match=r"^environment 0: small, step 2: .*") as caught:
+    with pytest.raises(EnvError, match=r"^environment 0: small, step 2: .*") as caught:
         venv.step(np.zeros((2, 2), dtype=np.int64))
     assert "\n" not in str(caught.value)
     assert venv.reset().shape == (2, 6)
@@ -141,9 +141,7 @@ def test_a_process_that_dies_is_reported_and_does_not_hang():
     venv.reset()
     venv.step(np.zeros((3, 2), dtype=np.int64))
     for _ in range(2):
-        with pytest.raises(
-            EnvironmentFault, match=r"^environments 0 to 1: the process died \(exit code 3\)$"
-        ):
+        with pytest.raises(EnvError, match=r"^environments 0 to 1: the process died \(exit code 3\)$"):
             venv.step(np.zeros((3, 2), dtype=np.int64))
     venv.close()
 
@@ -156,7 +154,7 @@ def test_a_process_that_hangs_is_given_up():
     for group in venv._groups:
         assert group._step_timeout == 20.0
         group._step_timeout = 0.2  # what comes next never answers
-    with pytest.raises(EnvironmentFault, match=r"^environments 0 to 1: no answer within 0.2 seconds$"):
+    with pytest.raises(EnvError, match=r"^environments 0 to 1: no answer within 0.2 seconds$"):
         venv.step(np.zeros((2, 2), dtype=np.int64))
     venv.close()
 
@@ -172,13 +170,13 @@ def says_nothing():
 def test_what_cannot_be_made_is_reported_before_anything_runs():
     for processes in (0, 1):
         with pytest.raises(
-            EnvironmentFault,
+            EnvError,
             match=r"^environment 0: FileNotFoundError: no game here \(tests/.*_vec_env.py:\d+\)$",
         ) as caught:
             joint_vec_env(broken, 1, processes=processes)
         # The place in the environment's code is there too, wherever it ran.
         assert "in broken" in "".join(traceback.format_exception(caught.value))
-    with pytest.raises(EnvironmentFault, match=r"^environment 0: InterruptedError: no message \(tests"):
+    with pytest.raises(EnvError, match=r"^environment 0: InterruptedError: no message \(tests"):
         joint_vec_env(says_nothing, 1)
     with pytest.raises(ConfigError, match="n_envs: expected at least 1, got 0"):
         joint_vec_env(MatchingGame, 0)
@@ -186,7 +184,7 @@ def test_what_cannot_be_made_is_reported_before_anything_runs():
     venv.reset()
     with pytest.raises(RewardError, match=r"^environment 0: mortal, step 1: team_reward 'shared'"):
         venv.step(np.array([[1, 0, 0]]))
-    with pytest.raises(EnvironmentFault, match="2 actions for 1 environments"):
+    with pytest.raises(EnvError, match="2 actions for 1 environments"):
         venv.step(np.zeros((2, 3)))
 
 

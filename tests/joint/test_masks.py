@@ -18,7 +18,7 @@ from cesma_sb3.algorithms import RecurrentFactoredDQN
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.partition import AgentSlice, PartitionedEnv
-from cesma_sb3.errors import EnvironmentFault, SpaceError
+from cesma_sb3.errors import EnvError, SpaceError
 from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import message_free_view
@@ -156,7 +156,7 @@ def test_masks_that_come_later_are_a_fault_of_the_environment():
     venv = joint_vec_env(lambda: Masked(first=1), 2)
     assert not venv.team.has_masks
     venv.reset()
-    with pytest.raises(EnvironmentFault, match="step 1: player_0 has an action mask in its info, but no"):
+    with pytest.raises(EnvError, match="step 1: player_0 has an action mask in its info, but no"):
         venv.step(np.zeros((2, 2), dtype=np.int64))
 
 

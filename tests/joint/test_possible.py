@@ -5,7 +5,7 @@ import pytest
 
 from cesma_sb3.envs.action_validator import ActionValidator
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.errors import ExpertFault
+from cesma_sb3.errors import InvalidActionError
 from tests.envs_for_tests import MixedEnv, MortalEnv
 
 
@@ -26,7 +26,7 @@ def test_what_is_available_stays():
 def test_what_is_not_available_is_told_with_what_is():
     _, possible = mortal()
     told = r"^who: 1 for mortal_1 in environment 1, step 0 of its episode: not available; what is: 0, 2, 3$"
-    with pytest.raises(ExpertFault, match=told):
+    with pytest.raises(InvalidActionError, match=told):
         possible(np.array([[1, 0, 0], [1, 1, 0]]), "who")
 
 
@@ -47,13 +47,13 @@ def test_the_dead_may_say_anything():
     living = [int(np.flatnonzero(flags)[-1]) for flags in np.split(venv.agent_masks[0], [3, 7])]
     actions = np.array([[2, *living[1:]]] * 2)
     assert possible(actions, "who") is actions
-    with pytest.raises(ExpertFault, match="for mortal_2 in environment 0, step 2 of its episode: not"):
+    with pytest.raises(InvalidActionError, match="for mortal_2 in environment 0, step 2 of its episode: not"):
         possible(np.array([[2, living[1], int(np.flatnonzero(~venv.agent_masks[0, 7:])[0])]] * 2), "who")
     possible.begin(np.array([True, False]))
-    with pytest.raises(ExpertFault, match="environment 1, step 3"):
+    with pytest.raises(InvalidActionError, match="environment 1, step 3"):
         possible(np.array([actions[0], [2, 9, 0]]), "who")
     possible.begin(None)
-    with pytest.raises(ExpertFault, match="environment 0, step 0"):
+    with pytest.raises(InvalidActionError, match="environment 0, step 0"):
         possible(np.array([[2, 9, 0], actions[0]]), "who")
 
 
@@ -65,9 +65,9 @@ def test_what_is_no_action_is_told():
         (np.array([[-1, 0, 0], [1, 0, 0]]), "-1 for mortal_0 in environment 0, .*: expected 0 to 2"),
         (np.array([[1, 0, np.nan], [1, 0, 0]]), "nan for mortal_2 in environment 0, .*: expected 0 to 2"),
     ):
-        with pytest.raises(ExpertFault, match=told):
+        with pytest.raises(InvalidActionError, match=told):
             possible(actions, "who")
     numbers = ActionValidator(joint_vec_env(lambda: MixedEnv((3,)), 1))
     assert numbers(np.array([[9.0, -9.0]]), "who").tolist() == [[9.0, -9.0]]
-    with pytest.raises(ExpertFault, match=r"inf for 3 .*: expected a finite number"):
+    with pytest.raises(InvalidActionError, match=r"inf for 3 .*: expected a finite number"):
         numbers(np.array([[0.0, np.inf]]), "who")

@@ -193,7 +193,7 @@ def test_a_number_is_a_name_where_agents_are_called_so(names, which, place):
 def test_a_number_that_is_no_name_is_refused_where_agents_are_called_by_numbers():
     box = dict.fromkeys("123", spaces.Box(0.0, 1.0, (1,)))
     team = TeamSpaces("123", box, dict.fromkeys("123", spaces.Discrete(2)))
-    with pytest.raises(SpaceError, match="no agent is called '0'"):
+    with pytest.raises(SpaceError, match="unknown agent '0'"):
         policy_of(team).agent(0)
 
 

@@ -169,7 +169,7 @@ def test_a_team_alone_is_loaded_too(tmp_path):
 
 FAULTS = {
     "format": (2, "not an ensemble of format 1"),
-    "kind": ("orchestra", "kind 'orchestra': expected one of mixture, sequence"),
+    "kind": ("orchestra", "unknown kind 'orchestra'; allowed: mixture, sequence"),
     "n_components": (4, "component-0003: holds no team"),
     "weights": ([0.5, 0.5], "2 weights for 3 components"),
     "per_agent": (None, "the key 'per_agent' is missing"),

@@ -101,7 +101,7 @@ def test_an_agent_holds_nothing_of_the_others():
     team = Spread(3).team()
     n_own = (18 + 1) * 128 + (128 + 1) * 128 + (128 + 1) * 5
     assert sum(p.numel() for p in make_policy(team).agent("agent_1").parameters()) == n_own
-    with pytest.raises(SpaceError, match="nearest: agent_1"):
+    with pytest.raises(SpaceError, match="did you mean 'agent_1"):
         make_policy(team).agent("agnt_1")
 
 

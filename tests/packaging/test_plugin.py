@@ -48,7 +48,7 @@ def test_its_experiment_is_listed_and_runs(command) -> None:
 def test_its_names_are_known_where_others_are(command) -> None:
     run = command("decentralize", "cesma_sb3_ferry.expert:Ferryman", "ferrry")
     assert run.returncode == 2
-    assert "no particle scenario is called 'ferrry'" in run.stderr or "nearest: ferry" in run.stderr
+    assert "unknown particle scenario 'ferrry'" in run.stderr or "did you mean 'ferry" in run.stderr
     run = command("run", "ferry", "--set", "expert.algorithm=ferrymen")
     assert run.returncode == 2
     assert "unknown algorithm 'ferrymen'; did you mean 'ferryman'?" in run.stderr

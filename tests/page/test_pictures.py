@@ -16,7 +16,7 @@ from cesma_sb3.envs.factory import make_renderable
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.rendering import render_mode_of, to_rgb
 from cesma_sb3.envs.smac import BattleEnv
-from cesma_sb3.errors import EnvironmentFault, StorageError
+from cesma_sb3.errors import EnvError, StorageError
 from tests.envs_for_tests import MatchingGame
 from tests.starcraft.skirmish import Skirmish
 
@@ -142,7 +142,7 @@ def test_what_is_rendered_becomes_pixels(rendered, expected):
 )
 def test_what_is_no_picture_is_told(rendered, what):
     expected = rf"^mine: gives no pictures: render returned {what}, expected \[height, width, 3\]$"
-    with pytest.raises(EnvironmentFault, match=expected):
+    with pytest.raises(EnvError, match=expected):
         to_rgb(rendered, "mine")
 
 

@@ -100,7 +100,7 @@ def test_a_window_is_drawn_and_closed() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(UnknownNameError, match="nearest: rgb_array"):
+    with pytest.raises(UnknownNameError, match="did you mean 'rgb_array"):
         parallel_env(render_mode="rgb_aray")
     env = parallel_env()
     env.reset(seed=0)

@@ -152,7 +152,7 @@ def test_a_state_that_is_put_back_goes_on_alike_across_resets() -> None:
 
 def test_a_state_that_does_not_fit_is_refused() -> None:
     env = ParticleVecEnv(Spread(3), 4, seed=0)
-    with pytest.raises(UnknownNameError, match="nearest: positions"):
+    with pytest.raises(UnknownNameError, match="did you mean 'positions"):
         env.set_state({"position": np.zeros((4, 3, 2))})
     with pytest.raises(SpaceError, match=r"landmarks has shape \(1, 3, 2\), expected \(4, 3, 2\)"):
         env.set_state({"landmarks": np.zeros((1, 3, 2))})

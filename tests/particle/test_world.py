@@ -141,7 +141,7 @@ def test_bodies_at_the_very_same_place_stay_finite() -> None:
         ({"max_cycles": 0}, ConfigError, "max_cycles is 0, expected 1 or more"),
         ({"local_ratio": 1.5}, ConfigError, "local_ratio is 1.5, expected 0 to 1"),
         ({"reward": "papr"}, ConfigError, "expected paper or mpe2"),
-        ({"heterogenous": True}, UnknownNameError, "nearest: heterogeneous"),
+        ({"heterogenous": True}, UnknownNameError, "did you mean 'heterogeneous"),
     ],
 )
 def test_bad_arguments_are_refused_in_one_line(

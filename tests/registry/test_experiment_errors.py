@@ -134,11 +134,11 @@ def test_schema(key, value, problem):
             "Relu",
             "students.activation: unknown activation 'Relu'; did you mean 'ReLU'?",
         ),
-        ("env.id", "spred", "override: env: no particle scenario is called 'spred'; nearest: spread"),
+        ("env.id", "spred", "override: env: unknown particle scenario 'spred'; did you mean 'spread"),
         (
             "env.kwargs.n_agent",
             3,
-            "override: env: no argument of spread is called 'n_agent'; nearest: n_agents",
+            "override: env: unknown argument of spread 'n_agent'; did you mean 'n_agents",
         ),
     ],
 )

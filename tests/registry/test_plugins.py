@@ -23,7 +23,7 @@ def entries(monkeypatch):
 def test_an_environment_by_its_name(entries):
     entries.append(EntryPoint("matching", "tests.envs_for_tests:MatchingGame", plugins.ENVIRONMENTS))
     assert make_vec_env("matching", kwargs={"n_agents": 3}, n_envs=2).team.n_agents == 3
-    with pytest.raises(UnknownNameError, match="no environment is called 'matchin'; nearest: matching"):
+    with pytest.raises(UnknownNameError, match="unknown environment 'matchin'; did you mean 'matching"):
         make_vec_env("matchin")
 
 

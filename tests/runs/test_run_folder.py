@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cesma_sb3.config.registry import load_experiment
-from cesma_sb3.errors import CesmaError, ConfigError, EnvironmentFault, StorageError
+from cesma_sb3.errors import CesmaError, ConfigError, EnvError, StorageError
 from cesma_sb3.training import run_folder
 from cesma_sb3.training.run_folder import RunFolder
 
@@ -62,12 +62,12 @@ def test_the_traceback_of_a_failure_is_kept_until_the_run_is_resumed(run):
     with pytest.raises(KeyError) as caught:
         innermost()
     try:
-        raise EnvironmentFault("small, step 2") from caught.value
-    except EnvironmentFault as error:
+        raise EnvError("small, step 2") from caught.value
+    except EnvError as error:
         run.fail(error)
     log = (run.path / "error.log").read_text()
     assert "in innermost" in log
-    assert log.rstrip().endswith("EnvironmentFault: small, step 2")
+    assert log.rstrip().endswith("EnvError: small, step 2")
     run.resume()
     assert not (run.path / "error.log").exists()
     run.fail("killed")

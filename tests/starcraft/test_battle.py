@@ -10,7 +10,7 @@ from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.smac import BattleEnv, battle_env
 from cesma_sb3.envs.smac.smax import _on_processors
-from cesma_sb3.errors import ConfigError, EnvironmentFault, MissingExtraError, UnknownNameError
+from cesma_sb3.errors import ConfigError, EnvError, MissingExtraError, UnknownNameError
 from tests.starcraft.skirmish import GymnasiumSkirmish, Skirmish
 
 FORMS = {
@@ -172,19 +172,17 @@ def test_what_is_refused():
         battle_env("smac-like:tests")
     with pytest.raises(MissingExtraError, match="no_such_module"):
         battle_env("smac-like:no_such_module:Battle")
-    with pytest.raises(UnknownNameError, match="is called 'Skirmsh'; nearest: Skirmish"):
+    with pytest.raises(UnknownNameError, match="'Skirmsh'; did you mean 'Skirmish"):
         battle_env("smac-like:tests.starcraft.skirmish:Skirmsh")
     with pytest.raises(ConfigError, match="n_alies"):
         battle_env("smac-like:tests.starcraft.skirmish:Skirmish", n_alies=3)
     battle = Skirmish()
     env = BattleEnv(battle)
     env.reset(seed=0)
-    with pytest.raises(EnvironmentFault, match="Skirmish: agent_1 cannot do 4; available: 1, "):
+    with pytest.raises(EnvError, match="Skirmish: agent_1 cannot do 4; available: 1, "):
         env.step({"agent_0": 1, "agent_1": 4, "agent_2": 1})
     battle.step = lambda actions: (1.0, False)
-    with pytest.raises(
-        EnvironmentFault, match=r"step returned 2 values, expected \(reward, terminated, info\)"
-    ):
+    with pytest.raises(EnvError, match=r"step returned 2 values, expected \(reward, terminated, info\)"):
         env.step(dict.fromkeys(env.agents, 1))
 
 

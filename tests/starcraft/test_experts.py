@@ -7,7 +7,7 @@ from imitation.util import logger as imitation_logger
 from sb3_contrib import MaskablePPO, RecurrentPPO
 
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.errors import EnvironmentFault, ExpertFault, UnknownNameError
+from cesma_sb3.errors import EnvError, InvalidActionError, UnknownNameError
 from cesma_sb3.evaluation import evaluate, greedy, make_actor, random_act
 from cesma_sb3.experts import reference_expert, sb3_expert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
@@ -87,7 +87,7 @@ def test_recurrent_ppo_is_an_expert_where_unavailable_actions_are_replaced():
     chance = at_random(venv)
     assert score(venv, make_actor(expert)).mean > chance + 1
     assert score(venv, greedy(students_of(expert, venv, "recurrent"))).mean > chance + 1
-    with pytest.raises(EnvironmentFault, match=r"Skirmish: agent_\d cannot do \d; available: "):
+    with pytest.raises(EnvError, match=r"Skirmish: agent_\d cannot do \d; available: "):
         RecurrentPPO("MlpLstmPolicy", battles(), n_steps=8, batch_size=64, seed=0).learn(64)
 
 
@@ -96,7 +96,7 @@ def test_replaced_is_what_is_first_available():
     venv.reset()
     venv.step(np.full((1, 3), 4))  # nobody is in reach
     with pytest.raises(
-        UnknownNameError, match="no way with unavailable actions is called 'replce'; nearest: repl"
+        UnknownNameError, match="unknown way with unavailable actions 'replce'; did you mean 'repl"
     ):
         battles(1, unavailable="replce")
 
@@ -139,9 +139,9 @@ def test_students_learn_what_is_done_in_place_of_an_unavailable_label():
 
 def test_an_unavailable_label_is_told():
     told = r"AlwaysShoots\.labels: 4 for agent_0 in environment 0, step 0 of its episode: not available; what"
-    with pytest.raises(ExpertFault, match=told):
+    with pytest.raises(InvalidActionError, match=told):
         collected(battles())
     with pytest.raises(
-        ExpertFault, match="the actions of AlwaysShoots: 4 for agent_0 in environment 0, step 0"
+        InvalidActionError, match="the actions of AlwaysShoots: 4 for agent_0 in environment 0, step 0"
     ):
         score(battles(), make_actor(AlwaysShoots()))

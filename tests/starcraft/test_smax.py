@@ -156,7 +156,7 @@ def test_importing_it_prints_nothing():
 
 
 def test_what_is_refused():
-    with pytest.raises(UnknownNameError, match="no SMAX map is called '3n'; nearest: 3m"):
+    with pytest.raises(UnknownNameError, match="unknown SMAX map '3n'; did you mean '3m"):
         SmaxVecEnv("3n")
     with pytest.raises(ConfigError, match="max_step"):
         SmaxVecEnv("3m", max_step=3)

@@ -33,8 +33,7 @@ from cesma_sb3.analysis.comparison.tables import (
 from cesma_sb3.analysis.markdown import TableRow, markdown_table
 from cesma_sb3.analysis.run_data import RunData
 from cesma_sb3.config.registry import list_experiments, load_experiment
-from cesma_sb3.config.validation import unknown
-from cesma_sb3.errors import ConfigError, StorageError, integer
+from cesma_sb3.errors import ConfigError, StorageError, integer, unknown_name
 from cesma_sb3.multirun.plan import Failure
 from cesma_sb3.multirun.sweep import Sweep, sweep
 from cesma_sb3.training.run_files import csv_text, to_json
@@ -104,7 +103,7 @@ def compare(
         CesmaError: Bad input, before anything runs; or runs that cannot be compared.
     """
     if metric is not None and metric not in METRICS:
-        raise ConfigError(f"metric: {unknown('metric', metric, METRICS)}")
+        raise ConfigError(f"metric: {unknown_name('metric', metric, METRICS)}")
     repetitions = integer("repetitions", repetitions, 1)
     words = [names] if isinstance(names, str | Path) else list(names)
     if not words:

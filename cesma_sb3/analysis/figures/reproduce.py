@@ -10,8 +10,7 @@ from cesma_sb3.analysis.figures.panels import plot_panel, table_rows
 from cesma_sb3.analysis.figures.schema import BUDGETS, Budget, Figure, NamedFigure, load_figure
 from cesma_sb3.analysis.markdown import TableRow, markdown_table
 from cesma_sb3.analysis.run_data import read_run
-from cesma_sb3.config.validation import unknown
-from cesma_sb3.errors import ConfigError, integer
+from cesma_sb3.errors import ConfigError, integer, unknown_name
 from cesma_sb3.multirun.plan import (
     Failure,
     PlannedRun,
@@ -73,7 +72,7 @@ def reproduce(
         CesmaError: Bad input; raised before anything runs.
     """
     if budget not in BUDGETS:
-        raise ConfigError(f"budget: {unknown('budget', budget, BUDGETS)}")
+        raise ConfigError(f"budget: {unknown_name('budget', budget, BUDGETS)}")
     seeds = None if seeds is None else integer("seeds", seeds, 1)
     workers = None if workers is None else integer("workers", workers, 1)
     named = load_figure(name)

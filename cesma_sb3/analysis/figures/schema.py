@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cesma_sb3.config.registry import data_folder, find_document, is_name, load_experiment
 from cesma_sb3.config.schema import Arguments, Experiment, PositiveFloat, PositiveInt, Text
-from cesma_sb3.config.validation import shown, unknown, validate
-from cesma_sb3.errors import ConfigError
+from cesma_sb3.config.validation import validate
+from cesma_sb3.errors import ConfigError, short_repr, unknown_name
 
 Budget = Literal["quick", "registered", "full"]
 """How long runs train: `quick` and `full` have overrides of their own in the figure's file; `registered` has
@@ -83,7 +83,7 @@ class Panel(_Schema):
     @model_validator(mode="after")
     def _fits(self) -> Panel:
         if not is_name(self.name):  # files are called so
-            raise ValueError(f"name: expected letters, digits and - _ . only, got {shown(self.name)}")
+            raise ValueError(f"name: expected letters, digits and - _ . only, got {short_repr(self.name)}")
         if self.x == self.y:
             raise ValueError("y: expected return where x is loss, got loss")
         if self.has_losses and (other := [line.kind for line in self.lines if line.kind != "students"]):
@@ -92,7 +92,7 @@ class Panel(_Schema):
         if repeated := [label for label in labels if labels.count(label) > 1]:
             raise ValueError(f"lines: label {repeated[0]!r} is given twice")
         if self.match is not None and self.match not in labels:
-            raise ValueError(f"match: {unknown('label', self.match, labels)}")
+            raise ValueError(f"match: {unknown_name('label', self.match, labels)}")
         return self
 
 
@@ -130,7 +130,7 @@ class Figure(_Schema):
         known = [panel.name for panel in self.panels]
         for name in names:
             if name not in known:
-                raise ConfigError(f"--only: {unknown('panel', name, known)}")
+                raise ConfigError(f"--only: {unknown_name('panel', name, known)}")
         kept = tuple(panel for panel in self.panels if not names or panel.name in names)
         return self.model_copy(update={"panels": kept})
 

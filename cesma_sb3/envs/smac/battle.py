@@ -19,7 +19,7 @@ from pettingzoo.utils.env import ParallelEnv
 
 from cesma_sb3.envs.smac.feature_index import SMAC_FEATURES, FeatureIndex
 from cesma_sb3.envs.smac.invalid_actions import available_actions, checked
-from cesma_sb3.errors import ConfigError, EnvironmentFault
+from cesma_sb3.errors import ConfigError, EnvError
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part, flat_layout
 from cesma_sb3.spaces.types import Array, Floats
 
@@ -168,7 +168,7 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         """One timestep of the living; the dead do nothing.
 
         Raises:
-            EnvironmentFault: An action is not available, and refused; or `step` returned something else than
+            EnvError: An action is not available, and refused; or `step` returned something else than
                 SMAC's three values or Gymnasium's.
         """
         acted = self.agents
@@ -206,7 +206,7 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         result = self.battle.step(actions)
         if not isinstance(result, tuple) or len(result) not in {3, 4, 5}:
             what = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
-            raise EnvironmentFault(
+            raise EnvError(
                 f"{self.metadata['name']}: step returned {what}, expected (reward, terminated, info)"
             )
         truncated = False

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from cesma_sb3.errors import EnvironmentFault, UnknownNameError
+from cesma_sb3.errors import EnvError, UnknownNameError
 from cesma_sb3.spaces.types import Array, Index
 
 Unavailable = Literal["refuse", "replace"]
@@ -46,7 +46,7 @@ def available_actions(
         agents: Likewise.
 
     Raises:
-        EnvironmentFault: An action is not available, and that is refused.
+        EnvError: An action is not available, and that is refused.
     """
     chosen = np.asarray(actions).astype(np.int64)
     possible = (chosen >= 0) & (chosen < masks.shape[2])
@@ -59,4 +59,4 @@ def available_actions(
         return first
     where, agent = np.argwhere(~can)[0]
     left = ", ".join(map(str, np.flatnonzero(masks[where, agent])))
-    raise EnvironmentFault(f"{battle}: {agents[agent]} cannot do {chosen[where, agent]}; available: {left}")
+    raise EnvError(f"{battle}: {agents[agent]} cannot do {chosen[where, agent]}; available: {left}")

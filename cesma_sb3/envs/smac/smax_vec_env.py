@@ -122,7 +122,7 @@ class SmaxVecEnv(SharedVecEnv):
 
         Raises:
             SpaceError: The actions do not fit.
-            EnvironmentFault: An action is not available, and refused.
+            EnvError: An action is not available, and refused.
         """
         if self._actions is None or len(self._actions) != self.num_envs:
             raise SpaceError(f"expected actions for {self.num_envs} battles, given to step_async")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from cesma_sb3.config.validation import shown
+from cesma_sb3.errors import short_repr
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -168,9 +168,9 @@ class Choices(_Conditional):
             raise ValueError("choices: expected at least one value, got none")
         for index, choice in enumerate(self.choices):
             if isinstance(choice, Mapping):
-                raise ValueError(f"choices.{index}: expected a value or a list, got {shown(choice)}")
+                raise ValueError(f"choices.{index}: expected a value or a list, got {short_repr(choice)}")
             if self.labels.index(self.labels[index]) != index:
-                raise ValueError(f"choices.{index}: {shown(choice)} is given twice")
+                raise ValueError(f"choices.{index}: {short_repr(choice)} is given twice")
         return self
 
     @property

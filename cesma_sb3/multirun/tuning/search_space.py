@@ -13,8 +13,8 @@ from pydantic.fields import FieldInfo
 
 from cesma_sb3.config.registry import data_folder, find_document, flatten, load_experiment
 from cesma_sb3.config.schema import Arguments, DaggerConfig, Experiment, ExpertConfig, whole
-from cesma_sb3.config.validation import schema_of, shown, unknown, validate
-from cesma_sb3.errors import ConfigError
+from cesma_sb3.config.validation import schema_of, validate
+from cesma_sb3.errors import ConfigError, short_repr, unknown_name
 from cesma_sb3.multirun.tuning.distributions import Choices, Distribution, Interval, is_same
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _students_space(experiment: Experiment) -> str | None:
 def _distribution(label: str, name: str, value: Any) -> Distribution:
     place = f"{label}: {name}"
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{place}: expected {{low, high}} or {{choices}}, got {shown(value)}")
+        raise ConfigError(f"{place}: expected {{low, high}} or {{choices}}, got {short_repr(value)}")
     fields = {key: _field(key, label) for key in keys_of(name)}
     model: type[Distribution] = Choices if "choices" in value else Interval
     if any(_is_integer(field.annotation) for field, is_argument in fields.values() if not is_argument):
@@ -238,7 +238,7 @@ def _check_values(place: str, field: FieldInfo, found: Distribution) -> None:
             adapter.validate_python(example)
         except ValidationError as error:
             told = error.errors(include_url=False)[0]["msg"]
-            raise ConfigError(f"{place}: {shown(example)} is no value of this key: {told}") from None
+            raise ConfigError(f"{place}: {short_repr(example)} is no value of this key: {told}") from None
 
 
 def _check_conditions(
@@ -257,7 +257,7 @@ def _check_conditions(
     """
     for other, values in found.conditions.items():
         if other not in above:
-            told = unknown("key", other, above)
+            told = unknown_name("key", other, above)
             if other in all_keys:
                 told = f"{other}: expected a key that stands above this one"
             raise ConfigError(f"{place}: when: {told}")
@@ -266,7 +266,7 @@ def _check_conditions(
             raise ConfigError(f"{place}: when: {other}: expected a key with choices, integers or a step")
         for value in values:
             if not any(is_same(value, one) for one in allowed):
-                given, some = shown(value), shown(list(allowed[:30]))  # more than an error shows
+                given, some = short_repr(value), short_repr(list(allowed[:30]))  # more than an error shows
                 raise ConfigError(f"{place}: when: {other}: {given} is none of its values {some}")
 
 
@@ -277,7 +277,7 @@ def _field(key: str, label: str) -> tuple[FieldInfo, bool]:
     for index, part in enumerate(parts):
         allowed = _keys(model)
         if part not in allowed:
-            raise ConfigError(f"{label}: {key}: {unknown('key', part, allowed)}")
+            raise ConfigError(f"{label}: {key}: {unknown_name('key', part, allowed)}")
         field: FieldInfo = model.model_fields[part]
         below = parts[index + 1 :]
         if field.annotation == Arguments and all(below) and below:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from cesma_sb3.config.validation import unknown
-from cesma_sb3.errors import CesmaWarning, ConfigError
+from cesma_sb3.errors import CesmaWarning, ConfigError, unknown_name
 from cesma_sb3.utils.secrets import is_clear_url, masked, masked_url
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def check_names(sampler: str, pruner: str, directions: int) -> None:
     """
     for what, name, names in (("sampler", sampler, get_args(Sampler)), ("pruner", pruner, get_args(Pruner))):
         if name not in names:
-            raise ConfigError(f"{what}: {unknown(what, name, names)}")
+            raise ConfigError(f"{what}: {unknown_name(what, name, names)}")
     if directions > 1 and pruner != "none":
         raise ConfigError(f"pruner: expected none with two objectives, got {pruner}")
     if directions > 1 and sampler == "cmaes":

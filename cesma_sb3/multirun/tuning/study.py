@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from cesma_sb3.config.registry import is_name, load_experiment
 from cesma_sb3.config.schema import Experiment
-from cesma_sb3.config.validation import plain, shown, unknown
-from cesma_sb3.errors import CesmaError, ConfigError, UntrustedError, integer
+from cesma_sb3.config.validation import plain
+from cesma_sb3.errors import CesmaError, ConfigError, UntrustedError, integer, short_repr, unknown_name
 from cesma_sb3.multirun.tuning import claims
 from cesma_sb3.multirun.tuning import storage as optuna_storage
 from cesma_sb3.multirun.tuning.progress import StudyProgress
@@ -158,9 +158,9 @@ def tune(
     if minutes is not None and not minutes > 0:
         raise ConfigError(f"minutes: expected more than 0, got {minutes}")
     if objective not in get_args(Objective):
-        raise ConfigError(f"objective: {unknown('objective', objective, get_args(Objective))}")
+        raise ConfigError(f"objective: {unknown_name('objective', objective, get_args(Objective))}")
     if study is not None and not is_name(study):
-        raise ConfigError(f"study: expected letters, digits and - _ . only, got {shown(study)}")
+        raise ConfigError(f"study: expected letters, digits and - _ . only, got {short_repr(study)}")
     fixed = {**plain(overrides), "seed": seed}
     base = load_experiment(name, fixed)
     if stage_wise and (objective != "students" or expert is not None or base.dagger is None):
