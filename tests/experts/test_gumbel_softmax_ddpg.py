@@ -37,16 +37,15 @@ def hit_rate(model):
     return (model.predict(obs, deterministic=True)[0] == cues).mean()
 
 
-@pytest.mark.parametrize("straight_through", [True, False])
-def test_solves_a_matching_game(straight_through):
-    model = matching_model(straight_through=straight_through).learn(6_000)
-    assert hit_rate(model) == 1.0
+def test_solves_a_matching_game():
+    assert hit_rate(matching_model().learn(3_000)) == 1.0
 
 
 @pytest.mark.parametrize(
-    ("actor", "critic"), [("own", "joint"), pytest.param("own", "own", marks=pytest.mark.slow)]
+    ("actor", "critic", "straight_through"),
+    [("own", "joint", False), pytest.param("own", "own", True, marks=pytest.mark.slow)],
 )
-def test_solves_it_with_decentralized_actors(actor, critic):
+def test_solves_it_with_decentralized_actors(actor, critic, straight_through):
     env = joint_vec_env(MatchingGame, 8, seed=0)
     kwargs = {
         "team": env.team,
@@ -54,13 +53,14 @@ def test_solves_it_with_decentralized_actors(actor, critic):
         "actor_visibility": actor,
         "critic_visibility": critic,
     }
-    assert hit_rate(matching_model(policy_kwargs=kwargs).learn(6_000)) == 1.0
+    model = matching_model(policy_kwargs=kwargs, straight_through=straight_through).learn(4_000)
+    assert hit_rate(model) == 1.0
 
 
 def test_solves_sb3s_identity_environment_which_is_discrete():
-    env = DummyVecEnv([lambda: OneHotIdentity(4)])
+    env = DummyVecEnv([lambda: OneHotIdentity(4)] * 4)
     model = GumbelSoftmaxDDPG("MlpPolicy", env, seed=0, policy_kwargs={"hidden_sizes": (32,)}, **SMALL)
-    model.learn(2_500)
+    model.learn(2_000)
     assert evaluate_policy(model, env, n_eval_episodes=5, warn=False)[0] > 90
 
 

@@ -181,8 +181,7 @@ def test_every_agent_learns_as_if_alone(critic):
         th.testing.assert_close(batched, first.weight.grad, atol=1e-5, rtol=1e-3)
 
 
-@pytest.mark.parametrize("critic", ["joint", "own"])
-@pytest.mark.parametrize("others", ["buffer", "current"])
+@pytest.mark.parametrize(("critic", "others"), [("joint", "current"), ("own", "buffer")])
 def test_solves_a_matching_game(critic, others):
     model = make(joint_vec_env(MatchingGame, 8, seed=0), critic, others_actions=others, **LIVELY)
     model.learn(2_000)
@@ -191,15 +190,14 @@ def test_solves_a_matching_game(critic, others):
     assert (model.predict(obs, deterministic=True)[0] == cues).mean() == 1.0
 
 
-@pytest.mark.parametrize("critic", ["joint", "own"])
-def test_trains_a_team_that_moves_and_talks(critic):
-    model = make(joint_vec_env(Talk, 8, seed=0), critic, **LIVELY).learn(4_000)
+def test_trains_a_team_that_moves_and_talks():
+    model = make(joint_vec_env(Talk, 8, seed=0), "joint", **LIVELY).learn(4_000)
     cues = np.random.default_rng(0).integers(3, size=(100, 2))
     obs = np.eye(3, dtype=np.float32)[cues].reshape(100, -1)
     actions = model.predict(obs, deterministic=True)[0]
-    # Chance: a third of the moves, half of the messages. To a critic of its own the others are noise.
-    assert (actions[:, ::2] == cues).mean() > (0.95 if critic == "joint" else 0.8)
-    assert (actions[:, 1::2] == cues % 2).mean() > (0.95 if critic == "joint" else 0.8)
+    # Chance: a third of the moves, half of the messages.
+    assert (actions[:, ::2] == cues).mean() > 0.95
+    assert (actions[:, 1::2] == cues % 2).mean() > 0.95
 
 
 @pytest.mark.parametrize("spec", SPECS)

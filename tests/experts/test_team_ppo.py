@@ -151,8 +151,9 @@ def test_the_first_ratio_is_one_and_the_loss_is_that_of_a_loop_over_agents():
     th.testing.assert_close(loss, total)
 
 
-@pytest.mark.parametrize("critic", VALUES.values(), ids=VALUES)
-@pytest.mark.parametrize("network", [{}, {"share_parameters": True}], ids=["apart", "shared"])
+@pytest.mark.parametrize(
+    ("critic", "network"), [("joint", {"share_parameters": True}), ("own", {})], ids=["MAPPO", "IPPO"]
+)
 def test_solves_a_matching_game(critic, network):
     env = joint_vec_env(MatchingGame, 8, seed=0)
     model = make(env, critic, network, n_steps=32, batch_size=64, n_epochs=4, gamma=0.5).learn(12_000)

@@ -123,7 +123,7 @@ def test_adversarial_imitation(kind, demonstrated, tmp_path):
         reward_net=reward,
         custom_logger=imitation_logger.configure(tmp_path / "log", []),
     )
-    trainer.train(12_000)
+    trainer.train(6_000)
     students = algorithm.policy
     assert isinstance(students, TeamPolicy)
     assert evaluate(greedy(students), joint_vec_env(MatchingGame, 4), n_episodes=40, seed=1).mean > 6

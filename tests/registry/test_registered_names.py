@@ -8,6 +8,7 @@ from cesma_sb3.config import resolve
 from cesma_sb3.config.registry import describe_experiments, list_experiments, load_experiment
 from cesma_sb3.config.schema import SCRIPTED
 from cesma_sb3.config.yaml import write_mapping
+from cesma_sb3.multirun.tuning.search_space import default_spaces, load_space, merged
 
 NAMES = list(list_experiments())
 
@@ -21,19 +22,23 @@ def test_the_names_that_are_promised():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_name_loads(name):
+def test_every_name_loads_has_search_spaces_and_loads_again_as_resolved(name, tmp_path):
     experiment = load_experiment(name)
     assert experiment.name == name
     assert (experiment.expert.total_timesteps == 0) == (experiment.expert.algorithm == SCRIPTED)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_resolved_values_load_again(name, tmp_path):
-    experiment = load_experiment(name, check_names=False)
     file = tmp_path / "config.yaml"
     file.write_text(write_mapping(experiment.to_mapping()))
     assert load_experiment(file, check_names=False) == experiment
-    assert load_experiment(str(file), check_names=False) == experiment
+    expert, students = default_spaces(experiment)
+    assert (expert is None) == (experiment.expert.algorithm == SCRIPTED)
+    assert (students is None) == (experiment.dagger is None)
+    merged([load_space(each) for each in (expert, students) if each is not None]).check(name, {})
+
+
+def test_a_file_may_be_named_by_a_string(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("extends: spread-3")
+    assert load_experiment(str(file)) == load_experiment(file)
 
 
 def test_descriptions_differ_and_fit_on_a_line():

@@ -22,7 +22,7 @@ def battles(n_envs=8, **kwargs):
     return make_vec_env(TARGET, kwargs={"n_allies": 3, "n_enemies": 1, **kwargs}, n_envs=n_envs, seed=0)
 
 
-def students_of(expert, venv, network, timesteps=4000):
+def students_of(expert, venv, network, timesteps=2000):
     th.manual_seed(0)
     team = venv.team
     size = (32,) if network == "recurrent" else (32, 32)
@@ -63,7 +63,7 @@ def test_students_of_the_scripted_expert_win_and_keep_to_the_masks(network):
     died = deaths(venv)
     policy = students_of(reference_expert(venv), venv, network)
     found = score(venv, greedy(policy))
-    assert sum(died) > 200
+    assert sum(died) > 150
     assert found.win_rate > 0.8 * score(venv, make_actor(reference_expert(venv))).win_rate
     sampled, _ = policy.predict(venv.reset(), action_masks=venv.agent_masks)  # also where they are drawn
     assert np.take_along_axis(venv.agent_masks.reshape(8, 3, -1), sampled[..., None], axis=2).all()
@@ -72,7 +72,7 @@ def test_students_of_the_scripted_expert_win_and_keep_to_the_masks(network):
 def test_maskable_ppo_is_an_expert():
     venv = battles()
     model = MaskablePPO("MlpPolicy", venv, n_steps=64, batch_size=128, gamma=0.9, seed=0, learning_rate=1e-3)
-    model.learn(12_000)
+    model.learn(6_000)
     expert = sb3_expert(model, venv.team, venv.view)
     chance = at_random(venv)
     assert score(venv, make_actor(expert)).mean > chance + 2

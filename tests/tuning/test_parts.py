@@ -66,12 +66,12 @@ def instant(monkeypatch, tmp_path):
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes", "random", "gp"])
 def test_samplers(instant, write, sampler, tmp_path):
     study = study_module.tune(
-        "spread-3-scripted", space=write(SPACE), trials=14, sampler=sampler, out=tmp_path / "a"
+        "spread-3-scripted", space=write(SPACE), trials=12, sampler=sampler, out=tmp_path / "a"
     ).study
     rates = [trial.params["dagger.learning_rate"] for trial in study.trials]
     assert len(set(rates)) > 10
     again = study_module.tune(
-        "spread-3-scripted", space=write(SPACE), trials=14, sampler=sampler, out=tmp_path / "b"
+        "spread-3-scripted", space=write(SPACE), trials=12, sampler=sampler, out=tmp_path / "b"
     ).study
     assert [trial.params for trial in again.trials] == [trial.params for trial in study.trials]
 

@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 from cesma_sb3 import load_experiment
-from cesma_sb3.config.registry import data_folder, list_experiments, make_experiment
+from cesma_sb3.config.registry import data_folder, make_experiment
 from cesma_sb3.errors import ConfigError, UnknownNameError
 from cesma_sb3.multirun.tuning.distributions import Choices, Interval
 from cesma_sb3.multirun.tuning.search_space import default_spaces, keys_of, load_space, merged
@@ -93,8 +93,9 @@ def test_random_points_of_shipped_spaces_are_experiments(name, base, given):
     space = load_space(name)
     space.check(base, given)
     plain = load_experiment(base, given)
-    found = [make_experiment(plain.to_mapping(), point, called=base) for point in points(space)]
-    for experiment, point in zip(found, points(space), strict=True):
+    drawn = points(space, 10)
+    found = [make_experiment(plain.to_mapping(), point, called=base) for point in drawn]
+    for experiment, point in zip(found, drawn, strict=True):
         values = experiment.to_mapping()
         expected = {key: point.get(key, value_at(plain.to_mapping(), key)) for key in space.keys}
         assert {key: value_at(values, key) for key in space.keys} == expected
@@ -102,22 +103,13 @@ def test_random_points_of_shipped_spaces_are_experiments(name, base, given):
         assert (
             rollout % experiment.expert.kwargs.get("batch_size", 1) == 0
         )  # SB3 warns of a smaller last batch
-    assert load_experiment(base, {**given, **points(space)[0]}) == found[0]
+    assert load_experiment(base, {**given, **drawn[0]}) == found[0]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_key_of_a_shipped_space_is_drawn(name):
     space = load_space(name)
     assert {key for point in points(space, 60) for key in point} == set(space.keys)
-
-
-@pytest.mark.parametrize("name", list_experiments())
-def test_registered_experiments_have_spaces(name):
-    experiment = load_experiment(name)
-    expert, students = default_spaces(experiment)
-    assert (expert is None) == (experiment.expert.algorithm == "scripted")
-    assert (students is None) == (experiment.dagger is None)
-    merged([load_space(each) for each in (expert, students) if each is not None]).check(name, {})
 
 
 @pytest.mark.parametrize(
