@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.spaces.row_arrays import Rows
+from cesma_sb3.utils.stateful import Stateful
 
 Array = npt.NDArray[Any]
 
@@ -27,7 +28,7 @@ class Episodes(NamedTuple):
     """What is no padding, [T, B]."""
 
 
-class EpisodeStore:
+class EpisodeStore(Stateful):
     """Keeps the newest whole episodes, as many as have room.
 
     Steps of all environments are appended together. An episode counts from its end on; what has begun and not
@@ -41,6 +42,8 @@ class EpisodeStore:
     Raises:
         ValueError: `capacity` is below 1.
     """
+
+    state_attributes = ("rows", "_names", "_begun", "_episodes", "_end", "n_steps", "n_seen")
 
     def __init__(self, capacity: int, *, compact: Mapping[str, npt.DTypeLike] | None = None) -> None:
         if capacity < 1:

@@ -9,14 +9,17 @@ from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import InvalidActionError
 from cesma_sb3.spaces.agent_spaces import is_whole
 from cesma_sb3.spaces.types import Flags, Masks, Packed
+from cesma_sb3.utils.stateful import Stateful
 
 
-class ActionValidator:
+class ActionValidator(Stateful):
     """What the actions of a team become where they are done; an error that says where they cannot be.
 
     Args:
         venv: Batched joint environment, in the state that the actions are for.
     """
+
+    state_attributes = ("_steps_B",)
 
     def __init__(self, venv: JointVecEnv) -> None:
         self.venv = venv

@@ -10,6 +10,7 @@ import numpy as np
 from cesma_sb3.envs.action_validator import ActionValidator
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.spaces.types import Flags, Floats, Masks, Packed
+from cesma_sb3.utils.stateful import Stateful
 
 Actor = Callable[[Floats, Masks | None], Packed]
 """An actor: joint observations [B, observation_size] and masks [B, mask_size] to actions [B, ...]."""
@@ -36,16 +37,18 @@ class Step(NamedTuple):
     """The info of each environment."""
 
 
-class Rollout(Iterator[Step]):
+class Rollout(Iterator[Step], Stateful):
     """Endless steps of a batched joint environment, all by one actor.
 
-    Its state is in attributes, as that of a generator could not be, so that a training can resume in the
-    middle of an episode.
+    An iterator and no generator, whose state could not be stored: a training resumes in the middle of an
+    episode.
 
     Args:
         venv: Batched joint environment.
         act: The actor. One with a memory is reset where episodes begin (`reset_actor`).
     """
+
+    state_attributes = ("act", "_observations", "_starts")
 
     def __init__(self, venv: JointVecEnv, act: Actor) -> None:
         self.venv = venv
@@ -79,7 +82,7 @@ class Rollout(Iterator[Step]):
         return Step(observations, masks, alive, starts, actions, rewards, self._starts, list(infos))
 
 
-class ValidatedActor:
+class ValidatedActor(Stateful):
     """An actor whose actions are validated before the environment does them.
 
     Args:
@@ -87,6 +90,8 @@ class ValidatedActor:
         venv: The environment that it acts in.
         name: What error messages call its actions.
     """
+
+    state_attributes = ("_act", "_validate")
 
     def __init__(self, act: Actor, venv: JointVecEnv, name: str) -> None:
         self._act = act

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from cesma_sb3.spaces.action_views import ActionView, make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import message_free_view
 from cesma_sb3.spaces.types import Array, Flags, Info, Masks, Observations
+from cesma_sb3.utils.stateful import Stateful
 
 
 class JointVecEnvWrapper(JointVecEnv, VecEnvWrapper):
@@ -34,9 +34,6 @@ class JointVecEnvWrapper(JointVecEnv, VecEnvWrapper):
         self.view = venv.view if view is None else view
         self.replaces_unavailable = venv.replaces_unavailable
         super().__init__(venv, self.team.observation_space, self.view.space)
-        del (
-            self.class_attributes
-        )  # SB3 keeps the class's members for look-ups; they are no state of a training
         self.reset_infos = venv.reset_infos
 
     @property
@@ -77,9 +74,6 @@ class JointVecEnvWrapper(JointVecEnv, VecEnvWrapper):
     def _call_each(self, name: str, indices: VecEnvIndices, *args: Any, **kwargs: Any) -> list[Any]:
         return self.venv.env_method(name, *args, indices=indices, **kwargs)
 
-    def _get_all_attributes(self) -> dict[str, Any]:
-        return {**dict(inspect.getmembers(type(self))), **vars(self)}
-
     def getattr_depth_check(self, name: str, already_found: bool) -> str | None:
         """None for an attribute of the wrapper: outer wrappers find it, not the one that it replaces."""
         if not already_found and name in self._get_all_attributes():
@@ -87,7 +81,7 @@ class JointVecEnvWrapper(JointVecEnv, VecEnvWrapper):
         return super().getattr_depth_check(name, already_found)
 
 
-class MessageFreeVecEnv(JointVecEnvWrapper):
+class MessageFreeVecEnv(JointVecEnvWrapper, Stateful):
     """A joint environment without messages: its observations, actions and masks are the message-free view's.
 
     Every message that the agents send is the first available category, or the number nearest to 0.
@@ -100,6 +94,8 @@ class MessageFreeVecEnv(JointVecEnvWrapper):
         UnknownNameError: There is no such view.
         ActionViewError: The view cannot hold the message-free team's actions.
     """
+
+    state_attributes = ("venv",)
 
     def __init__(self, venv: JointVecEnv, view: str | ActionView = "joint") -> None:
         self.team_view = message_free_view(venv.team)

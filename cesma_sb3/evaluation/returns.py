@@ -164,17 +164,18 @@ def _name(act: Actor) -> str:
     return f"the actions of {name_of(owner)}" if not inspect.isfunction(owner) else "the actions"
 
 
-class Score(float):
-    """A mean return; where there is something to win it knows the win rate too."""
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """The mean return of some episodes, and how many of them were won."""
 
+    mean: float
     win_rate: float | None = None
+    """Share of the episodes, 0 to 1; None where there is nothing to win."""
 
     @classmethod
     def of(cls, returns: Returns) -> Score:
-        """The score of some episodes."""
-        score = cls(returns.mean)
-        score.win_rate = returns.win_rate
-        return score
+        """Returns the score of some episodes."""
+        return cls(returns.mean, returns.win_rate)
 
 
 def _wins(episodes: list[dict[str, Any]]) -> npt.NDArray[np.bool_] | None:

@@ -21,6 +21,7 @@ from cesma_sb3.experts.base import (
 from cesma_sb3.experts.calls import Asked, as_array
 from cesma_sb3.experts.soft_labels import among_available
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.utils.stateful import Stateful
 
 
 class BroughtExpert:
@@ -88,8 +89,10 @@ class BroughtExpert:
         return Asked(function, f"{type(self.expert).__name__}.{method}", has_masks=self._team.has_masks)
 
 
-class _Actor:
+class _Actor(Stateful):
     """The expert's own actor, which keeps the memory."""
+
+    state_attributes = ("_act",)
 
     def __init__(self, expert: Expert, act: Any, asked: Asked) -> None:
         self.expert = expert

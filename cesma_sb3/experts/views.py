@@ -20,6 +20,7 @@ from cesma_sb3.experts.base import (
 )
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import TeamView, message_free_view
+from cesma_sb3.utils.stateful import Stateful
 
 
 class TranslatedExpert:
@@ -79,8 +80,10 @@ class TranslatedExpert:
         return None if masks is None else self.view.masks(masks)
 
 
-class _Actor:
+class _Actor(Stateful):
     """The expert's own actor, which keeps the memory, behind the view."""
+
+    state_attributes = ("_act",)
 
     def __init__(self, translated: TranslatedExpert, act: Any) -> None:
         self._expert = translated

@@ -10,9 +10,10 @@ import torch as th
 
 from cesma_sb3.imitation.dataset import Batch
 from cesma_sb3.policies.team_policy import TeamPolicy
+from cesma_sb3.utils.stateful import Stateful
 
 
-class Spread:
+class Spread(Stateful):
     """The standard deviations of students that draw their numbers: those of the labels around their means.
 
     The squared error says where the labels are centred and not how far they are spread. Students that act
@@ -21,6 +22,8 @@ class Spread:
     Args:
         policy: The students, whose `log_std` is set.
     """
+
+    state_attributes = ("_n_fits", "_variance_D")
 
     def __init__(self, policy: TeamPolicy) -> None:
         self._policy = policy

@@ -13,11 +13,12 @@ import torch as th
 
 from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.utils.stateful import Stateful
 
 ClassWeighting = Literal["none", "inverse-frequency"]
 
 
-class LabelCounts:
+class LabelCounts(Stateful):
     """Running counts of the expert's labels, and weights from them.
 
     The weight of category k of a column is N / (K n_k), where n_k of the N labels so far were k, and K
@@ -32,6 +33,8 @@ class LabelCounts:
     Source: E.4: for the one-at-a-time expert, whose label is mostly "do nothing", some actions got more
     weight; which weights is not said.
     """
+
+    state_attributes = ("counts",)
 
     def __init__(self, team: TeamSpaces, *, max_weight: float = 20.0) -> None:
         if max_weight < 1:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
-from cesma_sb3.envs.rollouts import Actor, Rollout, Step, ValidatedActor, reset_actor
+from cesma_sb3.envs.rollouts import Actor, Rollout, ValidatedActor, reset_actor
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.base import (
     Actions,
@@ -24,9 +24,10 @@ from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.policies.stateful_actor import MemoryActor, State
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
+from cesma_sb3.utils.stateful import Stateful
 
 
-class Collector:
+class Collector(Stateful):
     """One vector step at a time: act, label, step (lines 2 to 5 of Algorithm 1, 2 to 4 of Algorithm 2).
 
     Each sample of a team that communicates holds the step before too. Where the expert acts, the students
@@ -48,6 +49,8 @@ class Collector:
         ExpertError: Soft labels are wanted of an expert that has none or that has a memory, or of a team
             without categories.
     """
+
+    state_attributes = ("_rollout", "_previous")
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class Collector:
             venv, students, expert, beta_per_agent=beta_per_agent, rng=rng, label_rng=label_rng
         )
         self._rollout = Rollout(venv, self._actor)
-        self._previous: Step | None = None
+        self._previous: tuple[Observations, npt.NDArray[np.bool_], Masks | None] | None = None
 
     def reset(self) -> None:
         """Begin new episodes at the next step; others may use the environments until then."""
@@ -108,18 +111,19 @@ class Collector:
             )
         samples = Samples(step.observations, self._actor.labels, step.alive, step.masks, probabilities)
         if self.communicates:
-            before = step if self._previous is None else self._previous
-            self._previous = step
+            seen = step.observations, step.alive, step.masks
+            observations, alive, masks = self._previous or seen
+            self._previous = seen
             samples = samples._replace(
-                previous=before.observations,
-                follows=before.alive & ~step.starts[:, None],
-                previous_masks=before.masks,
+                previous=observations, follows=alive & ~step.starts[:, None], previous_masks=masks
             )
         return samples, step.dones
 
 
-class _MixedActor:
+class _MixedActor(Stateful):
     """The students act; the expert labels, and acts in their place with probability `beta`."""
+
+    state_attributes = ("_rng", "_label_rng", "_students", "_label")
 
     def __init__(
         self,

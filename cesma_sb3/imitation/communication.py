@@ -15,11 +15,12 @@ from cesma_sb3.errors import check_choice
 from cesma_sb3.imitation.dataset import Batch
 from cesma_sb3.policies.distributions import ActionHead
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
+from cesma_sb3.utils.stateful import Stateful
 
 Messages = Literal["straight-through", "gumbel-softmax", "softmax"]
 
 
-class Communication:
+class Communication(Stateful):
     """Puts the messages of the current senders into the observations of a batch.
 
     The losses of the receivers then reach the senders through what they hear, all in one backward pass. For
@@ -54,6 +55,8 @@ class Communication:
     Source: section 4.4, Figure 2, Algorithm 2; section 6.3 for the softmax as the bridge between discrete and
     continuous; Jang et al. (2017).
     """
+
+    state_attributes = ("generator",)
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from cesma_sb3.imitation.losses import ColumnwiseLoss, ImitationLoss, LossName
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.row_arrays import compact_dtype
+from cesma_sb3.utils.stateful import Stateful
 from cesma_sb3.utils.torch_defaults import plain_torch
 
 LearningRate = float | Callable[[float], float]
@@ -60,7 +61,7 @@ class DAggerProgress:
 Callback = Callable[[DAggerProgress], bool | None]
 
 
-class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
+class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions], Stateful):
     """DAgger for a team: students act, the centralized expert labels, all agents learn in one batched update.
 
     An algorithm of the `imitation` library: demonstrations, types, beta schedules and logger are imitation's.
@@ -119,6 +120,11 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions]):
     Source: section 4.3 and Algorithm 1 (appendix B); section 4.4 and Algorithm 2 (appendix C); Ross et al.
     (2011).
     """
+
+    state_attributes: ClassVar[tuple[str, ...]] = (
+        *("venv", "rng", "_policy", "optimizer", "collector", "dataset", "loss", "communication"),
+        *("timesteps", "n_updates", "_spread", "_owed", "_call"),
+    )
 
     @plain_torch()
     def __init__(
@@ -376,8 +382,10 @@ def _check(**numbers: float) -> None:
             raise ValueError(f"{name}={value}: expected more than 0")
 
 
-class _RunningMean:
+class _RunningMean(Stateful):
     """Mean of a few tensors, on their device."""
+
+    state_attributes = ("_sum", "_count")
 
     def __init__(self, size: int) -> None:
         self._sum = th.zeros(size)
@@ -391,8 +399,10 @@ class _RunningMean:
         return self._sum / self._count if self._count else th.full_like(self._sum, th.nan)
 
 
-class _Call:
+class _Call(Stateful):
     """How far a call of `train` is."""
+
+    state_attributes = ("n_steps", "step", "losses")
 
     def __init__(self, n_steps: int, n_agents: int) -> None:
         self.n_steps = n_steps  # vector steps

@@ -13,6 +13,7 @@ from cesma_sb3.algorithms.episode_store import EpisodeStore
 from cesma_sb3.errors import check_choice
 from cesma_sb3.spaces.row_arrays import Rows, compact_dtype
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.utils.stateful import Stateful
 
 WhenFull = Literal["drop-oldest", "reservoir"]
 
@@ -52,7 +53,7 @@ class Batch(NamedTuple):
         return Batch(**fields)
 
 
-class AggregatedDataset:
+class AggregatedDataset(Stateful):
     """DAgger's dataset, shared by the team or one for each agent.
 
     With a dataset of its own, an agent's samples are its own observations and labels in the trajectories, and
@@ -81,6 +82,8 @@ class AggregatedDataset:
     pi_M) as a single neural-network with disconnected components"; appendix A.1, "each agent has its own
     dataset of trajectories", which leaves open how they differ: here, in what is drawn.
     """
+
+    state_attributes = ("capacity", "rng", "n_seen", "rows")
 
     def __init__(
         self,
@@ -175,7 +178,7 @@ class AggregatedDataset:
         return _batch(drawn, device)
 
 
-class EpisodeDataset:
+class EpisodeDataset(Stateful):
     """DAgger's dataset for students with a memory: whole episodes, drawn side by side with padding.
 
     An episode can be drawn once it has ended. Nobody is alive in padding, so that losses skip it.
@@ -188,6 +191,8 @@ class EpisodeDataset:
     Raises:
         ValueError: `capacity` is below 1.
     """
+
+    state_attributes = ("rng", "store")
 
     def __init__(
         self, capacity: int, *, rng: np.random.Generator, observation_dtype: npt.DTypeLike = np.float32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,12 +36,14 @@ class ForwardTrainer(IterativeTrainer):
     A team that begins as the one before (`warm_start`) is ours.
     """
 
+    state_attributes = (*IterativeTrainer.state_attributes, "_sequence")
+
     def __init__(self, *, horizon: int, **kwargs: Any) -> None:
         if horizon < 1:
             raise ValueError(f"horizon={horizon}: expected at least 1")
         self.horizon = horizon
         super().__init__(**kwargs)
-        self._sequence = SequencePolicy([self._policy])
+        self._sequence = SequencePolicy([copy.deepcopy(self._policy)])
 
     def _students_actor(self, deterministic: bool) -> MemoryActor:
         self._actor = MemoryActor(

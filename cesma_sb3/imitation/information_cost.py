@@ -21,12 +21,13 @@ from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Floats, Info, Masks
+from cesma_sb3.utils.stateful import Stateful
 
 LIMIT = 5.0
 """Nats that an agent's action costs at most, either way: what is hardly ever done is hard to predict."""
 
 
-class InformationCostVecEnv(JointVecEnvWrapper):
+class InformationCostVecEnv(JointVecEnvWrapper, Stateful):
     """A joint environment that takes reward for actions which own observations do not explain.
 
     While somebody trains on it, two teams of predictors learn what is done: one with `own` actors, as the
@@ -60,6 +61,8 @@ class InformationCostVecEnv(JointVecEnvWrapper):
         here by a cost, and for any algorithm. Its mean is a conditional mutual information (Cover and Thomas,
         2006, section 2.5).
     """
+
+    state_attributes = ("venv", "own", "joint", "optimizer", "dataset", "_owed", "_now")
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import copy
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,11 @@ class IterativeTrainer(MultiAgentDAggerTrainer):
             learns both together), or demonstrations are given.
         ValueError: A number is out of its range.
     """
+
+    state_attributes: ClassVar[tuple[str, ...]] = (
+        *MultiAgentDAggerTrainer.state_attributes,
+        *("iteration", "_plan_now", "_done", "_mean_losses", "_initial"),
+    )
 
     @plain_torch()
     def __init__(

@@ -14,6 +14,7 @@ from cesma_sb3.imitation.dataset import Batch, Samples
 from cesma_sb3.policies.distributions import ActionHead
 from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.utils.stateful import Stateful
 
 LossName = Literal["auto", "cross-entropy", "mse"]
 
@@ -28,7 +29,7 @@ class ImitationLoss(Protocol):
         """The loss of each agent."""
 
 
-class ColumnwiseLoss:
+class ColumnwiseLoss(Stateful):
     """Cross-entropy on categorical columns, squared error on continuous ones, summed over an agent's columns.
 
     Columns that the team's layouts declare to be messages have no loss: the expert does not talk, and what
@@ -50,6 +51,8 @@ class ColumnwiseLoss:
     Source: section 6.5 and E.2 (cross-entropy), A.2 (mean-squared error), E.4 (weights), section 4.4 and
     Algorithm 2 (the loss is of the physical action alone).
     """
+
+    state_attributes = ("counts",)
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -57,6 +58,8 @@ class MixtureTrainer(IterativeTrainer):
         ValueError: A number is out of its range.
     """
 
+    state_attributes = (*IterativeTrainer.state_attributes, "_mixture")
+
     def __init__(
         self, *, share: float = 0.1, n_iterations: int = 20, per_agent: bool = True, **kwargs: Any
     ) -> None:
@@ -69,8 +72,8 @@ class MixtureTrainer(IterativeTrainer):
         super().__init__(
             beta_schedule=lambda iteration: (1.0 - share) ** iteration, beta_per_agent=per_agent, **kwargs
         )
-        self._mixture = MixturePolicy([self._policy], per_agent=per_agent, seed=int(self.rng.integers(2**31)))
-        self._teams: list[TeamPolicy] = []
+        untrained = copy.deepcopy(self._policy)  # the mixture's own: the team that is trained changes
+        self._mixture = MixturePolicy([untrained], per_agent=per_agent, seed=int(self.rng.integers(2**31)))
 
     def _students_actor(self, deterministic: bool) -> Actor:
         def act(observations: Observations, masks: Masks | None) -> Actions:
@@ -104,10 +107,9 @@ class MixtureTrainer(IterativeTrainer):
         return samples
 
     def _add_component(self, component: TeamPolicy) -> None:
-        if self.iteration == 0:
-            self._teams = []
-        self._teams.append(component)
-        self._mixture.set(self._teams, self.weights(len(self._teams)))
+        before = [self._mixture.component(index) for index in range(len(self._mixture))]
+        teams = [*(before if self.iteration else []), component]
+        self._mixture.set(teams, self.weights(len(teams)))
 
 
 class SmileTrainer(MixtureTrainer):

@@ -21,19 +21,22 @@ from cesma_sb3.policies.ensemble_agents import EnsembleAgent, MixtureAgent, Sequ
 from cesma_sb3.policies.sampling import drawing
 from cesma_sb3.policies.stateful_actor import State
 from cesma_sb3.policies.team_policy import TeamPolicy
+from cesma_sb3.utils.stateful import Stateful
 
 Actions = npt.NDArray[Any]
 Observations = npt.NDArray[np.float32]
 Masks = npt.NDArray[np.bool_]
 
 
-class Actor:
+class Actor(Stateful):
     """An ensemble that acts and remembers what it must between steps; made by `TeamEnsemble.actor`.
 
     Args:
         policy: Who acts. Its components as they are at each call, so it may go on learning.
         rng: Draws the actions of whoever acts; None: they are the likeliest.
     """
+
+    state_attributes = ("_draws", "_rng", "_state", "_starts")
 
     def __init__(self, policy: TeamEnsemble, rng: np.random.Generator | None = None) -> None:
         self.policy = policy

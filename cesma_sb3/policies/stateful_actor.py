@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3.utils.stateful import Stateful
+
 State = tuple[npt.NDArray[Any], ...]
 Predict = Callable[
     [npt.NDArray[np.float32], State | None, npt.NDArray[np.bool_], npt.NDArray[np.bool_] | None],
@@ -16,12 +18,14 @@ Predict = Callable[
 """Observations [B, I], state, where episodes begin [B], masks [B, M] or None: actions, and the next state."""
 
 
-class MemoryActor:
+class MemoryActor(Stateful):
     """Who acts step after step, and is told where episodes begin.
 
     Args:
         predict: What acts. It need not be the same weights at each call, so a policy may go on learning.
     """
+
+    state_attributes = ("state", "_starts")
 
     def __init__(self, predict: Predict) -> None:
         self._predict = predict

@@ -14,9 +14,10 @@ from cesma_sb3.errors import ConfigError
 from cesma_sb3.spaces.agent_spaces import without_mask
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Array, Index, Space
+from cesma_sb3.utils.stateful import Stateful
 
 
-class Rows:
+class Rows(Stateful):
     """Arrays by name, [n_rows, ...] each, with as many rows as were needed so far.
 
     The first write allocates what `expect` announced; without an announcement the arrays at least double when
@@ -35,10 +36,24 @@ class Rows:
         self._expected = 0
         self._used = 0
 
-    @property
-    def rows_in_use(self) -> tuple[int, int]:
-        """Length of the arrays, and how many of their rows were ever written: what a checkpoint keeps."""
-        return self._length, self._used
+    def state_dict(self) -> dict[str, Any]:
+        """The rows that were ever written, and how many there is room for."""
+        return {
+            "arrays": {name: array[: self._used] for name, array in self.arrays.items()},
+            "length": self._length,
+            "limit": self.limit,
+            "expected": self._expected,
+            "compact": self._compact,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` returned."""
+        self.limit, self._expected = state_dict["limit"], state_dict["expected"]
+        self._compact, self.arrays = state_dict["compact"], {}
+        self._used = len(next(iter(state_dict["arrays"].values()), ()))
+        for name, array in state_dict["arrays"].items():
+            self.arrays[name] = np.zeros((state_dict["length"], *array.shape[1:]), array.dtype)
+            self.arrays[name][: self._used] = array
 
     @property
     def n_bytes(self) -> int:

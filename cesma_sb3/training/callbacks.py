@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
+from cesma_sb3.evaluation import Score
 from cesma_sb3.imitation import DAggerProgress
+from cesma_sb3.utils.stateful import Stateful
 
-Curve = list[tuple[int, float]]
-"""Environment samples and the mean return measured there."""
+
+@dataclasses.dataclass(frozen=True)
+class CurvePoint:
+    """A measurement of a policy in training."""
+
+    timesteps: int
+    """Environment samples before it."""
+    score: Score
+
+
+Curve = list[CurvePoint]
+NOT_MEASURED: Curve = [CurvePoint(0, Score(0.0))]
+"""Stands for the learning curve of a policy in a dry run."""
 Keep = Literal["best", "last"]
 Seen = Callable[[int, float], None]
 """Told of a measurement: environment timesteps so far, and the mean return."""
 
 
-class LearningCurve:
+class LearningCurve(Stateful):
     """Measures a policy at fixed distances in environment samples, and remembers its best weights.
 
     Args:
@@ -26,10 +40,12 @@ class LearningCurve:
         seen: Told of each measurement, with its timesteps; what it raises ends the training.
     """
 
+    state_attributes: ClassVar[tuple[str, ...]] = ("kept", "_best_score", "_best_weights")
+
     def __init__(
         self,
         policy: nn.Module,
-        measure: Callable[[], float],
+        measure: Callable[[], Score],
         every: int,
         *,
         seen: Seen | None = None,
@@ -44,21 +60,31 @@ class LearningCurve:
         self._best_score = float("-inf")
         self._best_weights: dict[str, Any] = {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured, and the best weights."""
+        points = [(point.timesteps, *dataclasses.astuple(point.score)) for point in self.points]
+        return {**super().state_dict(), "points": points}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` returned."""
+        super().load_state_dict(state_dict)
+        self.points = [CurvePoint(timesteps, Score(*score)) for timesteps, *score in state_dict["points"]]
+
     @property
     def last(self) -> float:
-        """The return measured last."""
-        return self.points[-1][1]
+        """The mean return measured last."""
+        return self.points[-1].score.mean
 
     def visit(self, timesteps: int) -> bool:
         """Measures if it is time to, and says whether it did; the first visit always measures."""
-        if self.points and timesteps - self.points[-1][0] < self.every:
+        if self.points and timesteps - self.points[-1].timesteps < self.every:
             return False
         self._measure(timesteps)
         return True
 
     def finish(self, timesteps: int, keep: Keep) -> None:
         """The last measurement, and the best weights (so far) back in place if they are what is kept."""
-        if not self.points or self.points[-1][0] != timesteps:
+        if not self.points or self.points[-1].timesteps != timesteps:
             self._measure(timesteps)
         self.kept = self.last
         if keep == "best" and self._best_weights:
@@ -67,12 +93,12 @@ class LearningCurve:
 
     def _measure(self, timesteps: int) -> None:
         score = self.measure()
-        self.points.append((timesteps, score))
-        if score > self._best_score:
-            self._best_score = score
+        self.points.append(CurvePoint(timesteps, score))
+        if score.mean > self._best_score:
+            self._best_score = score.mean
             self._best_weights = {name: t.detach().clone() for name, t in self.policy.state_dict().items()}
         if self.seen is not None:
-            self.seen(timesteps, score)
+            self.seen(timesteps, score.mean)
 
 
 class MatchingCurve(LearningCurve):
@@ -92,10 +118,12 @@ class MatchingCurve(LearningCurve):
     the expert".
     """
 
+    state_attributes = (*LearningCurve.state_attributes, "in_a_row")
+
     def __init__(
         self,
         policy: nn.Module,
-        measure: Callable[[], float],
+        measure: Callable[[], Score],
         every: int,
         *,
         target: float,

@@ -20,6 +20,7 @@ from cesma_sb3.imitation.dataset import sample_bytes
 from cesma_sb3.policies import MixturePolicy, SequencePolicy, TeamEnsemble, TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.training.build import make_students
+from cesma_sb3.training.callbacks import NOT_MEASURED
 from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.report import Outcome, make_report, save_results
 from cesma_sb3.training.run_folder import RUN, RunFolder
@@ -143,7 +144,7 @@ def _acting(algorithm: str, policy: TeamPolicy) -> TeamPolicy | TeamEnsemble:
 
 
 def _untrained(policy: TeamPolicy | TeamEnsemble) -> TrainedStudents:
-    return TrainedStudents([(0, 0.0)], 0, 0.0, policy=policy, stopped_early=False)
+    return TrainedStudents(NOT_MEASURED, 0, 0.0, policy=policy, stopped_early=False)
 
 
 def _returns(agents: tuple[str, ...]) -> dict[str, Returns]:

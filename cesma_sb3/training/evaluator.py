@@ -102,7 +102,7 @@ class Evaluator:
         self._anchors: dict[str, Returns] = {}
 
     def on_curve(self, act: Actor) -> Score:
-        """Mean return over few episodes, for a learning curve and for the choice of the best weights."""
+        """Measure a policy on few episodes, for a learning curve and for the choice of the best weights."""
         n_episodes = self.experiment.evaluation.n_eval_episodes
         return Score.of(evaluate(act, self.venv, n_episodes=n_episodes, seed=self.seeds.curve))
 

@@ -17,7 +17,7 @@ from cesma_sb3.evaluation import Returns, normalized
 from cesma_sb3.policies import TeamEnsemble, parameter_counts, policy_files
 from cesma_sb3.policies.save_util import weights
 from cesma_sb3.training.acting_mode import Way, below_random
-from cesma_sb3.training.callbacks import Curve
+from cesma_sb3.training.callbacks import Curve, CurvePoint
 from cesma_sb3.training.experiment_files import MODEL, STUDENTS_MODEL
 from cesma_sb3.training.pretrained import save_model
 from cesma_sb3.training.run_folder import EVALUATIONS, EXPERT, EXPERT_WEIGHTS, FIGURE, STUDENTS, RunFolder
@@ -162,19 +162,22 @@ def _reward(experiment: Experiment) -> str:
     )
 
 
-def _won(score: float) -> dict[str, float]:
-    """The win rate that a point of a learning curve may know."""
-    rate = getattr(score, "win_rate", None)
-    return {} if rate is None else {"win_rate": rate}
+def _row(stage: str, point: CurvePoint) -> dict[str, Any]:
+    """A point of a learning curve as a row of the table of evaluations."""
+    score = point.score
+    won = {} if score.win_rate is None else {"win_rate": score.win_rate}
+    return {"stage": stage, "env_samples": point.timesteps, "return": score.mean, **won}
 
 
 def _curves(outcome: Outcome) -> dict[str, Curve]:
-    """The return against environment samples of all stages, each going on from the one before."""
+    """The learning curves of all stages; each begins at the environment samples of those before it."""
     names = {"decentralize": "students", "fine-tune": "fine-tuned"}
     curves: dict[str, Curve] = {"expert": []}
     offset = 0
     for stage, found in outcome.stages.items():
-        curves[names.get(stage, stage)] = [(offset + samples, score) for samples, score in found.curve]
+        curves[names.get(stage, stage)] = [
+            dataclasses.replace(point, timesteps=offset + point.timesteps) for point in found.curve
+        ]
         offset += found.env_samples
     return curves
 
@@ -218,12 +221,7 @@ def save_results(
         with _writing(STUDENTS_MODEL):
             folder.write_with(STUDENTS_MODEL, partial(save_model, students.model))
     curves = _curves(outcome)
-    rows = [
-        {"stage": stage, "env_samples": samples, "return": float(score), **_won(score)}
-        for stage, curve in curves.items()
-        for samples, score in curve
-    ]
-    folder.write_csv(EVALUATIONS, rows)
+    folder.write_csv(EVALUATIONS, [_row(stage, point) for stage, curve in curves.items() for point in curve])
     folder.write_json("episodes.json", {policy: found.team for policy, found in returns.items()})
     if draws:
         with _writing(FIGURE):
@@ -253,8 +251,8 @@ def _draw(
         FIGURE,
         lambda path: draw_learning_curves(
             path,
-            expert=curves["expert"],
-            students=[*curves.get("students", []), *curves.get("fine-tuned", [])],
+            expert=_returns_of(curves["expert"]),
+            students=_returns_of([*curves.get("students", []), *curves.get("fine-tuned", [])]),
             reference_returns={
                 policy: returns[policy].mean for policy in ("reference", "random") if policy in returns
             },
@@ -262,3 +260,8 @@ def _draw(
             reward=reward,
         ),
     )
+
+
+def _returns_of(curve: Curve) -> list[tuple[int, float]]:
+    """A learning curve as it is drawn: environment samples and mean return."""
+    return [(point.timesteps, point.score.mean) for point in curve]

@@ -41,7 +41,7 @@ from cesma_sb3.training.build import (
     make_students,
     own_team,
 )
-from cesma_sb3.training.callbacks import Curve, LearningCurve, MatchingCurve
+from cesma_sb3.training.callbacks import NOT_MEASURED, Curve, CurvePoint, LearningCurve, MatchingCurve
 from cesma_sb3.training.checkpoint import Checkpoints
 from cesma_sb3.training.evaluator import Evaluator, joint_env
 from cesma_sb3.training.load import start_expert, start_students
@@ -122,16 +122,16 @@ def train_expert(
     config = experiment.expert
     if handed is not None or not is_trained(config):
         finished = finished_expert(config, evaluator, handed)
-        tried(TrainedExpert([(0, 0.0)], 0, 0.0, finished.expert, finished.model, finished=finished))
+        tried(TrainedExpert(NOT_MEASURED, 0, 0.0, finished.expert, finished.model, finished=finished))
         expert, way = _settled(finished.expert, evaluator, checkpoints)
-        curve: Curve = [(0, evaluator.on_curve(make_actor(expert)))]
+        curve = [CurvePoint(0, evaluator.on_curve(make_actor(expert)))]
         return TrainedExpert(curve, 0, 0.0, expert, finished.model, way, finished)
     check_masks(config, evaluator.venv)
     kept = checkpoints.stage(stage)
     with closing(expert_env(experiment, evaluator.venv.team, evaluator.seeds.expert)) as venv:
         model = make_model(experiment, venv, evaluator.seeds.expert)
         expert = as_expert(model, venv, evaluator.venv.team)
-        tried(TrainedExpert([(0, 0.0)], 0, 0.0, expert, model))
+        tried(TrainedExpert(NOT_MEASURED, 0, 0.0, expert, model))
         start_expert(model, config.init_from, evaluator.venv.team.agents)
         draws = drawing_expert(expert, evaluator)
         in_training = draws if draws is not None and config.deterministic is False else expert
@@ -256,7 +256,7 @@ def decentralize(
             trainer.policy,
             lambda: evaluator.on_curve(evaluator.act_of(trainer.policy)),
             experiment.evaluation.eval_freq,
-            target=evaluator.on_curve(make_actor(trained.expert)) - evaluator.slack(),
+            target=evaluator.on_curve(make_actor(trained.expert)).mean - evaluator.slack(),
             matches=config.early_stopping_evaluations,
             seen=evaluator.seen("students"),
         )

@@ -1,46 +1,46 @@
-"""The state of a training as plain values and arrays, and back into a training that was made anew.
+"""The state of a training as plain values and arrays, and back into a training that was constructed anew.
 
-A training that goes on is built as the first one was, from the same experiment; then everything that may have
-changed is put back: weights, optimizers, buffers, counters, generators, environments. What this is nobody has
-to list: objects of ours and of Stable-Baselines3 are walked, attribute by attribute. Functions, loggers, the
-spaces of a team and frozen dataclasses are the same in both trainings and are left alone. No code is stored
-and none is run, so a file of a state need not be trusted.
+A run that resumes constructs its training as at its start, from the same experiment; then what has changed
+since is put back: weights, optimizers, buffers, counters, generators, environments. Our classes declare what
+that is (`Stateful`), of SB3's models it is what they save (`sb3_state`), and `state_rules` says what becomes
+of anybody else's objects. No code is stored and none is run, so a file of a state need not be trusted.
 
 A value is stored as JSON holds it, or as a mapping with the key `is`:
 
-array, tensor           its place among the arrays; of a buffer that is not full, the rows in use
+array, tensor           its place among the arrays; of a replay buffer that is not full, the rows in use
 list, tuple, deque, set, mapping
-object                  its attributes, or what its `state_to_keep` returns and `go_on_from` takes
-state dict              what its `state_dict` returns and `load_state_dict` takes
-again                   the number of the container that it is, in the order of the walk
-constant                left alone
+object                  what `Stateful.state_dict` returns; else all of its attributes
+state dict              what its `state_dict` returns and `load_state_dict` takes, as of PyTorch's objects
+again                   the number of an object that is stored already, in the order of the walk
+constant                nothing: it does not change
+environment             nothing: its state cannot be had, so its episodes begin anew
 """
 
 from __future__ import annotations
 
 import copy
 import random
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch as th
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from cesma_sb3.errors import StorageError, error_line
+from cesma_sb3.training.sb3_state import ModelState, attributes_of, is_left_env, rows_in_use
 from cesma_sb3.training.state_rules import (
     LEFT_ALONE,
-    PACKAGES,
     has_state_dict,
     is_constant,
-    is_left_env,
     is_plain,
-    is_walked,
+    module_attributes,
     name_of,
-    rows_in_use,
 )
+from cesma_sb3.utils.stateful import Stateful, declares_state
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -49,14 +49,15 @@ _BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
 
 def capture(root: object, *, constants: Iterable[object] = ()) -> tuple[Any, Arrays]:
-    """The state of an object and of everything that it leads to, and that of the global generators.
+    """Returns the state of an object and of everything that it leads to, and that of the global generators.
 
     Args:
         root: An object, or a mapping of several.
-        constants: Objects that do not change, which are left alone.
+        constants: Objects that are not stored.
 
     Returns:
-        A value for JSON, and the arrays that it names. They may be those in use: write them before going on.
+        A value for JSON, and the arrays that it names. They may be those in use: write them before training
+        continues.
 
     Raises:
         StorageError: Something has a state that cannot be stored.
@@ -66,12 +67,12 @@ def capture(root: object, *, constants: Iterable[object] = ()) -> tuple[Any, Arr
 
 
 def restore(root: object, state: Any, arrays: Mapping[str, Any]) -> bool:
-    """Puts a state back into an object that was made as the first one was.
+    """Puts a state back into an object that was constructed as the first one was.
 
     Args:
-        root: What `capture` was given, made anew; changed in place.
-        state: What `capture` returned.
-        arrays: Likewise.
+        root: What `capture` was given, constructed anew; changed in place.
+        state: The value that `capture` returned.
+        arrays: The arrays that `capture` returned.
 
     Returns:
         Whether the environments are where they were. If not, their episodes begin anew.
@@ -83,21 +84,30 @@ def restore(root: object, state: Any, arrays: Mapping[str, Any]) -> bool:
     try:
         generators, saved = state
         walk.value(root, saved, "")
-        walk.value(_GlobalGenerators(), generators, "generators")  # last: making things may draw
+        walk.value(_GlobalGenerators(), generators, "generators")  # last: constructing things may draw
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise StorageError(f"a state that does not fit this training: {error}") from None
     return not walk.env_was_left
 
 
-@runtime_checkable
-class KeepsItself(Protocol):
-    """What has its state in another library's objects."""
+class _GlobalGenerators(Stateful):
+    """The generators of Python, NumPy and PyTorch that everybody shares."""
 
-    def state_to_keep(self) -> Any:
-        """Its state as plain values and arrays."""
+    def state_dict(self) -> dict[str, Any]:
+        kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002  # SB3 uses it
+        return {
+            "torch": th.get_rng_state(),
+            "cuda": th.cuda.get_rng_state_all() if th.cuda.is_available() else [],
+            "numpy": [kind, keys, position, has_gauss, gauss],
+            "python": _python_state(random),
+        }
 
-    def go_on_from(self, state: Any) -> None:
-        """Takes a state over, of one that was made as this one was."""
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        th.set_rng_state(state_dict["torch"])
+        if state_dict["cuda"]:
+            th.cuda.set_rng_state_all(state_dict["cuda"])
+        np.random.set_state(tuple(state_dict["numpy"]))  # noqa: NPY002  # see above
+        _set_python_state(random, state_dict["python"])
 
 
 def _python_state(generator: Any) -> list[Any]:
@@ -110,54 +120,20 @@ def _set_python_state(generator: Any, state: Any) -> None:
     generator.setstate((version, tuple(words), spare))
 
 
-class _GlobalGenerators:
-    """The generators that everybody shares, as if they were an object's attributes."""
-
-    __slots__ = ()
-
-    def get(self) -> dict[str, Any]:
-        kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002  # SB3 uses it
-        return {
-            "torch": th.get_rng_state(),
-            "cuda": th.cuda.get_rng_state_all() if th.cuda.is_available() else [],
-            "numpy": [kind, keys, position, has_gauss, gauss],
-            "python": _python_state(random),
-        }
-
-    def set(self, state: Mapping[str, Any]) -> None:
-        th.set_rng_state(state["torch"])
-        if state["cuda"]:
-            th.cuda.set_rng_state_all(state["cuda"])
-        np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002  # see above
-        _set_python_state(random, state["python"])
-
-
-_WITH_STATE: tuple[tuple[type[Any], str, Callable[[Any], Any]], ...] = (
-    (_GlobalGenerators, "generators", _GlobalGenerators.get),
-    (np.random.Generator, "generator", lambda value: value.bit_generator.state),
-    (np.random.RandomState, "random state", lambda value: list(value.get_state(legacy=True))),
-    (random.Random, "python generator", _python_state),
-    (th.Generator, "torch generator", th.Generator.get_state),
-    (th.optim.Optimizer, "optimizer", lambda value: value.state_dict()),
-    (KeepsItself, "own", lambda value: value.state_to_keep()),
-)
-"""What says itself what its state is."""
-
-
-_PUT_BACK: dict[str, tuple[Callable[[], Any] | None, Callable[[Any, Any], object]]] = {
-    "generators": (None, _GlobalGenerators.set),
-    "random state": (np.random.RandomState, lambda current, state: current.set_state(tuple(state))),
-    "python generator": (random.Random, _set_python_state),
-    "torch generator": (th.Generator, th.Generator.set_state),
-    "optimizer": (None, lambda current, state: current.load_state_dict(state)),
-    "state dict": (None, lambda current, state: current.load_state_dict(state)),
-    "own": (None, lambda current, state: current.go_on_from(state)),
+_GENERATORS: dict[str, tuple[type[Any], Callable[[Any], Any], Callable[[Any, Any], object]]] = {
+    "random state": (
+        np.random.RandomState,
+        lambda generator: list(generator.get_state(legacy=True)),
+        lambda generator, state: generator.set_state(tuple(state)),
+    ),
+    "python generator": (random.Random, _python_state, _set_python_state),
+    "torch generator": (th.Generator, th.Generator.get_state, th.Generator.set_state),
 }
-"""By the kind of a value: how it is made if it is not there (None: it must be), and what takes its state."""
+"""By the kind of a value: its class, which makes one that is missing; what its state is; what takes it."""
 
 
 class _Capture:
-    """One walk; containers and arrays are numbered in its order."""
+    """One walk; containers, arrays and objects are numbered in its order."""
 
     def __init__(self, constants: Iterable[object]) -> None:
         self.arrays: Arrays = {}
@@ -171,42 +147,36 @@ class _Capture:
             return value
         if id(value) in self._constants or isinstance(value, LEFT_ALONE):
             return {"is": "constant"}
-        if isinstance(value, np.generic | float):
-            return self._number(value, where)
+        if isinstance(value, np.generic):
+            return {"is": "number", "of": value.dtype.str, "value": value.item()}
         if (number := self._numbers.get(id(value))) is not None:
             return {"is": "again", "number": number}
         number = self._numbers[id(value)] = len(self._numbers)
         self._kept.append(value)
         return {"number": number, **self._container(value, where, rows)}
 
-    def _number(self, value: Any, where: str) -> dict[str, Any]:
-        if isinstance(value, np.generic):
-            return {"is": "number", "of": value.dtype.str, "value": value.item()}
-        attributes = self._pairs(vars(value).items(), where)  # a subclass of float may have some
-        return {"is": "float", "of": name_of(value), "value": float(value), "with": attributes}
-
     def _container(self, value: Any, where: str, rows: tuple[int, int] | None) -> dict[str, Any]:
         if isinstance(value, np.ndarray | th.Tensor):
             return self._array(value, where, rows)
         if isinstance(value, Mapping):
-            return {"is": "mapping", "items": self._pairs(value.items(), where, rows)}
+            return {"is": "mapping", "items": self._pairs(value, where, rows)}
         if isinstance(value, list | tuple | deque | set):
             return self._sequence(value, where, rows)
         return self._object(value, where)
 
     def _pairs(
-        self, items: Iterable[tuple[Any, Any]], where: str, rows: tuple[int, int] | None = None
+        self, items: Mapping[Any, Any], where: str, rows: tuple[int, int] | None = None
     ) -> list[list[Any]]:
         return [
-            [self.node(key, where), self.node(value, f"{where}.{key}", rows)] for key, value in list(items)
+            [self.node(key, where), self.node(value, f"{where}.{key}", rows)]
+            for key, value in list(items.items())
         ]
 
     def _sequence(self, value: Any, where: str, rows: tuple[int, int] | None) -> dict[str, Any]:
         items = [self.node(item, f"{where}[{index}]", rows) for index, item in enumerate(value)]
-        if isinstance(value, tuple) and hasattr(value, "_fields"):
-            return {"is": "tuple", "of": name_of(value), "items": items}
         kind = next(name for name, made in _CONTAINERS.items() if isinstance(value, made))
-        return {"is": kind, "items": items, **({"most": value.maxlen} if kind == "deque" else {})}
+        named = {"of": name_of(value)} if hasattr(value, "_fields") else {}
+        return {"is": kind, "items": items, **named, **({"most": value.maxlen} if kind == "deque" else {})}
 
     def _array(self, value: Any, where: str, rows: tuple[int, int] | None) -> dict[str, Any]:
         is_tensor = isinstance(value, th.Tensor)
@@ -222,47 +192,50 @@ class _Capture:
         return node
 
     def _object(self, value: Any, where: str) -> dict[str, Any]:
-        for made, kind, state_of in _WITH_STATE:
+        if isinstance(value, np.random.Generator):
+            return {"is": "generator", "state": self.node(value.bit_generator.state, where)}
+        for kind, (made, state_of, _) in _GENERATORS.items():
             if isinstance(value, made):
                 return {"is": kind, "state": self.node(state_of(value), where)}
         if is_left_env(value):
             return {"is": "environment"}
-        if is_walked(value):
-            return self._attributes(value, where)
-        if has_state_dict(value):
-            return {"is": "state dict", "state": self._own_state(value, where)}
-        if is_constant(value):
+        declares = isinstance(value, BaseAlgorithm) or declares_state(value)
+        if has_state_dict(value) and not isinstance(value, Stateful):
+            return self._state_dict(value, where)
+        if is_constant(value) and not declares:
             return {"is": "constant"}
-        if is_plain(value):
-            return self._attributes(value, where)
+        if declares or is_plain(value) or isinstance(value, VecEnv):
+            state = self._pairs(_stateful(value).state_dict(), where, rows_in_use(value))
+            return {"is": "object", "of": name_of(value), "state": state}
         raise StorageError(
             f"{where.lstrip('.')}: a checkpoint cannot hold the state of {name_of(value)}; expected "
             "state_dict() and load_state_dict() in that class, or in the one that has it as an attribute"
         )
 
-    def _attributes(self, value: Any, where: str) -> dict[str, Any]:
-        attributes = self._pairs(vars(value).items(), where, rows_in_use(value))
-        return {"is": "object", "of": name_of(value), "attributes": attributes}
-
-    def _own_state(self, value: Any, where: str) -> Any:
+    def _state_dict(self, value: Any, where: str) -> dict[str, Any]:
         """What `state_dict()` returns, if a checkpoint can hold all of it."""
         try:
             state = value.state_dict()
         except Exception as error:  # whatever a state_dict() of the user raises
             raise StorageError(f"{where.lstrip('.')}.state_dict(): {error_line(error)}") from error
         _check_plain(state, f"{where.lstrip('.')}.state_dict()")
-        return self.node(state, where)
+        modules = {name: self._pairs(more, where) for name, (_, more) in module_attributes(value).items()}
+        return {
+            "is": "state dict",
+            "of": name_of(value),
+            "state": self.node(state, where),
+            "modules": modules,
+        }
 
 
 class _Restore:
-    """The same walk through what was made anew."""
+    """The same walk through what was constructed anew."""
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
         self.env_was_left = False
         self._arrays = arrays
         self._done: dict[int, Any] = {}  # by number, what is there now
-        self._claimed: set[int] = set()
-        self._kept: list[object] = []  # so that no two that are claimed have the same id
+        self._claimed: dict[int, object] = {}  # by id, what has its state already
         self._of_class: dict[str, Any] = {}
         """By the name of its class, an object of which another may be a copy."""
 
@@ -275,29 +248,23 @@ class _Restore:
             return self._done[node["number"]]
         if kind == "number":
             return np.dtype(node["of"]).type(node["value"])
-        if kind == "float":
-            value = _class(node["of"], float)(node["value"])
-            vars(value).update((key, self.value(None, saved, where)) for key, saved in node["with"])
-            return value
-        found = current if kind == "constant" else self._changed(current, node, where)
+        if kind == "constant":
+            found = current
+        else:
+            if id(current) in self._claimed:  # two of the first training were one when this one was made
+                current = None
+            self._claim(current, node)
+            found = self._container(current, node, where)
+            self._claim(found, node)
         if "number" in node:
             self._done[node["number"]] = found
-        return found
-
-    def _changed(self, current: Any, node: Mapping[str, Any], where: str) -> Any:
-        if id(current) in self._claimed:  # two of the first training were one when this one was made
-            current = None
-        self._claim(current, node)
-        found = self._container(current, node, where)
-        self._claim(found, node)
         return found
 
     def _claim(self, current: Any, node: Mapping[str, Any]) -> None:
         """Says what is there now; containers that lead to themselves ask for it while they are filled."""
         if current is not None:
             self._done[node["number"]] = current
-            self._claimed.add(id(current))
-            self._kept.append(current)
+            self._claimed[id(current)] = current
 
     def _container(self, current: Any, node: Mapping[str, Any], where: str) -> Any:
         kind = node["is"]
@@ -347,8 +314,9 @@ class _Restore:
             self._item(old, saved, f"{where}[{index}]")
             for index, (old, saved) in enumerate(zip(before, node["items"], strict=False))
         ]
-        if node["is"] == "tuple" and "of" in node:
-            return _class(node["of"], tuple)(*items)
+        if "of" in node:
+            _check_class(current, node, where)
+            return type(current)(*items)
         if node["is"] == "list" and isinstance(current, list):
             current[:] = items
             return current
@@ -367,33 +335,60 @@ class _Restore:
         if kind == "environment":
             self.env_was_left = True
             return current
-        if kind == "object":
-            return self._walked(current, node, where)
-        state = self.value(None, node["state"], where)
         if kind == "generator":
-            return _generator(current, state)
-        if kind not in _PUT_BACK:
+            return _generator(current, self.value(None, node["state"], where))
+        if kind in _GENERATORS:
+            made, _, put_back = _GENERATORS[kind]
+            current = made() if current is None else current
+            put_back(current, self.value(None, node["state"], where))
+            return current
+        if kind not in ("object", "state dict"):
             raise StorageError(f"{where}: unknown kind {kind!r}")
-        make, put_back = _PUT_BACK[kind]
-        if current is None and make is None:
-            raise StorageError(f"{where}: is missing, and its state is stored")
-        current = make() if current is None and make is not None else current
-        put_back(current, state)
+        if current is None and node["of"] in self._of_class:
+            current = copy.deepcopy(self._of_class[node["of"]])
+            self._claim(current, node)
+        _check_class(current, node, where)
+        self._of_class.setdefault(node["of"], current)
+        if kind == "object":
+            holder = _stateful(current)
+            holder.load_state_dict(self._attributes(holder.state_dict(), node["state"], where))
+            return current
+        current.load_state_dict(self.value(None, node["state"], where))
+        for name, (module, before) in module_attributes(current).items():
+            for key, value in self._attributes(before, node["modules"][name], where).items():
+                setattr(module, key, value)
         return current
 
-    def _walked(self, current: Any, node: Mapping[str, Any], where: str) -> Any:
-        name = node["of"]
-        if current is None and name in self._of_class:
-            current = copy.deepcopy(self._of_class[name])
-            self._claim(current, node)
-        if current is None or name_of(current) != name:
-            there = "nothing" if current is None else name_of(current)
-            raise StorageError(f"{where}: expected {there}, found {name}")
-        self._of_class.setdefault(name, current)
-        attributes = vars(current)
-        for saved_key, saved in node["attributes"]:
-            attributes[saved_key] = self.value(attributes.get(saved_key), saved, f"{where}.{saved_key}")
-        return current
+    def _attributes(
+        self, before: dict[str, Any], items: Iterable[tuple[str, Any]], where: str
+    ) -> dict[str, Any]:
+        return {key: self.value(before.get(key), saved, f"{where}.{key}") for key, saved in items}
+
+
+def _stateful(value: Any) -> Stateful:
+    """What says which attributes of an object are its state, where it has no `state_dict` like PyTorch's."""
+    if declares_state(value):
+        return value  # type: ignore[no-any-return]
+    return ModelState(value) if isinstance(value, BaseAlgorithm) else _Attributes(value)
+
+
+class _Attributes(Stateful):
+    """An object whose attributes are its state."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def state_dict(self) -> dict[str, Any]:
+        return attributes_of(self.value)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        vars(self.value).update(state_dict)
+
+
+def _check_class(current: object, node: Mapping[str, Any], where: str) -> None:
+    if current is None or name_of(current) != node["of"]:
+        there = "nothing" if current is None else name_of(current)
+        raise StorageError(f"{where}: expected {there}, found {node['of']}")
 
 
 def _check_plain(state: Any, where: str) -> None:
@@ -420,14 +415,3 @@ def _generator(current: Any, state: Mapping[str, Any]) -> np.random.Generator:
     generator: np.random.Generator = current
     generator.bit_generator.state = dict(state)
     return generator
-
-
-def _class(name: str, base: type[Any]) -> type[Any]:
-    """A class of ours or of SB3 that is a kind of tuple or number; nothing is imported."""
-    module, _, qualified = name.partition(":")
-    found: Any = sys.modules.get(module) if module.partition(".")[0] in PACKAGES else None
-    for part in qualified.split("."):
-        found = getattr(found, part, None)
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise StorageError(f"unknown class {name!r}")
-    return found

@@ -1,9 +1,8 @@
-"""Which objects of a training have a state that a checkpoint stores, and how.
+"""Which objects have no state, and which have all of it in their attributes.
 
-Objects of this package, of Stable-Baselines3 and of PyTorch's networks are walked, attribute by attribute. An
-object of a user's class that has `state_dict` and `load_state_dict` is stored by them; without these, a class
-that is written in Python is walked too. What cannot change is constant. Anything else is refused: its state
-would be lost without a word.
+An object says what its state is by `state_dict` and `load_state_dict`. Of one that does not, all attributes
+are its state, provided that it has no other: nothing in C, in slots or in files. What cannot change is
+constant. Anything else is refused: its state would be lost without a word.
 """
 
 from __future__ import annotations
@@ -22,23 +21,14 @@ import weakref
 from logging import Logger as PythonLogger
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch as th
-from gymnasium import spaces
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from torch import nn
 
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
-PACKAGES = ("cesma_sb3", "stable_baselines3", "sb3_contrib")
-_WALKED = (BaseAlgorithm, nn.Module, BaseBuffer, ActionNoise, RunningMeanStd, spaces.Space)
 LEFT_ALONE = (
     *(types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, functools.partial),
     *(type, enum.Enum, slice, Logger, PythonLogger, th.dtype, th.device, TeamSpaces),
@@ -53,34 +43,8 @@ _FUNCTIONS = (
     *(functools._lru_cache_wrapper, np.ufunc, types.MethodWrapperType, types.WrapperDescriptorType),
     *(types.MethodDescriptorType, operator.itemgetter, operator.attrgetter, operator.methodcaller),
 )
-
-
-def is_walked(value: object) -> bool:
-    """Whether a value's attributes are its state."""
-    if isinstance(value, LEFT_ALONE) or not hasattr(value, "__dict__") or _is_frozen(value):
-        return False
-    return isinstance(value, _WALKED) or type(value).__module__.partition(".")[0] in PACKAGES
-
-
-def _is_frozen(value: object) -> bool:
-    parameters = getattr(type(value), "__dataclass_params__", None)
-    return bool(getattr(parameters, "frozen", False))
-
-
-def is_left_env(value: object) -> bool:
-    """Whether a value is an environment whose state lies elsewhere: in processes, or in another library."""
-    if isinstance(value, gymnasium.Env):
-        return True
-    is_wrapper = isinstance(value, VecEnvWrapper) or isinstance(getattr(value, "venv", None), VecEnv)
-    return isinstance(value, VecEnv) and not is_wrapper and not getattr(value, "keeps_state", False)
-
-
-def rows_in_use(value: object) -> tuple[int, int] | None:
-    """Of a buffer that is not full: the length of its arrays, and how many rows of them hold something."""
-    if isinstance(value, ReplayBuffer) and hasattr(value, "observations"):
-        return None if value.full else (value.buffer_size, value.pos)
-    rows = getattr(value, "rows_in_use", None)
-    return rows if isinstance(rows, tuple) else None
+_LIBRARIES = ("torch", "stable_baselines3", "sb3_contrib", "cesma_sb3")
+_OF_ANY_MODULE = frozenset(vars(nn.Module()))
 
 
 def name_of(value: object) -> str:
@@ -96,9 +60,11 @@ def has_state_dict(value: object) -> bool:
 
 def is_constant(value: object) -> bool:
     """Whether a value cannot change, or is an internal object of PyTorch."""
-    if isinstance(value, (*_IMMUTABLE, *_FUNCTIONS)) or _is_frozen(value):
+    parameters = getattr(type(value), "__dataclass_params__", None)
+    if isinstance(value, (*_IMMUTABLE, *_FUNCTIONS)) or getattr(parameters, "frozen", False):
         return True
-    return type(value).__module__.partition(".")[0] == "torch" or _has_no_state(value)
+    has_no_state = not hasattr(value, "__dict__") and _reduced(value) == ()
+    return has_no_state or type(value).__module__.partition(".")[0] == "torch"
 
 
 def is_plain(value: object) -> bool:
@@ -106,8 +72,23 @@ def is_plain(value: object) -> bool:
     return hasattr(value, "__dict__") and _reduced(value) is not None
 
 
-def _has_no_state(value: object) -> bool:
-    return not hasattr(value, "__dict__") and _reduced(value) == ()
+def module_attributes(value: object) -> dict[str, tuple[nn.Module, dict[str, Any]]]:
+    """What the modules of a network have besides the parameters and buffers of its `state_dict`.
+
+    Modules of PyTorch, of Stable-Baselines3 and of this package have nothing that changes; of anybody else's
+    it is every other attribute.
+
+    Returns:
+        By name of the module, the module and its attributes; nothing of what is no network.
+    """
+    modules = value.named_modules() if isinstance(value, nn.Module) else ()
+    found = {}
+    for name, module in modules:
+        if type(module).__module__.partition(".")[0] not in _LIBRARIES:
+            attributes = {key: each for key, each in vars(module).items() if key not in _OF_ANY_MODULE}
+            kept_elsewhere = module._non_persistent_buffers_set  # `state_dict` leaves these out
+            found[name] = module, attributes | {key: module._buffers[key] for key in kept_elsewhere}
+    return found
 
 
 def _reduced(value: object) -> tuple[Any, ...] | None:

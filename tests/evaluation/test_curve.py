@@ -8,6 +8,7 @@ from stable_baselines3.common.utils import safe_mean
 from torch import nn
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
+from cesma_sb3.evaluation import Score
 from cesma_sb3.imitation import DAggerProgress
 from cesma_sb3.training.callbacks import LearningCurve, MatchingCurve
 from cesma_sb3.training.sb3 import _ExpertWatch
@@ -26,7 +27,7 @@ def measured(scores):
     def measure():
         score = next(left)
         nn.init.constant_(policy.weight, score)
-        return score
+        return Score(score)
 
     return policy, measure
 
@@ -38,7 +39,7 @@ def test_measures_at_fixed_distances_and_at_the_end():
     assert visits == [0, 120, 240]
     curve.finish(350, "last")
     curve.finish(350, "last")
-    assert [timesteps for timesteps, _ in curve.points] == [0, 120, 240, 350]
+    assert [point.timesteps for point in curve.points] == [0, 120, 240, 350]
 
 
 @pytest.mark.parametrize(("keep", "weight"), [("best", 5.0), ("last", 2.0)])
@@ -56,7 +57,7 @@ def test_the_return_of_training_is_shown_beside_that_of_evaluations():
     told = []
     env = joint_vec_env(MatchingGame, 3, seed=0)
     model = PPO("MlpPolicy", env, n_steps=8, batch_size=24)
-    curve = LearningCurve(model.policy, lambda: -7.0, every=1_000)
+    curve = LearningCurve(model.policy, lambda: Score(-7.0), every=1_000)
     model.learn(48, callback=_ExpertWatch(curve, "last", lambda steps, measured: told.append(measured)))
     assert [measured["return"] for measured in told] == [-7.0] * 16
     assert np.isnan(told[0]["in training"])  # no episode has ended

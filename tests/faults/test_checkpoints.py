@@ -158,15 +158,16 @@ def test_a_pickle_is_refused_and_not_executed(run, whole, tmp_path, monkeypatch)
     assert results(run) == results(whole)
 
 
-def test_a_state_names_no_class_but_ours(run):
+def test_a_state_makes_nothing_of_a_class_that_it_names(run):
     last = checkpoints(run)[-1]
     state = (last / "state.json").read_text()
-    assert "cesma_sb3.evaluation.returns:Score" in state
-    hostile = state.replace("cesma_sb3.evaluation.returns:Score", "os:system").encode()
+    name = "cesma_sb3.imitation.collector:Collector"
+    assert name in state
+    hostile = state.replace(name, "os:system").encode()
     (last / "state.json").write_bytes(hostile)
     sums = json.loads((last / "manifest.json").read_text())["sha256"]
     change_manifest(last, sha256={**sums, "state.json": hashlib.sha256(hostile).hexdigest()})
-    with pytest.raises(StorageError, match="unknown class 'os:system'"):
+    with pytest.raises(StorageError, match=r"collector: expected .*:Collector, found os:system"):
         cesma_sb3.run(resume=run)
 
 

@@ -11,12 +11,17 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3 import SAC
 from torch import nn
 
 from cesma_sb3.config.registry import make_experiment
+from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.errors import ConfigError, StorageError
+from cesma_sb3.imitation.losses import ColumnwiseLoss
+from cesma_sb3.policies.distributions import ActionHead
 from cesma_sb3.training import state as state_module
 from cesma_sb3.training.run import run_experiment
+from tests.envs_for_tests import MatchingGame
 
 
 class Running:
@@ -68,6 +73,30 @@ class SaysItself:
         with self.lock:
             self.total += 1.0
         return outputs.square().mean() * th.ones(batch.alive.shape[1])
+
+
+class Counting(ColumnwiseLoss):
+    """One of ours, with something more in it."""
+
+    calls = 0
+
+    def __call__(self, outputs, batch):
+        self.calls += 1
+        return super().__call__(outputs, batch)
+
+
+class Noisy(nn.Linear):
+    """A network whose noise falls with every call."""
+
+    def __init__(self):
+        super().__init__(2, 2)
+        self.scale = 1.0
+        self.register_buffer("mean", th.zeros(2), persistent=False)
+
+    def forward(self, inputs):
+        self.scale *= 0.5
+        self.mean = self.mean + inputs.mean(dim=0)
+        return super().forward(inputs) * self.scale
 
 
 class Locked:
@@ -166,6 +195,48 @@ def test_schedulers_of_learning_rates_are_kept():
     assert after["falls"].last_epoch == 1
     assert after["falls"].get_last_lr() == [pytest.approx(0.1)]
     assert th.equal(before["layer"].weight, after["layer"].weight)
+
+
+def test_a_subclass_of_ours_keeps_what_it_adds():
+    team = JointEnv(MatchingGame()).team
+    losses = [
+        Counting(team, ActionHead(team.column_categories), class_weights="inverse-frequency") for _ in "12"
+    ]
+    losses[0].calls = 3
+    losses[0].counts.counts += 5
+    after = after_a_restart(*losses)
+    assert after.calls == 3
+    assert (after.counts.counts == losses[0].counts.counts).all()
+
+
+def test_a_network_keeps_more_than_its_weights():
+    networks = [nn.Sequential(nn.Linear(2, 2), Noisy()) for _ in range(2)]
+    networks[0](th.ones(3, 2))
+    after = after_a_restart(*networks)
+    inputs = th.rand(4, 2)
+    assert th.equal(after(inputs), networks[0](inputs))
+    assert th.equal(after[1].mean, networks[0][1].mean)
+
+
+def test_a_model_of_sb3_keeps_its_optimizers_and_its_buffer():
+    models = [SAC("MlpPolicy", "Pendulum-v1", buffer_size=100, learning_starts=8, seed=0) for _ in range(2)]
+    models[0].learn(20)
+    root = {"model": models[1]}
+    assert not state_module.restore(
+        root, *state_module.capture({"model": models[0]})
+    )  # a Gymnasium environment
+    before, after = (
+        [
+            *model.policy.state_dict().values(),
+            *(state["exp_avg"] for state in model.actor.optimizer.state_dict()["state"].values()),
+            model.log_ent_coef.detach(),
+            th.as_tensor(model.replay_buffer.rewards),
+        ]
+        for model in models
+    )
+    assert all(map(th.equal, before, after))
+    assert models[1].num_timesteps == models[0].num_timesteps == 20
+    assert models[1].ent_coef_optimizer.param_groups[0]["params"][0] is models[1].log_ent_coef
 
 
 @pytest.mark.parametrize(

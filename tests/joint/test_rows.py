@@ -17,12 +17,11 @@ def write(rows, places, values):
 
 
 def test_they_double_up_to_the_limit():
-    rows, lengths = Rows(20), []
+    rows, lengths = Rows(20), set()
     for place in range(20):
         write(rows, [place], [float(place)])
-        lengths.append(rows.rows_in_use)
-    assert sorted({length for length, _ in lengths}) == [1, 2, 4, 8, 16, 20]
-    assert [used for _, used in lengths] == list(range(1, 21))
+        lengths.add(len(rows.arrays["x"]))
+    assert sorted(lengths) == [1, 2, 4, 8, 16, 20]
     assert rows.arrays["x"].tolist() == list(range(20))
 
 
@@ -30,19 +29,32 @@ def test_what_is_expected_is_allocated_at_once_and_no_more_than_the_limit():
     rows = Rows(100)
     rows.expect(30)
     write(rows, [0], [1.0])
-    assert rows.rows_in_use == (30, 1)
+    assert len(rows.arrays["x"]) == 30
     write(rows, [29, 30], [2.0, 3.0])  # more came than was expected
-    assert rows.rows_in_use == (60, 31)
+    assert len(rows.arrays["x"]) == 60
     rows.expect(1000)
     write(rows, [60], [4.0])
-    assert rows.rows_in_use == (100, 61)
+    assert len(rows.arrays["x"]) == 100
     assert rows.arrays["x"][[0, 29, 30, 60]].tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_no_rows_at_all():
     rows = Rows(5)
     write(rows, [], np.zeros((0, 3), np.float32))
-    assert (rows.rows_in_use, rows.n_bytes) == ((0, 0), 0)
+    assert (len(rows.arrays["x"]), rows.n_bytes) == (0, 0)
+
+
+def test_their_state_is_the_rows_that_were_written():
+    rows, anew = Rows(100, {"x": np.uint8}), Rows(100, {"x": np.uint8})
+    rows.expect(30)
+    write(rows, range(3), [1.0, 2.5, 3.0])
+    state = rows.state_dict()
+    assert len(state["arrays"]["x"]) == 3
+    anew.load_state_dict(state)
+    for each in (rows, anew):
+        write(each, [30], [4.0])
+    assert anew.arrays["x"].dtype == rows.arrays["x"].dtype
+    assert anew.arrays["x"].tolist() == rows.arrays["x"].tolist()
 
 
 def test_what_does_not_fit_into_memory_is_one_line():

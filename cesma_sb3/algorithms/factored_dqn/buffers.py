@@ -11,6 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 
 from cesma_sb3.algorithms.episode_store import EpisodeStore
+from cesma_sb3.utils.stateful import Stateful
 
 
 class EpisodeSamples(NamedTuple):
@@ -30,7 +31,7 @@ class EpisodeSamples(NamedTuple):
     """[T, B, 1] float32: 0 in padding."""
 
 
-class EpisodeReplayBuffer(ReplayBuffer):
+class EpisodeReplayBuffer(ReplayBuffer, Stateful):
     """The newest whole episodes, as many as have room, drawn uniformly with padding.
 
     Args:
@@ -42,6 +43,8 @@ class EpisodeReplayBuffer(ReplayBuffer):
         optimize_memory_usage: Unused: every observation is kept once.
         seed: Draws batches; None: by NumPy's global generator, which SB3 seeds.
     """
+
+    state_attributes = ("rng", "store")
 
     def __init__(  # noqa: PLR0917  # SB3's own order
         self,

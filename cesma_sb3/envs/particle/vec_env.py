@@ -20,11 +20,12 @@ from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.envs.particle.world import Array, Index, worlds_first
 from cesma_sb3.errors import RewardError, SpaceError, check_choice, integer
 from cesma_sb3.spaces.action_views import ActionView, make_view
+from cesma_sb3.utils.stateful import Stateful
 
 Observations = npt.NDArray[np.float32]
 
 
-class ParticleVecEnv(SharedVecEnv):
+class ParticleVecEnv(SharedVecEnv, Stateful):
     """`n_envs` worlds of a scenario, stepped together.
 
     Episodes are truncated after the scenario's `max_cycles` steps, or `max_steps` if these are fewer; never
@@ -206,6 +207,15 @@ class ParticleVecEnv(SharedVecEnv):
         if "rng" in state:
             self._rng = generator_from_state(state["rng"])
         return self.scenario.observe(self.world)
+
+    def state_dict(self) -> dict[str, Any]:
+        """`get_state`, and the seeds that count from the next `reset` on."""
+        return {"worlds": self.get_state(), "seeds": self._seeds}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` returned."""
+        self.set_state(state_dict["worlds"])
+        self._seeds = state_dict["seeds"]
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """A seed for the next `reset`; of the list that SB3 expects back, the first is what counts."""

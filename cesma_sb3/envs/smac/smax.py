@@ -130,7 +130,7 @@ class SmaxBattles:
         self._keys, self.states, self.reached, last, now, *rest = stepped
         return Outcome(Snapshot(*map(np.array, last)), Snapshot(*map(np.array, now)), *map(np.array, rest))
 
-    def state_to_keep(self) -> dict[str, list[Array]]:
+    def state_dict(self) -> dict[str, list[Array]]:
         """Everything that the future depends on: SMAX's states, leaf by leaf, and the generators' keys."""
         import jax
 
@@ -138,8 +138,8 @@ class SmaxBattles:
             name: [np.array(leaf) for leaf in jax.tree.leaves(tree)] for name, tree in self._trees().items()
         }
 
-    def go_on_from(self, state: Mapping[str, Sequence[Array]]) -> None:
-        """Takes over what `state_to_keep` returned.
+    def load_state_dict(self, state_dict: Mapping[str, Sequence[Array]]) -> None:
+        """Takes over what `state_dict` returned.
 
         Raises:
             ValueError: It is of other battles.
@@ -150,9 +150,11 @@ class SmaxBattles:
             self.reset(0)  # for the shapes
         for name, tree in self._trees().items():
             leaves, made = jax.tree.flatten(tree)
-            if [np.shape(leaf) for leaf in leaves] != [np.shape(leaf) for leaf in state[name]]:
+            if [np.shape(leaf) for leaf in leaves] != [np.shape(leaf) for leaf in state_dict[name]]:
                 raise ValueError(f"{self.name}: {name} of other battles")
-            setattr(self, name, jax.tree.unflatten(made, [jax.numpy.asarray(leaf) for leaf in state[name]]))
+            setattr(
+                self, name, jax.tree.unflatten(made, [jax.numpy.asarray(leaf) for leaf in state_dict[name]])
+            )
         self.reached = self.states
 
     def _trees(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ from cesma_sb3.errors import SpaceError, integer
 from cesma_sb3.spaces.action_views import ActionView, make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Array, Flags, Floats, Masks
+from cesma_sb3.utils.stateful import Stateful
 
 
-class SmaxVecEnv(SharedVecEnv):
+class SmaxVecEnv(SharedVecEnv, Stateful):
     """`n_envs` battles of a map of SMAX, stepped by one jitted call.
 
     The same battles as `joint_vec_env` of the `ParallelEnv` has with the same seeds. The last infos
@@ -41,6 +43,7 @@ class SmaxVecEnv(SharedVecEnv):
     """
 
     keeps_state = True
+    state_attributes = ("battles", "_returns", "_lengths", "_seeds")
 
     def __init__(
         self,
@@ -72,6 +75,16 @@ class SmaxVecEnv(SharedVecEnv):
         self.reset_infos: list[dict[str, Any]] = [{} for _ in range(n_envs)]
         self._now: Snapshot | None = None
         self.seed(seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The battles, and what was seen of them last."""
+        return {**super().state_dict(), "_now": None if self._now is None else self._now._asdict()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` returned."""
+        super().load_state_dict(state_dict)
+        now = state_dict["_now"]
+        self._now = None if now is None else Snapshot(**now)
 
     @property
     def shared(self) -> SmaxBattles:
