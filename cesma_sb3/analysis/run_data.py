@@ -18,7 +18,10 @@ from cesma_sb3.training.run_folder import EVALUATIONS, RunFolder
 from cesma_sb3.utils.plotting import Points
 
 LOSSES = "students*/progress.csv"
-_LOSS, _TIMESTEPS = "dagger/loss/", "dagger/timesteps"
+"""Logs of decentralization in the folder `logs` of a run folder."""
+LOSS = "dagger/loss/"
+"""What columns of an agent's loss begin with."""
+_TIMESTEPS = "dagger/timesteps"
 
 Role = Literal["expert", "students"]
 """Who acts: the expert, or the students (of a baseline, its team)."""
@@ -98,11 +101,11 @@ def _read(folder: RunFolder) -> RunData:
         for role in get_args(Role)
         for measurement in get_args(Measurement)
     }
-    losses = _losses(_read_log(folder.path / "logs"), curves["students", "return"])
+    losses = _losses(read_log(folder.path / "logs"), curves["students", "return"])
     return RunData(folder.path, folder.experiment, report, curves, losses)
 
 
-def _read_log(logs: Path) -> list[dict[str, str]]:
+def read_log(logs: Path) -> list[dict[str, str]]:
     """Read the log of decentralization; rows of a resumed run replace those after the point of resumption."""
     rows: list[dict[str, str]] = []
     for path in sorted(logs.glob(LOSSES), key=lambda path: (len(path.parent.name), path)):
@@ -130,13 +133,13 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
 def _losses(rows: Sequence[Mapping[str, str]], students: Points) -> dict[str, list[LossPoint]]:
     """Average the logged losses between evaluations: those of single batches are too noisy to draw."""
     losses: dict[str, list[LossPoint]] = {}
-    for column in sorted(column for column in (rows[0] if rows else ()) if column.startswith(_LOSS)):
+    for column in sorted(column for column in (rows[0] if rows else ()) if column.startswith(LOSS)):
         logged = [
             (float(row[_TIMESTEPS]), float(row[column]))
             for row in rows
             if row[column] and not math.isnan(float(row[column]))
         ]
-        points = losses[column.removeprefix(_LOSS)] = []
+        points = losses[column.removeprefix(LOSS)] = []
         for (before, _), (samples, team_return) in pairwise(students):
             window = [loss for at, loss in logged if before < at <= samples]
             if window:

@@ -13,7 +13,7 @@ from cesma_sb3.cli.options import Whole, json_option, trust_option
 from cesma_sb3.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
-    from cesma_sb3.analysis.price.estimates import Row
+    from cesma_sb3.analysis.price.estimates import Estimate
 
 
 @cesma.command()
@@ -46,7 +46,7 @@ def price(run_dir: Path, as_json: bool, **options: Any) -> None:
     click.echo(found.path)
 
 
-def _interval(row: Row) -> str:
+def _interval(row: Estimate) -> str:
     return "-" if row.low is None else f"{_shown(row.low)} to {_shown(row.high)}"
 
 

@@ -6,8 +6,8 @@ from scipy.stats import binomtest
 
 from cesma_sb3.analysis.comparison.statistics import aggregates, improvement
 from cesma_sb3.analysis.comparison.tables import Section, interval_warnings
-from cesma_sb3.analysis.price.estimates import mean_row, ratio_row
-from cesma_sb3.analysis.price.mutual_information import interval
+from cesma_sb3.analysis.price.estimates import mean_estimate, ratio_estimate
+from cesma_sb3.analysis.price.mutual_information import jackknife_interval
 from cesma_sb3.cli.output import print_result
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
@@ -112,13 +112,13 @@ def test_the_report_and_the_console_say_so(capsys):
 
 
 def test_prices():
-    row = mean_row("x", np.full(7, 0.1), "return", "How.")
+    row = mean_estimate("x", np.full(7, 0.1), "return", "How.")
     assert (row.value, row.low, row.high) == (pytest.approx(0.1), None, None)
     assert row.how == "How. All 7 values are alike: no interval."
-    ratio = ratio_row("x", np.full(7, 0.3), np.full(7, 0.7), "share", "How.")
+    ratio = ratio_estimate("x", np.full(7, 0.3), np.full(7, 0.7), "share", "How.")
     assert (ratio.value, ratio.low) == (pytest.approx(3 / 7), None)
-    assert mean_row("x", np.array([0.1, 0.1, 0.2]), "return", "How.").low is not None
-    assert interval(np.ones(9, dtype=int), np.zeros(9, dtype=int)) is None
+    assert mean_estimate("x", np.array([0.1, 0.1, 0.2]), "return", "How.").low is not None
+    assert jackknife_interval(np.ones(9, dtype=int), np.zeros(9, dtype=int)) is None
 
 
 def test_runs_of_several_seeds():

@@ -11,7 +11,7 @@ import pytest
 import cesma_sb3
 from cesma_sb3 import cli
 from cesma_sb3.analysis.price import price
-from cesma_sb3.analysis.price.measurement import Measured
+from cesma_sb3.analysis.price.measurement import GapMeasurement
 from cesma_sb3.analysis.price.rollouts import with_messages_of
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.spaces.communication import MessageChannel
@@ -175,7 +175,7 @@ def test_who_talks_is_also_measured_without_being_heard(tmp_path):
     )
     shuffled = named(price(alone.run_dir, timesteps=0), "return lost with messages shuffled")
     assert shuffled.value is None
-    assert "there is no other world" in shuffled.how
+    assert "there is no other environment" in shuffled.how
 
 
 def test_students_with_a_memory_have_losses_too(tmp_path):
@@ -199,15 +199,15 @@ def test_students_that_are_trained_again_are_the_runs_own(tmp_path):
     run = cesma_sb3.run("speaker-listener-scripted", out=tmp_path / "run", evaluation=EVALUATION, **values)
     folder = RunFolder.open(run.run_dir)
     with closing(Evaluator(folder.experiment)) as evaluator:
-        measured = Measured(folder, folder.experiment, evaluator)
-        assert measured.trained_out(1024, progress=False).own is None
-        again = measured.trained_out(1040, progress=False).own
-        assert measured.trained_out(0, progress=False) is None
-        twice = measured._trained(1024, False, "own")
+        measured = GapMeasurement(folder, folder.experiment, evaluator)
+        assert measured.train_comparison_students(1024, progress=False).own_view is None
+        again = measured.train_comparison_students(1040, progress=False).own_view
+        assert measured.train_comparison_students(0, progress=False) is None
+        twice = measured._train(1024, False, "own")
     # Who talked hears nothing new; who did not, hears a code of its own, and nothing else changes.
-    for visits in (measured.of_students, measured.of_expert):
-        np.testing.assert_array_equal(with_messages_of(twice, visits).observations, visits.observations)
-    other, there = students(measured.team, network="feed-forward"), measured.of_students
+    for rollouts in (measured.students_rollouts, measured.expert_rollouts):
+        np.testing.assert_array_equal(with_messages_of(twice, rollouts).observations, rollouts.observations)
+    other, there = students(measured.team, network="feed-forward"), measured.students_rollouts
     changed = with_messages_of(other, there)
     heard = np.zeros(measured.team.observation_size, dtype=bool)
     heard[MessageChannel.of(measured.team).places] = True
@@ -235,5 +235,5 @@ def test_what_has_no_price(tmp_path, run):
         "evaluation": {**EVALUATION, "n_final_episodes": 4},
     }
     out = cesma_sb3.run("spread-3-iql", out=tmp_path / "iql", **baseline).run_dir
-    with pytest.raises(ConfigError, match="dagger is null: nobody was imitated"):
+    with pytest.raises(ConfigError, match="dagger is null: a baseline has no expert"):
         price(out)

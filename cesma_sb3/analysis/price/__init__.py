@@ -1,6 +1,6 @@
-"""The price of decentralization: what a team loses to its expert, and to what.
+"""The price of decentralization: what a team of students returns less than its expert, and why.
 
-Each number is defined in docs/price.md. Source: section 5 (Theorem 1) and appendix F.1 of the paper.
+docs/price.md defines each number. Source: section 5 (Theorem 1) and appendix F.1 of the paper.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3.analysis.price.estimates import Row
-from cesma_sb3.analysis.price.imitation_error import imitation_rows
-from cesma_sb3.analysis.price.localization import region_rows, third_rows
-from cesma_sb3.analysis.price.measurement import Measured
-from cesma_sb3.analysis.price.messages import channel_rows, information_rows
-from cesma_sb3.analysis.price.return_gap import gap_rows
-from cesma_sb3.analysis.price.theorem1 import theorem_rows
+from cesma_sb3.analysis.price.estimates import Estimate
+from cesma_sb3.analysis.price.imitation_error import imitation_error
+from cesma_sb3.analysis.price.localization import costs_by_third, disagreement_by_region
+from cesma_sb3.analysis.price.measurement import GapMeasurement
+from cesma_sb3.analysis.price.messages import message_ablations, message_information
+from cesma_sb3.analysis.price.return_gap import return_gap
+from cesma_sb3.analysis.price.theorem1 import theorem1
 from cesma_sb3.errors import ConfigError, integer
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.training.evaluator import Evaluator, threads
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils.closing import closing
 
-__all__ = ["PRICE", "Price", "Row", "price"]
+__all__ = ["PRICE", "Estimate", "Price", "price"]
 
 PRICE = "price.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Price:
-    """What `price` gives."""
+    """Result of `price`."""
 
-    rows: list[Row]
+    rows: list[Estimate]
     settings: dict[str, Any]
-    """How many episodes, which seed, how long students were trained for it."""
+    """`episodes`, `seed`, and `timesteps` of the students that were trained for comparison."""
     path: Path
-    """`price.json` in the run folder, which holds the same."""
+    """`price.json` in the run folder, with the same content."""
 
 
 def price(
@@ -50,27 +50,27 @@ def price(
     trust: bool = False,
     progress: bool = False,
 ) -> Price:
-    """Measures what decentralization costs in a finished run, and writes it into the run folder.
+    """Measure what decentralization costs in a finished run, and write it into the run folder.
 
     Args:
-        run_dir: A finished run, of an expert and its students.
-        episodes: Of each measurement; None: as many as the experiment's final evaluation has.
-        seed: Of the initial states; None: the run's.
-        timesteps: Environment timesteps of the students that are trained to tell what partial observation
-            costs, with their own view and with everybody's; None: as many as the run's had; 0: there are
-            none.
-        trust: That the folder may run the code that it names or holds, though it was made elsewhere.
-        progress: Show a progress bar while these are trained.
+        run_dir: The run folder of an expert and its students.
+        episodes: Episodes of each measurement; None: as many as the experiment's final evaluation has.
+        seed: Seed of the initial states; None: the run's.
+        timesteps: Environment timesteps of the students that are trained to measure the cost of partial
+            observation, once with their own view and once with the joint view; None: as many as the run's
+            students had; 0: train none.
+        trust: Let the folder run the code that it names or holds, though it was made elsewhere.
+        progress: Show a progress bar while these students are trained.
 
     Raises:
         ConfigError: The run is a baseline, which has no expert; or a number is out of its range.
-        StorageError: The run did not finish, or a file is missing or torn.
+        StorageError: The run did not finish, or a file is missing or damaged.
         UntrustedError: The folder would run code, and was not made here.
     """
     folder = RunFolder.open(run_dir, trust=trust)
     report = folder.report()
     if folder.experiment.dagger is None:
-        raise ConfigError(f"{folder.path}: dagger is null: nobody was imitated, and nothing has a price")
+        raise ConfigError(f"{folder.path}: dagger is null: a baseline has no expert to compare with")
     changes: dict[str, Any] = {} if seed is None else {"seed": seed}
     if episodes is not None:
         changes["evaluation.n_final_episodes"] = episodes
@@ -79,7 +79,7 @@ def price(
     timesteps = integer("timesteps", timesteps)
     experiment = folder.load(changes)
     with threads(experiment.threads), closing(Evaluator(experiment, agents=folder.agents)) as evaluator:
-        rows = [*_rows(Measured(folder, experiment, evaluator), timesteps, progress)]
+        rows = [*_estimates(GapMeasurement(folder, experiment, evaluator), timesteps, progress)]
     settings = {
         "episodes": experiment.evaluation.n_final_episodes,
         "seed": experiment.seed,
@@ -89,22 +89,17 @@ def price(
     return Price(rows, settings, folder.write_json(PRICE, content))
 
 
-def _rows(measured: Measured, timesteps: int, progress: bool) -> Iterator[Row]:
-    """All numbers.
-
-    Args:
-        measured: The run's two teams.
-        timesteps: Of the students that are trained for it; 0: there are none.
-        progress: Show how their training goes.
-    """
-    yield from gap_rows(measured)
-    yield from imitation_rows(measured, measured.trained_out(timesteps, progress))
-    found = measured.deviations()
-    yield from theorem_rows(measured, found)
-    if found is not None:
-        yield from third_rows(found)
-    yield from region_rows(measured, found)
-    if MessageChannel.of(measured.team) is not None:
-        yield from channel_rows(measured.returns, measured.with_channel, measured.venv.num_envs)
-        rng = np.random.default_rng(measured.evaluator.seeds.random)
-        yield from information_rows(measured.of_students, measured.team, rng)
+def _estimates(measurement: GapMeasurement, timesteps: int, progress: bool) -> Iterator[Estimate]:
+    """Make all estimates, in the order of docs/price.md."""
+    yield from return_gap(measurement)
+    yield from imitation_error(measurement, measurement.train_comparison_students(timesteps, progress))
+    deviations = measurement.deviations()
+    yield from theorem1(measurement, deviations)
+    if deviations is not None:
+        yield from costs_by_third(deviations)
+    yield from disagreement_by_region(measurement, deviations)
+    if MessageChannel.of(measurement.team) is not None:
+        n_envs = measurement.venv.num_envs
+        yield from message_ablations(measurement.students_returns, measurement.returns_with_messages, n_envs)
+        rng = np.random.default_rng(measurement.evaluator.seeds.random)
+        yield from message_information(measurement.students_rollouts, measurement.team, rng)

@@ -1,4 +1,4 @@
-"""Numbers of the price of decentralization, each with its interval and how it is estimated."""
+"""Estimates of the price of decentralization, each with its interval and how it was made."""
 
 from __future__ import annotations
 
@@ -10,61 +10,69 @@ from scipy import stats
 
 Floats = npt.NDArray[np.float64]
 _ROUNDING = 1e-12
-"""Relative differences up to this are those of float64."""
+"""Relative differences up to this are rounding errors of float64."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """One number."""
+class Estimate:
+    """One number of the price of decentralization."""
 
     name: str
     value: float | None
     """None: it cannot be estimated here; `how` says why."""
     low: float | None
-    """End of the 95% confidence interval; None where there is none."""
+    """Lower end of the 95% confidence interval; None where there is none."""
     high: float | None
+    """Upper end."""
     unit: str
     how: str
     """How it is estimated, in a sentence."""
     agent: str | None = None
-    """Whose it is; None: the team's."""
+    """The agent that it is about; None: the team."""
 
 
-def mean_row(name: str, values: Floats, unit: str, how: str, agent: str | None = None) -> Row:
-    """A mean of independent values with Student's t interval; what is not a number is left out.
-
-    Values that are all alike say nothing about how far their mean is off: they get no interval.
-
-    Args:
-        name: Of the row.
-        values: One for each episode, [E].
-        unit: Of the values.
-        how: How they are estimated.
-        agent: Whose they are.
-    """
-    found = values[np.isfinite(values)]
-    if not len(found):
-        return Row(name, None, None, None, unit, f"{how} Nothing was observed.", agent)
-    mean = float(found.mean())
-    if np.ptp(found) <= _ROUNDING * np.abs(found).max():
-        alike = f"{how} All {len(found)} values are alike: no interval." if len(found) > 1 else how
-        return Row(name, mean, None, None, unit, alike, agent)
-    low, high = stats.t.interval(0.95, len(found) - 1, loc=mean, scale=float(stats.sem(found)))
-    return Row(name, mean, float(low), float(high), unit, how, agent)
+def not_estimated(name: str, unit: str, why: str, agent: str | None = None) -> Estimate:
+    """Return an estimate without a value."""
+    return Estimate(name, None, None, None, unit, f"Not estimated: {why}.", agent)
 
 
-def ratio_row(name: str, above: Floats, below: Floats, unit: str, how: str) -> Row:
-    """A ratio of two means over the same episodes, with Student's t interval of its linearization.
+def mean_estimate(name: str, values: Floats, unit: str, how: str, agent: str | None = None) -> Estimate:
+    """Estimate a mean of independent values, with Student's t interval.
+
+    Values that are not finite are left out. Values that are all alike do not tell how far their mean is off:
+    they get no interval.
 
     Args:
-        name: Of the row.
-        above: One for each episode, [E].
-        below: Likewise; their mean is more than 0.
-        unit: Of the ratio.
-        how: How it is estimated.
-
-    Source: the delta method: to first order, the ratio errs by the mean of (above - ratio * below) / mean
-    of below.
+        name: Name of the estimate.
+        values: One value for each episode, [E].
+        unit: Unit of the values.
+        how: How the values are made.
+        agent: The agent that they are about; None: the team.
     """
-    ratio, size = above.mean() / below.mean(), below.mean()
-    return mean_row(name, ratio + (above - ratio * below) / size, unit, how)
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return Estimate(name, None, None, None, unit, f"{how} Nothing was observed.", agent)
+    mean = float(finite.mean())
+    if np.ptp(finite) <= _ROUNDING * np.abs(finite).max():
+        alike = f"{how} All {len(finite)} values are alike: no interval." if len(finite) > 1 else how
+        return Estimate(name, mean, None, None, unit, alike, agent)
+    low, high = stats.t.interval(0.95, len(finite) - 1, loc=mean, scale=float(stats.sem(finite)))
+    return Estimate(name, mean, float(low), float(high), unit, how, agent)
+
+
+def ratio_estimate(name: str, numerator: Floats, denominator: Floats, unit: str, how: str) -> Estimate:
+    """Estimate a ratio of two means over the same episodes, with Student's t interval of its linearization.
+
+    Args:
+        name: Name of the estimate.
+        numerator: One value for each episode, [E].
+        denominator: One value for each episode, [E]; their mean is more than 0.
+        unit: Unit of the ratio.
+        how: How the values are made.
+
+    Source: the delta method: to first order, the error of the ratio is the mean of
+    (numerator - ratio * denominator) / mean of the denominator.
+    """
+    size = denominator.mean()
+    ratio = numerator.mean() / size
+    return mean_estimate(name, ratio + (numerator - ratio * denominator) / size, unit, how)

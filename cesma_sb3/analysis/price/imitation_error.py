@@ -1,4 +1,4 @@
-"""What imitation leaves each agent, and to what it is lost."""
+"""Estimates of each agent's imitation error, and of what causes it."""
 
 from __future__ import annotations
 
@@ -7,107 +7,101 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.analysis.price.estimates import Floats, Row, mean_row
+from cesma_sb3.analysis.price.estimates import Estimate, Floats, mean_estimate, not_estimated
 from cesma_sb3.analysis.price.losses import disagreements
-from cesma_sb3.analysis.price.measurement import Measured, TrainedOut
-from cesma_sb3.analysis.price.rollouts import Visits, with_messages_of
+from cesma_sb3.analysis.price.measurement import ComparisonStudents, GapMeasurement
+from cesma_sb3.analysis.price.rollouts import Rollouts, with_messages_of
 from cesma_sb3.policies import TeamPolicy
 
 THIRDS = ("first", "second", "last")
 
 
-def imitation_rows(measured: Measured, trained: TrainedOut | None) -> Iterator[Row]:
-    """For each agent: how often it differs, its loss, and the parts of that.
+def imitation_error(measurement: GapMeasurement, trained: ComparisonStudents | None) -> Iterator[Estimate]:
+    """Estimate how often each agent disagrees with the expert, its loss, and the parts of its loss.
 
     Args:
-        measured: The run's two teams.
-        trained: Students after all of their training, if there are any.
+        measurement: The run's two teams.
+        trained: Students that were trained for comparison, if there are any.
     """
-    where = measured.of_students
-    differs = disagreements(where, measured.team)
-    losses = _Losses(measured, trained) if isinstance(measured.policy, TeamPolicy) else None
-    for index, agent in enumerate(measured.team.agents):
-        yield mean_row(
-            "disagreement",
-            where.of_episode(differs[:, index]),
-            "share of steps",
-            "Steps of the students' episodes in which the agent does something else than the expert."
-            + measured.note,
-            agent,
-        )
+    rollouts = measurement.students_rollouts
+    disagrees = disagreements(rollouts, measurement.team)
+    losses = _Losses(measurement, trained) if isinstance(measurement.policy, TeamPolicy) else None
+    for index, agent in enumerate(measurement.team.agents):
+        how = "Steps of the students' episodes in which the agent does something else than the expert."
+        shares = rollouts.episode_means(disagrees[:, index])
+        yield mean_estimate("disagreement", shares, "share of steps", how + measurement.note, agent)
         if losses is None:
-            how = "Not estimated: the students are several teams, whose actions have no one loss."
-            yield Row("loss", None, None, None, measured.measure.unit, how, agent)
+            why = "the students are several teams, whose actions have no one loss"
+            yield not_estimated("loss", measurement.step_loss.unit, why, agent)
         else:
-            yield from losses.rows(index, agent)
+            yield from losses.estimates(index, agent)
 
 
-def thirds(visits: Visits) -> npt.NDArray[np.int64]:
-    """In which third of its episode each step lies, [S] in 0, 1, 2."""
-    found: npt.NDArray[np.int64] = 3 * visits.times // visits.lengths[visits.episodes]
+def thirds(rollouts: Rollouts) -> npt.NDArray[np.int64]:
+    """Return in which third of its episode each step lies, [S] in 0, 1, 2."""
+    found: npt.NDArray[np.int64] = 3 * rollouts.times // rollouts.lengths[rollouts.episodes]
     return found
 
 
 class _Losses:
-    """The losses of one team, in its own states and in the expert's; of another, in the same states."""
+    """Losses of the run's students in their states and in the expert's, and of others in the same states."""
 
-    def __init__(self, measured: Measured, trained: TrainedOut | None) -> None:
-        policy, measure = measured.policy, measured.measure
+    def __init__(self, measurement: GapMeasurement, trained: ComparisonStudents | None) -> None:
+        policy, loss = measurement.policy, measurement.step_loss
         assert isinstance(policy, TeamPolicy)
-        self.measure, self.where, self.elsewhere = measure, measured.of_students, measured.of_expert
-        self.own = measure(policy, self.where)
-        self.on_experts = measure(policy, self.elsewhere)
-        self.last = self.seeing = None
+        self.step_loss = loss
+        self.rollouts, self.expert_rollouts = measurement.students_rollouts, measurement.expert_rollouts
+        self.of_run = loss(policy, self.rollouts)
+        self.of_run_at_expert = loss(policy, self.expert_rollouts)
+        self.least = loss.least(self.rollouts, measurement.team)
+        self.own_view = self.joint_view = None
         if trained is not None:
-            self.seeing = self._in_the_same_states(trained.seeing)
-            self.last = None if trained.own is None else self._in_the_same_states(trained.own)
-        self.least = measure.least(self.where, measured.team)
-        self.is_soft = self.where.probabilities is not None
+            self.joint_view = self._of_others(trained.joint_view)
+            self.own_view = None if trained.own_view is None else self._of_others(trained.own_view)
 
-    def _in_the_same_states(self, policy: TeamPolicy) -> Floats:
-        """Another team's loss where the students come to, if it had talked on the way."""
-        return self.measure(policy, with_messages_of(policy, self.where))
+    def _of_others(self, policy: TeamPolicy) -> Floats:
+        """Return another team's loss in the states of the run's students, with its own messages."""
+        return self.step_loss(policy, with_messages_of(policy, self.rollouts))
 
-    def rows(self, index: int, agent: str) -> Iterator[Row]:
-        """The rows of one agent."""
+    def estimates(self, index: int, agent: str) -> Iterator[Estimate]:
+        """Estimate the loss of one agent and its parts."""
 
-        def row(name: str, values: Floats, how: str) -> Row:
-            return mean_row(name, values, self.measure.unit, f"{how}{self.measure.note}", agent)
+        def estimate(name: str, values: Floats, how: str) -> Estimate:
+            return mean_estimate(name, values, self.step_loss.unit, f"{how}{self.step_loss.note}", agent)
 
-        loss = self.where.of_episode(self.own[:, index])
-        on_experts = self.elsewhere.of_episode(self.on_experts[:, index])
-        yield row("loss", loss, "Imitation loss in the students' states.")
-        yield row(
-            "loss in the expert's states", on_experts, "The students' loss in the states of its episodes."
-        )
+        means = self.rollouts.episode_means
+        loss = means(self.of_run[:, index])
+        at_expert = self.expert_rollouts.episode_means(self.of_run_at_expert[:, index])
+        yield estimate("loss", loss, "Imitation loss in the students' states.")
+        how = "The students' loss in the states of its episodes."
+        yield estimate("loss in the expert's states", at_expert, how)
         how = "Loss in the students' states less loss in the expert's, episode by episode."
-        yield row("lost to drifting away", loss - on_experts, how)
-        part = thirds(self.where)
+        yield estimate("lost to drifting away", loss - at_expert, how)
+        third_of_step = thirds(self.rollouts)
         for third, name in enumerate(THIRDS):
-            of_third = self.where.of_episode(np.where(part == third, self.own[:, index], np.nan))
+            of_third = means(np.where(third_of_step == third, self.of_run[:, index], np.nan))
             how = "Imitation loss in these steps of the students' episodes."
-            yield row(f"loss in the {name} third of the steps", of_third, how)
-        if self.seeing is None:
+            yield estimate(f"loss in the {name} third of the steps", of_third, how)
+        if self.joint_view is None:
             return
-        seeing = self.where.of_episode(self.seeing[:, index])
-        least = self.where.of_episode(self.least[:, index])
-        last = loss if self.last is None else self.where.of_episode(self.last[:, index])
-        if self.is_soft:
+        joint_view, least = means(self.joint_view[:, index]), means(self.least[:, index])
+        own_view = loss if self.own_view is None else means(self.own_view[:, index])
+        if self.rollouts.probabilities is not None:
             how = "Loss of whoever has the expert's own distribution: its entropy, if by cross-entropy."
-            yield row("least possible loss", least, how)
+            yield estimate("least possible loss", least, how)
         how = (
             "Loss of students that see everything, trained alike to the end, in the students' states, less "
             "the least possible (the entropy of soft labels; 0 of hard ones): what networks and time leave."
         )
-        yield row("lost to fitting", seeing - least, how)
+        yield estimate("lost to fitting", joint_view - least, how)
         how = (
             "Loss of students with their own view, trained to the end, less that of students that see "
             "everything, in the same states, paired: the estimate of F.1's C_p for this agent, as a loss."
         )
-        yield row("lost to partial observation", last - seeing, how)
-        if self.last is not None:
+        yield estimate("lost to partial observation", own_view - joint_view, how)
+        if self.own_view is not None:
             how = (
                 "Loss of the run's students, which were kept for their return, less that of such students "
                 "trained to the end, in the same states, paired."
             )
-            yield row("lost to the choice of weights", loss - last, how)
+            yield estimate("lost to the choice of weights", loss - own_view, how)

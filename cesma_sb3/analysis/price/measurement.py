@@ -1,4 +1,4 @@
-"""A run's two teams at work, measured on the same initial states."""
+"""Measure the expert and the students of a run from the same initial states."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cesma_sb3.analysis.price.losses import Measure
-from cesma_sb3.analysis.price.one_step_deviations import Deviations, deviations
-from cesma_sb3.analysis.price.rollouts import Soft, Visits, visit
+from cesma_sb3.analysis.price.losses import StepLoss
+from cesma_sb3.analysis.price.one_step_deviations import Deviations, measure_deviations
+from cesma_sb3.analysis.price.rollouts import Rollouts, SoftLabels, collect_rollouts
+from cesma_sb3.analysis.run_data import Role
 from cesma_sb3.config.schema import CheckpointConfig, DaggerConfig, Experiment
 from cesma_sb3.envs.particle.vec_env import ParticleVecEnv
 from cesma_sb3.evaluation import Change, Returns, greedy, make_actor, random_act, with_channel
@@ -25,28 +26,28 @@ from cesma_sb3.training.stages import TrainedExpert, decentralize
 from cesma_sb3.utils.progress import StageProgress
 
 
-class TrainedOut(NamedTuple):
-    """Students after all of their training."""
+class ComparisonStudents(NamedTuple):
+    """Students that are trained to the end, to be compared with those that the run kept."""
 
-    own: TeamPolicy | None
-    """With their own view; None: these are the run's."""
-    seeing: TeamPolicy
-    """With everybody's."""
+    own_view: TeamPolicy | None
+    """Each agent sees its own observation; None: the run's students are these."""
+    joint_view: TeamPolicy
+    """Each agent sees all observations."""
 
 
-class Measured:
-    """A run's two teams, measured on the same initial states.
+class GapMeasurement:
+    """The expert and the students of a run, measured from the same initial states.
 
     Args:
-        folder: Of the run.
-        experiment: Its values, with the episodes and the seed of this measurement.
-        evaluator: Of these.
+        folder: The run's folder.
+        experiment: The run's experiment, with the number of episodes and the seed of this measurement.
+        evaluator: The evaluator of this experiment.
 
     Attributes:
-        returns, experts_returns: Of each episode.
-        of_students, of_expert: The states that each comes to.
-        is_soft: Whether the expert's distribution was imitated.
-        measure: The loss of single steps.
+        students_returns, expert_returns: Returns of each episode.
+        students_rollouts, expert_rollouts: Steps of these episodes, with what both would do there.
+        is_soft: Whether the students imitated the expert's distribution.
+        step_loss: The imitation loss of single steps.
     """
 
     def __init__(self, folder: RunFolder, experiment: Experiment, evaluator: Evaluator) -> None:
@@ -55,64 +56,63 @@ class Measured:
         self.expert: Expert = load_expert(folder, evaluator)
         self.policy: TeamPolicy | TeamEnsemble = load_students(folder, self.team)
         self.is_soft = imitates_probabilities(self.dagger, self.expert, self.team)
-        self.returns = evaluator.final(evaluator.act_of(self.policy))
-        self.experts_returns = evaluator.final(make_actor(self.expert))
-        self.of_students = self._visits(of_expert=False)
-        self.of_expert = self._visits(of_expert=True)
-        self.measure = Measure.of(self.dagger, self.team)
+        self.students_returns = evaluator.final(evaluator.act_of(self.policy))
+        self.expert_returns = evaluator.final(make_actor(self.expert))
+        self.students_rollouts = self._rollouts("students")
+        self.expert_rollouts = self._rollouts("expert")
+        self.step_loss = StepLoss.of(self.dagger, self.team)
 
     @property
     def dagger(self) -> DaggerConfig:
-        """How the students learned."""
+        """The configuration that the students were trained with."""
         config = self.experiment.dagger
         assert config is not None
         return config
 
     @property
-    def alike(self) -> float:
-        """Share of the episodes that begin in the same state for both.
+    def share_of_equal_starts(self) -> float:
+        """Share of the episodes that begin in the same state for expert and students.
 
-        Worlds that draw from one generator while they run, and whose episodes end at different times, begin
-        later episodes in states of their own.
+        Where an environment draws from its generator during episodes, and episodes end at different times,
+        only the first episodes are sure to begin alike.
         """
-        mine, experts = self.of_students.first_observations(), self.of_expert.first_observations()
-        return float((mine == experts).all(axis=1).mean())
+        students = self.students_rollouts.first_observations()
+        return float((students == self.expert_rollouts.first_observations()).all(axis=1).mean())
 
     @property
     def note(self) -> str:
-        """What single actions are, where somebody draws them; empty where all are deterministic."""
+        """A sentence on whose actions are drawn at random; empty where all are deterministic."""
         draws = {"the expert": isinstance(self.expert, SamplingExpert)}
         draws["the students"] = not self.policy.acts_deterministically
         who = " and ".join(name for name, flag in draws.items() if flag)
         return f" Actions of {who} are draws, which differ by chance too." if who else ""
 
-    def _visits(self, *, of_expert: bool) -> Visits:
-        """Where one of the two comes to."""
-        expert, students = make_actor(self.expert), self.evaluator.act_of(self.policy)
-        return visit(
-            expert if of_expert else students,
-            expert,
-            students,
+    def _rollouts(self, role: Role) -> Rollouts:
+        soft_labels: SoftLabels | None = None
+        if self.is_soft:
+            assert isinstance(self.expert, SoftExpert)
+            soft_labels = partial(self.expert.probabilities, temperature=self.dagger.label_temperature)
+        return collect_rollouts(
+            make_actor(self.expert),
+            self.evaluator.act_of(self.policy),
+            role,
             self.venv,
             n_episodes=self.experiment.evaluation.n_final_episodes,
             seed=self.evaluator.seeds.final,
-            soft=self._soft(),
+            soft_labels=soft_labels,
         )
 
-    def _soft(self) -> Soft | None:
-        """The expert's distribution, if it was imitated."""
-        if not self.is_soft:
-            return None
-        assert isinstance(self.expert, SoftExpert)
-        return partial(self.expert.probabilities, temperature=self.dagger.label_temperature)
-
-    def with_channel(self, change: Change) -> Returns:
-        """The students' returns with what they hear changed."""
+    def returns_with_messages(self, change: Change) -> Returns:
+        """Return the students' returns with changed messages."""
         rng = np.random.default_rng(self.evaluator.seeds.students)
         return self.evaluator.final(with_channel(self.evaluator.act_of(self.policy), self.team, change, rng))
 
     def deviations(self) -> Deviations | None:
-        """What single deviations cost; None without states to put back, or with memories or draws."""
+        """Measure the costs of one-step deviations.
+
+        Returns:
+            None where the environment's state cannot be restored, or a policy has a memory or draws actions.
+        """
         if (
             not isinstance(self.venv, ParticleVecEnv)
             or isinstance(self.expert, RecurrentExpert | SamplingExpert)
@@ -121,7 +121,7 @@ class Measured:
             or not self.policy.acts_deterministically
         ):
             return None
-        return deviations(
+        return measure_deviations(
             make_actor(self.expert),
             greedy(self.policy),
             random_act(self.team, np.random.default_rng(self.evaluator.seeds.random)),
@@ -130,24 +130,24 @@ class Measured:
             seed=self.evaluator.seeds.final,
         )
 
-    def trained_out(self, timesteps: int, progress: bool) -> TrainedOut | None:
-        """Students after all of their training, with their own view and with everybody's.
+    def train_comparison_students(self, timesteps: int, progress: bool) -> ComparisonStudents | None:
+        """Train students to the end, with their own view and with the joint view.
 
         Args:
-            timesteps: Of their training; 0: there are none.
-            progress: Show how it goes.
+            timesteps: Environment timesteps of each training; 0: train none.
+            progress: Show a progress bar.
 
         Returns:
-            None also where the students' networks or algorithm can have none.
+            None if none are trained, also because the networks or the algorithm of the run do not allow it.
         """
         is_one_team = isinstance(self.policy, TeamPolicy) and self.dagger.algorithm == "dagger"
         if not timesteps or not is_one_team or self.experiment.students.network == "custom":
             return None
-        own = None if self._kept_are_last(timesteps) else self._trained(timesteps, progress, "own")
-        return TrainedOut(own, self._trained(timesteps, progress, "joint"))
+        own = None if self._run_kept_the_last(timesteps) else self._train(timesteps, progress, "own")
+        return ComparisonStudents(own, self._train(timesteps, progress, "joint"))
 
-    def _kept_are_last(self, timesteps: int) -> bool:
-        """Whether the run's students are those that its training ended with."""
+    def _run_kept_the_last(self, timesteps: int) -> bool:
+        """Return whether the run's students are those that such a training ends with."""
         run = self.folder.experiment
         return (
             self.dagger.keep == "last"
@@ -157,11 +157,11 @@ class Measured:
             and timesteps == self.folder.report()["env_samples"].get("decentralize")
         )
 
-    def _trained(self, timesteps: int, progress: bool, sees: Visibility) -> TeamPolicy:
-        """Trained as the students were, from new weights, and as they were in the end.
+    def _train(self, timesteps: int, progress: bool, sees: Visibility) -> TeamPolicy:
+        """Train students as the run's were, from new weights, and return them as they are at the end.
 
-        Which weights a run keeps is decided by the return: that says little of the loss, which goes on
-        falling while returns no longer differ.
+        A run keeps the weights with the best return, which says little about the loss: that continues to fall
+        while returns no longer differ.
         """
         what = "everything" if sees == "joint" else "their own part"
         dagger = {
