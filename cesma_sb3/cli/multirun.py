@@ -31,7 +31,11 @@ _SEEDS, _WORKERS = Whole(1, 10_000), Whole(1, 1_024)
     help="What to tune: a search space; may be given again. Else those of its expert and students.",
 )
 @click.option("--trials", type=Whole(min=1), help="Runs, finished, pruned or failed; else 20.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="After these, no trial begins.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop starting trials after so many minutes.",
+)
 @click.option("--workers", type=_WORKERS, default=1, show_default=True, help="Processes at once.")
 @click.option(
     "--storage",
@@ -72,7 +76,6 @@ _SEEDS, _WORKERS = Whole(1, 10_000), Whole(1, 1_024)
 @click.option("--seed", type=Whole(min=0), help="All randomness comes from it.")
 @settings_option("Override a value: dagger.n_envs=8.")
 @click.option("--out", type=click.Path(path_type=Path), help="The study's folder; else runs/tune/STUDY.")
-@click.option("--as-worker", is_flag=True, hidden=True)
 @trust_option
 @json_option
 def tune(
@@ -101,8 +104,6 @@ def tune(
 
     with told_how_to_go_on():
         result = study_module.tune(name, space=space or None, **options, progress=True, **overrides)
-    if options["as_worker"]:
-        return
     best = result.folder / study_module.BEST
     if as_json:
         print_json({"objective": result.objective, "values": result.values, "best": str(best)})
@@ -110,6 +111,16 @@ def tune(
         rows = [[key, json.dumps(value)] for key, value in result.values.items()]
         print_table(["key", "best value"], rows)
         click.echo(f"objective: {number(result.objective)}\nbest: {best}")
+
+
+@cesma.command("tune-worker", hidden=True)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--storage", envvar="CESMA_STORAGE", required=True)
+def tune_worker(file: Path, storage: str) -> None:
+    """Run trials of a study that `cesma tune --workers N` leads."""
+    from cesma_sb3.multirun.tuning.work import run_worker
+
+    run_worker(file, storage)
 
 
 @cesma.command()

@@ -70,5 +70,5 @@ def forbid_work(monkeypatch):
     monkeypatch.setattr(BaseAlgorithm, "_setup_learn", forbidden)
     monkeypatch.setattr(MultiAgentDAggerTrainer, "train", forbidden)
     monkeypatch.setattr("optuna.Study.optimize", forbidden)
-    for where in ("cesma_sb3.multirun.plan.run_jobs", "cesma_sb3.multirun.tuning.study.Workers"):
+    for where in ("cesma_sb3.multirun.plan.run_jobs", "cesma_sb3.multirun.tuning.work.Workers"):
         monkeypatch.setattr(where, forbidden)

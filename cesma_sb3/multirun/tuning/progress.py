@@ -1,4 +1,4 @@
-"""How far a study is, on standard error: trials that have ended, and the best so far."""
+"""The progress of a study on standard error: trials that have ended, and the best so far."""
 
 from __future__ import annotations
 
@@ -44,19 +44,21 @@ class StudyProgress:
         self.bar.stop()
 
     def update(self, study: optuna.Study, ended: Sequence[FrozenTrial]) -> None:
-        """Tells of the trials that have ended since the last call; the first one's were there before."""
+        """Show the trials that have ended since the last call; the first call prints no lines."""
         new = [trial for trial in ended if trial.number not in self._known]
         self._known |= {trial.number for trial in ended}
         scored = [trial for trial in ended if trial.state.name == "COMPLETE"]
         best = max(scored, key=lambda trial: trial.values[0], default=None)
-        told = "" if best is None else f"best {best.values[0]:.4g} (trial {best.number})"
-        self.bar.update(self.task, completed=len(ended), best=told)
+        best_so_far = "" if best is None else f"best {best.values[0]:.4g} (trial {best.number})"
+        self.bar.update(self.task, completed=len(ended), best=best_so_far)
         for trial in new if self._began else ():
-            self.told(f"[{len(ended)}/{self.wanted or '?'}] trial {trial.number}: {_outcome(trial)}; {told}")
+            self.message(
+                f"[{len(ended)}/{self.wanted or '?'}] trial {trial.number}: {_outcome(trial)}; {best_so_far}"
+            )
         self._began = True
 
-    def told(self, text: str) -> None:
-        """Prints a line."""
+    def message(self, text: str) -> None:
+        """Print a line."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -169,13 +169,6 @@ def _warn_of_lock(journal: Path) -> None:
     )
 
 
-def has_heartbeats(study: optuna.Study) -> bool:
-    """Whether workers say in the storage that they are alive: in databases they do."""
-    from optuna.storages._heartbeat import is_heartbeat_enabled
-
-    return is_heartbeat_enabled(study._storage)  # Optuna has no public way to ask
-
-
 def retry(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
     """Puts a trial whose worker died before the study once more, with the same values."""
     import optuna

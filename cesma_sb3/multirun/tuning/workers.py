@@ -1,17 +1,16 @@
-"""Processes that are at work on one study; one that is killed is replaced."""
+"""The worker processes of one study; one that is killed is replaced."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from cesma_sb3.errors import CesmaError
-from cesma_sb3.multirun.tuning.claims import Worker
+from cesma_sb3.multirun.tuning.claims import VARIABLE
 from cesma_sb3.utils.processes import one_thread, stop
 
 _MAX_DEATHS = 10
@@ -21,36 +20,25 @@ class Workers:
     """A context manager: the processes run inside of it, and none is left after it.
 
     Args:
-        words: What each is to do: arguments of the command `cesma`.
-        count: How many.
-        logs: Folder for what they print.
-        deadline: In the clock of `time.monotonic`: when they are to begin nothing more. None: never.
-        environment: Variables on top of this process's, for what other users must not see in their list of
+        words: What each process does: arguments of the command `cesma`.
+        count: The number of processes.
+        logs: An existing folder for what they print.
+        environment: Variables on top of this process's, for what other users must not see in the list of
             processes.
     """
 
-    def __init__(
-        self,
-        words: Sequence[str],
-        count: int,
-        logs: Path,
-        deadline: float | None,
-        environment: Mapping[str, str],
-    ) -> None:
+    def __init__(self, words: Sequence[str], count: int, logs: Path, environment: Mapping[str, str]) -> None:
         self.words = list(words)
         self.count = count
         self.logs = logs
-        self.deadline = deadline
         self.environment = dict(environment)
-        self.processes: dict[subprocess.Popen[bytes], Path] = {}
+        self.processes: dict[subprocess.Popen[bytes], str] = {}
+        """Those at work, with the name of each."""
         self.ended: set[str] = set()
         """Names of those that have ended, however they did."""
-        self._names: dict[subprocess.Popen[bytes], str] = {}
         self._deaths = 0
-        self._started = 0
 
     def __enter__(self) -> Workers:
-        self.logs.mkdir(parents=True, exist_ok=True)
         for _ in range(self.count):
             self._start()
         return self
@@ -67,12 +55,12 @@ class Workers:
             CesmaError: A worker was given bad input, or they die again and again.
             RuntimeError: A worker had a programming error.
         """
-        for process, log in list(self.processes.items()):
-            status = process.poll()
+        for process, name in list(self.processes.items()):
+            status, log = process.poll(), self._log_of(name)
             if status is None:
                 continue
             del self.processes[process]
-            self.ended.add(self._names[process])
+            self.ended.add(name)
             if status == 0:
                 continue
             last = _last_line(log)
@@ -89,21 +77,19 @@ class Workers:
         return bool(self.processes)
 
     def _start(self) -> None:
-        self._started += 1
-        log = self.logs / f"{os.getpid()}-{self._started}.log"
-        left = []
-        if self.deadline is not None:
-            left = ["--minutes", str(max(self.deadline - time.monotonic(), 0.01) / 60)]
-        with log.open("wb") as file:
+        name = uuid.uuid4().hex
+        with self._log_of(name).open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "cesma_sb3", *self.words, *left],
+                [sys.executable, "-m", "cesma_sb3", *self.words],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**one_thread(), **self.environment},
+                env={**one_thread(), **self.environment, VARIABLE: name},
             )
-        self.processes[process] = log
-        self._names[process] = Worker.of(process.pid).name
+        self.processes[process] = name
+
+    def _log_of(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
 
 
 def _last_line(log: Path) -> str:
