@@ -22,6 +22,7 @@ from cesma_sb3.errors import CesmaError, ConfigError
 from cesma_sb3.multirun.tuning import claims
 from cesma_sb3.multirun.tuning import storage as optuna_storage
 from cesma_sb3.multirun.tuning import study as study_module
+from cesma_sb3.multirun.tuning.workers import Workers
 from cesma_sb3.training import run as run_module
 from tests.tuning.test_studies import scored
 
@@ -110,7 +111,7 @@ def begun(url: str, study: str) -> list[optuna.trial.FrozenTrial]:
 
 
 def process_of(trial: optuna.trial.FrozenTrial) -> int:
-    return claims.Worker.read(trial.user_attrs[claims.WORKER]).process
+    return int(trial.user_attrs[claims.WORKER].rpartition("-")[2])
 
 
 def test_a_worker_killed_in_the_middle_of_a_trial(storage, command, tmp_path):
@@ -209,38 +210,11 @@ def _children() -> list[int]:
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, IndexError):
             fields = path.read_text().rpartition(")")[2].split()
-            if int(fields[1]) == os.getpid() and "tune" in (path.parent / "cmdline").read_text().split("\0"):
+            if int(fields[1]) == os.getpid() and "tune-worker" in (path.parent / "cmdline").read_text().split(
+                "\0"
+            ):
                 found.append(int(path.parent.name))
     return found
-
-
-def test_a_trial_that_nobody_is_at_work_on_is_done_again(tmp_path):
-    """Left by a process that is no more; and one of this process is not touched."""
-    storage = f"journal:///{tmp_path}/study.log"
-    with optuna_storage.quiet():
-        study = optuna_storage.open_study("left", storage, {})
-        dead, alive = study.ask(), study.ask()
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                "from cesma_sb3.multirun.tuning.claims import Worker; print(Worker.of().name)",
-            ],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        dead.set_user_attr(claims.WORKER, done.stdout.strip())
-        dead.suggest_float("x", 0, 1)
-        alive.set_user_attr(claims.WORKER, claims.Worker.of().name)
-        told: list[str] = []
-        claims.revive(study, told.append)
-        claims.revive(study, told.append)
-    assert told == ["trial 0: its worker died, it is done again"]
-    states = [trial.state.name for trial in study.get_trials()]
-    assert states == ["FAIL", "RUNNING", "WAITING"]
-    assert study.get_trials()[2].params == study.get_trials()[0].params
 
 
 @pytest.fixture
@@ -274,7 +248,7 @@ def test_a_machine_that_is_lost_in_the_last_trials_is_not_waited_for(tmp_path, p
     with optuna_storage.quiet():
         study = optuna.load_study(study_name="lost", storage=optuna_storage._storage(storage))
         lost = study.ask()
-        lost.set_user_attr(claims.WORKER, "another-machine:1:1")
+        lost.set_user_attr(claims.WORKER, "another-machine-1")
         lost.suggest_float("dagger.learning_rate", 1e-3, 1, log=True)
         study._storage.record_heartbeat(lost._trial_id)
     found = tune(trials=2, out=tmp_path / "here").study.trials
@@ -310,23 +284,8 @@ def test_a_worker_that_was_taken_for_dead_goes_on_with_another_trial(tmp_path, m
     assert len(runs) == 3
 
 
-def test_several_that_begin_at_once_are_not_too_many(tmp_path):
-    with optuna_storage.quiet():
-        study = optuna_storage.open_study("at-once", None, {})
-        begun = [study.ask() for _ in range(3)]
-        for trial in begun:
-            trial.set_user_attr(claims.WORKER, claims.Worker.of().name)
-        assert [claims.is_surplus(study, trial.number, 2) for trial in begun] == [False, False, True]
-        study.tell(begun[0], 1.0)
-        assert claims.is_surplus(study, 2, 2)
-        study.tell(begun[1], state=optuna.trial.TrialState.FAIL)  # interrupted: it does not count
-        assert not claims.is_surplus(study, 2, 2)
-
-
 def test_workers_that_are_killed_again_and_again(tmp_path):
-    from cesma_sb3.multirun.tuning.workers import Workers
-
-    with Workers(["list"], 1, tmp_path, None, {}) as team:
+    with Workers(["list"], 1, tmp_path, {}) as team:
         while team.is_working():
             time.sleep(0.05)
     with pytest.raises(CesmaError, match=r"11 workers were killed, the last by signal 9"):
@@ -334,9 +293,7 @@ def test_workers_that_are_killed_again_and_again(tmp_path):
 
 
 def kill_all(folder) -> None:
-    from cesma_sb3.multirun.tuning.workers import Workers
-
-    with Workers(["--help"], 1, folder, None, {}) as team:
+    with Workers(["--help"], 1, folder, {}) as team:
         while team.is_working():
             for process in team.processes:
                 process.kill()
