@@ -41,7 +41,7 @@ _DEPENDENTS = {
     for key, dependents in getattr(schema_of(field.annotation), "dependents", {}).items()
 }
 """By a part's key, the keys beside it that start anew with another value of it."""
-_NOT_INHERITED = ("name", "description", "extends")
+_NOT_INHERITED = ("name", "description", "baseline_of", "extends")
 
 
 @dataclasses.dataclass(frozen=True)

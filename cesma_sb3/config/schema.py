@@ -441,6 +441,8 @@ class Experiment(_Config):
     """The name of its file."""
     description: str = ""
     """One line."""
+    baseline_of: str | None = None
+    """Of a baseline: the name of the experiment that it is compared with."""
     seed: NonNegativeInt = 0
     """All randomness comes from it."""
     threads: Threads | None = 1
@@ -470,7 +472,7 @@ class Experiment(_Config):
 
     def what_runs(self) -> dict[str, Any]:
         """As `to_mapping`, less what does not change a run's numbers."""
-        return self.model_dump(mode="json", exclude={"description", "checkpoint"})
+        return self.model_dump(mode="json", exclude={"description", "baseline_of", "checkpoint"})
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as the YAML file of the resolved experiment holds them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,21 +52,20 @@ def sweep(
     progress: bool = False,
     **overrides: Any,
 ) -> Sweep:
-    """Makes every run that is not there yet, and a table of all.
+    """Make every run that is not there yet, and a table of all.
 
-    A run that was interrupted or failed goes on from its last checkpoint; one whose experiment has changed
+    A run that was interrupted or failed is resumed from its last checkpoint; one whose experiment has changed
     since is set aside and made again.
 
     Args:
         names: Registered experiments, or YAML files.
         seeds: Runs of each, seeds 0, 1, ...
-        baselines: Also every registered baseline of these experiments: `NAME-...` with `dagger: null`, but
-            not those of an experiment with a longer name. Overrides of students, imitation and fine-tuning
-            do not concern them.
+        baselines: Also every registered baseline of these experiments: those whose `baseline_of` is one of
+            them. Overrides of students, imitation and fine-tuning do not concern them.
         workers: Processes at once on this machine; None: one for each core.
         address: Of a Ray cluster, on which the runs are made instead: `auto`, `HOST:PORT`, `ray://HOST:PORT`.
         out: The results folder; None: `runs/sweep`.
-        progress: Tell of each run on standard error.
+        progress: Show each run on standard error.
         **overrides: Values in place of the experiments', in every run.
 
     Raises:
@@ -81,28 +80,19 @@ def sweep(
         raise ConfigError("expected the name of an experiment")
     if "seed" in overrides:
         raise ConfigError("override: seed: expected none, for a sweep has seeds of its own")
-    values = {".".join(path): value for path, value in flatten(nested(overrides))}
-    wanted = _experiments(names, values)
-    if baselines:
-        own = {key: value for key, value in values.items() if key.split(".")[0] not in _OF_IMITATION}
-        wanted += [
-            each
-            for each in _experiments(_baselines(each.experiment for each in wanted), own)
-            if each.experiment.name not in {other.experiment.name for other in wanted}
-        ]
     folder = Path("runs", "sweep") if out is None else as_path(out)
-    plan = [
-        (each, [planned(each.name, each.values, each.experiment, seed, folder) for seed in range(seeds)])
-        for each in wanted
-    ]
+    plan = {
+        each.experiment.name: [
+            planned(each.name, each.values, each.experiment, seed, folder) for seed in range(seeds)
+        ]
+        for each in _wanted(names, overrides, baselines=baselines)
+    }
     run_them = on_this_machine(workers or cores()) if address is None else on_ray(address)
     with alone(folder):
-        missing = [run for _, runs in plan for run in runs if not is_finished(run)]
+        missing = [run for runs in plan.values() for run in runs if not is_finished(run)]
         failures = make_runs(missing, run_them, progress=progress)
-        finished = {
-            each.experiment.name: tuple(run.path for run in runs if is_finished(run)) for each, runs in plan
-        }
-        rows = [_row(each.experiment, finished[each.experiment.name]) for each, _ in plan]
+        finished = {name: tuple(run.path for run in runs if is_finished(run)) for name, runs in plan.items()}
+        rows = [_row(plan[name][0].experiment, paths) for name, paths in finished.items()]
         text = json.dumps(to_json({"rows": rows}), indent=2) + "\n"
         atomic.write(folder / TABLE, lambda path: path.write_text(csv_text(rows), encoding="utf-8"))
         atomic.write(folder / TABLE_JSON, lambda path: path.write_text(text, encoding="utf-8"))
@@ -114,11 +104,22 @@ class _Wanted:
     """An experiment, all of whose seeds are run."""
 
     name: str | Path
-    """As it was given."""
+    """Its registered name, or its file."""
     values: Mapping[str, Any]
-    """In place of its own."""
+    """What stands in place of its own values."""
     experiment: Experiment
     """As resolved with these."""
+
+
+def _wanted(names: Iterable[str | Path], overrides: Mapping[str, Any], *, baselines: bool) -> list[_Wanted]:
+    """The experiments, then their baselines, each once."""
+    values = {".".join(path): value for path, value in flatten(nested(overrides))}
+    found = _experiments(names, values)
+    if baselines:
+        known = {each.experiment.name for each in found}
+        own = {key: value for key, value in values.items() if key.split(".")[0] not in _OF_IMITATION}
+        found += _experiments([name for name in _baselines(known) if name not in known], own)
+    return found
 
 
 def _experiments(names: Iterable[str | Path], values: Mapping[str, Any]) -> list[_Wanted]:
@@ -137,24 +138,15 @@ def _experiments(names: Iterable[str | Path], values: Mapping[str, Any]) -> list
     return list(found.values())
 
 
-def _baselines(experiments: Iterable[Experiment]) -> list[str]:
-    """Registered experiments in which nobody is imitated, named after one of these.
-
-    `spread-3-hetero-maddpg` is one of `spread-3-hetero`, not of `spread-3`.
-    """
-    stems = {experiment.name for experiment in experiments if experiment.dagger is not None}
-    near = [name for name in list_experiments() if any(name.startswith(f"{stem}-") for stem in stems)]
-    alone = [name for name in near if load_experiment(name, check_names=False).dagger is None]
-    others = stems.union(near).difference(alone)
+def _baselines(names: Collection[str]) -> list[str]:
+    """Registered baselines of the experiments with these names."""
     return [
-        name
-        for name in alone
-        if max((other for other in others if name.startswith(f"{other}-")), key=len) in stems
+        name for name in list_experiments() if load_experiment(name, check_names=False).baseline_of in names
     ]
 
 
 def _row(experiment: Experiment, finished: Sequence[Path]) -> Row:
-    """What the finished runs of an experiment come to."""
+    """Means over the finished runs of an experiment."""
     reports = [RunFolder.open(path).report() for path in finished]
     kind = "baseline" if experiment.dagger is None else "students"
     row: Row = {"experiment": experiment.name, "kind": kind}

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cesma_sb3 import load_experiment
+from cesma_sb3 import list_experiments, load_experiment
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError
 from cesma_sb3.multirun.sweep import _baselines, sweep
 from cesma_sb3.training.run_folder import RunFolder
@@ -61,12 +61,12 @@ def test_what_is_there_is_not_run_again(done):
 
 
 def test_baselines_are_those_that_are_registered():
-    found = _baselines([load_experiment("spread-3")])
+    found = _baselines({"spread-3"})
     assert {"spread-3-maddpg", "spread-3-ddpg", "spread-3-iql", "spread-3-mappo"} <= set(found)
     assert "spread-3-scripted" not in found
     assert "spread-3-hetero-maddpg" not in found  # of spread-3-hetero
-    assert "spread-3-hetero-maddpg" in _baselines([load_experiment("spread-3-hetero")])
-    assert _baselines([load_experiment("spread-3-maddpg")]) == []
+    assert "spread-3-hetero-maddpg" in _baselines({"spread-3-hetero"})
+    assert _baselines({"spread-3-maddpg"}) == []
 
 
 @pytest.fixture
@@ -77,6 +77,14 @@ def planned(monkeypatch):
         "cesma_sb3.multirun.sweep.make_runs", lambda runs, run_them, *, progress: found.extend(runs) or ()
     )
     return found
+
+
+def test_every_registered_baseline_says_what_it_is_compared_with():
+    for name in list_experiments():
+        experiment = load_experiment(name, check_names=False)
+        assert (experiment.baseline_of is None) == (experiment.dagger is not None), name
+        if experiment.baseline_of is not None:
+            assert load_experiment(experiment.baseline_of, check_names=False).env == experiment.env, name
 
 
 def test_baselines_stay_baselines_whatever_is_said_of_students(tmp_path, planned):
