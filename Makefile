@@ -18,9 +18,9 @@ PIP   := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # -qq: a progress line for each of a hundred packages helps nobody; errors are still shown.
 INSTALL := $(PIP) install -qq
 
-# Two test processes for two cores (tests/conftest.py gives each one thread); a file's tests stay together and share
-# what they train.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# Two test processes for two cores (tests/conftest.py gives each one thread). Each begins with half of the tests, so
+# that a file's stay together and share what they train; whoever is done first takes over from the other.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow coverage lint format types docs bench clean

@@ -123,6 +123,7 @@ def test_a_folder_will_do(run_dir, tmp_path):
         hub.write_published(run_dir, tmp_path / "out")
 
 
+@pytest.mark.integration
 def test_the_command_pushes(run_dir, server, tmp_path):
     names = {"HF_ENDPOINT": server.url, "HF_TOKEN": server.token, "HF_HOME": str(tmp_path)}
     words = [sys.executable, "-m", "cesma_sb3", "push", str(run_dir), "x/y"]

@@ -10,6 +10,8 @@ import pytest
 from cesma_sb3 import cli
 from cesma_sb3.training.run_folder import RunFolder
 
+pytestmark = pytest.mark.integration
+
 TINY = [
     "--set", "expert.total_timesteps=128", "--set", "expert.n_envs=8",
     "--set", "expert.kwargs.learning_starts=32",

@@ -1,6 +1,7 @@
 """Every example runs, with a budget that teaches nothing."""
 
 import runpy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,9 @@ def test_the_environment_of_the_example_is_a_parallel_env():
     parallel_api_test(example("bring_an_environment")["Meet"](), num_cycles=30)
 
 
-def test_decentralize_an_sb3_model(tmp_path, capsys):
+def test_decentralize_an_sb3_model(tmp_path, capsys, monkeypatch):
+    short = {"n_final_episodes": 8, "n_eval_episodes": 8, "n_envs": 8}
+    monkeypatch.setattr(cesma_sb3, "decentralize", partial(cesma_sb3.decentralize, evaluation=short))
     example("decentralize_an_sb3_model")["main"](tmp_path / "out", 1_000, 1_000)
     assert "expert" in capsys.readouterr().out
     assert cesma_sb3.load_team(tmp_path / "out" / "run" / "students").team.n_agents == 2

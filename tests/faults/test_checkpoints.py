@@ -320,6 +320,7 @@ def fill(ballast: Path) -> None:
             file.write(bytes(512))
 
 
+@pytest.mark.integration
 def test_a_full_disk_loses_nothing_that_was_saved(disk, whole, monkeypatch):
     (folder, _), write = disk, StageCheckpoints._write
     out, ballast = folder / "run", folder / "ballast"
@@ -342,6 +343,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(disk, whole, monkeypatch):
     assert results(out) == results(whole)
 
 
+@pytest.mark.integration
 def test_a_disk_that_cannot_be_written(disk, cut, whole, capsys):
     folder, mount = disk
     out = Path(shutil.copytree(cut, folder / "run"))

@@ -101,6 +101,7 @@ def test_the_canary_would_sing(tmp_path, monkeypatch):
     assert (tmp_path / hostile.EXECUTED).is_dir()
 
 
+@pytest.mark.integration
 def test_as_a_person_sees_it(tmp_path):
     """The same in processes of their own, where nothing catches what the command does not."""
     (tmp_path / "tag.yaml").write_text(YAML["a tag that calls a function"][0])

@@ -12,6 +12,8 @@ import pytest
 from cesma_sb3.training.run_folder import REPORT, RUN, RunFolder
 from tests.faults.interrupted import results
 
+pytestmark = pytest.mark.integration
+
 SETTINGS = (
     *(
         "checkpoint.save_freq=64",

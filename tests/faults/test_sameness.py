@@ -44,6 +44,7 @@ def traces(run: Path) -> dict[str, list[dict[str, str]]]:
     return found
 
 
+@pytest.mark.integration
 def test_other_processes_give_the_same_run_side_by_side(run, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONHASHSEED", "7")  # the order of sets is no part of the seed
     assert sweep([NAME], seeds=2, workers=2, out=tmp_path / "sweep", **VALUES).ran == 2

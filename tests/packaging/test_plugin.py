@@ -12,26 +12,36 @@ from pathlib import Path
 
 import pytest
 
+from cesma_sb3 import cli
 from tests.packaging.built import ROOT, python
 
 
 @pytest.fixture(scope="module")
-def command(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The command `cesma`, where the package of the example is installed."""
+def site(tmp_path_factory) -> Path:
+    """Where the package of the example is installed."""
     folder = tmp_path_factory.mktemp("plugin")
-    source, site = folder / "source", folder / "site"
-    shutil.copytree(ROOT / "examples" / "plugin", source)
+    shutil.copytree(ROOT / "examples" / "plugin", folder / "source")
     offline = ("--no-deps", "--no-index", "--no-build-isolation")
-    python("-m", "pip", "install", "--quiet", *offline, "--target", str(site), str(source))
+    target = ("--target", str(folder / "site"), str(folder / "source"))
+    python("-m", "pip", "install", "--quiet", *offline, *target)
+    return folder / "site"
+
+
+@pytest.fixture
+def command(site) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command `cesma` beside it."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, "-m", "cesma_sb3", *arguments]
-        return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            words, cwd=site.parent, env=environment, capture_output=True, text=True, check=False
+        )
 
     return run
 
 
+@pytest.mark.integration
 def test_its_experiment_is_listed_and_runs(command) -> None:
     listed = json.loads(command("list", "--json").stdout)
     assert "ferry" in [row["name"] for row in listed]
@@ -45,16 +55,30 @@ def test_its_experiment_is_listed_and_runs(command) -> None:
     assert json.loads(again.stdout)["return"] == returns
 
 
-def test_its_names_are_known_where_others_are(command) -> None:
-    run = command("decentralize", "cesma_sb3_ferry.expert:Ferryman", "ferrry")
-    assert run.returncode == 2
-    assert "unknown particle scenario 'ferrry'" in run.stderr or "did you mean 'ferry" in run.stderr
-    run = command("run", "ferry", "--set", "expert.algorithm=ferrymen")
-    assert run.returncode == 2
-    assert "unknown algorithm 'ferrymen'; did you mean 'ferryman'?" in run.stderr
-    run = command("run", "ferry", "--set", "expert.kwargs.margn=1")
-    assert run.returncode == 2
-    assert "argument of Ferryman 'margn'; did you mean 'margin'?" in run.stderr
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["decentralize", "cesma_sb3_ferry.expert:Ferryman", "ferrry"],
+            "unknown particle scenario 'ferrry'",
+        ),
+        (
+            ["run", "ferry", "--set", "expert.algorithm=ferrymen"],
+            "unknown algorithm 'ferrymen'; did you mean 'ferryman'?",
+        ),
+        (
+            ["run", "ferry", "--set", "expert.kwargs.margn=1"],
+            "argument of Ferryman 'margn'; did you mean 'margin'?",
+        ),
+    ],
+)
+def test_its_names_are_known_where_others_are(words, told, site, monkeypatch, capsys) -> None:
+    monkeypatch.syspath_prepend(str(site))
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    assert caught.value.code == 2
+    assert told in capsys.readouterr().err
 
 
 def test_the_source_is_left_as_it_was() -> None:

@@ -5,7 +5,11 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from tests.packaging.built import ROOT, Distribution, Installed
+
+pytestmark = pytest.mark.integration
 
 DATA = ("registry", "tuning", "figures")
 

@@ -82,6 +82,7 @@ def test_the_page_holds_all_that_it_needs(page, runs):
         assert told in text
 
 
+@pytest.mark.integration
 @in_a_browser
 def test_only_its_own_scripts_run(page, tmp_path):
     changed = tmp_path / "changed.html"
@@ -104,6 +105,7 @@ def test_what_is_not_finite_is_no_number_in_the_page():
     assert json.loads(told) == {"<b>": [1.5, None, {"x": None}], "none": None, "n": [1, True]}
 
 
+@pytest.mark.integration
 @in_a_browser
 def test_it_loads_plays_and_toggles(page, runs, tmp_path):
     script = """
@@ -152,6 +154,7 @@ def test_it_loads_plays_and_toggles(page, runs, tmp_path):
     assert max(found["widths"]) <= 1040
 
 
+@pytest.mark.integration
 @in_a_browser
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_fits_a_phone_and_the_night(page, tmp_path, dark):
@@ -180,6 +183,7 @@ def test_it_fits_a_phone_and_the_night(page, tmp_path, dark):
     assert min(found["contrasts"]) >= 4.5  # what WCAG asks of text
 
 
+@pytest.mark.integration
 @in_a_browser
 @pytest.mark.parametrize("name", ["<!--<script>", '<a href="https://example.com">x</a>'])
 def test_the_name_of_an_agent_is_text(runs, tmp_path, name):
@@ -204,6 +208,7 @@ def test_the_name_of_an_agent_is_text(runs, tmp_path, name):
     assert name in found["legend"]
 
 
+@pytest.mark.integration
 @in_a_browser
 def test_several_runs_are_compared(runs, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:

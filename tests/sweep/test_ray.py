@@ -19,6 +19,7 @@ from tests.reproduce.tiny import TINY
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'cesma-sb3[ray]'")
 pytestmark = [
+    pytest.mark.integration,
     pytest.mark.skipif(sys.platform != "linux", reason="/proc"),
     # Ray's cluster forks, perhaps where tests before these have used JAX; the new processes do not use it.
     pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning"),
@@ -37,11 +38,11 @@ if "CESMA_TEST_MARKS" in os.environ and sys.orig_argv[1:4] == ["-m", "cesma_sb3"
 # Some seconds of work.
 SHORT = {
     **TINY,
-    "dagger.total_timesteps": 12_000,
+    "dagger.total_timesteps": 6_000,
     "dagger.samples_per_update": 4,
     "evaluation.eval_freq": 10_000,
 }
-SEEDS = 4
+SEEDS = 3
 
 
 @pytest.fixture(scope="module")

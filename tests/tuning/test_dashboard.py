@@ -18,6 +18,8 @@ from cesma_sb3.multirun.tuning import study as study_module
 from cesma_sb3.training import run as run_module
 from tests.tuning.test_studies import scored
 
+pytestmark = pytest.mark.integration
+
 SPACE = "dagger.learning_rate: {low: 1e-3, high: 1, log: true}\ndagger.batch_size: {choices: [8, 16]}\n"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (

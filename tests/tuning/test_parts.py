@@ -12,6 +12,7 @@ from PIL import Image
 import cesma_sb3
 from cesma_sb3 import load_experiment
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.multirun.tuning import results
 from cesma_sb3.multirun.tuning import study as study_module
 from cesma_sb3.training import run as run_module
 from cesma_sb3.training.run_folder import RunFolder
@@ -196,7 +197,8 @@ def test_two_objectives(monkeypatch, write, tmp_path):
     assert 1 <= len(result.study.best_trials) <= 4
 
 
-def test_what_a_study_leaves(instant, write, tmp_path):
+def test_what_a_study_leaves(instant, write, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "_FOR_FIGURES", 3)
     result = study_module.tune("spread-3-scripted", space=write(SPACE), trials=6, out=tmp_path / "study")
     rows = json.loads((result.folder / "trials.json").read_text())
     with (result.folder / "trials.csv").open(newline="") as file:

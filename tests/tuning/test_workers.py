@@ -30,14 +30,14 @@ ROOT = Path(__file__).parents[2]
 EXPERIMENT = """\
 extends: spread-3-scripted
 students: {network: feed-forward, hidden_sizes: [8]}
-dagger: {total_timesteps: 4096, n_envs: 8, samples_per_update: 4}
-evaluation: {n_final_episodes: 4, n_eval_episodes: 2, eval_freq: 2048, n_envs: 2}
+dagger: {total_timesteps: 2048, n_envs: 8, samples_per_update: 4}
+evaluation: {n_final_episodes: 4, n_eval_episodes: 2, eval_freq: 1024, n_envs: 2}
 """
 SPACE = """\
 dagger.learning_rate: {low: 1e-3, high: 1, log: true}
 dagger.batch_size: {choices: [8, 16]}
 """
-TRIALS = 5
+TRIALS = 3
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +114,7 @@ def process_of(trial: optuna.trial.FrozenTrial) -> int:
     return int(trial.user_attrs[claims.WORKER].rpartition("-")[2])
 
 
+@pytest.mark.integration
 def test_a_worker_killed_in_the_middle_of_a_trial(storage, command, tmp_path):
     """None is lost, none counted twice; the dead worker's trial failed, and was done again."""
     parent = command(storage, "killed", "--workers", "2")
@@ -150,6 +151,7 @@ def test_a_worker_killed_in_the_middle_of_a_trial(storage, command, tmp_path):
     assert "best " in err
 
 
+@pytest.mark.integration
 def test_the_same_command_elsewhere_works_on_the_study_too(postgres, command, tmp_path):
     """Two commands that know of each other only through the database: as many trials as one was asked for."""
     both = [command(postgres, "elsewhere", out=f"machine-{n}") for n in range(2)]
@@ -173,6 +175,7 @@ def test_the_same_command_elsewhere_works_on_the_study_too(postgres, command, tm
     assert all(runs)
 
 
+@pytest.mark.integration
 def test_workers_that_fail_end_the_study(monkeypatch, tmp_path):
     """A programming error: its log is named, and nobody goes on."""
     (tmp_path / "space.yaml").write_text(SPACE)
@@ -284,6 +287,7 @@ def test_a_worker_that_was_taken_for_dead_goes_on_with_another_trial(tmp_path, m
     assert len(runs) == 3
 
 
+@pytest.mark.integration
 def test_workers_that_are_killed_again_and_again(tmp_path):
     with Workers(["list"], 1, tmp_path, {}) as team:
         while team.is_working():
