@@ -1,4 +1,4 @@
-"""`cesma video`: a run's policies at work, side by side, as an animated GIF or an MP4 file."""
+"""Write episodes of a run, its policies side by side, as an animated GIF or an MP4 file."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from typing import Any, TypeAlias
 
 from PIL import Image, ImageDraw
 
-from cesma_sb3.analysis.frames import Rollout, record
+from cesma_sb3.analysis.recording import Episode, record_episodes
 from cesma_sb3.errors import ConfigError, MissingExtraError
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
 
 Frames: TypeAlias = list[tuple[Image.Image, float]]
-"""Pictures, and for how many seconds each is shown."""
+"""Pictures, and how many seconds each is shown."""
 
-_BAND = 28
+_CAPTION_HEIGHT = 28
+"""Height of the caption above each picture, in pixels."""
 _LAST_SECONDS = 1.5
+"""How long the end of an episode is shown."""
 _TICKS = 1000
-"""In a second, of an MP4 file's clock."""
+"""Ticks of an MP4 file's clock in a second."""
 
 
 def write_video(
@@ -34,39 +36,39 @@ def write_video(
     fps: float = 8.0,
     trust: bool = False,
 ) -> Path:
-    """Draws episodes of a run, its policies side by side from the same initial states.
+    """Write a video of a run: its policies side by side, from the same initial states.
 
     Args:
-        run_dir: A finished run.
-        out: A .gif file, or .mp4, which needs PyAV (extra `video`) and is far smaller; None: `video.gif` in
-            the run folder.
-        policies: Whom to show, from left to right; those that the run does not have are left out.
-        episodes: One after the other.
-        seed: Of the initial states; None: the run's, which shows episodes of its final evaluation.
-        fps: Steps of the environment in a second, in (0, 50].
-        trust: That the folder may run the code that it names or holds, though it was made elsewhere.
+        run_dir: The folder of a finished run.
+        out: A .gif file, or an .mp4 file, which needs PyAV (extra `video`) and is far smaller; None:
+            `video.gif` in the run folder.
+        policies: The policies to show, from left to right; those that the run does not have are left out.
+        episodes: How many episodes are shown, one after the other.
+        seed: Seed of the initial states; None: the run's, which shows episodes of its final evaluation.
+        fps: Environment steps shown in a second, in (0, 50].
+        trust: Let the folder run the code that it names or holds, though it was made elsewhere.
 
     Raises:
-        ConfigError: `out` is neither, or a number is out of its range.
+        ConfigError: `out` has another suffix, or a number is out of its range.
         MissingExtraError: PyAV is not installed.
-        StorageError: A file is missing, or the environment gives no pictures.
+        StorageError: A file is missing, or the environment cannot be rendered.
         UntrustedError: The folder would run code, and was not made here.
     """
     path = as_path(run_dir) / "video.gif" if out is None else as_path(out)
     encode = _writer(path)
     if not 0 < fps <= 50 or episodes < 1:  # what viewers of GIFs can show
         raise ConfigError(f"fps {fps:g}, episodes {episodes}: expected more than 0 up to 50, and at least 1")
-    shown = record(run_dir, episodes=episodes, seed=seed, trust=trust)
-    columns = {name: shown[name] for name in policies if name in shown}
+    recorded = record_episodes(run_dir, episodes=episodes, seed=seed, trust=trust)
+    columns = {name: recorded[name] for name in policies if name in recorded}
     if not columns:
-        raise ConfigError(f"policies: the run has {', '.join(shown)}, not {', '.join(policies)}")
+        raise ConfigError(f"policies: the run has {', '.join(recorded)}, not {', '.join(policies)}")
     frames: Frames = []
-    for episode in range(episodes):
-        rollouts = {name: column[episode] for name, column in columns.items()}
-        length = max(len(rollout.pictures) for rollout in rollouts.values())
-        for step in range(length):
-            seconds = 1 / fps if step < length - 1 else _LAST_SECONDS
-            frames.append((_side_by_side(rollouts, step), seconds))
+    for number in range(episodes):
+        row = {name: column[number] for name, column in columns.items()}
+        length = max(len(episode.frames) for episode in row.values())
+        for index in range(length):
+            seconds = 1 / fps if index < length - 1 else _LAST_SECONDS
+            frames.append((_side_by_side(row, index), seconds))
     content = encode(_of_one_size(frames))
     atomic.write(path, lambda file: file.write_bytes(content))
     return path
@@ -96,7 +98,7 @@ def _gif(frames: Frames) -> bytes:
 
 
 def _mp4(frames: Frames) -> bytes:
-    """H.264, which every browser plays, each picture at its own time."""
+    """Encode as H.264, which every browser plays, each picture at its own time."""
     av = _import_av()
     content = io.BytesIO()
     width, height = frames[0][0].size
@@ -106,7 +108,7 @@ def _mp4(frames: Frames) -> bytes:
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = Fraction(1, _TICKS)
         at = 0.0
-        # A picture lasts until the next one: the last is given again where it ends.
+        # A picture lasts until the next one: the last is repeated where it ends.
         for picture, seconds in [*frames, (frames[-1][0], 0.0)]:
             frame = av.VideoFrame.from_image(picture.crop((0, 0, stream.width, stream.height)))
             frame.pts, frame.time_base = round(at * _TICKS), Fraction(1, _TICKS)
@@ -125,32 +127,32 @@ def _import_av() -> Any:
 
 
 def _of_one_size(frames: Frames) -> Frames:
-    """The frames, each on white as large as the largest: pictures may grow, and a film has one size."""
+    """Paste every picture on white of the largest size: pictures may grow, and a video has one size."""
     width, height = (max(picture.size[axis] for picture, _ in frames) for axis in (0, 1))
-    found: Frames = []
+    padded: Frames = []
     for picture, seconds in frames:
         canvas = Image.new("RGB", (width, height), "white")
         canvas.paste(picture)
-        found.append((canvas, seconds))
-    return found
+        padded.append((canvas, seconds))
+    return padded
 
 
-def _side_by_side(rollouts: dict[str, Rollout], step: int) -> Image.Image:
-    """Whoever has ended stays as it was."""
+def _side_by_side(episodes: dict[str, Episode], index: int) -> Image.Image:
+    """Draw one point of several recordings; those that have ended keep their last frame."""
     pictures: list[Image.Image] = []
-    for name, rollout in rollouts.items():
-        now = min(step, len(rollout.pictures) - 1)
-        picture = Image.fromarray(rollout.pictures[now])
-        framed = Image.new("RGB", (picture.width, picture.height + _BAND), "white")
-        framed.paste(picture, (0, _BAND))
-        text = f"{name}: {rollout.returns[now]:.2f}"
-        if rollout.won is not None and now == len(rollout.pictures) - 1:
-            text += ", won" if rollout.won else ", lost"
-        ImageDraw.Draw(framed).text((8, 6), text, fill=(31, 41, 55), font_size=15)
-        pictures.append(framed)
+    for name, episode in episodes.items():
+        now = min(index, len(episode.frames) - 1)
+        frame = Image.fromarray(episode.frames[now])
+        picture = Image.new("RGB", (frame.width, frame.height + _CAPTION_HEIGHT), "white")
+        picture.paste(frame, (0, _CAPTION_HEIGHT))
+        caption = f"{name}: {episode.returns[now]:.2f}"
+        if episode.won is not None and now == len(episode.frames) - 1:
+            caption += ", won" if episode.won else ", lost"
+        ImageDraw.Draw(picture).text((8, 6), caption, fill=(31, 41, 55), font_size=15)
+        pictures.append(picture)
     row = Image.new("RGB", (sum(p.width for p in pictures), max(p.height for p in pictures)), "white")
-    at = 0
-    for framed in pictures:
-        row.paste(framed, (at, 0))
-        at += framed.width
+    left = 0
+    for picture in pictures:
+        row.paste(picture, (left, 0))
+        left += picture.width
     return row

@@ -67,9 +67,9 @@ def _shown(value: float | None) -> str:
 @trust_option
 def report(run_dirs: tuple[Path, ...], **options: Any) -> None:
     """Write a page about a finished run that needs no network; of several runs, one that compares them."""
-    from cesma_sb3.analysis.html_report import write_page
+    from cesma_sb3.analysis.html_report import write_html_report
 
-    click.echo(write_page(run_dirs, **options))
+    click.echo(write_html_report(run_dirs, **options))
 
 
 @cesma.command()

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import pytest
 import yaml
 
 from cesma_sb3.analysis.comparison.systems import read_folder
-from cesma_sb3.analysis.frames import record
-from cesma_sb3.analysis.html_report import write_page
+from cesma_sb3.analysis.html_report import write_html_report
 from cesma_sb3.analysis.price import price
+from cesma_sb3.analysis.recording import record_episodes
 from cesma_sb3.analysis.video import write_video
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.deploy.export import export
@@ -39,9 +40,9 @@ DOORS = {
     "evaluate_run": evaluate_run,
     "evaluate_run elsewhere": lambda folder, **trust: evaluate_run(folder, **trust, **{"env.max_steps": 5}),
     "price": price,
-    "record": record,
+    "record": record_episodes,
     "video": write_video,
-    "report": lambda folder, **trust: write_page([folder], **trust),
+    "report": lambda folder, **trust: write_html_report([folder], **trust),
 }
 OF_STUDENTS = {
     "export": export,
@@ -124,8 +125,9 @@ def test_no_argument_and_no_half_a_name_is_a_way_round(name, copied):
     change(copied, NAMED_OTHERWISE[name])
     with pytest.raises(CesmaError):
         evaluate_run(copied)
+    use = partial(export, format="torchscript") if name == "networks without a class" else record_episodes
     with pytest.raises(CesmaError):
-        export(copied, format="torchscript") if name == "networks without a class" else record(copied)
+        use(copied)
     assert not Path("executed").exists()
 
 
@@ -180,7 +182,7 @@ def test_a_value_of_the_users_takes_the_place_of_what_would_run(copied):
 def test_numbers_are_read_without_being_asked(copied):
     change(copied, CLASSES["env.id"])
     assert len(read_folder(copied.parent)[0]) == 1
-    write_page([copied], episodes=0)
+    write_html_report([copied], episodes=0)
     export(copied, format="torchscript")  # of networks that this package makes
     assert not Path("executed").exists()
 

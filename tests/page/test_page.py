@@ -13,9 +13,9 @@ from PIL import Image
 
 import cesma_sb3
 from cesma_sb3 import cli
-from cesma_sb3.analysis.frames import record
-from cesma_sb3.analysis.html_report import write_page
-from cesma_sb3.analysis.html_report.charts import in_page
+from cesma_sb3.analysis.html_report import write_html_report
+from cesma_sb3.analysis.html_report.charts import to_json
+from cesma_sb3.analysis.recording import record_episodes
 from cesma_sb3.analysis.video import write_video
 from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError
 from tests.page.browser import BROWSER, ask
@@ -67,7 +67,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(runs):
-    return write_page([runs[0]], episodes=2)
+    return write_html_report([runs[0]], episodes=2)
 
 
 def test_the_page_holds_all_that_it_needs(page, runs):
@@ -100,7 +100,7 @@ def test_only_its_own_scripts_run(page, tmp_path):
 
 def test_what_is_not_finite_is_no_number_in_the_page():
     data = {"<b>": [1.5, math.nan, {"x": -math.inf}], "none": None, "n": (1, True)}
-    told = in_page(data)
+    told = to_json(data)
     assert "<" not in told
     assert json.loads(told) == {"<b>": [1.5, None, {"x": None}], "none": None, "n": [1, True]}
 
@@ -110,7 +110,7 @@ def test_what_is_not_finite_is_no_number_in_the_page():
 def test_it_loads_plays_and_toggles(page, runs, tmp_path):
     script = """
         const image = document.querySelector('figure[data-policy="students"] img'), first = image.src;
-        const told = document.querySelector('figure[data-policy="students"] .told');
+        const told = document.querySelector('figure[data-policy="students"] .status');
         const began = told.textContent;
         document.getElementById("play").click();
         await wait(1000);
@@ -202,7 +202,7 @@ def test_the_name_of_an_agent_is_text(runs, tmp_path, name):
           legend: [...document.querySelectorAll("#losses .legendtext")].map((e) => e.textContent),
         };
     """
-    found, faults = ask(write_page([run]), script, tmp_path)
+    found, faults = ask(write_html_report([run]), script, tmp_path)
     assert faults == []
     assert found["links"] == 0
     assert name in found["legend"]
@@ -235,16 +235,16 @@ def test_without_policies_there_is_still_a_page(runs, tmp_path):
     kept = shutil.copytree(
         runs[0], tmp_path / "kept", ignore=shutil.ignore_patterns("students", "price.json")
     )
-    text = write_page([kept]).read_text(encoding="utf-8")
+    text = write_html_report([kept]).read_text(encoding="utf-8")
     assert "No episodes here" in text
     assert "Not measured." in text
 
 
 def test_what_gives_no_page(runs, tmp_path):
     with pytest.raises(ConfigError, match="each of them once"):
-        write_page([runs[0], runs[0]])
+        write_html_report([runs[0], runs[0]])
     with pytest.raises(StorageError, match="no such folder"):
-        write_page([tmp_path / "nothing"])
+        write_html_report([tmp_path / "nothing"])
     with pytest.raises(ConfigError, match=r"expected a \.gif or \.mp4 file"):
         write_video(runs[0], tmp_path / "video.mpg")
     with pytest.raises(ConfigError, match="expected more than 0 up to 50"):
@@ -306,11 +306,11 @@ def test_mp4_without_pyav(runs, tmp_path, monkeypatch):
 
 def test_rollouts_are_those_of_the_evaluation(runs):
     returns = json.loads((runs[0] / "episodes.json").read_text())
-    for policy, rollouts in record(runs[0], episodes=2).items():
+    for policy, rollouts in record_episodes(runs[0], episodes=2).items():
         # Its first environment ran the first two of the eight.
         assert [rollout.returns[-1] for rollout in rollouts] == pytest.approx(returns[policy][:2])
         assert all(rollout.won is None for rollout in rollouts)
         # Before each of the 25 steps and after the last, which is not where the next episode begins.
-        assert [len(rollout.pictures) for rollout in rollouts] == [26, 26]
+        assert [len(rollout.frames) for rollout in rollouts] == [26, 26]
         assert all(rollout.steps == list(range(26)) and len(rollout.returns) == 26 for rollout in rollouts)
-        assert (rollouts[0].pictures[-1] != rollouts[1].pictures[0]).any()
+        assert (rollouts[0].frames[-1] != rollouts[1].frames[0]).any()

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from cesma_sb3 import decentralize
-from cesma_sb3.analysis.frames import record
-from cesma_sb3.analysis.html_report import write_page
+from cesma_sb3.analysis.html_report import write_html_report
+from cesma_sb3.analysis.recording import record_episodes
 from cesma_sb3.analysis.video import write_video
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.factory import make_renderable
@@ -195,8 +195,8 @@ def test_a_run_of_others_is_shown(run_of, cls):
     run_dir = run_of(cls)
     with Image.open(write_video(run_dir, episodes=1)) as film:
         assert film.n_frames >= 2
-    rollouts = record(run_dir, episodes=1)
-    assert {name: len(one.pictures) for name, (one,) in rollouts.items()} == {"expert": 5, "students": 5}
+    rollouts = record_episodes(run_dir, episodes=1)
+    assert {name: len(one.frames) for name, (one,) in rollouts.items()} == {"expert": 5, "students": 5}
 
 
 @pytest.mark.parametrize(
@@ -213,10 +213,10 @@ def test_without_pictures_the_page_shows_the_episode_and_the_video_says_so(run_o
         write_video(run_dir, episodes=1)
     assert str(caught.value).startswith(f"{name_of(cls)}: {told}")
     assert "\n" not in str(caught.value)
-    text = write_page([run_dir], episodes=1).read_text(encoding="utf-8")
-    found = re.search(r'<script type="application/json" id="told-rollouts">(.*?)</script>', text, re.DOTALL)
+    text = write_html_report([run_dir], episodes=1).read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="episodes-data">(.*?)</script>', text, re.DOTALL)
     (episode,) = json.loads(found[1])["students"]
-    assert episode["pictures"] == []
+    assert episode["frames"] == []
     assert episode["steps"] == [0, 1, 2, 3, 4]
     assert len(episode["returns"]) == 5
     assert f"Without pictures: {name_of(cls)}: " in text

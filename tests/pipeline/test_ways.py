@@ -7,8 +7,8 @@ import pytest
 import torch as th
 
 import cesma_sb3
-from cesma_sb3.analysis.frames import record
 from cesma_sb3.analysis.price import price
+from cesma_sb3.analysis.recording import record_episodes
 from cesma_sb3.errors import ConfigError, ExpertWarning
 from cesma_sb3.evaluation import Returns
 from cesma_sb3.experts import SamplingExpert
@@ -63,7 +63,7 @@ def test_an_agent_of_it_draws_unless_asked_not_to(done):
 def test_it_is_measured_again_as_it_was(done):
     again = evaluate_run(done.run_dir)
     assert again["return"] == done.report["return"]
-    (first, *_) = record(done.run_dir, episodes=4)["students"]
+    (first, *_) = record_episodes(done.run_dir, episodes=4)["students"]
     assert first.returns[-1] == json.loads((done.run_dir / "episodes.json").read_text())["students"][0]
     other = evaluate_run(done.run_dir, **{"expert.deterministic": True})
     assert other["return"]["expert"] == 0.0

@@ -1,4 +1,4 @@
-"""`cesma report`: a finished run, or several, as one page that needs nothing else."""
+"""Write an HTML report of one finished run, or of several, which is one file and needs no network."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 
 from PIL import Image
 
-from cesma_sb3.analysis.frames import Rollout, record
 from cesma_sb3.analysis.html_report import charts
+from cesma_sb3.analysis.price import PRICE
+from cesma_sb3.analysis.recording import Episode, record_episodes
 from cesma_sb3.analysis.run_data import RunData, read_run
 from cesma_sb3.config.registry import flatten
 from cesma_sb3.config.schema import Experiment
@@ -22,32 +23,33 @@ from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
 
-PAGE = "report.html"
+HTML = "report.html"
 _POLICIES = ("expert", "imitators", "students", "reference", "random")
 _WIDTH = 400
-"""Of a picture, in pixels."""
+"""Width of a frame, in pixels, at most."""
 
 
-def write_page(
+def write_html_report(
     run_dirs: Sequence[Path | str],
     out: Path | str | None = None,
     *,
     episodes: int = 3,
     trust: bool = False,
 ) -> Path:
-    """Writes a page about a finished run, or one that compares several.
+    """Write an HTML report of a finished run, or one that compares several.
 
-    It holds its scripts and pictures itself, and asks no network for anything.
+    The file holds its scripts and pictures itself.
 
     Args:
-        run_dirs: Their folders. Of one whose policies are not there no episodes are shown.
-        out: The file; None: `report.html` in the run folder, of several under the current folder.
-        episodes: Of each policy, to be played; 0: none.
-        trust: That episodes may run the code that the folder names or holds, though it was made elsewhere.
+        run_dirs: The folders of the runs. Where the policies of a single run are missing, no episodes are
+            shown.
+        out: The file; None: `report.html` in the folder of a single run, else in the current folder.
+        episodes: Episodes of each policy to show, of a single run; 0: none.
+        trust: Let the folder run the code that it names or holds, though it was made elsewhere.
 
     Raises:
-        ConfigError: No runs, or one is named twice.
-        StorageError: A run did not finish, or a file is torn.
+        ConfigError: There are no runs, or one is named twice.
+        StorageError: A run did not finish, or a file is damaged.
         UntrustedError: Episodes would run code of a folder that was not made here.
         MissingExtraError: Plotly or Jinja is not installed.
     """
@@ -56,21 +58,21 @@ def write_page(
         raise ConfigError("expected at least one run folder, each of them once")
     labels = _labels(folders)
     runs = {label: read_run(folder.path) for label, folder in zip(labels, folders, strict=True)}
-    is_alone = len(folders) == 1
-    path = as_path(out) if out is not None else folders[0].path / PAGE if is_alone else Path(PAGE)
+    is_single = len(folders) == 1
+    path = as_path(out) if out is not None else folders[0].path / HTML if is_single else Path(HTML)
     content = _render(
-        title=labels[0] if is_alone else "Comparison",
+        title=labels[0] if is_single else "Comparison",
         runs=[_summary(label, folder, runs[label]) for label, folder in zip(labels, folders, strict=True)],
-        differences=[] if is_alone else _differences([folder.experiment for folder in folders]),
-        charts=charts.in_page({name: chart for name, chart in _charts(folders, runs).items() if chart}),
-        **(_alone(folders[0], episodes, trust=trust) if is_alone else {}),
+        differences=[] if is_single else _differences([folder.experiment for folder in folders]),
+        charts=charts.to_json({name: chart for name, chart in _charts(folders, runs).items() if chart}),
+        **(_details(folders[0], episodes, trust=trust) if is_single else _NO_DETAILS),
     )
     atomic.write(path, lambda file: file.write_text(content, encoding="utf-8"))
     return path
 
 
 def _labels(folders: Sequence[RunFolder]) -> list[str]:
-    """A name for each: the experiment's with its seed, numbered if that is not enough."""
+    """Name each run by its experiment and seed, and number those of one name."""
     names = [f"{folder.experiment.name}, seed {folder.experiment.seed}" for folder in folders]
     return [
         name if names.count(name) == 1 else f"{name} ({names[: n + 1].count(name)})"
@@ -79,16 +81,17 @@ def _labels(folders: Sequence[RunFolder]) -> list[str]:
 
 
 def _charts(folders: Sequence[RunFolder], runs: Mapping[str, RunData]) -> dict[str, charts.Chart | None]:
-    found: dict[str, charts.Chart | None] = {"curves": charts.learning_curves(runs)}
+    """Make the charts by the id of their place in the page; None where there is nothing to show."""
+    by_id: dict[str, charts.Chart | None] = {"curves": charts.learning_curves(runs)}
     if len(folders) == 1:
         (run,) = runs.values()
-        returns = _optional(folders[0], "episodes.json")
-        found |= {"losses": charts.losses(run), "episodes": charts.episodes(returns)}
-    return found
+        returns = _read_optional(folders[0], "episodes.json")
+        by_id |= {"losses": charts.losses(run), "returns": charts.returns(returns)}
+    return by_id
 
 
-def _optional(folder: RunFolder, name: str) -> dict[str, Any]:
-    """A JSON file that a run may not have."""
+def _read_optional(folder: RunFolder, name: str) -> dict[str, Any]:
+    """Read a JSON file that a run may not have; empty where it is missing or damaged."""
     path = folder.file(name)
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -98,7 +101,7 @@ def _optional(folder: RunFolder, name: str) -> dict[str, Any]:
 
 
 def _summary(label: str, folder: RunFolder, run: RunData) -> dict[str, Any]:
-    """What every page has of a run."""
+    """Collect what every report shows of a run."""
     report = run.report
     policies = [
         {
@@ -128,39 +131,43 @@ def _summary(label: str, folder: RunFolder, run: RunData) -> dict[str, Any]:
     }
 
 
-def _alone(folder: RunFolder, episodes: int, *, trust: bool) -> dict[str, Any]:
-    """What the page of a single run has besides."""
-    missing, found = "", dict[str, list[Rollout]]()
-    for pictures in (True, False) if episodes else ():  # where there are none the episodes are shown without
+_NO_DETAILS: dict[str, Any] = {"episodes": "{}", "policies": [], "missing": "", "price": [], "config": []}
+"""The details of a report on several runs."""
+
+
+def _details(folder: RunFolder, episodes: int, *, trust: bool) -> dict[str, Any]:
+    """Collect what only the report of a single run shows."""
+    missing, recorded = "", dict[str, list[Episode]]()
+    for frames in (True, False) if episodes else ():  # what cannot be rendered is shown without frames
         try:
-            found = record(folder.path, episodes=episodes, trust=trust, pictures=pictures)
+            recorded = record_episodes(folder.path, episodes=episodes, trust=trust, frames=frames)
             break
         except UntrustedError:
             raise
         except CesmaError as error:
             missing = str(error)
-    rollouts = {name: [_played(each) for each in these] for name, these in found.items()}
+    by_policy = {policy: [_for_script(episode) for episode in each] for policy, each in recorded.items()}
     return {
-        "rollouts": charts.in_page(rollouts),
-        "policies_played": list(rollouts),
+        "episodes": charts.to_json(by_policy),
+        "policies": list(by_policy),
         "missing": missing,
-        "price": _optional(folder, "price.json").get("rows", []),
+        "price": _read_optional(folder, PRICE).get("rows", []),
         "config": [(key, json.dumps(value)) for key, value in _flat(folder.experiment).items()],
     }
 
 
-def _played(rollout: Rollout) -> dict[str, Any]:
-    """An episode for the page's script."""
+def _for_script(episode: Episode) -> dict[str, Any]:
+    """Return an episode as the page's script reads it."""
     return {
-        "pictures": [_as_address(Image.fromarray(picture)) for picture in rollout.pictures],
-        "steps": rollout.steps,
-        "returns": rollout.returns,
-        "won": rollout.won,
+        "frames": [_data_url(Image.fromarray(frame)) for frame in episode.frames],
+        "steps": episode.steps,
+        "returns": episode.returns,
+        "won": episode.won,
     }
 
 
-def _as_address(picture: Image.Image) -> str:
-    """A picture as a `data:` address."""
+def _data_url(picture: Image.Image) -> str:
+    """Encode a picture as a `data:` URL."""
     if picture.width > _WIDTH:
         height = round(picture.height * _WIDTH / picture.width)
         picture = picture.resize((_WIDTH, height), Image.Resampling.LANCZOS)
@@ -170,7 +177,7 @@ def _as_address(picture: Image.Image) -> str:
 
 
 def _differences(experiments: Sequence[Experiment]) -> list[tuple[str, list[str]]]:
-    """Values that are not the same in all runs: a key, and what each has."""
+    """Return the keys whose values are not the same in all runs, each with the value of every run."""
     flat = [_flat(experiment) for experiment in experiments]
     keys = dict.fromkeys(key for each in flat for key in each)
     rows = [(key, [json.dumps(each[key]) if key in each else "" for each in flat]) for key in keys]
@@ -194,15 +201,8 @@ def _render(**values: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    alone: dict[str, Any] = {
-        "rollouts": "{}",
-        "policies_played": [],
-        "missing": "",
-        "price": None,
-        "config": [],
-    }
     template = environment.get_template("page.html")
-    # The page runs these two and refuses any other, by their digests: its data is no script.
+    # The page runs these two scripts and refuses any other, by their digests: its data is no script.
     scripts = [get_plotlyjs(), (Path(__file__).parent / "page.js").read_text(encoding="utf-8")]
     digests = [base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts]
-    return template.render(scripts=scripts, digests=digests, **{**alone, **values})
+    return template.render(scripts=scripts, digests=digests, **values)

@@ -1,4 +1,4 @@
-"""Curves that can be hovered and zoomed, as what Plotly draws."""
+"""Interactive charts of the HTML report, as JSON for Plotly."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cesma_sb3.analysis.run_data import Role, RunData
 from cesma_sb3.utils.plotting.style import COLORS
 
 Chart = dict[str, Any]
-"""`data` and `layout` of Plotly, for JSON."""
+"""`data` and `layout` of a Plotly figure, ready for JSON."""
 
 
 def learning_curves(runs: Mapping[str, RunData]) -> Chart:
-    """Return against environment samples, students after their expert.
+    """Chart the return against environment samples, students after their expert.
 
     Args:
-        runs: By label.
+        runs: Finished runs by label.
     """
     traces: list[dict[str, Any]] = []
     for number, (label, run) in enumerate(runs.items()):
@@ -41,7 +41,7 @@ def learning_curves(runs: Mapping[str, RunData]) -> Chart:
 
 
 def losses(run: RunData) -> Chart | None:
-    """Each agent's loss of imitation on the way; None where none was logged."""
+    """Chart each agent's imitation loss during training; None where none was logged."""
     if not run.losses:
         return None
     traces = [
@@ -51,9 +51,9 @@ def losses(run: RunData) -> Chart | None:
     return {"data": traces, "layout": _axes("environment samples of decentralization", "loss")}
 
 
-def episodes(returns: Mapping[str, Sequence[float]]) -> Chart | None:
-    """How the returns of single episodes are spread, by policy."""
-    if not returns:
+def returns(returns_by_policy: Mapping[str, Sequence[float]]) -> Chart | None:
+    """Chart the distribution of the returns of single episodes; None without episodes."""
+    if not returns_by_policy:
         return None
     traces = [
         {
@@ -64,13 +64,13 @@ def episodes(returns: Mapping[str, Sequence[float]]) -> Chart | None:
             "points": False,
             "line": {"color": COLORS[number % len(COLORS)]},
         }
-        for number, (name, values) in enumerate(returns.items())
+        for number, (name, values) in enumerate(returns_by_policy.items())
     ]
     return {"data": traces, "layout": {**_axes("", "return of an episode"), "showlegend": False}}
 
 
-def in_page(value: Any) -> str:
-    """A value as JSON inside a page: no text in it ends anything there, what is not finite is null."""
+def to_json(value: Any) -> str:
+    """Encode a value as JSON that is safe inside a page: no text in it ends an element; NaN becomes null."""
     return json.dumps(_finite(value), allow_nan=False).replace("<", "\\u003c")
 
 

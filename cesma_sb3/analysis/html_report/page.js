@@ -1,6 +1,6 @@
 "use strict";
-const told = (id) => JSON.parse(document.getElementById(id).textContent);
-const charts = told("told-charts"), rollouts = told("told-rollouts");
+const readData = (id) => JSON.parse(document.getElementById(id).textContent);
+const charts = readData("charts-data"), episodes = readData("episodes-data");
 const root = document.documentElement;
 const by = (id) => document.getElementById(id);
 
@@ -31,21 +31,21 @@ for (const button of document.querySelectorAll("#shown-runs button")) button.add
   Plotly.restyle(by("curves"), { visible: on }, mine);
 });
 
-const names = Object.keys(rollouts);
+const names = Object.keys(episodes);
 if (names.length) {
-  const first = rollouts[names[0]], slider = by("time"), play = by("play"), choice = by("episode");
+  const first = episodes[names[0]], slider = by("time"), play = by("play"), choice = by("episode");
   first.forEach((_, i) => choice.add(new Option("episode " + (i + 1), i)));
   let timer = null;
-  const length = () => Math.max(...names.map((name) => rollouts[name][choice.value].steps.length));
+  const length = () => Math.max(...names.map((name) => episodes[name][choice.value].steps.length));
   function draw() {
     slider.max = length() - 1;
     for (const name of names) {
-      const one = rollouts[name][choice.value], at = Math.min(Number(slider.value), one.steps.length - 1);
+      const one = episodes[name][choice.value], at = Math.min(Number(slider.value), one.steps.length - 1);
       const figure = document.querySelector(`figure[data-policy="${name}"]`), over = at === one.steps.length - 1;
       const image = figure.querySelector("img");
-      image.hidden = one.pictures.length === 0;
-      if (!image.hidden) image.src = one.pictures[at];
-      figure.querySelector(".told").textContent =
+      image.hidden = one.frames.length === 0;
+      if (!image.hidden) image.src = one.frames[at];
+      figure.querySelector(".status").textContent =
         `step ${one.steps[at]}, return ${one.returns[at].toFixed(2)}` + (over && one.won !== null ? (one.won ? ", won" : ", lost") : "");
     }
   }
