@@ -91,9 +91,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
         team = TeamSpaces.from_parallel_env(self.parallel_env, agents=agents, layouts=layouts)
         _check_learnable(team)
         self.team = team
-        self.view: ActionView = make_view(view, team) if isinstance(view, str) else view
-        if self.view.team != team:
-            raise SpaceError(f"action view {self.view.name!r}: made for another team than {team}")
+        self.view: ActionView = make_view(view, team)
         self.team_reward = team_reward
         self.observation_space = team.observation_space
         self.action_space = self.view.space

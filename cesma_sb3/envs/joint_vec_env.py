@@ -1,4 +1,4 @@
-"""Many joint environments as one SB3 `VecEnv`: the interface that every room after this one sees."""
+"""Many joint environments as one SB3 `VecEnv`: the interface that all later rooms use."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
-from cesma_sb3.envs.joint_env import TeamReward
-from cesma_sb3.envs.subproc import GroupHandle, LocalGroup, Recipe, RemoteGroup, Transition
-from cesma_sb3.errors import CesmaWarning, ConfigError, EnvError, integer
+from cesma_sb3.envs.joint_env import JointEnv, TeamReward
+from cesma_sb3.envs.subproc import EnvGroup, RemoteGroup, Transition
+from cesma_sb3.errors import CesmaWarning, EnvError, integer
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Array, Flags, Floats, Info, Masks, Observations
 from cesma_sb3.utils.closing import warn_unclosed
+from cesma_sb3.utils.stateful import Stateful
 
 StepReturn = tuple[Observations, Floats, Flags, list[Info]]
 
@@ -40,14 +41,16 @@ class JointVecEnv(VecEnv):
     team: TeamSpaces
     view: ActionView
     keeps_state: ClassVar[bool] = False
-    """Whether all state is in attributes, so that a training can go on in the middle of an episode."""
+    """Whether all state is in attributes, so that a training can resume in the middle of an episode."""
     replaces_unavailable: bool = False
     """Whether it does the first available action in place of one that is not; else it refuses that."""
+    renders_terminal: bool = False
+    """Whether the last infos of the first environment's episodes hold `terminal_frame`."""
 
     @property
     @abstractmethod
     def alive(self) -> Flags:
-        """Who is alive in the observations last returned, [n_envs, n_agents]."""
+        """Which agents are alive in the observations last returned, [n_envs, n_agents]."""
 
     @property
     @abstractmethod
@@ -57,13 +60,10 @@ class JointVecEnv(VecEnv):
         Whether there are any belongs to the team (`has_masks`), so that it never changes.
         """
 
-    renders_terminal: bool = False
-    """See `render_terminal`."""
-
     def render_terminal(self, on: bool = True) -> None:
-        """From now on the last info of the first environment's episodes holds `terminal_frame`, or not.
+        """Has the last info of the first environment's episodes hold `terminal_frame`, or no longer.
 
-        It is what `get_images` would show if the environment were not reset in the same step.
+        That is what `get_images` would show if the environment were not reset in the same step.
         """
         self.renders_terminal = on
 
@@ -111,14 +111,14 @@ class JointVecEnv(VecEnv):
 
 
 def attribute(env: VecEnv, name: str) -> Any:
-    """What a joint environment has under a name, inside whatever SB3 wraps around it (`VecMonitor`, say).
+    """An attribute of a joint environment, whatever SB3 wraps around it (`VecMonitor`, say); else None.
 
     Args:
         env: Any vector environment, of a `JointVecEnv` or of several `JointEnv`s.
         name: Of an attribute that both have: `team` or `view`.
 
     Returns:
-        The attribute; None of an environment that is not joint.
+        The attribute; None if there is no such attribute, as in an environment that is not joint.
     """
     try:
         return getattr(env, name)  # SB3's wrappers look further inside
@@ -140,42 +140,35 @@ def available_actions(env: VecEnv) -> Masks | None:
     return np.stack(env.env_method("action_masks"))
 
 
-class SharedVecEnv(JointVecEnv):
-    """Environments that are stepped together: what SB3 asks of each is asked of one object that all share."""
+class EpisodeStatistics(Stateful):
+    """Returns and lengths of the episodes under way, reported as SB3's `VecMonitor` does."""
 
-    @property
-    @abstractmethod
-    def shared(self) -> Any:
-        """The object."""
+    state_attributes = ("returns", "lengths")
 
-    @property
-    @abstractmethod
-    def picture_mode(self) -> str | None:
-        """The render mode that SB3 is told."""
+    def __init__(self, n_envs: int) -> None:
+        self.returns = np.zeros(n_envs)
+        self.lengths = np.zeros(n_envs, dtype=np.int64)
+        self._start = time.time()
 
-    def _get_each(self, name: str, indices: VecEnvIndices) -> list[Any]:
-        value = self.picture_mode if name == "render_mode" else getattr(self.shared, name)
-        return [value for _ in self._get_indices(indices)]
+    def reset(self) -> None:
+        """Forgets all episodes."""
+        self.returns[:] = 0.0
+        self.lengths[:] = 0
 
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Sets an attribute of what is shared.
+    def add(self, rewards: Floats) -> None:
+        """Counts one step of every environment, with its rewards [n_envs]."""
+        self.returns += rewards
+        self.lengths += 1
 
-        Raises:
-            AttributeError: There is no such attribute.
-            ConfigError: Not all environments are meant.
-        """
-        getattr(self.shared, attr_name)
-        if len(set(self._get_indices(indices))) != self.num_envs:
-            raise ConfigError(f"all worlds share {attr_name}, expected indices=None, not {indices}")
-        setattr(self.shared, attr_name, value)
-
-    def _call_each(self, name: str, indices: VecEnvIndices, *args: Any, **kwargs: Any) -> list[Any]:
-        method = getattr(self.shared, name)
-        return [method(*args, **kwargs) for _ in self._get_indices(indices)]
+    def end_episode(self, index: int) -> dict[str, Any]:
+        """The return `r`, length `l` and time `t` in seconds of an environment's episode, which has ended."""
+        total, length = float(self.returns[index]), int(self.lengths[index])
+        self.returns[index] = self.lengths[index] = 0
+        return {"r": total, "l": length, "t": round(time.time() - self._start, 6)}
 
 
-class ProcessJointVecEnv(JointVecEnv):
-    """Joint environments stepped one after the other, here or spread over processes. See `joint_vec_env`.
+class GroupedVecEnv(JointVecEnv):
+    """Joint environments stepped one after the other, in this process or in several. See `joint_vec_env`.
 
     Args:
         groups: The environments, in the order of their numbers.
@@ -185,7 +178,7 @@ class ProcessJointVecEnv(JointVecEnv):
         SpaceError: An environment differs from the first.
     """
 
-    def __init__(self, groups: Sequence[GroupHandle], *, may_be_endless: bool = True) -> None:
+    def __init__(self, groups: Sequence[EnvGroup | RemoteGroup], *, may_be_endless: bool = True) -> None:
         self._groups = list(groups)
         self._closed = False
         # Environment -> its group, and its place there.
@@ -194,32 +187,29 @@ class ProcessJointVecEnv(JointVecEnv):
             first, *others = self._ask_all("describe")
             for group, other in zip(self._groups[1:], others, strict=True):
                 first.check_alike(other, self._groups[0].indices[0], group.indices[0])
-            self._name, self.team, self.view, self._render_mode, self.replaces_unavailable = first
         except BaseException:
             self.close()
             raise
+        self._name, self.team, self.view, self._render_mode, self.replaces_unavailable = first
         n_envs = len(self._places)
         self._alive = np.ones((n_envs, self.team.n_agents), dtype=bool)
         self._masks: Masks = np.ones((n_envs, self.team.mask_size), dtype=bool)
-        self._returns = np.zeros(n_envs)
-        self._lengths = np.zeros(n_envs, dtype=np.int64)
-        self._start = time.time()
-        self._watches_length = may_be_endless
-        self.reset_infos: list[Info] = [{} for _ in range(n_envs)]
+        self.statistics = EpisodeStatistics(n_envs)
+        self._warns_of_length = may_be_endless
         super().__init__(n_envs, self.team.observation_space, self.view.space)
 
     @property
     def alive(self) -> Flags:
-        """See `JointVecEnv.alive`."""
+        """Which agents are alive in the observations last returned, [n_envs, n_agents]."""
         return self._alive
 
     @property
     def agent_masks(self) -> Masks | None:
-        """See `JointVecEnv.agent_masks`."""
+        """Joint masks of the observations last returned, [n_envs, mask_size]; None if there are none."""
         return self._masks if self.team.has_masks else None
 
     def reset(self) -> Observations:
-        """Starts an episode everywhere, seeded by `seed` the first time; the generators then go on.
+        """Starts an episode everywhere, seeded by `seed` the first time; the generators then continue.
 
         Returns:
             Joint observations [n_envs, observation_size] float32.
@@ -227,13 +217,11 @@ class ProcessJointVecEnv(JointVecEnv):
         Raises:
             EnvError: An environment raised, died, or returned something that is no observation.
         """
-        for group, where in self._parts():
-            group.send("reset", self._seeds[where], self._options[where])
+        self._send_rows("reset", self._seeds, self._options)
         results = self._receive_all()
         self._reset_seeds()
         self._reset_options()
-        self._returns[:] = 0.0
-        self._lengths[:] = 0
+        self.statistics.reset()
         self.reset_infos = [info for _, infos in results for info in infos]
         self._remember(self.reset_infos)
         return np.concatenate([observations for observations, _ in results])
@@ -242,11 +230,10 @@ class ProcessJointVecEnv(JointVecEnv):
         """Sends actions [n_envs, ...] of the view."""
         if len(actions) != self.num_envs:
             raise EnvError(f"{len(actions)} actions for {self.num_envs} environments")
-        for group, where in self._parts():
-            group.send("step", actions[where])
+        self._send_rows("step", actions)
 
     def step_wait(self) -> StepReturn:
-        """Receives what came of the actions.
+        """Receives the results of the actions.
 
         Returns:
             Joint observations [n_envs, observation_size] float32, team rewards [n_envs] float32, dones
@@ -261,22 +248,14 @@ class ProcessJointVecEnv(JointVecEnv):
         dones = np.concatenate([result.dones for result in results])
         infos = [info for result in results for info in result.infos]
         reset_infos = [info for result in results for info in result.reset_infos]
-        self._returns += rewards
-        self._lengths += 1
-        if self._watches_length and self._lengths.max() >= LONG_EPISODE:
-            self._watches_length = False
-            self._warn_of_length(int(self._lengths.argmax()))
-        for index in np.flatnonzero(dones):
-            infos[index]["episode"] = {
-                "r": float(self._returns[index]),
-                "l": int(self._lengths[index]),
-                "t": round(time.time() - self._start, 6),
-            }
+        self.statistics.add(rewards)
+        if self._warns_of_length and self.statistics.lengths.max() >= LONG_EPISODE:
+            self._warns_of_length = False
+            self._warn_of_length(int(self.statistics.lengths.argmax()))
+        for index in np.flatnonzero(dones).tolist():
+            infos[index]["episode"] = self.statistics.end_episode(index)
             self.reset_infos[index] = reset_infos[index] or {}
-        self._returns[dones] = 0.0
-        self._lengths[dones] = 0
-        # Where an episode ended the observation is the next one's first, and so are the flags that go with
-        # it.
+        # The observation of an end is the next episode's first, and so are the flags that belong to it.
         self._remember([reset or info for info, reset in zip(infos, reset_infos, strict=True)])
         observations = np.concatenate([result.observations for result in results])
         return observations, rewards.astype(np.float32), dones, infos
@@ -311,29 +290,31 @@ class ProcessJointVecEnv(JointVecEnv):
         images: list[Any] = [image for images in self._ask_all("images") for image in images]
         return images
 
-    def _get_each(self, name: str, indices: VecEnvIndices) -> list[Any]:
-        if name == "render_mode":
-            return [self._render_mode for _ in self._get_indices(indices)]
-        return self._ask_some(indices, "get", name)
-
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Sets an attribute of each joint environment."""
         self._ask_some(indices, "set", attr_name, value)
 
     def render_terminal(self, on: bool = True) -> None:
-        """See `JointVecEnv.render_terminal`."""
+        """Has the last info of the first environment's episodes hold `terminal_frame`, or no longer."""
         super().render_terminal(on)
         self._ask_some(0, "set", "renders_terminal", on and self._render_mode == "rgb_array")
+
+    def _get_each(self, name: str, indices: VecEnvIndices) -> list[Any]:
+        if name == "render_mode":
+            return [self._render_mode for _ in self._get_indices(indices)]
+        return self._ask_some(indices, "get", name)
 
     def _call_each(self, name: str, indices: VecEnvIndices, *args: Any, **kwargs: Any) -> list[Any]:
         return self._ask_some(indices, "call", name, args, kwargs)
 
-    def _parts(self) -> list[tuple[GroupHandle, slice]]:
-        return [(group, slice(group.indices[0], group.indices[-1] + 1)) for group in self._groups]
-
-    def _ask_all(self, command: str, *args: Any) -> list[Any]:
+    def _send_rows(self, command: str, *columns: Any) -> None:
+        """Sends each group a command with its rows of arguments that have one for each environment."""
         for group in self._groups:
-            group.send(command, *args)
+            where = slice(group.indices[0], group.indices[-1] + 1)
+            group.send(command, *(column[where] for column in columns))
+
+    def _ask_all(self, command: str) -> list[Any]:
+        self._send_rows(command)
         return self._receive_all()
 
     def _ask_some(self, indices: VecEnvIndices, command: str, *args: Any) -> list[Any]:
@@ -369,8 +350,8 @@ def joint_vec_env(
     max_steps: int | None = None,
     start_method: str | None = None,
     agents: Sequence[str] | None = None,
-) -> ProcessJointVecEnv:
-    """Many environments as one.
+) -> GroupedVecEnv:
+    """Many PettingZoo environments as one joint environment of SB3.
 
     Args:
         make_env: Makes one PettingZoo environment, a new one at every call; it is called once for each, in
@@ -395,16 +376,19 @@ def joint_vec_env(
     """
     n_envs = integer("n_envs", n_envs, 1)
     n_processes = n_envs if processes is True else integer("processes", processes)
-    recipe = Recipe(make_env, view, team_reward, max_steps, None if agents is None else tuple(agents))
-    indices = np.array_split(np.arange(n_envs), min(n_processes, n_envs) or 1)
-    groups: list[GroupHandle]
+
+    def make() -> JointEnv:
+        return JointEnv(make_env(), view=view, team_reward=team_reward, max_steps=max_steps, agents=agents)
+
+    parts = [part.tolist() for part in np.array_split(np.arange(n_envs), min(n_processes, n_envs) or 1)]
+    groups: list[EnvGroup | RemoteGroup]
     if n_processes:
         default = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         context = multiprocessing.get_context(start_method or default)
-        groups = [RemoteGroup(context, recipe, part.tolist(), step_timeout) for part in indices]
+        groups = [RemoteGroup(context, make, part, step_timeout) for part in parts]
     else:
-        groups = [LocalGroup(recipe, part.tolist()) for part in indices]
-    env = ProcessJointVecEnv(groups, may_be_endless=max_steps is None)
+        groups = [EnvGroup(make, part) for part in parts]
+    env = GroupedVecEnv(groups, may_be_endless=max_steps is None)
     if seed is not None:
         env.seed(seed)
     return env

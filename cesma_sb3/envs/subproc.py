@@ -1,8 +1,8 @@
-"""Groups of joint environments, here or in a process of their own.
+"""Groups of joint environments, in this process or in one of their own.
 
-Both have one interface: send a command, receive its result. A group that raises answers with the error and
-stays usable; a process that died answers with an `EnvError`. Nothing waits for a process that is
-gone.
+Both have one interface: `send` a command, `receive` its result, `close`. A group that raises answers with the
+error and stays usable; a process that died answers with an `EnvError`; nothing waits for it. SB3's
+`SubprocVecEnv` has a process for each environment, waits for ever, and dies with an environment that raises.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import cloudpickle
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.envs.joint_env import ONE_EACH, JointEnv, TeamReward
+from cesma_sb3.envs.joint_env import ONE_EACH, JointEnv
 from cesma_sb3.errors import CesmaError, ConfigError, EnvError, SpaceError, error_line, short_repr
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -28,29 +28,8 @@ from cesma_sb3.spaces.types import Flags, Floats, Info
 from cesma_sb3.utils.closing import error_of_closing
 
 
-class Recipe(NamedTuple):
-    """How to make each environment of a group."""
-
-    make_env: Callable[[], Any]
-    view: str | ActionView
-    team_reward: TeamReward
-    max_steps: int | None = None
-    agents: tuple[str, ...] | None = None
-    """The order of the agents; None: the environment's."""
-
-    def make(self) -> JointEnv:
-        """Makes one."""
-        return JointEnv(
-            self.make_env(),
-            view=self.view,
-            team_reward=self.team_reward,
-            max_steps=self.max_steps,
-            agents=self.agents,
-        )
-
-
 class Description(NamedTuple):
-    """What is the same of all environments of a batch, and the name of the first."""
+    """What all environments of a batch have in common, and the name of the first."""
 
     name: str
     team: TeamSpaces
@@ -60,16 +39,16 @@ class Description(NamedTuple):
 
     @classmethod
     def of(cls, env: JointEnv) -> Description:
-        """The description of one environment."""
+        """The description of an environment."""
         return cls(env.name, env.team, env.view, env.render_mode, env.replaces_unavailable)
 
     def check_alike(self, other: Description, own: int, others: int) -> None:
-        """Whether another environment can be stepped in one batch with this one.
+        """Checks that another environment can be stepped in one batch with this one.
 
         Args:
-            other: The other one.
+            other: The other environment's description.
             own: The number of this environment.
-            others: The number of the other one.
+            others: The number of the other environment.
 
         Raises:
             SpaceError: It cannot; the message names both and the first difference.
@@ -83,7 +62,7 @@ class Description(NamedTuple):
                 )
 
     def _parts(self) -> dict[str, Any]:
-        """What must be the same, by what it is called; the agents first, since the rest goes by them."""
+        """What must be equal, by its name in messages; the agents first, for the rest is by agent."""
         team = self.team
         parts: dict[str, Any] = {"the agents": list(team.agents)}
         for agent in team.agents:
@@ -114,26 +93,32 @@ class Transition(NamedTuple):
 
 
 class EnvGroup:
-    """Some joint environments, stepped one after the other.
+    """Some joint environments, stepped one after the other in this process.
 
     Args:
-        recipe: How to make them.
+        make: Makes one of them.
         indices: Their numbers among all environments, for messages.
+
+    Raises:
+        EnvError: `make` raised something that is no `CesmaError`.
+        ConfigError: It returned one object twice.
+        SpaceError: An environment differs from the first.
     """
 
-    def __init__(self, recipe: Recipe, indices: Sequence[int]) -> None:
+    def __init__(self, make: Callable[[], JointEnv], indices: Sequence[int]) -> None:
         self.indices = list(indices)
         self.envs: list[JointEnv] = []
+        self._pending: list[tuple[str, tuple[Any, ...]]] = []
         try:
             for place in range(len(self.indices)):
-                self.envs.append(self._guard(place, recipe.make))
+                self.envs.append(self._guard(place, make))
                 self._check_last()
         except BaseException:
             self.close()
             raise
 
     def _check_last(self) -> None:
-        """Whether the newest environment is one of its own, and like the first."""
+        """Checks that the newest environment is a new object, and like the first."""
         *before, last = self.envs
         for env, index in zip(before, self.indices, strict=False):
             if env.innermost is last.innermost:
@@ -153,14 +138,23 @@ class EnvGroup:
         except Exception as error:  # whatever a foreign environment raises
             raise EnvError(f"{where}: {error_line(error)}") from error
 
+    def send(self, command: str, *args: Any) -> None:
+        """Asks for a method, which runs when its result is received."""
+        self._pending.append((command, args))
+
+    def receive(self) -> Any:
+        """The result of the oldest command, or what it raised."""
+        command, args = self._pending.pop(0)
+        return getattr(self, command)(*args)
+
     def describe(self) -> Description:
-        """What the environments have in common."""
+        """The description that all environments share."""
         return Description.of(self.envs[0])
 
     def reset(
         self, seeds: Sequence[int | None], options: Sequence[dict[str, Any] | None]
     ) -> tuple[Floats, list[Info]]:
-        """Resets all; seeds and options by environment."""
+        """Resets all environments, each with its seed and options: observations and infos."""
         results = [
             self._guard(place, env.reset, seed=seeds[place], options=options[place] or None)
             for place, env in enumerate(self.envs)
@@ -168,7 +162,7 @@ class EnvGroup:
         return np.stack([observation for observation, _ in results]), [info for _, info in results]
 
     def step(self, actions: Sequence[Any]) -> Transition:
-        """Steps all, and resets those whose episode ended; actions by environment."""
+        """Steps all environments, each with its action, and resets those whose episode ended."""
         rows = [self._step(place, action) for place, action in enumerate(actions)]
         observations, rewards, dones, infos, reset_infos = zip(*rows, strict=True)
         return Transition(
@@ -200,58 +194,19 @@ class EnvGroup:
 
     def call(self, place: int, name: str, args: Any, kwargs: Any) -> Any:
         """Calls a method of one environment, or of the PettingZoo environment in it."""
-        method = self.get(
-            place, name
-        )  # unguarded, as in `get`: whoever asks for it may be asking whether it is there
+        method = self.get(place, name)  # an AttributeError is the answer to a question of SB3's
         return self._guard(place, method, *args, **kwargs)
 
     def images(self) -> list[Any]:
-        """What each environment renders."""
+        """The rendered frame of each environment."""
         return [self._guard(place, env.render) for place, env in enumerate(self.envs)]
 
     def close(self) -> list[str]:
-        """Closes all; each error as one line."""
+        """Closes all environments; each error as one line."""
         numbered = zip(self.indices, self.envs, strict=False)
         lines = [line for i, env in numbered for line in error_of_closing(f"environment {i}", env.close)]
         self.envs = []
         return lines
-
-
-class GroupHandle(Protocol):
-    """A group, wherever it lives."""
-
-    indices: list[int]
-
-    def send(self, command: str, *args: Any) -> None:
-        """Asks for a method of `EnvGroup`."""
-
-    def receive(self) -> Any:
-        """The result of the oldest command, or what it raised."""
-
-    def close(self) -> list[str]:
-        """Closes the environments; each error as one line."""
-
-
-class LocalGroup:
-    """A group in this process: a command runs when its result is asked for."""
-
-    def __init__(self, recipe: Recipe, indices: Sequence[int]) -> None:
-        self.indices = list(indices)
-        self._group = EnvGroup(recipe, indices)
-        self._pending: list[tuple[str, tuple[Any, ...]]] = []
-
-    def send(self, command: str, *args: Any) -> None:
-        """See `GroupHandle.send`."""
-        self._pending.append((command, args))
-
-    def receive(self) -> Any:
-        """See `GroupHandle.receive`."""
-        command, args = self._pending.pop(0)
-        return getattr(self._group, command)(*args)
-
-    def close(self) -> list[str]:
-        """See `GroupHandle.close`."""
-        return self._group.close()
 
 
 class RemoteGroup:
@@ -260,29 +215,38 @@ class RemoteGroup:
     Args:
         context: A `multiprocessing` context; its start method should be `forkserver` or `spawn`, since a
             forked copy of a process with threads (PyTorch has them) may hang.
-        recipe: Pickled by value with cloudpickle, so that lambdas and functions of `__main__` travel.
+        make: Makes one environment; pickled by value with cloudpickle, so that lambdas and functions of
+            `__main__` travel.
         indices: The environments' numbers among all.
         step_timeout: Seconds that an answer may take; None: as long as it takes.
     """
 
     def __init__(
-        self, context: Any, recipe: Recipe, indices: Sequence[int], step_timeout: float | None = None
+        self,
+        context: Any,
+        make: Callable[[], JointEnv],
+        indices: Sequence[int],
+        step_timeout: float | None = None,
     ) -> None:
         self.indices = list(indices)
         self._step_timeout = step_timeout
         self._connection, theirs = context.Pipe()
-        payload = cloudpickle.dumps((recipe, self.indices))
+        payload = cloudpickle.dumps((make, self.indices))
         self._process = context.Process(target=serve, args=(theirs, payload), daemon=True)
         self._process.start()
         theirs.close()  # or its end would never be noticed
 
     def send(self, command: str, *args: Any) -> None:
-        """See `GroupHandle.send`."""
+        """Asks for a method of the `EnvGroup` in the process."""
         with contextlib.suppress(OSError):  # a process that is gone is reported when the result is asked for
             self._connection.send((command, args))
 
     def receive(self) -> Any:
-        """See `GroupHandle.receive`."""
+        """The result of the oldest command, or what it raised.
+
+        Raises:
+            EnvError: The process died, or gave no answer in time.
+        """
         try:
             if not wait([self._connection, self._process.sentinel], self._step_timeout):
                 self._process.kill()  # what it would answer later is no answer to what is asked then
@@ -305,7 +269,7 @@ class RemoteGroup:
         return f"environment {first}" if first == last else f"environments {first} to {last}"
 
     def close(self) -> list[str]:
-        """See `GroupHandle.close`. A process that does not end within some seconds is ended."""
+        """Closes the environments, each error as one line; kills a process that does not end in 5 seconds."""
         self.send("close")
         lines: list[str] = []
         by = time.monotonic() + 5

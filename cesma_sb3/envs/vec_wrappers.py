@@ -100,7 +100,7 @@ class MessageFreeVecEnv(JointVecEnvWrapper, Stateful):
     def __init__(self, venv: JointVecEnv, view: str | ActionView = "joint") -> None:
         self.team_view = message_free_view(venv.team)
         team = self.team_view.team
-        super().__init__(venv, team=team, view=make_view(view, team) if isinstance(view, str) else view)
+        super().__init__(venv, team=team, view=make_view(view, team))
 
     @property
     def agent_masks(self) -> Masks | None:

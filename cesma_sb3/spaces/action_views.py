@@ -5,7 +5,7 @@
 | `joint` | the team's own: MultiDiscrete, or Box | PPO, MaskablePPO; SAC, TD3 on a continuous team |
 | `product` | Discrete, one action for each combination | DQN: the exponential expert |
 | `one-at-a-time` | Discrete, one choice changes or none | DQN on larger teams |
-| `relaxed` | Box, a logit for each category | actor-critics over relaxed one-hot actions |
+| `relaxed` | Box, a score for each category | actor-critics over relaxed one-hot actions |
 
 Shapes: B batch, C columns of a packed action, M categories of all columns (`mask_size`), O outputs
     (`output_size`).
@@ -22,14 +22,14 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from gymnasium import spaces
 
-from cesma_sb3.errors import ActionViewError, UnknownNameError
+from cesma_sb3.errors import ActionViewError, SpaceError, UnknownNameError
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Array, Floats, Index, Masks, Packed, Space
 
 
 @runtime_checkable
 class ActionView(Protocol):
-    """A space of single actions, each of which stands for a packed joint action."""
+    """A space of actions for a single-agent learner, each of which stands for a packed joint action."""
 
     name: str
     space: Space
@@ -39,7 +39,7 @@ class ActionView(Protocol):
         """View actions [B, ...] as packed joint actions [B, C].
 
         Args:
-            actions: Of the view's space.
+            actions: Elements of the view's space.
             masks: Joint masks [B, M]. A view whose actions rank categories picks among the available ones.
         """
 
@@ -65,7 +65,7 @@ class JointActions:
         self._categorical = np.array([n > 0 for n in team.column_categories], dtype=bool)
 
     def decode(self, actions: Array, masks: Masks | None = None) -> Packed:
-        """See `ActionView.decode`. Choices of a mixed team are rounded; all numbers keep to their bounds."""
+        """Packed actions [B, C] as they are: categories rounded, scalars clipped to their bounds."""
         batch = np.asarray(actions).reshape(-1, self.team.n_columns)
         if self.team.is_discrete:
             categories: Packed = np.rint(batch).astype(np.int64)
@@ -76,11 +76,11 @@ class JointActions:
         return packed
 
     def encode(self, packed: Array) -> Array:
-        """See `ActionView.encode`: every packed action is expressed."""
+        """Packed joint actions [B, C] as they are, in the team's dtype."""
         return np.asarray(packed).reshape(-1, self.team.n_columns).astype(self.team.action_dtype)
 
     def masks(self, agent_masks: Masks) -> Masks:
-        """See `ActionView.masks`: the joint masks themselves [B, M]."""
+        """The joint masks themselves, [B, M]."""
         return agent_masks
 
 
@@ -94,7 +94,7 @@ class ProductActions:
         max_actions: The largest space that is built; the product grows exponentially with the team.
 
     Raises:
-        ActionViewError: A column is a real number, or the product is above `max_actions`.
+        ActionViewError: A column is continuous, or the product is above `max_actions`.
     """
 
     name = "product"
@@ -112,17 +112,17 @@ class ProductActions:
         self.space: Space = spaces.Discrete(n_actions)
 
     def decode(self, actions: Array, masks: Masks | None = None) -> Packed:
-        """See `ActionView.decode`: actions [B] int."""
+        """Numbers of combinations [B] int as packed joint actions [B, C] int64."""
         columns = np.unravel_index(np.asarray(actions, dtype=np.int64).reshape(-1), self._sizes)
         return np.stack(columns, axis=1).astype(np.int64)
 
     def encode(self, packed: Array) -> Array:
-        """See `ActionView.encode`: every packed action is expressed, as [B] int64."""
+        """Packed joint actions [B, C] as the numbers of their combinations, [B] int64."""
         columns = np.asarray(packed, dtype=np.int64).reshape(-1, self.team.n_columns)
         return np.asarray(np.ravel_multi_index(tuple(columns.T), self._sizes), dtype=np.int64)
 
     def masks(self, agent_masks: Masks) -> Masks:
-        """See `ActionView.masks`: a combination is available where each of its choices is, [B, product]."""
+        """Joint masks [B, M] as flags [B, product]: a combination is available if each of its choices is."""
         joint = np.ones((len(agent_masks), 1), dtype=bool)
         for where in self.team.column_masks:
             joint = (joint[:, :, None] & agent_masks[:, None, where]).reshape(len(agent_masks), -1)
@@ -153,7 +153,7 @@ class OneAtATimeActions:
         noop: The category that is doing nothing: one for all columns, or one for each column.
 
     Raises:
-        ActionViewError: A column is a real number, or has no category `noop`.
+        ActionViewError: A column is continuous, or has no category `noop`.
 
     Source: section 4.2: "we can restrict it to moving only one agent at a time, while the others default to a
     "do nothing" action"; section 6.5.
@@ -180,7 +180,7 @@ class OneAtATimeActions:
         self.space: Space = spaces.Discrete(len(moves) + 1)
 
     def decode(self, actions: Array, masks: Masks | None = None) -> Packed:
-        """See `ActionView.decode`: actions [B] int. With masks, who rests and has 0 alone does 0."""
+        """Moves [B] int as packed joint actions [B, C]; an idle column with category 0 alone takes it."""
         packed: Index = self._table[np.asarray(actions, dtype=np.int64).reshape(-1)]
         if masks is not None:
             for column, where in enumerate(self.team.column_masks):
@@ -189,7 +189,7 @@ class OneAtATimeActions:
         return packed
 
     def encode(self, packed: Array) -> Array:
-        """See `ActionView.encode`, as [B] int64.
+        """Packed joint actions [B, C] as moves, [B] int64.
 
         Raises:
             ActionViewError: Two choices of one joint action differ from the no-op.
@@ -205,7 +205,7 @@ class OneAtATimeActions:
         return np.asarray(self._action[np.arange(self.team.n_columns), columns].max(axis=1), dtype=np.int64)
 
     def masks(self, agent_masks: Masks) -> Masks:
-        """See `ActionView.masks`, [B, n].
+        """Joint masks [B, M] as flags [B, n] of the moves.
 
         A move is available where its category is and all others can do nothing. An agent that is left with
         nothing but category 0 (a dead one) counts as doing nothing.
@@ -241,15 +241,15 @@ class OneAtATimeActions:
 
 
 class RelaxedActions:
-    """A number in [-1, 1] for each category and each real number: Box [-1, 1]^O.
+    """A score in [-1, 1] for each category and a value in [-1, 1] for each scalar: Box [-1, 1]^O.
 
-    The largest of a column's numbers is its category; a real number is rescaled to its bounds.
+    The largest score of a column is its category; a scalar is rescaled to its bounds.
 
     Args:
-        team: Real numbers must have finite bounds.
+        team: Its scalars must have finite bounds.
 
     Raises:
-        ActionViewError: A real number has no finite bounds.
+        ActionViewError: A scalar has no finite bounds.
     """
 
     name = "relaxed"
@@ -265,12 +265,10 @@ class RelaxedActions:
             self._low = team.action_space.low[self._columns].astype(np.float64)
             self._span = team.action_space.high[self._columns].astype(np.float64) - self._low
             if not np.isfinite(self._span).all():
-                raise ActionViewError(
-                    "action view 'relaxed': a real number without bounds cannot be rescaled"
-                )
+                raise ActionViewError("action view 'relaxed': a scalar without bounds cannot be rescaled")
 
     def decode(self, actions: Array, masks: Masks | None = None) -> Packed:
-        """See `ActionView.decode`: actions [B, O] float. With masks, only available categories count."""
+        """Scores [B, O] float as packed actions [B, C]: the best available category of each column."""
         logits = np.asarray(actions, dtype=np.float32).reshape(-1, self.team.output_size)
         packed: Any = np.zeros((len(logits), self.team.n_columns), dtype=self.team.action_dtype)
         for column, n in enumerate(self.team.column_categories):
@@ -286,7 +284,7 @@ class RelaxedActions:
         return decoded
 
     def encode(self, packed: Array) -> Array:
-        """See `ActionView.encode`, as [B, O] float32: 1 for the chosen category, -1 for the others."""
+        """Packed actions [B, C] as scores [B, O] float32: 1 for the chosen category, -1 for the others."""
         columns = np.asarray(packed).reshape(-1, self.team.n_columns)
         actions = np.full((len(columns), self.team.output_size), -1.0, dtype=np.float32)
         for column, n in enumerate(self.team.column_categories):
@@ -299,7 +297,7 @@ class RelaxedActions:
         return actions
 
     def masks(self, agent_masks: Masks) -> Masks:
-        """See `ActionView.masks`: flags of the outputs [B, O], true for real numbers."""
+        """Joint masks [B, M] as flags [B, O] of the scores, true for scalars."""
         flags = np.ones((len(agent_masks), self.team.output_size), dtype=bool)
         for outputs, where, n in zip(
             self.team.column_outputs, self.team.column_masks, self.team.column_categories, strict=True
@@ -316,18 +314,23 @@ VIEW_NAMES: tuple[str, ...] = tuple(_VIEWS)
 """The names that `make_view` knows."""
 
 
-def make_view(name: str, team: TeamSpaces, **kwargs: Any) -> ActionView:
-    """The action view called `name`.
+def make_view(name: str | ActionView, team: TeamSpaces, **kwargs: Any) -> ActionView:
+    """The action view of a team that is called `name`.
 
     Args:
-        name: One of `VIEW_NAMES`.
+        name: One of `VIEW_NAMES`, or an action view, which is returned if it is one of this team.
         team: The team that it controls.
         **kwargs: `max_actions` of `product`, `noop` of `one-at-a-time`.
 
     Raises:
         UnknownNameError: There is no such view.
         ActionViewError: The view cannot hold the team's actions, or does not take such an argument.
+        SpaceError: The view is another team's.
     """
+    if not isinstance(name, str):
+        if name.team != team:
+            raise SpaceError(f"action view {name.name!r}: made for another team than {team}")
+        return name
     if name not in _VIEWS:
         raise UnknownNameError.of("action view", name, _VIEWS)
     try:
@@ -341,7 +344,7 @@ def _categorical_columns(team: TeamSpaces, name: str) -> tuple[int, ...]:
     for agent, where in zip(team.agents, team.action_columns, strict=True):
         if 0 in team.column_categories[where]:
             raise ActionViewError(
-                f"action view {name!r}: the action of {agent} has real numbers, but only choices can be "
+                f"action view {name!r}: the action of {agent} is continuous, but only choices can be "
                 "enumerated; use 'joint' or 'relaxed'"
             )
     return team.column_categories

@@ -129,7 +129,7 @@ def test_what_a_view_cannot_hold_is_refused():
     assert make_view("product", many, max_actions=100_000).space.n == 100_000
     mixed = team_of([spaces.Discrete(2), BOX])
     for name in ("product", "one-at-a-time"):
-        with pytest.raises(ActionViewError, match="the action of agent_1 has real numbers"):
+        with pytest.raises(ActionViewError, match="the action of agent_1 is continuous"):
             make_view(name, mixed)
     with pytest.raises(ActionViewError, match="without bounds"):
         make_view("relaxed", team_of([spaces.Box(-np.inf, np.inf, (1,))]))

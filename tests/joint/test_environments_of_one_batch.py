@@ -13,7 +13,7 @@ from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.envs import joint_vec_env as vec_env
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.envs.subproc import LocalGroup, Recipe
+from cesma_sb3.envs.subproc import EnvGroup
 from cesma_sb3.errors import ConfigError, EnvError, SpaceError
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part
 from cesma_sb3.training.evaluator import joint_env
@@ -87,11 +87,12 @@ def test_the_first_that_differs_is_named_and_how(change, difference, monkeypatch
 
 def test_another_group_is_compared_with_the_first():
     first, odd = MatchingGame, partial(Numbered, other_actions, odd=0)
-    groups = [LocalGroup(Recipe(make, "joint", "shared"), [i]) for i, make in enumerate((first, first, odd))]
+    makers = enumerate((first, first, odd))
+    groups = [EnvGroup(lambda make=make: JointEnv(make()), [i]) for i, make in makers]
     with pytest.raises(
         SpaceError, match="environment 2 differs from environment 0: the action space of play"
     ):
-        joint_vec_env.ProcessJointVecEnv(groups)
+        vec_env.GroupedVecEnv(groups)
 
 
 class Wrapped(BaseParallelWrapper):

@@ -34,7 +34,7 @@ def test_what_is_asked_of_some_is_asked_of_these():
     assert len(venv.get_attr("action_masks", [0])) == 1
     assert venv.get_attr("action_masks", [0])[0] == venv.action_masks
     venv.set_attr("note", "here", [1])
-    assert [hasattr(group, "note") for group in plain._groups[0]._group.envs] == [False, True, False]
+    assert [hasattr(group, "note") for group in plain._groups[0].envs] == [False, True, False]
     assert venv.env_is_wrapped(Counting, [0, 2]) == [False, False]
     assert venv.render("rgb_array").shape == plain.render("rgb_array").shape
     for _ in range(4):

@@ -36,37 +36,37 @@ def give_state(reference: Any, state: dict[str, Any], index: int) -> None:
         agent.state.p_vel = velocity.copy()
 
 
-def crowd(scenario: Spread, n_worlds: int, rng: np.random.Generator, spread: float) -> World:
+def crowd(scenario: Spread, n_envs: int, rng: np.random.Generator, spread: float) -> World:
     """Worlds whose entities start close together, some of them moving."""
-    world = scenario.new_world(n_worlds)
-    world.place(np.arange(n_worlds), rng.uniform(-spread, spread, world.positions.shape))
-    world.velocities[...] = rng.normal(0.0, 0.5, world.velocities.shape) * (rng.random(n_worlds) < 0.5)
+    world = scenario.new_world(n_envs)
+    world.place(np.arange(n_envs), rng.uniform(-spread, spread, world.positions.shape))
+    world.velocities[...] = rng.normal(0.0, 0.5, world.velocities.shape) * (rng.random(n_envs) < 0.5)
     return world
 
 
 @pytest.mark.parametrize("continuous", [False, True], ids=["discrete", "continuous"])
 @pytest.mark.parametrize("heterogeneous", [False, True], ids=["homogeneous", "heterogeneous"])
-@pytest.mark.parametrize(("n_agents", "n_worlds", "spread"), [(3, 60, 0.3), (6, 24, 0.5)])
+@pytest.mark.parametrize(("n_agents", "n_envs", "spread"), [(3, 60, 0.3), (6, 24, 0.5)])
 def test_every_step_equals_mpe2(
-    n_agents: int, n_worlds: int, spread: float, heterogeneous: bool, continuous: bool
+    n_agents: int, n_envs: int, spread: float, heterogeneous: bool, continuous: bool
 ) -> None:
     rng = np.random.default_rng(n_agents)
     scenario = Spread(n_agents, heterogeneous=heterogeneous, continuous_actions=continuous, reward="mpe2")
-    world = crowd(scenario, n_worlds, rng, spread)
+    world = crowd(scenario, n_envs, rng, spread)
     team = scenario.team()
     reference = simple_spread_v3.parallel_env(N=n_agents, continuous_actions=continuous, max_cycles=25)
     start = world.get_state()
-    shape = (25, n_worlds, n_agents)
+    shape = (25, n_envs, n_agents)
     actions = rng.random((*shape, 5), dtype=np.float32) if continuous else rng.integers(0, 5, shape)
 
     ours, collided = [], 0.0
     for step in range(25):
-        world.step(*scenario.controls.apply(actions[step].reshape(n_worlds, -1)))
+        world.step(*scenario.controls.apply(actions[step].reshape(n_envs, -1)))
         ours.append((world.get_state(), scenario.observe(world), scenario.rewards(world).T))
         collided += world.touching().sum()
-    assert collided > n_worlds
+    assert collided > n_envs
 
-    for index in range(n_worlds):
+    for index in range(n_envs):
         reference.reset(seed=0)
         inside = reference.unwrapped.world
         for agent, body in zip(inside.agents, scenario.agents, strict=True):
@@ -123,7 +123,7 @@ def test_any_bodies_move_as_in_mpe2(seed: int) -> None:
         for i in range(6)
     ]
     landmarks = [Body(f"landmark_{i}", size=0.1, collide=i != 0) for i in range(3)]
-    world = World(agents=agents, landmarks=landmarks, n_worlds=8, message_size=3)
+    world = World(agents=agents, landmarks=landmarks, n_envs=8, message_size=3)
     world.place(np.arange(8), rng.uniform(-0.5, 0.5, world.positions.shape))
     start = world.get_state()
     pushes = rng.normal(0.0, 3.0, (40, 6, 2, 8))

@@ -247,7 +247,7 @@ def test_attributes_and_methods_are_the_scenarios() -> None:
     assert env.env_method("action_masks", indices=0)[0].all()
     with pytest.raises(AttributeError):
         env.get_attr("no_such_thing")
-    with pytest.raises(ConfigError, match="all worlds share max_cycles"):
+    with pytest.raises(ConfigError, match="all environments share max_cycles"):
         env.set_attr("max_cycles", 30, indices=0)
 
 
@@ -292,7 +292,7 @@ def test_mistakes_are_named() -> None:
         ParticleVecEnv(Spread(3), view=make_view("joint", Spread(4).team()))
     env = ParticleVecEnv(Spread(3), 4)
     env.reset()
-    with pytest.raises(SpaceError, match="actions for 3 worlds, expected 4"):
+    with pytest.raises(SpaceError, match="actions for 3 environments, expected 4"):
         env.step(np.zeros((3, 3), dtype=np.int64))
-    with pytest.raises(SpaceError, match="action 7 in column 1 of world 2"):
+    with pytest.raises(SpaceError, match="action 7 in column 1 of environment 2"):
         env.step(np.array([[0, 0, 0], [0, 0, 0], [0, 7, 0], [0, 0, 0]]))

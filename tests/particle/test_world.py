@@ -20,9 +20,9 @@ scenarios = st.builds(
 )
 
 
-def crowded(scenario: Spread, n_worlds: int, rng: np.random.Generator) -> World:
-    world = scenario.new_world(n_worlds)
-    world.place(np.arange(n_worlds), rng.uniform(-0.4, 0.4, world.positions.shape))
+def crowded(scenario: Spread, n_envs: int, rng: np.random.Generator) -> World:
+    world = scenario.new_world(n_envs)
+    world.place(np.arange(n_envs), rng.uniform(-0.4, 0.4, world.positions.shape))
     return world
 
 
@@ -45,12 +45,12 @@ def play(scenario: Spread, world: World, actions: np.ndarray) -> list[np.ndarray
 
 @settings(max_examples=25)
 @given(scenarios, st.integers(1, 6), st.integers(0, 10_000))
-def test_permuting_worlds_permutes_results(scenario: Spread, n_worlds: int, seed: int) -> None:
+def test_permuting_worlds_permutes_results(scenario: Spread, n_envs: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    world, shuffled = crowded(scenario, n_worlds, rng), scenario.new_world(n_worlds)
-    order = rng.permutation(n_worlds)
+    world, shuffled = crowded(scenario, n_envs, rng), scenario.new_world(n_envs)
+    order = rng.permutation(n_envs)
     shuffled.set_state({key: array[order] for key, array in world.get_state().items()})
-    actions = random_actions(scenario, (10, n_worlds), rng)
+    actions = random_actions(scenario, (10, n_envs), rng)
     expected = play(scenario, world, actions)
     for first, second in zip(expected, play(scenario, shuffled, actions[:, order]), strict=True):
         np.testing.assert_allclose(first[order], second, rtol=0, atol=1e-9)
@@ -58,13 +58,13 @@ def test_permuting_worlds_permutes_results(scenario: Spread, n_worlds: int, seed
 
 @settings(max_examples=25)
 @given(scenarios, st.integers(1, 6), st.integers(0, 10_000))
-def test_a_batch_is_as_many_single_worlds(scenario: Spread, n_worlds: int, seed: int) -> None:
+def test_a_batch_is_as_many_single_worlds(scenario: Spread, n_envs: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    world = crowded(scenario, n_worlds, rng)
+    world = crowded(scenario, n_envs, rng)
     start = world.get_state()
-    actions = random_actions(scenario, (10, n_worlds), rng)
+    actions = random_actions(scenario, (10, n_envs), rng)
     batch = play(scenario, world, actions)
-    for index in range(n_worlds):
+    for index in range(n_envs):
         single = scenario.new_world(1)
         single.set_state({key: array[index : index + 1] for key, array in start.items()})
         alone = play(scenario, single, actions[:, index : index + 1])
@@ -160,8 +160,8 @@ def test_an_unknown_scenario_is_refused() -> None:
 @pytest.mark.parametrize(
     ("actions", "message"),
     [
-        (np.array([[0, 1, 5]]), "action 5 in column 2 of world 0, expected 0 to 4"),
-        (np.array([[0, -1, 2]]), "action -1 in column 1 of world 0, expected 0 to 4"),
+        (np.array([[0, 1, 5]]), "action 5 in column 2 of environment 0, expected 0 to 4"),
+        (np.array([[0, -1, 2]]), "action -1 in column 1 of environment 0, expected 0 to 4"),
         (np.array([[0, 1]]), r"shape \(1, 2\), expected \(batch, 3\)"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Batched particle worlds: one definition of a scenario, an SB3 `VecEnv` and a PettingZoo `ParallelEnv`."""
+"""Particle environments: each scenario is an SB3 `VecEnv` and a PettingZoo `ParallelEnv`."""
 
 from cesma_sb3.envs.particle.navigation_comm import NavigationComm
 from cesma_sb3.envs.particle.parallel_env import ParticleParallelEnv, parallel_env

@@ -1,8 +1,8 @@
 """From a packed joint action to forces and messages.
 
 A movable agent's first action column is its move: 0 nothing, 1 left, 2 right, 3 down, 4 up. An agent that
-speaks has a column with the symbol it says, after the move when it has both. With continuous actions the
-agent has a number in [0, 1] for each of these categories: opposite pushes are subtracted, and the message is
+sends messages has a column with the symbol, after the move when it has both. With continuous actions the
+agent has a scalar in [0, 1] for each of these categories: opposite pushes are subtracted, and the message is
 sent as it is.
 """
 
@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from cesma_sb3.envs.particle.world import Array, Body, Index
+from cesma_sb3.envs.particle.world import Array, Body
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.spaces.layout import ActionKind, ActionPart
+from cesma_sb3.spaces.types import Index
 
 MOVES = ("nothing", "left", "right", "down", "up")
 N_MOVES = len(MOVES)
@@ -26,12 +27,12 @@ DIRECTIONS: Array = np.array([[0.0, -1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, -1.0, 
 
 
 class Controls:
-    """What the agents of a scenario can do.
+    """The actions of a scenario's agents: their spaces, and the forces and messages that they become.
 
     Args:
         agents: The bodies that act.
-        message_size: C, how many symbols there are.
-        continuous: Numbers in [0, 1] instead of categories.
+        message_size: C, the number of symbols.
+        continuous: Whether actions are scalars in [0, 1] instead of categories.
     """
 
     def __init__(self, agents: Sequence[Body], message_size: int, continuous: bool) -> None:
@@ -55,11 +56,11 @@ class Controls:
         self._pushes: Array = (DIRECTIONS[:, None] * accel).reshape(2, -1)
         self._offsets: Index = N_MOVES * np.arange(len(movers))[:, None]
 
-        self._speakers: Index = np.array(
+        self._senders: Index = np.array(
             [i for i, body in enumerate(agents) if not body.silent], dtype=np.int64
         )
         self._message_columns: Index = np.array(
-            [starts[i + 1] - (message_size if continuous else 1) for i in self._speakers], dtype=np.int64
+            [starts[i + 1] - (message_size if continuous else 1) for i in self._senders], dtype=np.int64
         )
 
     def _counts(self, body: Body) -> list[int]:
@@ -74,7 +75,7 @@ class Controls:
         return spaces.Discrete(counts[0]) if len(counts) == 1 else spaces.MultiDiscrete(counts)
 
     def action_parts(self, index: int) -> tuple[ActionPart, ...]:
-        """Which of one agent's action columns move it, and which speak."""
+        """The meaning of each of one agent's action columns: a move, or a message."""
         body = self.agents[index]
         moves, messages = ["move"], ["message"]
         if self.continuous:
@@ -85,13 +86,13 @@ class Controls:
         return tuple(ActionPart(name, kind, column) for column, (name, kind) in enumerate(named))
 
     def apply(self, packed: npt.NDArray[Any]) -> tuple[Array, Array | None]:
-        """Forces and messages.
+        """Forces and messages of packed joint actions.
 
         Args:
             packed: [B, n_columns], int64 or float32. Continuous actions outside [0, 1] are clipped.
 
         Returns:
-            push [A, 2, B], and messages [A, C, B] or None when nobody can speak.
+            push [A, 2, B], and messages [A, C, B] or None when no agent can send any.
 
         Raises:
             SpaceError: An action does not exist or is not a number, or the shape is wrong.
@@ -104,28 +105,28 @@ class Controls:
         push[self._movers] = (
             self._continuous_push(columns) if self.continuous else self._discrete_push(columns)
         )
-        return push, self._messages(columns) if self._speakers.size else None
+        return push, self._messages(columns) if self._senders.size else None
 
     def _discrete_push(self, columns: npt.NDArray[Any]) -> Array:
-        """[movers, 2, B]."""
+        """Forces of the agents that can move, [movers, 2, B]."""
         moves = columns[self._move_columns] + self._offsets
         return np.stack([self._pushes[0].take(moves), self._pushes[1].take(moves)], axis=1)
 
     def _continuous_push(self, columns: npt.NDArray[Any]) -> Array:
-        """[movers, 2, B]."""
+        """Forces of the agents that can move, [movers, 2, B]."""
         start = self._move_columns
         x = columns[start + 2] - columns[start + 1]
         y = columns[start + 4] - columns[start + 3]
         return np.stack([x, y], axis=1) * self._accel
 
     def _messages(self, columns: npt.NDArray[Any]) -> Array:
-        """[A, C, B], zeros from agents that cannot speak."""
+        """Messages [A, C, B]; zeros of agents that cannot send any."""
         messages = np.zeros((len(self.agents), self.message_size, columns.shape[1]))
         symbols = np.arange(self.message_size)
         if self.continuous:
-            messages[self._speakers] = columns[self._message_columns[:, None] + symbols]
+            messages[self._senders] = columns[self._message_columns[:, None] + symbols]
         else:
-            messages[self._speakers] = columns[self._message_columns][:, None] == symbols[:, None]
+            messages[self._senders] = columns[self._message_columns][:, None] == symbols[:, None]
         return messages
 
     def _check(self, packed: npt.NDArray[Any]) -> None:
@@ -133,8 +134,8 @@ class Controls:
             raise SpaceError(f"joint actions have shape {packed.shape}, expected (batch, {self.n_columns})")
         bad = ~np.isfinite(packed) if self.continuous else (packed < 0) | (packed >= self._categories)
         if bad.any():
-            world, column = (int(index) for index in np.argwhere(bad)[0])
+            env, column = (int(index) for index in np.argwhere(bad)[0])
             expected = "a finite number" if self.continuous else f"0 to {self._categories[column] - 1}"
             raise SpaceError(
-                f"action {packed[world, column]} in column {column} of world {world}, expected {expected}"
+                f"action {packed[env, column]} in column {column} of environment {env}, expected {expected}"
             )

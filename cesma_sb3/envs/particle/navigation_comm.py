@@ -1,9 +1,9 @@
 """Cooperative navigation with communication: each agent's goal landmark is known to the others alone.
 
-All agents move and speak: an action is one of five moves and one of ten symbols. An agent sees its velocity,
-all landmarks, the goal of each other agent, and what each other agent said at the step before; at the first
-step of an episode that is zeros. With 2 agents and 3 landmarks this is mpe2's `simple_reference_v3`, step by
-step; mpe2 numbers the same pair of choices as move + 5 * symbol.
+All agents move and send messages: an action is one of five moves and one of ten symbols. An agent observes
+its velocity, all landmarks, the goal of each other agent, and the message that each other agent sent at the
+step before; at the first step of an episode that is zeros. With 2 agents and 3 landmarks this is mpe2's
+`simple_reference_v3`, step by step; mpe2 numbers the same pair of choices as move + 5 * symbol.
 
 The paper plays it with 2 agents and 3 landmarks, and with 3 and 5. Readings where it is silent:
 
@@ -27,18 +27,19 @@ import numpy.typing as npt
 
 from cesma_sb3.envs.particle.goals import distances, draw, goal_codes, goal_part
 from cesma_sb3.envs.particle.scenario import Reward, Scenario, check_count, check_reward, others_of
-from cesma_sb3.envs.particle.world import Array, Body, Index, World
+from cesma_sb3.envs.particle.world import Array, Body, World
 from cesma_sb3.spaces.layout import ObservationLayout, Part
+from cesma_sb3.spaces.types import Index
 
 
 class NavigationComm(Scenario):
     """Cooperative navigation with communication.
 
     Args:
-        n_agents: How many agents, at least 2: one alone has nobody to hear its goal from.
-        n_landmarks: How many landmarks.
-        n_symbols: How many symbols an agent can say.
-        continuous_actions: Numbers in [0, 1] for each move and each symbol instead of one of each.
+        n_agents: The number of agents, at least 2: nobody could tell a single one its goal.
+        n_landmarks: The number of landmarks.
+        n_symbols: The number of symbols that an agent can send.
+        continuous_actions: Whether an action has a scalar in [0, 1] for each move and each symbol.
         reward: "paper": every agent gets minus the sum of all agents' distances to their goals. "mpe2":
             agent i gets (1 - local_ratio) times minus the mean of these distances, plus local_ratio times
             minus the mean of those whose goals agent i knows, which are all but its own.
@@ -82,7 +83,7 @@ class NavigationComm(Scenario):
 
     @property
     def reward_definition(self) -> str:
-        """See `Scenario.reward_definition`."""
+        """The reward in words, for reports."""
         if self.shared_reward:
             return (
                 "the paper's, shared: minus the distance of each agent to its goal landmark, summed over the "
@@ -90,29 +91,29 @@ class NavigationComm(Scenario):
             )
         return "mpe2's, combined over the agents as env.team_reward says"
 
-    def variables(self, n_worlds: int) -> dict[str, npt.NDArray[Any]]:
+    def variables(self, n_envs: int) -> dict[str, npt.NDArray[Any]]:
         """`goals` [B, A] int64: the landmark that each agent is to reach."""
-        return {"goals": np.zeros((n_worlds, len(self.agents)), dtype=np.int64)}
+        return {"goals": np.zeros((n_envs, len(self.agents)), dtype=np.int64)}
 
     def goals(self, world: World) -> Index:
-        """See `Scenario.goals`."""
+        """The landmark that each agent is to reach, [A, B]."""
         goals: Index = world.variables["goals"].T
         return goals
 
     def reset(self, world: World, rng: np.random.Generator, which: Index) -> None:
-        """Agents and landmarks anywhere in [-1, 1], at rest and silent; any landmark is an agent's goal."""
+        """Starts agents and landmarks anywhere in [-1, 1], at rest; any landmark is an agent's goal."""
         positions, goals = draw(
             rng,
             n_entities=len(world.positions),
             n_goals=world.n_agents,
             n_landmarks=len(world.landmarks),
-            n_worlds=len(which),
+            n_envs=len(which),
         )
         world.place(which, positions)
         world.variables["goals"][which] = goals
 
     def observation_layout(self, index: int) -> ObservationLayout:
-        """As in mpe2; landmarks are relative to the agent."""
+        """The parts of an agent's observation, as in mpe2; landmarks are relative to the agent."""
         n_agents = len(self.agents)
         return ObservationLayout(
             (
@@ -124,21 +125,21 @@ class NavigationComm(Scenario):
         )
 
     def observe(self, world: World) -> npt.NDArray[np.float32]:
-        """[B, A * (2 + 2 L + (A - 1) * (code size + n_symbols))]."""
-        n_agents, n_worlds = world.n_agents, world.n_worlds
+        """Joint observations [B, A * (2 + 2 L + (A - 1) * (code size + n_symbols))] float32."""
+        n_agents, n_envs = world.n_agents, world.n_envs
         landmarks = world.landmark_positions - world.agent_positions[:, None]
         codes = np.moveaxis(self._codes[world.variables["goals"]], 0, -1)
         rows = (
             world.velocities,
-            landmarks.reshape(n_agents, -1, n_worlds),
-            codes[self._others].reshape(n_agents, -1, n_worlds),
-            world.messages[self._others].reshape(n_agents, -1, n_worlds),
+            landmarks.reshape(n_agents, -1, n_envs),
+            codes[self._others].reshape(n_agents, -1, n_envs),
+            world.messages[self._others].reshape(n_agents, -1, n_envs),
         )
-        joint = np.concatenate(rows, axis=1).reshape(-1, n_worlds)
+        joint = np.concatenate(rows, axis=1).reshape(-1, n_envs)
         return np.ascontiguousarray(joint.T, dtype=np.float32)
 
     def rewards(self, world: World) -> Array:
-        """[A, B]."""
+        """Every agent's reward, [A, B]."""
         to_goals = distances(world, self.goals(world))
         total = to_goals.sum(axis=0)
         if self.shared_reward:

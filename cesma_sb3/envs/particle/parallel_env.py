@@ -1,4 +1,4 @@
-"""A particle scenario as a PettingZoo environment: one world, one dictionary entry an agent."""
+"""A particle scenario as a PettingZoo environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy.typing as npt
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from cesma_sb3.envs.particle.randomness import generator_from_state, generator_state
 from cesma_sb3.envs.particle.registry import make_scenario
 from cesma_sb3.envs.particle.rendering import FRAMES_PER_SECOND, Renderer
 from cesma_sb3.envs.particle.scenario import Scenario
@@ -23,10 +22,10 @@ Observation = npt.NDArray[np.float32]
 
 
 class ParticleParallelEnv(ParallelEnv[str, Observation, Any]):
-    """One world of a scenario.
+    """One environment of a scenario, as a PettingZoo `ParallelEnv`.
 
     Args:
-        scenario: What happens in it.
+        scenario: The scenario.
         render_mode: "human" opens a window and draws each step, "rgb_array" makes `render` return the
             picture.
 
@@ -65,7 +64,7 @@ class ParticleParallelEnv(ParallelEnv[str, Observation, Any]):
         return self.action_spaces[agent]
 
     def layout(self, agent: str) -> AgentLayout:
-        """What one agent's observations and actions mean."""
+        """The parts of one agent's observations and actions."""
         return self.scenario.layout(self.possible_agents.index(agent))
 
     def reset(
@@ -88,7 +87,7 @@ class ParticleParallelEnv(ParallelEnv[str, Observation, Any]):
     ) -> tuple[
         dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]
     ]:
-        """Moves the world on by one step; an episode is truncated after `max_cycles`, never terminated.
+        """Moves the environment by one step; an episode is truncated after `max_cycles`, never terminated.
 
         Raises:
             SpaceError: An agent's action is missing or does not exist.
@@ -122,17 +121,20 @@ class ParticleParallelEnv(ParallelEnv[str, Observation, Any]):
         joint: Observation = self.scenario.observe(self.world)[0]
         return joint
 
-    def get_state(self) -> dict[str, npt.NDArray[Any]]:
-        """A copy of all that the future depends on: `World.get_state` (B = 1), `steps` [1] and `rng` [6]."""
-        return self.world.get_state() | {"steps": np.array([self._steps]), "rng": generator_state(self._rng)}
+    def get_state(self) -> dict[str, Any]:
+        """A copy of all that the future depends on: `World.get_state` (B = 1), `steps` [1] and `rng`."""
+        return self.world.get_state() | {
+            "steps": np.array([self._steps]),
+            "rng": self._rng.bit_generator.state,
+        }
 
-    def set_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+    def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes over what `get_state` returned, or a part of it, in an episode that is under way."""
         self.world.set_state(state)
         if "steps" in state:
             self._steps = int(state["steps"][0])
         if "rng" in state:
-            self._rng = generator_from_state(state["rng"])
+            self._rng.bit_generator.state = state["rng"]
         self.agents = list(self.possible_agents) if self._steps < self.max_cycles else []
 
     def render(self) -> npt.NDArray[np.uint8] | None:

@@ -31,11 +31,11 @@ PALETTE: tuple[Color, ...] = (
 
 
 class Renderer:
-    """Draws one world at a time, sizes true to scale: agents in colours with their numbers, landmarks grey.
+    """Draws one environment, sizes true to scale: agents in colours with their numbers, landmarks grey.
 
     Agents that touch have a red edge. Where agents have goals of their own, each landmark has a colour, and
-    an agent is drawn in a light shade of its goal's (grey without one). What an agent said last is quoted
-    above it: the symbol, or of a continuous message the largest.
+    an agent is drawn in a light shade of its goal's (grey without one). The last message of an agent
+    is quoted above it: the symbol, or of a continuous message the largest.
 
     Args:
         scenario: Whose bodies are drawn.
@@ -50,9 +50,9 @@ class Renderer:
         """A picture [SIZE, SIZE, 3].
 
         Args:
-            world: The worlds.
-            index: Which of them.
-            caption: A line in the corner.
+            world: The state of the environments.
+            index: The environment that is drawn.
+            caption: A line in the lower left corner.
         """
         return self._draw(world, index, caption).pixels()
 
@@ -96,13 +96,13 @@ class Renderer:
         for number, (body, xy) in enumerate(agents):
             canvas.number(xy, number, height=min(0.13, 1.1 * body.size))
             message = world.messages[number, :, index]
-            if not body.silent and message.any():  # at the start of an episode nothing was said yet
+            if not body.silent and message.any():  # at the start of an episode there is no message
                 canvas.saying((xy[0], xy[1] + body.size), str(message.argmax()))
         canvas.caption(caption)
         return canvas
 
     def _colors(self, world: World, index: int) -> tuple[list[Color], list[Color]]:
-        """Of agents and of landmarks."""
+        """The colours of agents and of landmarks."""
         goals = self.scenario.goals(world)
         agents = [agent_color(number) for number in range(world.n_agents)]
         landmarks = [LANDMARK] * len(world.landmarks)

@@ -1,9 +1,8 @@
-"""What a particle scenario is: bodies, where they start, what agents see, and what they are rewarded for.
+"""The base of particle scenarios: bodies, start positions, observations and rewards.
 
-A scenario describes; `World` holds the state. So one scenario serves any number of worlds, and both faces:
-the batched `ParticleVecEnv` and the PettingZoo `ParticleParallelEnv`. A new scenario is a file with four
-methods: `reset`, `observe`, `rewards` and `observation_layout`; `reward_definition` says in words what
-`rewards` computes.
+A scenario has no state; `World` holds it, for any number of environments. So the batched `ParticleVecEnv` and
+the PettingZoo `ParticleParallelEnv` use the same scenario. A new one is a class with four methods: `reset`,
+`observe`, `rewards` and `observation_layout`; `reward_definition` says in words what `rewards` computes.
 """
 
 from __future__ import annotations
@@ -17,27 +16,28 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from cesma_sb3.envs.particle.actions import Controls
-from cesma_sb3.envs.particle.world import Array, Body, Index, World
+from cesma_sb3.envs.particle.world import Array, Body, World
 from cesma_sb3.errors import ConfigError, check_choice
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Index
 
 Reward = Literal["paper", "mpe2"]
 """Whose reward: the paper's, which all agents share, or mpe2's, one for each agent."""
 MOST = 1_000
-"""Bodies of a kind in a world: each looks at all others."""
+"""The most bodies of one kind: each observes all others."""
 
 
 class Scenario(ABC):
-    """Base of every scenario.
+    """A particle scenario; subclass it and write the four abstract methods.
 
     Args:
-        name: Of the scenario, for files and titles.
+        name: The scenario's name in files and titles.
         agents: The bodies that act.
         landmarks: The bodies that do not.
-        max_cycles: Steps of an episode; it is then truncated, for no state of these worlds is final.
-        continuous_actions: Numbers in [0, 1] for each category instead of one category.
-        message_size: C, how many symbols an agent can say.
+        max_cycles: Steps of an episode; it is then truncated, for no state of a scenario is final.
+        continuous_actions: Whether an action is a scalar in [0, 1] for each category instead of one category.
+        message_size: C, the number of symbols that an agent can send.
 
     Raises:
         ConfigError: A bad argument.
@@ -67,7 +67,7 @@ class Scenario(ABC):
 
     @abstractmethod
     def reset(self, world: World, rng: np.random.Generator, which: Index) -> None:
-        """Starts a new episode in the worlds `which` [b], with `World.place`."""
+        """Starts a new episode in the environments `which` [b], with `World.place`."""
 
     @abstractmethod
     def observe(self, world: World) -> npt.NDArray[np.float32]:
@@ -79,33 +79,33 @@ class Scenario(ABC):
 
     @abstractmethod
     def observation_layout(self, index: int) -> ObservationLayout:
-        """What the parts of one agent's observation mean."""
+        """The parts of one agent's observation."""
 
     @property
     def reward_definition(self) -> str:
-        """The reward in words, for whoever reads a number that was made with it."""
+        """The reward in words, for reports."""
         return f"that of the scenario {self.name}"
 
     def goals(self, world: World) -> Index | None:
         """The landmark that each agent is to reach [A, B], -1 for none; None where no agent has its own."""
         return None
 
-    def variables(self, n_worlds: int) -> dict[str, npt.NDArray[Any]]:
-        """What else there is to know of each world, in the shape that `World.variables` keeps it."""
+    def variables(self, n_envs: int) -> dict[str, npt.NDArray[Any]]:
+        """The initial `World.variables`: other state of each environment, arrays [B, ...] by name."""
         return {}
 
-    def new_world(self, n_worlds: int) -> World:
-        """Worlds with this scenario's bodies, not yet reset."""
+    def new_world(self, n_envs: int) -> World:
+        """A world of `n_envs` environments with this scenario's bodies, not yet reset."""
         return World(
             agents=self.agents,
             landmarks=self.landmarks,
-            n_worlds=n_worlds,
+            n_envs=n_envs,
             message_size=self.message_size,
-            variables=self.variables(n_worlds),
+            variables=self.variables(n_envs),
         )
 
     def layout(self, index: int) -> AgentLayout:
-        """What one agent's observations and actions mean."""
+        """The parts of one agent's observations and actions."""
         return AgentLayout(self.observation_layout(index), self.controls.action_parts(index))
 
     def team(self) -> TeamSpaces:
@@ -121,23 +121,23 @@ class Scenario(ABC):
         )
 
 
-def uniform_positions(rng: np.random.Generator, n_entities: int, n_worlds: int) -> Array:
-    """[n_entities, 2, n_worlds] in the square [-1, 1]."""
-    # Drawn world by world, so that the first worlds of a larger batch start as a smaller batch does.
-    return np.moveaxis(rng.uniform(-1.0, 1.0, (n_worlds, n_entities, 2)), 0, -1)
+def uniform_positions(rng: np.random.Generator, n_entities: int, n_envs: int) -> Array:
+    """Positions [n_entities, 2, n_envs], uniform in the square [-1, 1]."""
+    # Drawn environment by environment, so that a larger batch begins like a smaller one.
+    return np.moveaxis(rng.uniform(-1.0, 1.0, (n_envs, n_entities, 2)), 0, -1)
 
 
 def others_of(n_agents: int) -> Index:
-    """The other agents of each agent, in order: [n_agents, n_agents - 1]."""
+    """The indices of each agent's other agents, in order: [n_agents, n_agents - 1]."""
     others = [[j for j in range(n_agents) if j != i] for i in range(n_agents)]
     return np.array(others, dtype=np.int64).reshape(n_agents, -1)
 
 
 def check_count(name: str, value: int, least: int = 1) -> None:
-    """Refuses numbers of things that there cannot be.
+    """Checks a count of bodies or symbols.
 
     Raises:
-        ConfigError: It is below `least`, or so large that a world of it fits into no memory.
+        ConfigError: It is below `least`, or so large that the arrays do not fit into memory.
     """
     if not least <= value <= MOST:
         expected = f"{least} or more" if value < least else f"at most {MOST}"
@@ -145,7 +145,7 @@ def check_count(name: str, value: int, least: int = 1) -> None:
 
 
 def check_reward(scenario: str, reward: str, local_ratio: float) -> None:
-    """Refuses what is no `Reward`, or no share of one.
+    """Checks the arguments that choose a scenario's reward.
 
     Raises:
         UnknownNameError: No such reward.

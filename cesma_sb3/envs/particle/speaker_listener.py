@@ -1,8 +1,8 @@
 """Speaker and listener: one knows where to go and cannot move, the other moves and does not know.
 
-The speaker sees the colour of the goal landmark and says one of three symbols. The listener sees its
-velocity, the three landmarks, and what the speaker said at the step before; at the first step of an episode
-that is zeros. The same as mpe2's `simple_speaker_listener_v4`, step by step.
+The speaker observes the colour of the goal landmark and sends one of three symbols. The listener observes its
+velocity, the three landmarks, and the symbol that the speaker sent at the step before; at the first step of
+an episode that is zeros. The same as mpe2's `simple_speaker_listener_v4`, step by step.
 
 Source: Lin et al., "Decentralized Multi-Agents by Imitation of a Centralized Controller", section 6.3 and
 Appendix D.3.
@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from cesma_sb3.envs.particle.goals import distances, draw, goal_codes, goal_part
 from cesma_sb3.envs.particle.scenario import Scenario
-from cesma_sb3.envs.particle.world import Array, Body, Index, World
+from cesma_sb3.envs.particle.world import Array, Body, World
 from cesma_sb3.spaces.layout import ObservationLayout, Part
+from cesma_sb3.spaces.types import Index
 
 N_LANDMARKS = 3
 N_SYMBOLS = 3
@@ -29,7 +30,7 @@ class SpeakerListener(Scenario):
     """Speaker and listener. Both get minus the squared distance of the listener to the goal landmark.
 
     Args:
-        continuous_actions: Numbers in [0, 1] for each move and each symbol instead of one of them.
+        continuous_actions: Whether an action has a scalar in [0, 1] for each move or symbol.
         max_cycles: Steps of an episode.
 
     Raises:
@@ -56,35 +57,35 @@ class SpeakerListener(Scenario):
 
     @property
     def reward_definition(self) -> str:
-        """See `Scenario.reward_definition`."""
+        """The reward in words, for reports."""
         return (
             "the paper's and mpe2's, shared: minus the squared distance of the listener to the goal "
             "landmark, summed over the episode"
         )
 
-    def variables(self, n_worlds: int) -> dict[str, npt.NDArray[Any]]:
+    def variables(self, n_envs: int) -> dict[str, npt.NDArray[Any]]:
         """`goals` [B] int64: the landmark that the listener is to reach."""
-        return {"goals": np.zeros(n_worlds, dtype=np.int64)}
+        return {"goals": np.zeros(n_envs, dtype=np.int64)}
 
     def goals(self, world: World) -> Index:
-        """See `Scenario.goals`; the speaker has none."""
+        """The landmark that each agent is to reach [2, B]; -1 for the speaker."""
         listener = world.variables["goals"]
         return np.stack([np.full_like(listener, -1), listener])
 
     def reset(self, world: World, rng: np.random.Generator, which: Index) -> None:
-        """Agents and landmarks anywhere in [-1, 1], at rest and silent; any landmark is the goal."""
+        """Starts agents and landmarks anywhere in [-1, 1], at rest; any landmark is the goal."""
         positions, goals = draw(
             rng,
             n_entities=len(world.positions),
             n_goals=1,
             n_landmarks=N_LANDMARKS,
-            n_worlds=len(which),
+            n_envs=len(which),
         )
         world.place(which, positions)
         world.variables["goals"][which] = goals[:, 0]
 
     def observation_layout(self, index: int) -> ObservationLayout:
-        """As in mpe2; landmarks are relative to the listener."""
+        """The parts of an observation, as in mpe2; landmarks are relative to the listener."""
         if index == SPEAKER:
             return ObservationLayout((goal_part(2, self._codes.shape[1]),))
         return ObservationLayout(
@@ -96,7 +97,7 @@ class SpeakerListener(Scenario):
         )
 
     def observe(self, world: World) -> npt.NDArray[np.float32]:
-        """[B, 3 + 11]."""
+        """Joint observations [B, 3 + 11] float32."""
         landmarks = world.landmark_positions - world.agent_positions[LISTENER]
         rows = (
             self._codes[world.variables["goals"]].T,
@@ -107,6 +108,6 @@ class SpeakerListener(Scenario):
         return np.ascontiguousarray(np.concatenate(rows).T, dtype=np.float32)
 
     def rewards(self, world: World) -> Array:
-        """[2, B]."""
+        """Both agents' reward, [2, B]."""
         listener = distances(world, np.maximum(self.goals(world), 0))[LISTENER]
         return np.repeat(-np.square(listener)[None], 2, axis=0)

@@ -32,8 +32,9 @@ from cesma_sb3.envs.particle.scenario import (
     others_of,
     uniform_positions,
 )
-from cesma_sb3.envs.particle.world import Array, Body, Index, World, length
+from cesma_sb3.envs.particle.world import Array, Body, World, length
 from cesma_sb3.spaces.layout import ObservationLayout, Part
+from cesma_sb3.spaces.types import Index
 
 KINDS = (
     Body("big", size=0.225, accel=3.0, max_speed=1.0),
@@ -41,7 +42,7 @@ KINDS = (
     Body("small", size=0.075, accel=6.0, max_speed=2.2),
 )
 HOMOGENEOUS = Body("agent", size=0.150)
-# mpe2's agents have a channel of two numbers that none of them uses in this scenario; observations keep its
+# mpe2's agents have a channel of two entries that none of them uses in this scenario; observations keep its
 # place.
 MESSAGE_SIZE = 2
 
@@ -50,10 +51,10 @@ class Spread(Scenario):
     """Cooperative navigation.
 
     Args:
-        n_agents: How many agents, and how many landmarks.
-        heterogeneous: Big and slow, medium, small and fast agents in turn instead of mpe2's.
-        continuous_actions: Five numbers in [0, 1] (nothing, left, right, down, up) instead of one of five
-            moves.
+        n_agents: The number of agents, and of landmarks.
+        heterogeneous: Whether agents are big and slow, medium, small and fast in turn, instead of mpe2's.
+        continuous_actions: Whether an action is five scalars in [0, 1] (nothing, left, right, down, up)
+            instead of one of five moves.
         reward: "paper": every agent gets minus the sum over landmarks of the distance of the nearest agent,
             minus 1 for each pair of agents that overlap. "mpe2": agent i gets (1 - local_ratio) times minus
             the sum of distances, plus local_ratio times minus the number of agents that it overlaps.
@@ -91,7 +92,7 @@ class Spread(Scenario):
 
     @property
     def reward_definition(self) -> str:
-        """See `Scenario.reward_definition`."""
+        """The reward in words, for reports."""
         if self.shared_reward:
             return (
                 "the paper's, shared: minus the distance of the nearest agent to each landmark, minus 1 a "
@@ -100,11 +101,11 @@ class Spread(Scenario):
         return "mpe2's, combined over the agents as env.team_reward says"
 
     def reset(self, world: World, rng: np.random.Generator, which: Index) -> None:
-        """Agents and landmarks anywhere in [-1, 1], at rest."""
+        """Starts agents and landmarks anywhere in [-1, 1], at rest."""
         world.place(which, uniform_positions(rng, len(world.positions), len(which)))
 
     def observation_layout(self, index: int) -> ObservationLayout:
-        """As in mpe2; landmarks and others are relative to the agent, and the messages are unused."""
+        """The parts of an observation, as in mpe2: relative positions, and messages that are unused."""
         n, others = len(self.landmarks), len(self.agents) - 1
         return ObservationLayout(
             (
@@ -117,25 +118,23 @@ class Spread(Scenario):
         )
 
     def observe(self, world: World) -> npt.NDArray[np.float32]:
-        """[B, A * (4 + 2 L + 4 (A - 1))]."""
-        n_agents, n_landmarks, n_worlds = world.n_agents, len(world.landmarks), world.n_worlds
+        """Joint observations [B, A * (4 + 2 L + 4 (A - 1))] float32."""
+        n_agents, n_landmarks, n_envs = world.n_agents, len(world.landmarks), world.n_envs
         agents = world.agent_positions
-        observation = np.empty(
-            (n_agents, 4 + 2 * n_landmarks + 4 * (n_agents - 1), n_worlds), dtype=np.float32
-        )
+        observation = np.empty((n_agents, 4 + 2 * n_landmarks + 4 * (n_agents - 1), n_envs), dtype=np.float32)
         observation[:, :2] = world.velocities
         observation[:, 2:4] = agents
-        parts = observation[:, 4:].reshape(n_agents, -1, 2, n_worlds)
+        parts = observation[:, 4:].reshape(n_agents, -1, 2, n_envs)
         np.subtract(
             world.landmark_positions, agents[:, None], out=parts[:, :n_landmarks], casting="same_kind"
         )
         others = parts[:, n_landmarks : n_landmarks + n_agents - 1]
         np.subtract(agents[self._others], agents[:, None], out=others, casting="same_kind")
         parts[:, n_landmarks + n_agents - 1 :] = 0.0
-        return np.ascontiguousarray(observation.reshape(-1, n_worlds).T)
+        return np.ascontiguousarray(observation.reshape(-1, n_envs).T)
 
     def rewards(self, world: World) -> Array:
-        """[A, B]."""
+        """Every agent's reward, [A, B]."""
         to_landmarks = length(world.landmark_positions - world.agent_positions[:, None])
         uncovered = to_landmarks.min(axis=0).sum(axis=0)
         rewards: Array

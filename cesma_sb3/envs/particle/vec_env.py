@@ -1,6 +1,6 @@
-"""Many worlds of a particle scenario as one SB3 environment, in the joint space of the team.
+"""Many environments of a particle scenario as one of SB3, in the joint space of the team.
 
-Nothing here loops over worlds or agents, except where an episode ends: its statistics are Python objects.
+Only the ends of episodes are handled in Python loops: their statistics are Python objects.
 """
 
 from __future__ import annotations
@@ -12,48 +12,45 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3.envs.batched_vec_env import BatchedVecEnv
 from cesma_sb3.envs.joint_env import TeamReward
-from cesma_sb3.envs.joint_vec_env import SharedVecEnv
-from cesma_sb3.envs.particle.randomness import generator_from_state, generator_state
+from cesma_sb3.envs.joint_vec_env import StepReturn
 from cesma_sb3.envs.particle.rendering import Renderer
 from cesma_sb3.envs.particle.scenario import Scenario
-from cesma_sb3.envs.particle.world import Array, Index, worlds_first
-from cesma_sb3.errors import RewardError, SpaceError, check_choice, integer
-from cesma_sb3.spaces.action_views import ActionView, make_view
+from cesma_sb3.envs.particle.world import Array, envs_first
+from cesma_sb3.errors import RewardError, check_choice, integer
+from cesma_sb3.spaces.action_views import ActionView
+from cesma_sb3.spaces.types import Flags, Index, Info, Observations
 from cesma_sb3.utils.stateful import Stateful
 
-Observations = npt.NDArray[np.float32]
 
+class ParticleVecEnv(BatchedVecEnv, Stateful):
+    """`n_envs` environments of a scenario, stepped together.
 
-class ParticleVecEnv(SharedVecEnv, Stateful):
-    """`n_envs` worlds of a scenario, stepped together.
+    Episodes are truncated after the scenario's `max_cycles` steps, or `max_steps` if these are fewer, and
+    never terminated; an environment whose episode ended starts the next one in the same step. The last infos
+    of an episode hold "terminal_observation", "TimeLimit.truncated", "episode" (`r` the return of the team
+    reward, `l` steps, `t` seconds since this environment was made), as SB3 knows them, and "agent_returns"
+    (agent -> return of its own reward).
 
-    Episodes are truncated after the scenario's `max_cycles` steps, or `max_steps` if these are fewer; never
-    terminated; a world whose episode
-    ended starts the next one in the same step. The last infos of an episode hold "terminal_observation",
-    "TimeLimit.truncated", "episode" (`r` the return of the team reward, `l` steps, `t` seconds since this
-    environment was made), as SB3 knows them, and "agent_returns" (agent -> return of its own reward).
-
-    One generator draws for all worlds: the same seed and actions give the same trace.
+    One generator draws for all environments: the same seed and actions give the same trace.
 
     Args:
-        scenario: What happens in the worlds.
-        n_envs: B, how many worlds.
+        scenario: The scenario of all environments.
+        n_envs: B, the number of environments.
         seed: Of the generator; None takes one from the system.
         view: How joint actions look to SB3: a name of `make_view`, or a view of this scenario's team.
         team_reward: "shared": the one reward that all agents get; "sum" or "mean" of the agents' rewards.
             None means "shared", which a scenario whose agents get different rewards refuses.
-        render_mode: What SB3 is told; pictures are of the first world.
+        render_mode: The render mode that SB3 is told; pictures are of the first environment.
         max_steps: Steps of an episode, at most, at least 1; None: `max_cycles` of the scenario.
 
     Raises:
-        ConfigError: No worlds, or `max_steps` is below 1.
+        ConfigError: No environments, or `max_steps` is below 1.
         SpaceError: The view is another team's.
         RewardError: The agents of this scenario do not share their reward, and nothing says how to add it up.
         UnknownNameError: No such view or team reward.
     """
-
-    keeps_state = True
 
     def __init__(
         self,
@@ -71,44 +68,28 @@ class ParticleVecEnv(SharedVecEnv, Stateful):
         self.episode_limit = min(scenario.max_cycles, limit)
         self.scenario = scenario
         self.team_reward = _checked_team_reward(scenario, team_reward)
-        self.team = scenario.team()
-        self.view = make_view(view, self.team) if isinstance(view, str) else view
-        if self.view.team != self.team:
-            raise SpaceError(f"action view {self.view.name!r}: made for another team than {self.team}")
+        super().__init__(n_envs, scenario.team(), view, shared=scenario, render_mode=render_mode)
         self.world = scenario.new_world(n_envs)
-        self._render_mode = render_mode
-        super().__init__(n_envs, self.team.observation_space, self.view.space)
         self._rng = np.random.default_rng(None if seed is None else integer("seed", seed))
-        self._actions: npt.NDArray[Any] | None = None
         self._steps: Index = np.zeros(n_envs, dtype=np.int64)
         self._agent_returns: Array = np.zeros((self.team.n_agents, n_envs))
         self._alive = np.ones((n_envs, self.team.n_agents), dtype=bool)
         self._alive.flags.writeable = False
-        self._start = time.perf_counter()
+        self._start = time.time()
         self._renderer = Renderer(scenario)
 
     @property
-    def shared(self) -> Scenario:
-        """See `SharedVecEnv`."""
-        return self.scenario
-
-    @property
-    def picture_mode(self) -> str | None:
-        """See `SharedVecEnv`."""
-        return self._render_mode
-
-    @property
-    def alive(self) -> npt.NDArray[np.bool_]:
-        """[B, A]: nobody dies here."""
+    def alive(self) -> Flags:
+        """Which agents are alive, [B, A]: all of them, always."""
         return self._alive
 
     @property
     def agent_masks(self) -> None:
-        """Every action is always possible."""
+        """None: every action is always available."""
         return
 
     def reset(self) -> Observations:
-        """Starts a new episode in every world; a seed given to `seed` counts from here."""
+        """Starts a new episode in every environment; a seed given to `seed` counts from here."""
         if self._seeds[0] is not None:
             self._rng = np.random.default_rng(self._seeds[0])
         self._reset_seeds()
@@ -117,34 +98,22 @@ class ParticleVecEnv(SharedVecEnv, Stateful):
         self.reset_infos = [{} for _ in range(self.num_envs)]
         return self.scenario.observe(self.world)
 
-    def step_async(self, actions: npt.NDArray[Any]) -> None:
-        """Takes the actions [B, ...] in the view's space, for `step_wait` to carry out."""
-        self._actions = np.asarray(actions)
-
-    def step_wait(
-        self,
-    ) -> tuple[Observations, npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]]:
-        """Moves every world on by one step.
+    def step_wait(self) -> StepReturn:
+        """Moves every environment by one step.
 
         Returns:
             Observations [B, joint size] float32, team rewards [B] float32, ends [B] bool, one info for each
-            world.
+            environment.
 
         Raises:
             SpaceError: The actions do not fit.
         """
-        if self._actions is None:
-            raise SpaceError("step_wait without actions, expected step_async before it")
-        packed = self.view.decode(self._actions)
-        self._actions = None
-        if len(packed) != self.num_envs:
-            raise SpaceError(f"actions for {len(packed)} worlds, expected {self.num_envs}")
-        self.world.step(*self.scenario.controls.apply(packed))
+        self.world.step(*self.scenario.controls.apply(self._take_actions()))
         rewards = self.scenario.rewards(self.world)
         self._agent_returns += rewards
         self._steps += 1
         observations = self.scenario.observe(self.world)
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        infos: list[Info] = [{} for _ in range(self.num_envs)]
         ended = self._steps >= self.episode_limit
         if ended.any():
             which = np.flatnonzero(ended)
@@ -156,7 +125,7 @@ class ParticleVecEnv(SharedVecEnv, Stateful):
         return observations, self._of_team(rewards).astype(np.float32), ended, infos
 
     def _of_team(self, per_agent: Array) -> Array:
-        """[A, B] rewards, or returns, to the team's [B]."""
+        """The team's rewards or returns [B] from the agents' [A, B]."""
         first: Array = per_agent[0]
         if self.team_reward == "shared":
             return first
@@ -164,13 +133,13 @@ class ParticleVecEnv(SharedVecEnv, Stateful):
         return total if self.team_reward == "sum" else total / len(per_agent)
 
     def _report(self, which: Index, observations: Observations, infos: list[dict[str, Any]]) -> None:
-        elapsed = round(time.perf_counter() - self._start, 6)
+        elapsed = round(time.time() - self._start, 6)
         returns = self._of_team(self._agent_returns)[which].tolist()
         agent_returns = self._agent_returns[:, which].T.tolist()
         rows = zip(which.tolist(), returns, self._steps[which].tolist(), agent_returns, strict=True)
-        for world, total, length, each in rows:
-            infos[world] = {
-                "terminal_observation": observations[world].copy(),
+        for env, total, length, each in rows:
+            infos[env] = {
+                "terminal_observation": observations[env].copy(),
                 "TimeLimit.truncated": True,
                 "episode": {"r": total, "l": length, "t": elapsed},
                 "agent_returns": dict(zip(self.team.agents, each, strict=True)),
@@ -181,19 +150,19 @@ class ParticleVecEnv(SharedVecEnv, Stateful):
         self._steps[which] = 0
         self._agent_returns[:, which] = 0.0
 
-    def get_state(self) -> dict[str, npt.NDArray[Any]]:
+    def get_state(self) -> dict[str, Any]:
         """A copy of everything that the future depends on.
 
         Returns:
-            `World.get_state`, `steps` [B] int64, `agent_returns` [B, A] and `rng` [6] uint64.
+            `World.get_state`, `steps` [B] int64, `agent_returns` [B, A] and `rng`, the generator's state.
         """
         return self.world.get_state() | {
             "steps": self._steps.copy(),
-            "agent_returns": worlds_first(self._agent_returns),
-            "rng": generator_state(self._rng),
+            "agent_returns": envs_first(self._agent_returns),
+            "rng": self._rng.bit_generator.state,
         }
 
-    def set_state(self, state: Mapping[str, npt.NDArray[Any]]) -> Observations:
+    def set_state(self, state: Mapping[str, Any]) -> Observations:
         """Takes over what `get_state` returned, or a part of it: what is not named stays.
 
         Returns:
@@ -205,16 +174,16 @@ class ParticleVecEnv(SharedVecEnv, Stateful):
         if "agent_returns" in state:
             self._agent_returns[...] = np.asarray(state["agent_returns"]).T
         if "rng" in state:
-            self._rng = generator_from_state(state["rng"])
+            self._rng.bit_generator.state = state["rng"]
         return self.scenario.observe(self.world)
 
     def state_dict(self) -> dict[str, Any]:
         """`get_state`, and the seeds that count from the next `reset` on."""
-        return {"worlds": self.get_state(), "seeds": self._seeds}
+        return {"environments": self.get_state(), "seeds": self._seeds}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` returned."""
-        self.set_state(state_dict["worlds"])
+        self.set_state(state_dict["environments"])
         self._seeds = state_dict["seeds"]
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
@@ -224,12 +193,12 @@ class ParticleVecEnv(SharedVecEnv, Stateful):
         return super().seed(seed)
 
     def get_images(self) -> list[npt.NDArray[np.uint8]]:
-        """The picture [height, width, 3] of the first world alone."""
+        """The picture [height, width, 3] of the first environment alone."""
         caption = f"step {self._steps[0]} of {self.episode_limit}"
         return [self._renderer.frame(self.world, caption=caption)]
 
     def render(self, mode: str | None = None) -> npt.NDArray[np.uint8] | None:
-        """The picture of the first world; in mode "human" it is shown in a window."""
+        """The picture of the first environment; in mode "human" it is shown in a window."""
         mode = mode or self.render_mode
         if mode == "human":
             self._renderer.show(self.world, caption=f"step {self._steps[0]} of {self.episode_limit}")

@@ -1,12 +1,12 @@
-"""Many particle worlds at once: disks that accelerate, slow down, and push each other apart.
+"""Many particle environments at once: disks that accelerate, slow down, and push each other apart.
 
 The physics are those of OpenAI's multi-agent particle environments as mpe2 runs them, in the same order:
 forces from the positions, positions from the old velocities, velocities from the forces, top speeds last.
 
-Every array ends with the axis of the worlds, so that each NumPy loop runs over worlds and a team of any size
-costs the same number of calls. The letters in the shapes:
+The last axis of every array is that of the environments, so that each NumPy loop runs over environments and a
+team of any size costs the same number of calls. The letters in the shapes:
 
-    B worlds, E entities (agents first, then landmarks), A agents, L landmarks, C message size,
+    B environments, E entities (agents first, then landmarks), A agents, L landmarks, C message size,
     P pairs that can collide
 
 Source: Lowe et al., "Multi-Agent Actor-Critic for Mixed Cooperative-Competitive Environments", and mpe2's
@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.errors import SpaceError, UnknownNameError
+from cesma_sb3.spaces.types import Index
 
 Array = npt.NDArray[np.float64]
-Index = npt.NDArray[np.int64]
 
 # Parts of an environment's state that are not the world's.
 EPISODE_STATE = ("steps", "agent_returns", "rng")
@@ -63,19 +63,19 @@ class Body:
 
 
 class World:
-    """The state of `n_worlds` worlds with the same bodies, and the step that moves them.
+    """The state of `n_envs` environments with the same bodies, and the step that moves them.
 
     Args:
         agents: The bodies that act.
         landmarks: The bodies that stay where they are put.
-        n_worlds: B, how many worlds are stepped together.
+        n_envs: B, the number of environments that are stepped together.
         message_size: C, numbers in one agent's message.
-        variables: What else a scenario keeps for each world (goals, say): name -> array [B, ...].
+        variables: Other state of a scenario (goals, say): name -> array [B, ...].
 
     Attributes:
         positions: [E, 2, B] float64. Write to them through `place` or `set_state`, never directly.
         velocities: [A, 2, B] float64.
-        messages: [A, C, B] float64; what each agent said last.
+        messages: [A, C, B] float64; the message that each agent sent last.
         variables: name -> array [B, ...].
         first, second: [P] int64, the entities of each pair that can collide.
     """
@@ -85,16 +85,16 @@ class World:
         *,
         agents: Sequence[Body],
         landmarks: Sequence[Body],
-        n_worlds: int,
+        n_envs: int,
         message_size: int = 0,
         variables: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> None:
         bodies = (*agents, *landmarks)
         self.agents, self.landmarks = tuple(agents), tuple(landmarks)
-        self.n_agents, self.n_worlds = len(agents), n_worlds
-        self.positions: Array = np.zeros((len(bodies), 2, n_worlds))
-        self.velocities: Array = np.zeros((self.n_agents, 2, n_worlds))
-        self.messages: Array = np.zeros((self.n_agents, message_size, n_worlds))
+        self.n_agents, self.n_envs = len(agents), n_envs
+        self.positions: Array = np.zeros((len(bodies), 2, n_envs))
+        self.velocities: Array = np.zeros((self.n_agents, 2, n_envs))
+        self.messages: Array = np.zeros((self.n_agents, message_size, n_envs))
         self.variables = dict(variables or {})
 
         pairs = [
@@ -128,10 +128,10 @@ class World:
         return self.positions[self.n_agents :]
 
     def place(self, which: Index, positions: Array) -> None:
-        """Puts every entity of some worlds somewhere, at rest and silent.
+        """Puts every entity of some environments somewhere, at rest and without messages.
 
         Args:
-            which: [b] int64, the worlds.
+            which: [b] int64, the environments.
             positions: [E, 2, b].
         """
         self.positions[:, :, which] = positions
@@ -140,11 +140,11 @@ class World:
         self._separation = None
 
     def step(self, push: Array, messages: Array | None = None) -> None:
-        """Moves every world on by one time step.
+        """Moves every environment by one time step.
 
         Args:
             push: [A, 2, B], the agents' own forces.
-            messages: [A, C, B], what the agents say; None when nobody speaks.
+            messages: [A, C, B], the messages that the agents send; None when they send none.
         """
         force = push + self._contact_forces() if self.first.size else push
         positions, velocities = self.agent_positions, self.velocities
@@ -159,7 +159,7 @@ class World:
         self._separation = None
 
     def separation(self) -> tuple[Array, Array]:
-        """From the second to the first of each pair that can collide: vectors [P, 2, B], lengths [P, B]."""
+        """Vectors [P, 2, B] and lengths [P, B] from the second to the first of each pair that can collide."""
         if self._separation is None:
             vectors = self.positions[self.first] - self.positions[self.second]
             self._separation = vectors, length(vectors)
@@ -170,11 +170,11 @@ class World:
         return self.separation()[1] < self.touch_distance
 
     def collisions(self) -> Array:
-        """How many bodies each agent overlaps: [A, B]."""
+        """The number of bodies that each agent overlaps, [A, B]."""
         return self._in_pair @ self.touching()
 
     def _contact_forces(self) -> Array:
-        """[A, 2, B], from a soft wall around each body."""
+        """Forces [A, 2, B] that push touching bodies apart, from a soft wall around each."""
         vectors, lengths = self.separation()
         depth = (self.touch_distance - lengths) / CONTACT_MARGIN
         # log(1 + exp(depth)) without overflow; several times faster than np.logaddexp for large teams.
@@ -187,7 +187,7 @@ class World:
         return on_agents.reshape(self.velocities.shape)
 
     def _moving(self) -> dict[str, Array]:
-        """Views of the arrays that make up the state, worlds last."""
+        """Views of the arrays that make up the state, environments last."""
         return {
             "positions": self.agent_positions,
             "velocities": self.velocities,
@@ -196,18 +196,16 @@ class World:
         }
 
     def get_state(self) -> dict[str, npt.NDArray[Any]]:
-        """A copy of everything that changes, worlds first.
+        """A copy of everything that changes, environments first.
 
         Returns:
             `positions` [B, A, 2], `velocities` [B, A, 2], `landmarks` [B, L, 2], `messages` [B, A, C]
             (float64), and each of the scenario's variables under its name.
         """
-        state: dict[str, npt.NDArray[Any]] = {
-            key: worlds_first(array) for key, array in self._moving().items()
-        }
+        state: dict[str, npt.NDArray[Any]] = {key: envs_first(array) for key, array in self._moving().items()}
         return state | {key: array.copy() for key, array in self.variables.items()}
 
-    def set_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+    def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes over what `get_state` returned, or a part of it: what is not named stays.
 
         Args:
@@ -230,13 +228,13 @@ class World:
         self._separation = None
 
 
-def worlds_first(array: Array) -> Array:
-    """[..., B] -> a contiguous copy [B, ...]."""
+def envs_first(array: Array) -> Array:
+    """A contiguous copy [B, ...] of an array [..., B]."""
     return np.moveaxis(array, -1, 0).copy()
 
 
 def length(vectors: Array) -> Array:
-    """Of vectors [..., 2, B]: [..., B]."""
+    """The lengths [..., B] of vectors [..., 2, B]."""
     x, y = vectors[..., 0, :], vectors[..., 1, :]
     result: Array = np.sqrt(x * x + y * y)
     return result

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.envs.joint_vec_env import SharedVecEnv
+from cesma_sb3.envs.batched_vec_env import BatchedVecEnv
+from cesma_sb3.envs.joint_vec_env import EpisodeStatistics, StepReturn
 from cesma_sb3.envs.smac.battle import BattleEnv
 from cesma_sb3.envs.smac.invalid_actions import available_actions, checked
 from cesma_sb3.envs.smac.rendering import battle_frame
 from cesma_sb3.envs.smac.smax import SmaxBattle, SmaxBattles, Snapshot
 from cesma_sb3.errors import SpaceError, integer
-from cesma_sb3.spaces.action_views import ActionView, make_view
+from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Array, Flags, Floats, Masks
+from cesma_sb3.spaces.types import Flags, Floats, Info, Masks
 from cesma_sb3.utils.stateful import Stateful
 
 
-class SmaxVecEnv(SharedVecEnv, Stateful):
+class SmaxVecEnv(BatchedVecEnv, Stateful):
     """`n_envs` battles of a map of SMAX, stepped by one jitted call.
 
     The same battles as `joint_vec_env` of the `ParallelEnv` has with the same seeds. The last infos
@@ -42,8 +42,7 @@ class SmaxVecEnv(SharedVecEnv, Stateful):
         SpaceError: The view is another team's.
     """
 
-    keeps_state = True
-    state_attributes = ("battles", "_returns", "_lengths", "_seeds")
+    state_attributes = ("battles", "statistics", "_seeds")
 
     def __init__(
         self,
@@ -63,16 +62,9 @@ class SmaxVecEnv(SharedVecEnv, Stateful):
         limit = self.battles.episode_limit
         if episode_limit is not None and integer("episode_limit", episode_limit, 1) < limit:
             self.battles = SmaxBattles(map_name, n_envs, **{**kwargs, "max_steps": episode_limit - 1})
-        self.team = smax_team(self.battles)
-        self.view = make_view(view, self.team) if isinstance(view, str) else view
-        if self.view.team != self.team:
-            raise SpaceError(f"action view {self.view.name!r}: made for another team than {self.team}")
-        super().__init__(n_envs, self.team.observation_space, self.view.space)
-        self._actions: Array | None = None
-        self._returns = np.zeros(n_envs)
-        self._lengths = np.zeros(n_envs, dtype=np.int64)
-        self._start = time.perf_counter()
-        self.reset_infos: list[dict[str, Any]] = [{} for _ in range(n_envs)]
+        team = smax_team(self.battles)
+        super().__init__(n_envs, team, view, shared=self.battles, render_mode="rgb_array")
+        self.statistics = EpisodeStatistics(n_envs)
         self._now: Snapshot | None = None
         self.seed(seed)
 
@@ -87,18 +79,8 @@ class SmaxVecEnv(SharedVecEnv, Stateful):
         self._now = None if now is None else Snapshot(**now)
 
     @property
-    def shared(self) -> SmaxBattles:
-        """See `SharedVecEnv`."""
-        return self.battles
-
-    @property
-    def picture_mode(self) -> str | None:
-        """See `SharedVecEnv`."""
-        return "rgb_array"
-
-    @property
     def alive(self) -> Flags:
-        """Who is alive in the observations last returned, [B, n_agents]."""
+        """Which agents are alive in the observations last returned, [B, n_agents]."""
         return self._snapshot.alive
 
     @property
@@ -117,17 +99,10 @@ class SmaxVecEnv(SharedVecEnv, Stateful):
         self._now = self.battles.reset(self._seeds[0])
         self._reset_seeds()
         self._reset_options()
-        self._returns[:] = 0.0
-        self._lengths[:] = 0
+        self.statistics.reset()
         return self._joint(self._now)
 
-    def step_async(self, actions: Array) -> None:
-        """Takes the actions [B, ...] in the view's space, for `step_wait` to carry out."""
-        self._actions = np.asarray(actions)
-
-    def step_wait(
-        self,
-    ) -> tuple[Floats, Floats, Flags, list[dict[str, Any]]]:
+    def step_wait(self) -> StepReturn:
         """One timestep of every battle.
 
         Returns:
@@ -137,39 +112,31 @@ class SmaxVecEnv(SharedVecEnv, Stateful):
             SpaceError: The actions do not fit.
             EnvError: An action is not available, and refused.
         """
-        if self._actions is None or len(self._actions) != self.num_envs:
-            raise SpaceError(f"expected actions for {self.num_envs} battles, given to step_async")
-        packed = self.view.decode(self._actions, self.agent_masks)
-        self._actions = None
         chosen = available_actions(
-            packed.reshape(self.num_envs, self.team.n_agents),
+            self._take_actions().reshape(self.num_envs, self.team.n_agents),
             self._snapshot.masks,
             self.unavailable,
             battle=self.battles.name,
             agents=self.team.agents,
         )
         outcome = self.battles.step(chosen)
-        self._returns += outcome.rewards
-        self._lengths += 1
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        self.statistics.add(outcome.rewards)
+        infos: list[Info] = [{} for _ in range(self.num_envs)]
         dones = outcome.decided | outcome.cut_off
         if dones.any():
             last = self._joint(outcome.last)
-            elapsed = round(time.perf_counter() - self._start, 6)
             for battle in np.flatnonzero(dones).tolist():
-                total = float(self._returns[battle])
+                episode = self.statistics.end_episode(battle)
                 infos[battle] = {
                     "terminal_observation": last[battle],
                     "TimeLimit.truncated": bool(outcome.cut_off[battle]),
                     "battle_won": bool(outcome.won[battle]),
                     "action_mask": outcome.last.masks[battle].reshape(-1),
-                    "episode": {"r": total, "l": int(self._lengths[battle]), "t": elapsed},
-                    "agent_returns": dict.fromkeys(self.team.agents, total),
+                    "episode": episode,
+                    "agent_returns": dict.fromkeys(self.team.agents, episode["r"]),
                 }
             if dones[0] and self.renders_terminal:
                 infos[0]["terminal_frame"] = battle_frame(self.battles, self.battles.reached)
-            self._returns[dones] = 0.0
-            self._lengths[dones] = 0
         self._now = outcome.now
         return self._joint(self._now), outcome.rewards, dones, infos
 

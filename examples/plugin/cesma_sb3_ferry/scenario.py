@@ -1,7 +1,8 @@
 """Your own scenario of the batched world: two ferries, each bound for the bank that it is farther from.
 
-Four methods make it both an SB3 `VecEnv` of many worlds, stepped together, and a PettingZoo environment.
-Shapes: A agents, B worlds; everything in the world has its worlds last.
+Four methods make it both an SB3 `VecEnv` of many environments, stepped together, and a PettingZoo
+environment.
+Shapes: A agents, B environments; every array of the world has their axis last.
 """
 
 import numpy as np
@@ -22,9 +23,9 @@ class Ferry(Scenario):
         boats = [Body(f"ferry_{i}", size=size, accel=3.0) for i in range(2)]
         super().__init__(name="ferry", agents=boats, landmarks=[], max_cycles=max_cycles)
 
-    def variables(self, n_worlds: int) -> dict[str, np.ndarray]:
+    def variables(self, n_envs: int) -> dict[str, np.ndarray]:
         """Where each is bound for: the sign of its bank, [A, B]."""
-        return {"bank": np.ones((2, n_worlds))}
+        return {"bank": np.ones((2, n_envs))}
 
     def reset(self, world: World, rng: np.random.Generator, which: np.ndarray) -> None:
         """Anywhere; the far bank is where it goes."""
