@@ -75,7 +75,7 @@ def pictures(env):
         (other_actions, r"the action space of player_0: MultiDiscrete\(\[3\]\), expected Discrete\(3\)"),
         (another_layout, "the layout of player_0"),
         (masks, r"the agents with action masks: \['player_0', 'player_1'\], expected \[\]"),
-        (pictures, "the render mode: rgb_array, expected None"),
+        (pictures, "the render mode: 'rgb_array', expected None"),
     ],
 )
 def test_the_first_that_differs_is_named_and_how(change, difference, monkeypatch):
