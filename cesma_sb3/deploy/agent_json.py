@@ -1,14 +1,15 @@
-"""What the JSON beside an exported agent says: enough to feed it, for somebody who has nothing else.
+"""The JSON beside an exported agent: enough to feed it, for somebody who has nothing else.
 
-| key | what it says |
+| key | what it holds |
 |---|---|
-| `observation` | `space`, as the environment has it; `flattening`, how an element of it becomes `size` numbers, one entry for each leaf of the space: `path` to it, `kind`, `start` and `stop`; `parts`, what the numbers mean |
-| `action` | `space`, as the environment has it; `columns` of the output, each with `first`, which the environment calls category 0, or with bounds |
+| `observation` | `space`, as the environment has it; `flattening`, how an element of it becomes `size` scalars, one entry for each leaf of the space: `path` to it, `kind`, `start` and `stop`; `parts`, what the scalars mean |
+| `action` | `space`, as the environment has it; `columns` of the output, each with `first`, the environment's value for category 0, or with bounds |
 | `mask` | `size` flags, true for available; where they come `from`; `columns`, the flags of each action column |
 | `state` | `size` of the memory, and what it `begins_with` |
-| `deterministic` | whether the agent is measured by its likeliest actions; else it draws its actions |
-| `noise` | of an agent that draws: `size` of what is to be fed at each step, and its `distribution`; zeros give the likeliest action. In the format sb3 there is none: `predict(..., deterministic=False)` draws |
-| `joint` | of an agent that is declared to be a part of a joint environment: the places of its numbers in the observation (row by row), in the action, and in the mask of that environment |
+| `deterministic` | true if the agent is evaluated with its likeliest actions; false if it samples its actions |
+| `noise` | of an agent that samples: `size` of the noise to feed at each step, and its `distribution`; zeros give the likeliest action. In the format sb3 there is none: `predict(..., deterministic=False)` samples |
+| `messages` | names of the parts that are `received` and of the columns that are `sent` |
+| `joint` | of an agent that is declared to be a part of a joint environment: the places of its entries in the observation (row by row), in the action, and in the mask of that environment |
 | `wrappers` | SuperSuit's, through which the environment's observations pass first, the innermost first |
 
 A leaf of kind `Box` or `MultiBinary` is taken row by row. One of kind `Discrete` or `MultiDiscrete` is one-hot,
@@ -40,16 +41,16 @@ def describe(
     joint: Mapping[str, Any] | None,
     wrappers: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """What somebody must know who runs an exported agent: plain values, as in the module's table.
+    """The description of an exported agent: plain values, by the keys of the module's table.
 
     Args:
         own: The team of this one agent.
-        inputs: Names of what the file takes, in order.
-        state_size: Numbers that the agent remembers; 0 without a memory.
-        noise_size: Numbers that its draws are made of; 0 of one that takes none.
-        deterministic: Whether it acts by its likeliest actions.
-        joint: What the agent has of an environment that is joint already (`Partition.places`), or None.
-        wrappers: SuperSuit's: each its name and arguments.
+        inputs: Names of the file's inputs, in order.
+        state_size: Size of the agent's memory; 0 without one.
+        noise_size: Size of the noise from which it samples; 0 if it takes none.
+        deterministic: Whether it takes its likeliest actions.
+        joint: The agent's entries of an environment that is joint already, or None.
+        wrappers: The name and arguments of each of SuperSuit's wrappers.
     """
     name = own.agents[0]
     layout, space = own.layouts[name], own.observation_spaces[name]
@@ -94,8 +95,8 @@ def describe(
         "deterministic": deterministic,
         "noise": {"size": noise_size, "distribution": "standard normal"} if noise_size else None,
         "messages": {
-            "heard": [part["name"] for part in parts if part["kind"] == "message"],
-            "said": [part["name"] for part in acts if part["kind"] == "message"],
+            "received": [part["name"] for part in parts if part["kind"] == "message"],
+            "sent": [part["name"] for part in acts if part["kind"] == "message"],
         },
         "joint": joint,
         "wrappers": list(wrappers),

@@ -2,9 +2,9 @@
 
 Its inputs are `observation` [B, F] float32, then `mask` [B, M] bool where actions can be unavailable, then
 `state` [B, S] float32 where it has a memory (zeros when an episode begins), then `noise` [B, O] float32 where
-its team acts by draws: standard normal numbers, new ones at each step. An agent without `noise`, or with
-zeros for it, is greedy. Its outputs are `action` [B, A], packed as the file beside it says, and `next_state`
-where it has a memory.
+its team samples its actions: standard normal noise, drawn anew at each step. An agent without `noise`, or
+with zeros for it, is deterministic. Its outputs are `action` [B, A], packed as the JSON file beside it
+describes, and `next_state` where it has a memory.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from cesma_sb3.utils.torch_defaults import plain_torch
 
 Format = Literal["onnx", "torchscript", "sb3"]
 _SUFFIX = {"onnx": ".onnx", "torchscript": ".pt", "sb3": ".zip"}
-_VERSION = 2
+_VERSION = 3
 
 
 class AgentProgram(nn.Module):
-    """An agent as tensors in, tensors out: see the module.
+    """An agent from tensors to tensors, with the inputs and outputs that the top of this file names.
 
     Args:
         agent: The policy.
@@ -61,7 +61,7 @@ class AgentProgram(nn.Module):
         self.outputs = [(where.start, where.stop) for where in agent.spaces.column_outputs]
         self.flags = [(where.start, where.stop) for where in agent.spaces.column_masks]
         self.has_masks = agent.spaces.has_masks
-        self.says = message_columns(agent.spaces).tolist()
+        self.sends = message_columns(agent.spaces).tolist()
         self.noise_size = 0 if agent.acts_deterministically else agent.head.output_size
         spread = iter(agent.log_std.detach().exp().tolist())
         self.spread = [next(spread) if n == 0 else 0.0 for n in self.columns]
@@ -75,17 +75,22 @@ class AgentProgram(nn.Module):
 
     @property
     def state_size(self) -> int:
-        """S; 0 without a memory."""
+        """Size S of the memory; 0 without one."""
         return self.network.state_size if isinstance(self.network, RecurrentTeamNet) else 0
 
     @property
     def inputs(self) -> list[str]:
-        """Names of what it takes, in order."""
+        """Names of the inputs, in order."""
         has = {"mask": self.has_masks, "state": self.state_size > 0, "noise": self.noise_size > 0}
         return ["observation", *(name for name, is_there in has.items() if is_there)]
 
     def forward(self, observation: th.Tensor, *more: th.Tensor) -> tuple[th.Tensor, ...]:
-        """See the module."""
+        """`action` [B, A], and `next_state` [B, S] of an agent with a memory.
+
+        Args:
+            observation: [B, F] float32.
+            *more: The other `inputs`, in their order.
+        """
         given = dict(zip(self.inputs[1:], more, strict=True))
         if isinstance(self.network, RecurrentTeamNet):
             outputs, state = self.network.step(observation, given["state"])
@@ -97,7 +102,7 @@ class AgentProgram(nn.Module):
         for column, n in enumerate(self.columns):
             where = slice(*self.outputs[column])
             own = outputs[:, where]
-            if noise is not None and not self.says[column]:
+            if noise is not None and not self.sends[column]:
                 own = own + (_gumbel(noise[:, where]) if n else self.spread[column] * noise[:, where])
             if n == 0:
                 columns.append(own.clamp(self.low[column], self.high[column]))
@@ -109,9 +114,9 @@ class AgentProgram(nn.Module):
 
 
 def _gumbel(normal: th.Tensor) -> th.Tensor:
-    """Gumbel noise from standard normal numbers: the category with the largest logit and noise is a draw.
+    """Gumbel noise from standard normal noise; zeros add the same to all categories.
 
-    Zeros give the same to all categories.
+    The category with the largest sum of logit and Gumbel noise is a sample of the distribution.
     """
     uniform = 0.5 + 0.5 * th.erf(normal / math.sqrt(2.0))
     return -th.log(-th.log(uniform.clamp(1e-7, 1.0 - 1e-7)))
@@ -121,26 +126,26 @@ def _gumbel(normal: th.Tensor) -> th.Tensor:
 def export(
     run_dir: Path | str, *, format: Format = "onnx", out: Path | str | None = None, trust: bool = False
 ) -> Path:
-    """Writes a run's students as one file for each agent, and a JSON file beside each that says what it is.
+    """Write a run's students as one file for each agent, with a JSON file beside each that describes it.
 
-    Files are called as their agents are; where a file cannot have that name (`team/0`), it is written as in
-    URLs (`team%2F0.onnx`). The JSON has the agent's own name in any case.
+    Files have the names of their agents; a name that no file can have (`team/0`) is written as in URLs
+    (`team%2F0.onnx`). The JSON has the agent's own name in any case.
 
-    The JSON says how the environment's observation and mask become the file's inputs, and its output an
-    action of the environment: see `cesma_sb3.deploy.agent_json`.
+    The JSON describes how the environment's observation and mask become the file's inputs, and its output an
+    action of the environment; `cesma_sb3.deploy.agent_json` lists its keys.
 
     Args:
         run_dir: A finished run's folder.
         format: `onnx`, `torchscript`, or `sb3`: what `PPO.load` of SB3 reads (where actions are masked,
             `MaskablePPO.load` of sb3-contrib), of plain networks on Box observations alone.
         out: The folder, new or empty; None: `export/FORMAT` in the run folder, which is written anew.
-        trust: That the folder may run the code that it names or holds, though it was made elsewhere.
+        trust: Allow the folder to run the code that it names or holds, though it was made elsewhere.
 
     Returns:
         The folder.
 
     Raises:
-        ConfigError: `out` holds something, or these students cannot be had in this format.
+        ConfigError: `out` holds something, or the format cannot hold these students.
         MissingExtraError: A package is not installed; what to install is given.
         StorageError: The run is incomplete, or a file is torn.
         UntrustedError: The students are of a class that the folder names, and it was not made here.
@@ -166,7 +171,7 @@ def export(
         agent = team.agent(name).cpu()
         file = f"{stem}{_SUFFIX[format]}"
         files[file] = _WRITERS[format](agent)
-        program, draws_by_noise = AgentProgram(agent), format != "sb3"  # SB3 draws by itself
+        program, draws_by_noise = AgentProgram(agent), format != "sb3"  # SB3 samples by itself
         about = {"cesma_agent": _VERSION, "agent": name, "file": file, "format": format} | describe(
             agent.spaces,
             inputs=[each for each in program.inputs if draws_by_noise or each != "noise"],
@@ -212,7 +217,7 @@ def _torchscript(agent: AgentPolicy) -> bytes:
 
 
 def _example(program: AgentProgram, own: TeamSpaces) -> tuple[th.Tensor, ...]:
-    """Inputs of one world, to trace the program with."""
+    """Inputs for one observation, to trace the program with."""
     sizes = {"observation": own.observation_size, "mask": own.mask_size, "state": program.state_size}
     sizes["noise"] = program.noise_size
     kinds = {"mask": th.bool}
@@ -220,9 +225,9 @@ def _example(program: AgentProgram, own: TeamSpaces) -> tuple[th.Tensor, ...]:
 
 
 def _sb3(agent: AgentPolicy) -> bytes:
-    """The agent as SB3's own: `PPO.load(file).predict(observation, deterministic=True)`.
+    """The agent as an SB3 model: `PPO.load(file).predict(observation, deterministic=True)`.
 
-    Where its actions are masked, sb3-contrib's: `MaskablePPO.load(file).predict(observation,
+    Where its actions are masked, a model of sb3-contrib: `MaskablePPO.load(file).predict(observation,
     action_masks=mask)`, of the observation without the mask.
     """
     bare, _ = without_mask(agent.spaces.observation_spaces[agent.name])
@@ -261,7 +266,7 @@ def _sb3(agent: AgentPolicy) -> bytes:
 def _unknown_to_sb3(
     agent: AgentPolicy, bare: spaces.Space[Any], actions: spaces.Space[Any], layers: list[nn.Module]
 ) -> str | None:
-    """What SB3's own policies have not, or do in another way; None if they do the same."""
+    """What the agent has that SB3's own policies lack or compute otherwise; None if they compute the same."""
     if not layers:
         return "a network"
     if not isinstance(bare, spaces.Box):
@@ -272,11 +277,11 @@ def _unknown_to_sb3(
         return "switches (MultiBinary)"
     if ActionColumns.of(actions).start.any():  # counted from 0 there
         return "an action that is not counted from 0"
-    return "masked numbers" if agent.spaces.has_masks and agent.head.n_continuous else None
+    return "masked continuous actions" if agent.spaces.has_masks and agent.head.n_continuous else None
 
 
 class _Nowhere(gymnasium.Env[Any, Any]):
-    """Spaces, for an algorithm that is never trained."""
+    """An environment of spaces alone, for an algorithm that is never trained."""
 
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
         self.observation_space, self.action_space = observation_space, action_space

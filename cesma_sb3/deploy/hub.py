@@ -1,4 +1,4 @@
-"""A team on the Hugging Face Hub, or in a folder of the same form: its weights and a card that tells of it.
+"""A team on the Hugging Face Hub, or in a folder of the same form: its weights and a model card.
 
 What is published: `students/` (weights and JSON; loading runs no code), `config.yaml`, `report.json`,
 `figure.png`, and the card, `README.md`. The expert stays behind: its file may run code when it is loaded.
@@ -34,19 +34,19 @@ _VERSIONS = (
     *("python", "cesma-sb3", "torch", "stable-baselines3"),
     *("sb3-contrib", "imitation", "gymnasium", "numpy"),
 )
-"""What the card names of the run's packages."""
+"""The packages whose versions the card lists."""
 
 
 def write_published(
     run_dir: Path | str, out: Path | str, *, repo_id: str | None = None, trust: bool = False
 ) -> Path:
-    """Writes what `push_to_hub` uploads.
+    """Write the folder that `push_to_hub` uploads.
 
     Args:
         run_dir: A finished run's folder.
         out: The folder, new or empty.
-        repo_id: Where it will be, for the card; None: the card names the folder.
-        trust: That the folder may run the code that it names or holds, though it was made elsewhere.
+        repo_id: The repository that the card names; None: it names the folder.
+        trust: Allow the folder to run the code that it names or holds, though it was made elsewhere.
 
     Returns:
         The folder.
@@ -68,8 +68,8 @@ def write_published(
     try:
         contents[CARD] = _card(hub, run, report, students, repo_id or str(out)).encode()
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        told = f"{type(error).__name__}: {error}"
-        raise StorageError(f"{run.path}: {REPORT} or {RUN} is of another kind: {told}") from error
+        cause = f"{type(error).__name__}: {error}"
+        raise StorageError(f"{run.path}: {REPORT} or {RUN} has another form: {cause}") from error
     atomic.write_folder(out, contents)
     return out
 
@@ -83,27 +83,27 @@ def push_to_hub(
     token: str | None = None,
     trust: bool = False,
 ) -> str:
-    """Publishes the students of a run, with a card that holds its report.
+    """Publish the students of a run, with a card that holds its report.
 
     Args:
         run_dir: A finished run's folder.
         repo_id: `user/name`; made if there is none.
-        private: Of a repository that is made.
-        message: Of the commit.
-        token: Of the Hub; None: the one that `hf auth login` left.
-        trust: That the folder may run the code that it names or holds, though it was made elsewhere.
+        private: Create the repository as private, if there is none.
+        message: The commit message.
+        token: A token of the Hub; None: the one that `hf auth login` left.
+        trust: Allow the folder to run the code that it names or holds, though it was made elsewhere.
 
     Returns:
         The address of the commit.
 
     Raises:
-        StorageError: See `write_published`; or the server refused, or was not reached.
+        StorageError: The run did not finish, a file of it is torn, or the server refused or was not reached.
         ConfigError: This is no name of a repository.
         MissingExtraError: huggingface_hub is not installed.
     """
     hub = _huggingface_hub()
     api = hub.HfApi(token=token)
-    with tempfile.TemporaryDirectory() as folder, _told(repo_id):
+    with tempfile.TemporaryDirectory() as folder, _one_line_errors(repo_id):
         source = write_published(run_dir, Path(folder) / "published", repo_id=repo_id, trust=trust)
         api.create_repo(repo_id, private=private, exist_ok=True)
         commit = api.upload_folder(
@@ -119,13 +119,13 @@ def load_from_hub(
     module: MakeModule | None = None,
     token: str | None = None,
 ) -> TeamPolicy | TeamEnsemble:
-    """A team that was published. No code of its files is run.
+    """Load a published team. No code of its files is run.
 
     Args:
         source: `user/name`, or a folder that `write_published` wrote.
         revision: A branch, tag or commit; None: the newest.
-        module: See `load_team`: of custom networks, what they are made by.
-        token: See `push_to_hub`.
+        module: The class or function that makes custom networks, as in `load_team`.
+        token: A token of the Hub; None: the one that `hf auth login` left.
 
     Raises:
         StorageError: There is no team, a file is torn, or the server refused or was not reached.
@@ -135,7 +135,7 @@ def load_from_hub(
     if isinstance(source, Path) or as_path(source).is_dir():
         return load_policy(as_path(source) / STUDENTS, module=module)
     hub = _huggingface_hub()
-    with _told(source):
+    with _one_line_errors(source):
         folder = hub.snapshot_download(
             source, revision=revision, allow_patterns=[f"{STUDENTS}/*"], token=token
         )
@@ -151,8 +151,8 @@ def _huggingface_hub() -> ModuleType:
 
 
 @contextmanager
-def _told(repo_id: str) -> Iterator[None]:
-    """What goes wrong between here and the server, as one line."""
+def _one_line_errors(repo_id: str) -> Iterator[None]:
+    """Raise errors of the connection and of the server as errors of this package."""
     from huggingface_hub import errors
 
     try:
@@ -207,8 +207,8 @@ Normalised: 0 is a random team, 1 the reference controller that sees everything.
 import cesma_sb3
 
 students = cesma_sb3.load_from_hub({json.dumps(where)})
-agent = students.agent({json.dumps(first)})  # its weights, and nothing of the others'
-action, state = agent.predict(own_observation{mask})
+agent = students.agent({json.dumps(first)})  # its weights, and no other agent's
+action, state = agent.predict(own_observation{mask}, deterministic={students.acts_deterministically})
 ```
 
 Loading runs no code from the files: weights are safetensors, all else is JSON.
@@ -235,7 +235,7 @@ def _how(experiment: Any) -> str:
 
 
 def _results(hub: ModuleType, env: str, report: Mapping[str, Any]) -> list[Any]:
-    """What the students reached, as the Hub shows it."""
+    """The students' results, in the form that the Hub shows."""
     common = {
         "task_type": "reinforcement-learning",
         "task_name": "multi-agent reinforcement learning",
@@ -279,8 +279,8 @@ def _agents_table(team: TeamSpaces) -> str:
         layout = team.layouts[agent].observation
         parts = ", ".join(f"{part.name} {part.width}" for part in layout.parts)
         columns = ActionColumns.of(team.action_spaces[agent])
-        acts = ", ".join(f"one of {n}" if n else "a number" for n in columns.categories)
-        rows.append([f"`{agent}`", f"{where.stop - where.start} numbers: {parts}", acts])
+        acts = ", ".join(f"one of {n}" if n else "continuous" for n in columns.categories)
+        rows.append([f"`{agent}`", f"{where.stop - where.start} scalars: {parts}", acts])
     return _table(rows)
 
 

@@ -168,8 +168,8 @@ def test_what_is_said_of_an_agent(tmp_path):
     parts = told["observation"]["parts"]
     assert [part["start"] for part in parts[1:]] == [part["stop"] for part in parts[:-1]]
     assert parts[-1]["stop"] == told["observation"]["size"]
-    assert told["messages"]["heard"]
-    assert told["messages"]["said"]
+    assert told["messages"]["received"]
+    assert told["messages"]["sent"]
     assert [column["categories"] for column in told["action"]["columns"]] == [5, 10]
     assert (told["mask"], told["state"], told["inputs"]) == (None, None, ["observation"])
 
