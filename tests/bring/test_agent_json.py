@@ -173,7 +173,7 @@ def test_other_agents_have_nothing_of_a_joint_environment_and_name_the_wrappers(
     box = {"a": spaces.Box(0.0, 1.0, (2,))}
     _, folder = exported(TeamSpaces(["a"], box, {"a": spaces.Discrete(2)}), tmp_path / "run", experiment)
     about = json.loads((folder / "a.json").read_text())
-    assert (about["joint"], about["wrappers"], about["cesma_agent"]) == (None, wrappers, 2)
+    assert (about["joint"], about["wrappers"], about["cesma_agent"]) == (None, wrappers, 3)
 
 
 @pytest.mark.parametrize("masks_in_infos", [False, True])
