@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -13,16 +15,16 @@ from torch import nn
 
 from cesma_sb3.algorithms import TeamPPO
 from cesma_sb3.config.schema import (
-    GIVEN,
+    IN_MEMORY,
     ONNX,
     SCRIPTED,
     TORCHSCRIPT,
-    DaggerConfig,
     EnvConfig,
     Experiment,
     ExpertConfig,
     StudentsConfig,
 )
+from cesma_sb3.config.validation import KeyPath
 from cesma_sb3.envs.factory import environment_name
 from cesma_sb3.envs.particle import SCENARIOS, make_scenario
 from cesma_sb3.envs.smac import is_battle
@@ -38,7 +40,7 @@ _ALGORITHM_MODULES = ("cesma_sb3.algorithms", "stable_baselines3", "sb3_contrib"
 _POLICY_MODULES = ("cesma_sb3.policies",)
 _OURS = frozenset({"policy", "env", "policy_kwargs", "seed", "_init_setup_model"})
 """Arguments of an algorithm that the pipeline sets."""
-_NO_CLASS = frozenset({SCRIPTED, TORCHSCRIPT, ONNX, GIVEN})
+_NO_CLASS = frozenset({SCRIPTED, TORCHSCRIPT, ONNX, IN_MEMORY})
 """Experts that no class is named for."""
 _POLICY_OURS = frozenset({"observation_space", "action_space", "lr_schedule", "team"})
 """Arguments of a policy that the algorithm or the pipeline sets."""
@@ -58,7 +60,7 @@ def algorithm_class(name: str) -> type[BaseAlgorithm]:
     if ":" in name:
         return _imported(name, BaseAlgorithm)
     if name not in found:
-        names = [*found, *(_NO_CLASS - {GIVEN}), *plugins.registered(plugins.EXPERTS)]
+        names = [*found, *(_NO_CLASS - {IN_MEMORY}), *plugins.registered(plugins.EXPERTS)]
         raise ConfigError(f"{unknown_name('algorithm', name, names)}, or module:Class")
     return found[name]
 
@@ -156,165 +158,151 @@ def loss_class(name: str) -> type[Any]:
     return _imported(name, object)
 
 
-def find_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None:
-    """Checks the scenario, every name of a class, and the names of the arguments given to them.
+class KeyPathError(ConfigError):
+    """A name of a class or of an argument is wrong.
+
+    Attributes:
+        path: The key that has it.
+    """
+
+    def __init__(self, path: KeyPath, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """A class or function that is called with arguments from an experiment."""
+
+    path: KeyPath
+    """The key that the arguments stand below: `("expert", "kwargs")`."""
+    target: Callable[..., Any]
+    reserved: Collection[str]
+    """Names of arguments that this package gives itself."""
+
+    def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Check names and types of arguments, and return them with whole floats as integers.
+
+        Raises:
+            KeyPathError: An argument is unknown, reserved, or of another type.
+        """
+        called = self.target.__name__
+        allowed = [name for name in arguments_of(self.target) if name not in self.reserved]
+        for name in values:
+            if name in self.reserved:
+                raise KeyPathError((*self.path, name), f"{called} already gets it from the experiment")
+            if name not in allowed:
+                problem = unknown_name(f"argument of {called}", name, allowed)
+                raise KeyPathError((*self.path, name), problem)
+        if (wrong := wrong_argument(self.target, values)) is not None:
+            raise KeyPathError((*self.path, wrong[0]), wrong[1])
+        return with_integers(self.target, values)
+
+
+def checked_arguments(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """Check the scenario, every name of a class, and the arguments that each of them gets.
+
+    Foreign environments are not imported for this.
 
     Returns:
-        The key that is wrong and what is wrong with it, or None.
+        The arguments in which a whole float, such as 1e6, stands where an integer is asked for, with the
+        integer in its place: nested keys of the experiment, and at each all arguments of one class.
+
+    Raises:
+        KeyPathError: A name or an argument is wrong.
     """
-    if (problem := _environment_problem(experiment.env)) is not None:
-        return ("env",), problem
-    trainer_problem = None if experiment.dagger is None else _trainer_problem(experiment.dagger)
-    return trainer_problem or _class_problem(experiment)
-
-
-def whole_arguments(experiment: Experiment) -> dict[str, dict[str, Any]]:
-    """Arguments that are whole floats, such as 1e6, where the class or function asks for integers.
-
-    Args:
-        experiment: One in which `find_problem` finds nothing.
-
-    Returns:
-        What to put in their place, as a file would hold it: by part and key, all arguments of that class.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for (part, key), made in _takers(experiment):
+    changes: dict[str, dict[str, Any]] = {}
+    for call in _calls(experiment):
+        part, key = call.path
         values = getattr(getattr(experiment, part), key)
-        changed = with_integers(made, values)
-        if repr(changed) != repr(values):  # 8 equals 8.0
-            found.setdefault(part, {})[key] = changed
-    return found
+        checked = call.checked(values)
+        if repr(checked) != repr(values):  # 8 equals 8.0
+            changes.setdefault(part, {})[key] = checked
+    return changes
 
 
-def _takers(experiment: Experiment) -> Iterator[tuple[tuple[str, str], Callable[..., Any]]]:
-    """Who gets which of an experiment's arguments."""
-    expert, students, dagger = experiment.expert, experiment.students, experiment.dagger
-    if (scenario := SCENARIOS.get(environment_name(experiment.env.id))) is not None:
-        yield ("env", "kwargs"), scenario
-    if expert.algorithm not in _NO_CLASS and isinstance(made := controller(expert), type):
-        yield ("expert", "kwargs"), made
-    elif expert.algorithm not in _NO_CLASS and made is None and expert.path is None:
-        algorithm = algorithm_class(expert.algorithm)
-        yield ("expert", "kwargs"), algorithm
-        yield ("expert", "policy_kwargs"), policy_class(algorithm, expert.policy)
-    if (module := student_module(students)) is not None:
-        yield ("students", "kwargs"), module
-    if dagger is not None:
-        yield ("dagger", "algorithm_kwargs"), ALGORITHMS[dagger.algorithm]
-        if dagger.loss_class is not None:
-            yield ("dagger", "loss_kwargs"), loss_class(dagger.loss_class)
-    if experiment.fine_tuning is not None:
-        yield ("fine_tuning", "kwargs"), TeamPPO
+def _calls(experiment: Experiment) -> Iterator[_Call]:
+    """Yield every class and function that gets arguments of an experiment.
 
-
-def _class_problem(experiment: Experiment) -> tuple[tuple[str, ...], str] | None:
-    """What is wrong with the names of classes, and of the arguments given to them."""
-    students, dagger = experiment.students, experiment.dagger
-    path, found = ("students", "activation"), []
-    try:
-        activation_class(students.activation)
-        path = ("students", "module")
-        if (module := student_module(students)) is not None:
-            found.append((("students", "kwargs"), module, 2))
-        path = ("dagger", "loss_class")
-        if dagger is not None and dagger.loss_class is not None:
-            found.append((("dagger", "loss_kwargs"), loss_class(dagger.loss_class), 2))
-    except ConfigError as error:
-        return path, str(error)
-    if experiment.fine_tuning is not None:
-        allowed = set(arguments_of(TeamPPO)) - _OURS
-        path, values = ("fine_tuning", "kwargs"), experiment.fine_tuning.kwargs
-        if (problem := _wrong(path, TeamPPO, values, allowed)) is not None:
-            return problem
-    for path, cls, n_ours in found:
-        others = list(arguments_of(cls))[n_ours:]  # the first of them are given by this package
-        values = getattr(getattr(experiment, path[0]), path[1])
-        if (problem := _wrong(path, cls, values, others)) is not None:
-            return problem
-    return None if experiment.expert.algorithm in _NO_CLASS else _expert_problem(experiment.expert)
-
-
-def _expert_problem(expert: ExpertConfig) -> tuple[tuple[str, ...], str] | None:
-    path = ("expert", "algorithm")
-    try:
-        found = controller(expert)
-        if found is not None:
-            return _controller_problem(expert, found)
-        if expert.path is not None:  # it is finished, with the policy that it has
-            saved_class(expert.algorithm)
-            return None
-        algorithm = algorithm_class(expert.algorithm)
-        path = ("expert", "policy")
-        policy = policy_class(algorithm, expert.policy)
-    except ConfigError as error:
-        return path, str(error)
-    return _argument_problem(expert, algorithm, policy)
-
-
-def _argument_problem(
-    expert: ExpertConfig, algorithm: type[BaseAlgorithm], policy: type[BasePolicy]
-) -> tuple[tuple[str, ...], str] | None:
-    """What is wrong with the values for an algorithm that is trained."""
-    if "total_timesteps" not in expert.model_fields_set:
-        return ("expert", "total_timesteps"), "expected how long it is trained, but the key is missing"
-    for key, cls, ours in (("kwargs", algorithm, _OURS), ("policy_kwargs", policy, _POLICY_OURS)):
-        values = getattr(expert, key)
-        if taken := [name for name in values if name in ours]:
-            return ("expert", key, taken[0]), f"{cls.__name__} gets it from the experiment's other keys"
-        allowed = {name for name in arguments_of(cls) if name not in ours}
-        if (problem := _wrong(("expert", key), cls, values, allowed)) is not None:
-            return problem
-    return None
-
-
-def _wrong(
-    path: tuple[str, ...], made: type[Any], values: Mapping[str, Any], allowed: Iterable[str]
-) -> tuple[tuple[str, ...], str] | None:
-    """The first argument whose name or type is wrong, and what is wrong with it.
-
-    Args:
-        path: The key that they stand below.
-        made: The class that gets them.
-        values: Arguments by name.
-        allowed: Names that an experiment may give.
+    Raises:
+        KeyPathError: A name is wrong.
     """
-    for name in values:
-        if name not in allowed:
-            return (*path, name), unknown_name(f"argument of {made.__name__}", name, allowed)
-    found = wrong_argument(made, values)
-    return None if found is None else ((*path, found[0]), found[1])
+    students, dagger = experiment.students, experiment.dagger
+    yield from _environment_call(experiment.env)
+    if dagger is not None:
+        common = {*arguments_of(MultiAgentDAggerTrainer), "horizon"}
+        yield _Call(("dagger", "algorithm_kwargs"), ALGORITHMS[dagger.algorithm], common)
+    with _at("students", "activation"):
+        activation_class(students.activation)
+    with _at("students", "module"):
+        module = student_module(students)
+    if module is not None:
+        yield _Call(("students", "kwargs"), module, _first_two(module))
+    if dagger is not None and dagger.loss_class is not None:
+        with _at("dagger", "loss_class"):
+            loss = loss_class(dagger.loss_class)
+        yield _Call(("dagger", "loss_kwargs"), loss, _first_two(loss))
+    if experiment.fine_tuning is not None:
+        yield _Call(("fine_tuning", "kwargs"), TeamPPO, _OURS)
+    if experiment.expert.algorithm not in _NO_CLASS:
+        yield from _expert_calls(experiment.expert)
 
 
-def _controller_problem(expert: ExpertConfig, found: Any) -> tuple[tuple[str, ...], str] | None:
-    """What is wrong with the values for a controller that `module:name` names."""
+@contextlib.contextmanager
+def _at(*path: str) -> Iterator[None]:
+    """Name the key of an error inside the block."""
+    try:
+        yield
+    except KeyPathError:
+        raise
+    except ConfigError as error:
+        raise KeyPathError(path, str(error)) from error
+
+
+def _first_two(target: type[Any]) -> list[str]:
+    """Names of the first two arguments of a user's class, which this package gives."""
+    return list(arguments_of(target))[:2]
+
+
+def _environment_call(env: EnvConfig) -> Iterator[_Call]:
+    with _at("env"):
+        name = environment_name(env.id)
+        if ":" in name or "." in name or is_battle(name):
+            return
+        make_scenario(name, **env.kwargs)
+    yield _Call(("env", "kwargs"), SCENARIOS[name], ())
+
+
+def _expert_calls(expert: ExpertConfig) -> Iterator[_Call]:
+    with _at("expert", "algorithm"):
+        found = controller(expert)
+        if found is None and expert.path is not None:  # it is finished, with the policy that it has
+            saved_class(expert.algorithm)
+        is_trained = found is None and expert.path is None
+        algorithm = algorithm_class(expert.algorithm) if is_trained else None
+    if found is not None:
+        _check_controller(expert, found)
+    if isinstance(found, type):
+        yield _Call(("expert", "kwargs"), found, ("team",))
+    if algorithm is None:
+        return
+    with _at("expert", "policy"):
+        policy = policy_class(algorithm, expert.policy)
+    if "total_timesteps" not in expert.model_fields_set:
+        raise KeyPathError(
+            ("expert", "total_timesteps"), "expected how long it is trained, but the key is missing"
+        )
+    yield _Call(("expert", "kwargs"), algorithm, _OURS)
+    yield _Call(("expert", "policy_kwargs"), policy, _POLICY_OURS)
+
+
+def _check_controller(expert: ExpertConfig, found: Any) -> None:
+    """Check that nothing is said of training or arguments of a controller that has none."""
     unused = ("path", "total_timesteps", "policy_kwargs", *(() if isinstance(found, type) else ("kwargs",)))
     for key in unused:
         if getattr(expert, key):
             what = "SB3 algorithm" if key != "kwargs" else "class"
-            return ("expert", key), f"expected none, for {expert.algorithm} is no {what}"
-    if not isinstance(found, type):
-        return None
-    return _wrong(("expert", "kwargs"), found, expert.kwargs, set(arguments_of(found)) - {"team"})
-
-
-def _trainer_problem(config: DaggerConfig) -> tuple[tuple[str, ...], str] | None:
-    """What is wrong with the arguments that one imitation algorithm has and the others have not."""
-    trainer = ALGORITHMS[config.algorithm]
-    common = {*arguments_of(MultiAgentDAggerTrainer), "horizon"}
-    allowed = set(arguments_of(trainer)) - common
-    return _wrong(("dagger", "algorithm_kwargs"), trainer, config.algorithm_kwargs, allowed)
-
-
-def _environment_problem(env: EnvConfig) -> str | None:
-    """What is wrong with a scenario's name or arguments; foreign environments are not loaded for a check."""
-    try:
-        name = environment_name(env.id)
-        if ":" in name or "." in name or is_battle(name):
-            return None
-        make_scenario(name, **env.kwargs)
-    except ConfigError as error:
-        return str(error)
-    return None
+            raise KeyPathError(("expert", key), f"expected none, for {expert.algorithm} is no {what}")
 
 
 def _classes(modules: Iterable[str], base: type[Any]) -> dict[str, type[Any]]:

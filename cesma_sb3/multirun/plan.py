@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cesma_sb3.config.schema import Experiment
-from cesma_sb3.errors import ConfigError, StorageError
+from cesma_sb3.errors import StorageError
 from cesma_sb3.training.run_folder import CHECKPOINTS, REPORT, RUN, RunFolder
-from cesma_sb3.utils import locks
 from cesma_sb3.utils.processes import Job, run_jobs
 from cesma_sb3.utils.progress import duration
+
+BUSY = "another command makes runs there; wait for it"
+"""The error where two commands would make runs in one folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,21 +219,6 @@ def _cause(run: PlannedRun, status: int) -> str:
     lines = run.job.log.read_text(encoding="utf-8", errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return last.removeprefix("error: ") or f"exit status {status}"
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keeps others from making the same runs at the same time; the system ends the lock with the process.
-
-    Raises:
-        ConfigError: Another command works there, or the folder cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from None
-    with locks.alone(folder, "another command makes runs there; wait for it"):
-        yield
 
 
 def cores() -> int:

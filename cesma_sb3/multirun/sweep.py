@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3.config.registry import flatten, list_experiments, load_experiment, nested
+from cesma_sb3.config.overrides import flatten, nest
+from cesma_sb3.config.registry import list_experiments, load_experiment
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import ConfigError, integer
-from cesma_sb3.multirun.plan import Failure, alone, cores, is_finished, make_runs, on_this_machine, planned
+from cesma_sb3.multirun.plan import BUSY, Failure, cores, is_finished, make_runs, on_this_machine, planned
 from cesma_sb3.multirun.ray import on_ray
 from cesma_sb3.training.run_files import csv_text, to_json
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
+from cesma_sb3.utils.locks import exclusive_lock
 
 TABLE, TABLE_JSON = "sweep.csv", "sweep.json"
 Row = dict[str, Any]
@@ -88,7 +90,7 @@ def sweep(
         for each in _wanted(names, overrides, baselines=baselines)
     }
     run_them = on_this_machine(workers or cores()) if address is None else on_ray(address)
-    with alone(folder):
+    with exclusive_lock(folder, BUSY):
         missing = [run for runs in plan.values() for run in runs if not is_finished(run)]
         failures = make_runs(missing, run_them, progress=progress)
         finished = {name: tuple(run.path for run in runs if is_finished(run)) for name, runs in plan.items()}
@@ -113,7 +115,7 @@ class _Wanted:
 
 def _wanted(names: Iterable[str | Path], overrides: Mapping[str, Any], *, baselines: bool) -> list[_Wanted]:
     """The experiments, then their baselines, each once."""
-    values = {".".join(path): value for path, value in flatten(nested(overrides))}
+    values = flatten(nest(overrides))
     found = _experiments(names, values)
     if baselines:
         known = {each.experiment.name for each in found}
@@ -132,7 +134,7 @@ def _experiments(names: Iterable[str | Path], values: Mapping[str, Any]) -> list
     for name in names:
         each = _Wanted(name, values, load_experiment(name, values))
         first = found.setdefault(each.experiment.name, each)
-        if first.experiment.what_runs() != each.experiment.what_runs():
+        if first.experiment.fingerprint() != each.experiment.fingerprint():
             called = each.experiment.name
             raise ConfigError(f"{name}: is called {called!r}, as {first.name} is; expected another name")
     return list(found.values())

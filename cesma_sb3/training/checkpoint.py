@@ -235,7 +235,7 @@ def _read(path: Path, folder: RunFolder) -> tuple[dict[str, Any], Any, dict[str,
 
 def _digest_of(folder: RunFolder) -> str:
     """What a checkpoint's run is recognised by."""
-    text = json.dumps(folder.experiment.what_runs(), sort_keys=True)
+    text = json.dumps(folder.experiment.fingerprint(), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

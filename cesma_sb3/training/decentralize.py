@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.config.resolve import algorithm_name
-from cesma_sb3.config.schema import GIVEN, ONNX, TORCHSCRIPT
+from cesma_sb3.config.schema import IN_MEMORY, ONNX, TORCHSCRIPT
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts.adapt import of_predict
 from cesma_sb3.experts.loading import found_file
@@ -122,7 +122,7 @@ def _expert(expert: Any, algorithm: str | Saved | None) -> tuple[dict[str, Any],
         return {"algorithm": algorithm_name(type(expert)), "path": MODEL}, expert
     if isinstance(expert, types.FunctionType) and (name := modules.name_of(expert)) is not None:
         return {"algorithm": name}, None
-    return {"algorithm": GIVEN}, expert
+    return {"algorithm": IN_MEMORY}, expert
 
 
 def _env(env: str | Callable[..., Any] | Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.config.resolve import controller, saved_class
-from cesma_sb3.config.schema import GIVEN, ONNX, SCRIPTED, TORCHSCRIPT, Experiment, ExpertConfig
+from cesma_sb3.config.schema import IN_MEMORY, ONNX, SCRIPTED, TORCHSCRIPT, Experiment, ExpertConfig
 from cesma_sb3.envs import undivided_view
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError, NotKeptWarning, StorageError, message_of
@@ -64,7 +64,7 @@ def is_trained(config: ExpertConfig) -> bool:
     Raises:
         ConfigError: `algorithm` names nothing.
     """
-    return not config.is_finished and controller(config) is None
+    return not config.is_pretrained and controller(config) is None
 
 
 def keep(folder: RunFolder, experiment: Experiment, handed: Handed | None = None) -> None:
@@ -84,7 +84,7 @@ def keep(folder: RunFolder, experiment: Experiment, handed: Handed | None = None
     for name, source in kept_files(experiment).items():
         in_memory = None if handed is None else handed.savers.get(name)
         folder.keep(name, source if in_memory is None else partial(_save, in_memory))
-    if experiment.expert.algorithm == GIVEN:
+    if experiment.expert.algorithm == IN_MEMORY:
         folder.note(not_kept="the expert, which was in memory alone")
         warnings.warn(
             f"{folder.path}: this expert is in memory alone: without it the run can neither resume nor be "
@@ -128,7 +128,7 @@ def finished_expert(config: ExpertConfig, evaluator: Evaluator, handed: Handed |
             where = evaluator.experiment.env.id
             raise ExpertError(f"expert.algorithm: there is no scripted expert for env.id {where!r}")
         return Finished(evaluator.reference)
-    if config.algorithm == GIVEN:
+    if config.algorithm == IN_MEMORY:
         raise StorageError(
             "expert.algorithm: the expert was handed to decentralize() in memory, and no file holds it"
         )

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cesma_sb3.config.registry import load_experiment
-from cesma_sb3.config.schema import GIVEN, Experiment
+from cesma_sb3.config.schema import IN_MEMORY, Experiment
 from cesma_sb3.errors import (
     CesmaError,
     ConfigError,
@@ -43,7 +43,7 @@ from cesma_sb3.training.run_folder import CONFIG, RunFolder
 from cesma_sb3.training.stages import TrainedExpert, decentralize, fine_tune, train_expert, train_own
 from cesma_sb3.utils import modules
 from cesma_sb3.utils.closing import closing, logged_by
-from cesma_sb3.utils.locks import alone
+from cesma_sb3.utils.locks import exclusive_lock
 from cesma_sb3.utils.progress import StageProgress, announce
 from cesma_sb3.utils.signals import terminated_as_interrupted
 
@@ -119,7 +119,7 @@ def _resume(folder: RunFolder, name: str | Path | None, values: dict[str, Any], 
         if other := folder.differences(meant):
             raise ConfigError(f"{folder.path}: is of another experiment: {other[0]}")
         folder.trust = folder.trust or name is not None  # all that the folder names, the user has named
-    if folder.experiment.expert.algorithm == GIVEN:
+    if folder.experiment.expert.algorithm == IN_MEMORY:
         raise ConfigError(f"{folder.path}: its expert was in memory alone: this run cannot be resumed")
     experiment = folder.load()
     with _measured(experiment, folder, None, resumes=True) as (_, evaluator):
@@ -225,7 +225,7 @@ def _measured(
     with (
         terminated_as_interrupted(),
         threads(experiment.threads),
-        alone(folder.path, "another run writes there"),
+        exclusive_lock(folder.path, "another run writes there"),
         _recorded(folder, resumes=resumes, watched=watch is not None),
         logged_by(folder.log),
     ):

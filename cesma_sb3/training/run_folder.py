@@ -28,7 +28,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Literal
 
-from cesma_sb3.config.registry import LARGEST, load_experiment
+from cesma_sb3.config.documents import LARGEST
+from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import Experiment, differences
 from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import ConfigError, StorageError
@@ -38,7 +39,7 @@ from cesma_sb3.training.run_files import BEGINNING, RunFiles
 from cesma_sb3.utils import modules
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.json_files import read_object
-from cesma_sb3.utils.locks import alone
+from cesma_sb3.utils.locks import LOCK, exclusive_lock
 from cesma_sb3.utils.secrets import masked_command
 
 CONFIG, RUN = BEGINNING
@@ -103,8 +104,8 @@ class RunFolder(RunFiles):
         run = cls(path, experiment, info)
         run.digests = {trust.MODULES: folders} if (folders := modules.looked_in()) else {}
         run._made = made if out is not None else [*made, path]
-        with alone(path, "another run writes there"):
-            if any(path.iterdir()):
+        with exclusive_lock(path, "another run writes there"):
+            if any(each.name != LOCK for each in path.iterdir()):
                 raise ConfigError(f"{path}: holds something already; expected a new or an empty folder")
             run.write_text(CONFIG, content)
             run.write_json(RUN, info)
@@ -179,7 +180,7 @@ class RunFolder(RunFiles):
 
     def differences(self, experiment: Experiment) -> list[str]:
         """Where the run is not one of an experiment, as lines."""
-        found = differences(self.experiment.what_runs(), as_kept(experiment).what_runs())
+        found = differences(self.experiment.fingerprint(), as_kept(experiment).fingerprint())
         for name, source in kept_files(experiment).items():
             kept = self.path / name
             if not source.is_file():

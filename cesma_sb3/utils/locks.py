@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from cesma_sb3.errors import ConfigError
+from filelock import FileLock, Timeout
 
-if sys.platform != "win32":
-    import fcntl
+from cesma_sb3.errors import ConfigError, StorageError
+
+LOCK = ".lock"
+"""The file in a folder that is locked; it is empty, and removed afterwards."""
 
 
 @contextlib.contextmanager
-def alone(folder: Path, others: str) -> Iterator[None]:
-    """Keeps others out of a folder for the time of the block; the system ends the lock with the process.
-
-    The folder itself is locked, so that no file is left in it. Windows has no such lock: nobody is kept out.
+def exclusive_lock(folder: Path, message: str) -> Iterator[None]:
+    """Lock a folder for the time of the block. The operating system ends the lock with the process.
 
     Args:
-        folder: It is there.
-        others: What to say if somebody is there already.
+        folder: The folder, which is made if need be.
+        message: The error's text if another process holds the lock.
 
     Raises:
-        ConfigError: Somebody is.
+        ConfigError: Another process holds the lock.
+        StorageError: The folder cannot be written.
     """
-    if sys.platform == "win32":
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+    lock = FileLock(folder / LOCK)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"{folder}: {others}") from None
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ConfigError(f"{folder}: {message}") from None
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written: {error.strerror}") from None
+    try:
         yield
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # Windows removes no open file, and does it on release
+            (folder / LOCK).unlink()
+        lock.release()

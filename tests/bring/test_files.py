@@ -260,7 +260,7 @@ def test_an_experiment_may_name_a_file(zipped, here):
         "evaluation: {n_final_episodes: 16, n_eval_episodes: 8, eval_freq: 200, n_envs: 4}\n"
     )
     assert cesma_sb3.run("mine.yaml", out=here / "run").report["env_samples"]["expert"] == 0
-    with pytest.raises(ConfigError, match="total_timesteps: expected 0 for a finished controller, got 5"):
+    with pytest.raises(ConfigError, match="total_timesteps: expected 0 for a pretrained controller, got 5"):
         cesma_sb3.run("mine.yaml", **{"expert.total_timesteps": 5})
 
 

@@ -122,8 +122,8 @@ def test_the_checks_of_a_team_take_it():
             "of Module; did you mean 'Residual'.*Wider",
         ),
         ({**RESIDUAL, "kwargs": {"wdth": 3}}, r"argument of Residual 'wdth'; did you mean 'width'"),
-        ({**RESIDUAL, "kwargs": {"n_inputs": 3}}, r"argument of Residual 'n_inputs'; allowed: width"),
-        ({"dagger.loss_class": "tests.bring.networks:Scale"}, r"dagger\.loss_class: .* has .*Scaled"),
+        ({**RESIDUAL, "kwargs": {"n_inputs": 3}}, "Residual already gets it from the experiment"),
+        ({"dagger.loss_class": "tests.bring.networks:Scale"}, r"dagger\.loss_class: .* a class.*Scaled"),
         (
             {"dagger.loss_class": "tests.bring.networks:Scaled", "dagger.loss_kwargs": {"bye": 2}},
             "argument of Scaled 'bye'; did you mean 'by'",

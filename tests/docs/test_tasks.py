@@ -11,7 +11,7 @@ import pytest
 from imitation.util import logger
 
 import cesma_sb3
-from cesma_sb3.config import registry
+from cesma_sb3.config.overrides import merge
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.config.validation import validate
 from cesma_sb3.config.yaml import read_mapping
@@ -57,7 +57,7 @@ def test_every_yaml_block_is_valid(page):
     spread = cesma_sb3.load_experiment("spread-3-scripted").to_mapping()
     for text in blocks(page, "yaml"):
         data = read_mapping(text, page)
-        validate(Experiment, registry._merge(spread, data), lambda _: page)
+        validate(Experiment, merge(spread, data), lambda _: page)
 
 
 def test_every_link_leads_somewhere():

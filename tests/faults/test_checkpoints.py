@@ -19,6 +19,7 @@ from cesma_sb3 import cli
 from cesma_sb3.errors import CheckpointWarning, ConfigError, Interrupted, StorageError
 from cesma_sb3.training.checkpoint import StageCheckpoints
 from cesma_sb3.training.run_folder import RunFolder
+from cesma_sb3.utils.locks import exclusive_lock
 from tests.faults.interrupted import Cut, results
 
 TINY = {
@@ -257,29 +258,14 @@ def test_in_another_thread_a_run_is_no_different(tmp_path, whole):
     assert results(tmp_path / "run") == results(whole)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
-def test_two_runs_do_not_write_to_one_folder(run, tmp_path, monkeypatch):
-    holder = """
-import fcntl, os, sys
-fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)
-print("holds it", flush=True)
-input()
-"""
+def test_two_runs_do_not_write_to_one_folder(run, tmp_path):
     new = tmp_path / "new"
-    new.mkdir()
     for folder, words in ((run, {"resume": run}), (new, {"name": NAME, "out": new})):
-        before = sorted(folder.rglob("*"))
-        other = subprocess.Popen(
-            [sys.executable, "-c", holder, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        try:
-            assert other.stdout is not None
-            other.stdout.readline()
+        with exclusive_lock(folder, "this test is at work"):
+            before = sorted(folder.rglob("*"))
             with pytest.raises(ConfigError, match="another run writes there"):
                 cesma_sb3.run(**words)
-        finally:
-            other.communicate(b"\n")
-        assert sorted(folder.rglob("*")) == before
+            assert sorted(folder.rglob("*")) == before
 
 
 def test_a_folder_that_is_deleted_is_not_made_again(tmp_path, monkeypatch):

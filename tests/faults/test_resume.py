@@ -273,4 +273,4 @@ def test_a_run_that_is_refused_leaves_nothing_but_what_was_there(tmp_path):
 def test_the_schedule_does_not_make_another_run():
     often = load_experiment("spread-3", {"checkpoint": {"minutes": None, "save_freq": 100}})
     assert often.checkpoint == CheckpointConfig(minutes=None, save_freq=100)
-    assert often.what_runs() == load_experiment("spread-3").what_runs()
+    assert often.fingerprint() == load_experiment("spread-3").fingerprint()

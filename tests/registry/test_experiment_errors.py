@@ -5,7 +5,7 @@ import math
 import pytest
 
 from cesma_sb3.config.registry import describe_experiments, list_experiments, load_experiment
-from cesma_sb3.config.schema import DaggerConfig, EnvConfig, ExpertConfig, StudentsConfig
+from cesma_sb3.config.schema import DaggerConfig, EnvConfig, ExpertConfig, Resets, StudentsConfig
 from cesma_sb3.errors import CesmaError, ConfigError, DuplicateNameError, UnknownNameError
 
 MINIMAL = {"env": {"id": "spread"}, "expert": {"algorithm": "scripted", "total_timesteps": 0}}
@@ -122,7 +122,7 @@ def test_schema(key, value, problem):
         (
             "expert.kwargs.env",
             1,
-            "expert.kwargs.env: GumbelSoftmaxDDPG gets it from the experiment's other keys",
+            "expert.kwargs.env: GumbelSoftmaxDDPG already gets it from the experiment",
         ),
         (
             "expert.policy_kwargs.hidden",
@@ -184,7 +184,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 def test_a_registered_file_is_called_as_its_experiment(folder):
     (folder / "mine.yaml").write_text("extends: spread-3\nname: yours")
-    assert problem_of("mine").endswith("mine.yaml: name: expected 'mine', as the file is called, got 'yours'")
+    assert problem_of("mine").endswith("mine.yaml: name: expected 'mine', the file's name, got 'yours'")
 
 
 def test_extends_merges_and_arguments_stay_with_what_they_belong_to(folder):
@@ -278,10 +278,11 @@ def test_a_part_without_arguments_has_no_such_hint():
 
 @pytest.mark.parametrize("schema", [EnvConfig, ExpertConfig, StudentsConfig, DaggerConfig])
 def test_a_key_says_which_keys_start_anew_with_it(schema):
-    assert schema.dependents
-    for key, dependents in schema.dependents.items():
+    resets = {key: keys for key, field in schema.model_fields.items() if (keys := Resets.of(field))}
+    assert resets
+    for key, others in resets.items():
         told = schema.model_fields[key].description
-        assert all(f"`{each}`" in told and each in schema.model_fields for each in dependents)
+        assert all(f"`{each}`" in told and each in schema.model_fields for each in others)
 
 
 @pytest.mark.parametrize(

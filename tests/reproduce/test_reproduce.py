@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 
 import pytest
 
@@ -11,6 +10,7 @@ from cesma_sb3.analysis.figures.reproduce import reproduce
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.multirun import plan as plan_module
 from cesma_sb3.training.run_folder import RunFolder, command_line
+from cesma_sb3.utils.locks import exclusive_lock
 from tests.reproduce.tiny import FAILS, TINY, line, panel, write_figure
 
 pytestmark = pytest.mark.usefixtures("runs_in_this_process")
@@ -140,18 +140,13 @@ def test_when_stopped_what_to_type_is_told(tmp_path, monkeypatch, capsys):
     assert f"to go on: {command_line()}\n" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(os.name == "nt", reason="fcntl")
 def test_two_at_once_are_refused(done, figure):
-    import fcntl
-
     out, _ = done
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another command makes runs there"):
-            reproduce(figure, out=out)
-    finally:
-        os.close(folder)
+    with (
+        exclusive_lock(out, "this test is at work"),
+        pytest.raises(ConfigError, match="another command makes runs there"),
+    ):
+        reproduce(figure, out=out)
 
 
 @pytest.mark.parametrize(

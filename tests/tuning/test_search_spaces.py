@@ -4,7 +4,8 @@ import optuna
 import pytest
 
 from cesma_sb3 import load_experiment
-from cesma_sb3.config.registry import data_folder, make_experiment
+from cesma_sb3.config.documents import data_folder
+from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.errors import ConfigError, UnknownNameError
 from cesma_sb3.multirun.tuning.distributions import Choices, Interval
 from cesma_sb3.multirun.tuning.search_space import default_spaces, keys_of, load_space, merged

@@ -4,7 +4,9 @@ import statistics
 
 import pytest
 
-from cesma_sb3.config.registry import data_folder, flatten, load_experiment
+from cesma_sb3.config.documents import data_folder
+from cesma_sb3.config.overrides import flatten
+from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.yaml import read_mapping
 from cesma_sb3.multirun.tuning.search_space import load_space
 
@@ -16,7 +18,7 @@ def test_the_registry_takes_what_a_study_found(file):
     record = read_mapping(file.read_text(encoding="utf-8"), str(file))
     assert record["command"].startswith(f"cesma tune {file.stem} ")
     tuned = load_experiment(record["registered"])
-    own = {".".join(path): value for path, value in flatten(tuned.to_mapping())}
+    own = flatten(tuned.to_mapping())
     assert record["values"].keys() <= load_space(record["space"]).keys.keys()
     assert {key: own[key] for key in record["values"]} == record["values"]
     scores = record["scores"]

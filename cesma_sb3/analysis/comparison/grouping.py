@@ -10,7 +10,7 @@ from typing import Any
 
 from cesma_sb3.analysis.comparison.systems import System, Task
 from cesma_sb3.analysis.run_data import RunData
-from cesma_sb3.config.registry import flatten
+from cesma_sb3.config.overrides import flatten
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import ConfigError
 
@@ -57,7 +57,7 @@ def group_runs(labelled: Iterable[tuple[str | None, Sequence[RunData]]]) -> list
 
 def _without_seed(experiment: Experiment) -> str:
     """Return what runs of one experiment have in common."""
-    return json.dumps({**experiment.what_runs(), "seed": None}, sort_keys=True)
+    return json.dumps({**experiment.fingerprint(), "seed": None}, sort_keys=True)
 
 
 def make_tasks(groups: Sequence[Group], *, experts: bool = False) -> list[Task]:
@@ -151,10 +151,7 @@ def _derived_label(experiment: Experiment, task: str) -> str:
 
 
 def _nothing_to_compare(first: Experiment, other: Experiment) -> str:
-    one, two = (
-        {".".join(path): value for path, value in flatten({"env": _environment(experiment)})}
-        for experiment in (first, other)
-    )
+    one, two = (flatten({"env": _environment(experiment)}) for experiment in (first, other))
     keys = [key for key in {**one, **two} if one.get(key) != two.get(key)]
     differ = f"{keys[0]}: {one.get(keys[0])} and {two.get(keys[0])}" if keys else "other rewards"
     return (

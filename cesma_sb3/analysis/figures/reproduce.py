@@ -12,9 +12,9 @@ from cesma_sb3.analysis.markdown import TableRow, markdown_table
 from cesma_sb3.analysis.run_data import read_run
 from cesma_sb3.errors import ConfigError, integer, unknown_name
 from cesma_sb3.multirun.plan import (
+    BUSY,
     Failure,
     PlannedRun,
-    alone,
     cores,
     is_finished,
     make_runs,
@@ -24,6 +24,7 @@ from cesma_sb3.multirun.plan import (
 from cesma_sb3.training.run_files import csv_text
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
+from cesma_sb3.utils.locks import exclusive_lock
 from cesma_sb3.utils.plotting import draw_panels
 
 
@@ -80,7 +81,7 @@ def reproduce(
     folder = Path("runs", "reproduce", budget) if out is None else as_path(out)
     count = getattr(figure.figure.seeds, budget) if seeds is None else seeds
     plan = plan_runs(figure, budget, count, folder)
-    with alone(folder):
+    with exclusive_lock(folder, BUSY):
         needed = {run.path: run for runs in plan.values() for run in runs}
         missing = [] if draw_only else [run for run in needed.values() if not is_finished(run)]
         failures = make_runs(missing, on_this_machine(workers or cores()), progress=progress)

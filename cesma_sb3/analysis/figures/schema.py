@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cesma_sb3.config.registry import data_folder, find_document, is_name, load_experiment
+from cesma_sb3.config.documents import data_folder, find_document, is_name
+from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import Arguments, Experiment, PositiveFloat, PositiveInt, Text
 from cesma_sb3.config.validation import validate
 from cesma_sb3.errors import ConfigError, short_repr, unknown_name

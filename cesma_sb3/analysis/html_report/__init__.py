@@ -16,7 +16,7 @@ from cesma_sb3.analysis.html_report import charts
 from cesma_sb3.analysis.price import PRICE
 from cesma_sb3.analysis.recording import Episode, record_episodes
 from cesma_sb3.analysis.run_data import RunData, read_run
-from cesma_sb3.config.registry import flatten
+from cesma_sb3.config.overrides import flatten
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError, UntrustedError
 from cesma_sb3.training.run_folder import RunFolder
@@ -185,7 +185,7 @@ def _differences(experiments: Sequence[Experiment]) -> list[tuple[str, list[str]
 
 
 def _flat(experiment: Experiment) -> dict[str, Any]:
-    return {".".join(path): value for path, value in flatten(experiment.to_mapping())}
+    return flatten(experiment.to_mapping())
 
 
 def _render(**values: Any) -> str:

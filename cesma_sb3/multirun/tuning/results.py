@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cesma_sb3.config.registry import list_experiments, load_experiment, nested
+from cesma_sb3.config.overrides import nest
+from cesma_sb3.config.registry import list_experiments, load_experiment
 from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import CesmaError
 from cesma_sb3.multirun.tuning import claims
@@ -83,7 +84,7 @@ def write_best(
         n_ended: Trials that it was chosen from.
     """
     if name in list_experiments():
-        content = {"extends": name, **nested(settings)}
+        content = {"extends": name, **nest(settings)}
     else:  # a file that may move, or change: its values are written out
         content = load_experiment(name, settings).to_mapping()
     told = f"{name} with the values of trial {best_trial(study).number}, the best of {n_ended}"

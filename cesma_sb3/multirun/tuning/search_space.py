@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from cesma_sb3.config.registry import data_folder, find_document, flatten, load_experiment
+from cesma_sb3.config.documents import data_folder, find_document
+from cesma_sb3.config.overrides import flatten
+from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import Arguments, DaggerConfig, Experiment, ExpertConfig, whole
 from cesma_sb3.config.validation import schema_of, validate
 from cesma_sb3.errors import ConfigError, short_repr, unknown_name
@@ -61,7 +63,7 @@ class SearchSpace:
         Left out are those that the space does not have, and those that the experiment leaves to somebody's
         defaults.
         """
-        own = {".".join(path): value for path, value in flatten(experiment.to_mapping())}
+        own = flatten(experiment.to_mapping())
         found: dict[str, Any] = {}
         for name, distribution in self.distributions.items():
             values = [own.get(key) for key in keys_of(name)]
@@ -94,7 +96,7 @@ class SearchSpace:
             ConfigError: It tunes what is overridden, or an argument that the experiment's classes don't have.
         """
         tuned = self.keys
-        for key in (".".join(path) for path, _ in flatten(overrides)):
+        for key in flatten(overrides):
             if key in tuned:
                 raise ConfigError(f"override: {key}: this value is tuned by {self.label}")
         # Other keys were checked against the schema; together, their first values may be a bad combination.
@@ -187,7 +189,7 @@ def default_spaces(experiment: Experiment) -> tuple[str | None, str | None]:
 
 def _expert_space(expert: ExpertConfig) -> str | None:
     is_class = expert.algorithm[:1].isupper() and ":" not in expert.algorithm
-    if expert.is_finished or expert.total_timesteps == 0 or not is_class:
+    if expert.is_pretrained or expert.total_timesteps == 0 or not is_class:
         return None
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", expert.algorithm)
     name = words.lower()

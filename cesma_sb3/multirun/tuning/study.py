@@ -9,7 +9,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from cesma_sb3.config.registry import is_name, load_experiment
+from cesma_sb3.config.documents import is_name
+from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.config.validation import plain
 from cesma_sb3.errors import ConfigError, UntrustedError, integer, short_repr, unknown_name
@@ -23,8 +24,8 @@ from cesma_sb3.multirun.tuning.trial import expert_values
 from cesma_sb3.multirun.tuning.work import lead, work
 from cesma_sb3.training.run_folder import make_folder
 from cesma_sb3.training.trust import SIGNATURE, is_own_study, sign_study
-from cesma_sb3.utils import locks
 from cesma_sb3.utils.file_names import as_path
+from cesma_sb3.utils.locks import LOCK, exclusive_lock
 
 if TYPE_CHECKING:
     import optuna
@@ -251,8 +252,8 @@ def _in_folder(folder: Path, study: str, storage: str, *, trust: bool) -> Iterat
         UntrustedError: Its study was not made here: what its trials and samplers hold would run.
     """
     make_folder(folder)
-    with locks.alone(folder, "another command works on this study; wait for it"):
-        if all(path.name == SIGNATURE for path in folder.iterdir()):
+    with exclusive_lock(folder, "another command works on this study; wait for it"):
+        if all(path.name in {SIGNATURE, LOCK} for path in folder.iterdir()):
             sign_study(folder)
         elif study not in _studies_in(folder, storage, study):
             raise ConfigError(

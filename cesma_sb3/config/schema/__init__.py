@@ -1,0 +1,53 @@
+"""The schema of an experiment: one pydantic model for each part."""
+
+from cesma_sb3.config.schema.experiment import (
+    AgentSliceConfig,
+    CheckpointConfig,
+    EnvConfig,
+    EvaluationConfig,
+    Experiment,
+    WrapperConfig,
+    differences,
+)
+from cesma_sb3.config.schema.expert import ExpertConfig, InformationCostConfig
+from cesma_sb3.config.schema.fields import (
+    IN_MEMORY,
+    ONNX,
+    PATHS,
+    SCRIPTED,
+    TORCHSCRIPT,
+    Arguments,
+    PositiveFloat,
+    PositiveInt,
+    Resets,
+    Text,
+    whole,
+)
+from cesma_sb3.config.schema.students import BetaConfig, DaggerConfig, FineTuningConfig, StudentsConfig
+
+__all__ = [
+    "IN_MEMORY",
+    "ONNX",
+    "PATHS",
+    "SCRIPTED",
+    "TORCHSCRIPT",
+    "AgentSliceConfig",
+    "Arguments",
+    "BetaConfig",
+    "CheckpointConfig",
+    "DaggerConfig",
+    "EnvConfig",
+    "EvaluationConfig",
+    "Experiment",
+    "ExpertConfig",
+    "FineTuningConfig",
+    "InformationCostConfig",
+    "PositiveFloat",
+    "PositiveInt",
+    "Resets",
+    "StudentsConfig",
+    "Text",
+    "WrapperConfig",
+    "differences",
+    "whole",
+]

@@ -1,0 +1,168 @@
+"""The schema of an experiment. The values stand in YAML files, which `cesma_sb3.config.registry` loads."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from cesma_sb3.config.schema.expert import ExpertConfig
+from cesma_sb3.config.schema.fields import (
+    Arguments,
+    Count,
+    Model,
+    NonNegativeInt,
+    Places,
+    PositiveFloat,
+    PositiveInt,
+    Resets,
+    Text,
+    Threads,
+    Whole,
+)
+from cesma_sb3.config.schema.students import DaggerConfig, FineTuningConfig, StudentsConfig
+
+
+class WrapperConfig(Model):
+    """A SuperSuit wrapper. Keys other than `name` are its arguments."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Text
+    """Its name in SuperSuit, such as `black_death_v3`."""
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Arguments of the wrapper, by name."""
+        return dict(self.model_extra or {})
+
+
+class AgentSliceConfig(Model):
+    """One agent's part of an environment whose observation and action are joint already."""
+
+    observation: Places
+    """Indices into the joint observation, as Python's slices: `0:6`, `3`, or several: `0:3, 12`."""
+    action: Places
+    """Indices into the joint action, written in the same way."""
+
+
+class EnvConfig(Model):
+    """The multi-agent environment."""
+
+    id: Annotated[Text, Resets("kwargs", "team", "wrappers")]
+    """A scenario of `cesma_sb3.envs.particle` such as `spread`, or `package.module:function` that makes a
+    PettingZoo environment, or with `team` a Gymnasium one. A new value resets `kwargs`, `team` and
+    `wrappers`."""
+    kwargs: Arguments = Field(default_factory=dict)
+    """Arguments of the scenario or function: `env.kwargs.n_agents`."""
+    team: dict[str, AgentSliceConfig] | None = None
+    """The agents of a Gymnasium environment whose observation and action are joint: by agent, its part."""
+    wrappers: Annotated[tuple[WrapperConfig, ...], Field(strict=False)] = ()
+    """SuperSuit wrappers, the innermost first."""
+    team_reward: Literal["shared", "sum", "mean"] | None = None
+    """How the team's reward is computed from the agents': their `sum` or `mean`, or `shared` (also null): all
+    agents have the same reward."""
+    max_steps: Count | None = None
+    """Steps after which an episode is truncated; null: the environment itself ends episodes."""
+    processes: Annotated[int, Field(ge=0, le=1_024), Whole] = 0
+    """Worker processes that step the environments, where these are not batched; 0: this process does."""
+    step_timeout: PositiveFloat | None = 600.0
+    """Seconds that a worker process may take for a step before the run fails; null: no limit."""
+
+    @model_validator(mode="after")
+    def _has_agents(self) -> EnvConfig:
+        if self.team is not None and not self.team:
+            raise ValueError("team: expected at least one agent, got none")
+        return self
+
+
+class EvaluationConfig(Model):
+    """How policies are evaluated, during training and at the end."""
+
+    eval_freq: PositiveInt = 5_000
+    """Environment timesteps between two evaluations during training."""
+    n_eval_episodes: Count = 64
+    """Episodes of each evaluation during training."""
+    n_final_episodes: Count = 400
+    """Episodes of each policy's final evaluation, which the report holds."""
+    n_envs: Count = 64
+    """Environments stepped together."""
+
+
+class CheckpointConfig(Model):
+    """When a run saves a checkpoint, from which `cesma run --resume` continues."""
+
+    minutes: PositiveFloat | None = 5.0
+    """Minutes between two checkpoints, the most work that is lost; null: not by time."""
+    save_freq: PositiveInt | None = None
+    """Environment timesteps between two checkpoints; null: not by steps. With both null there are none."""
+
+    @property
+    def is_written(self) -> bool:
+        """Whether a run saves checkpoints at all."""
+        return self.minutes is not None or self.save_freq is not None
+
+
+class Experiment(Model):
+    """An environment, an expert, students, and how they are trained and evaluated."""
+
+    keys_of_files: ClassVar[tuple[str, ...]] = ("extends",)
+    """Keys that a file may have and a resolved experiment has not."""
+
+    name: Text
+    """The name of the experiment, which is that of its file."""
+    description: str = ""
+    """One line that `cesma list` shows."""
+    baseline_of: str | None = None
+    """Of a baseline, the name of the experiment that it is compared with."""
+    seed: NonNegativeInt = 0
+    """Seed of all randomness in a run."""
+    threads: Threads | None = 1
+    """Threads of PyTorch; null: PyTorch's own choice. Networks as small as these gain nothing from several,
+    and lose much where runs share cores."""
+    device: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
+    """Device that networks are trained on; `auto`: `cuda` if there is one. Networks as small as these gain
+    little on a GPU, which parallel runs would share."""
+    env: EnvConfig
+    expert: ExpertConfig
+    students: StudentsConfig = StudentsConfig()
+    dagger: DaggerConfig | None
+    """How the students imitate the expert. null: there are no students, and the expert is a baseline such as
+    MADDPG, whose actors see their own agent's observation alone and are the team that acts."""
+    fine_tuning: FineTuningConfig | None = None
+    """Reinforcement learning after imitation; null: none."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _has_what_to_tune(self) -> Experiment:
+        if self.fine_tuning is not None and self.dagger is None:
+            raise ValueError("fine_tuning: expected null, for dagger is null: there are no students")
+        if self.fine_tuning is not None and self.students.network == "recurrent":
+            raise ValueError("fine_tuning: expected null, for students.network is recurrent")
+        return self
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the values of `to_mapping` that decide a run's numbers: no description, no checkpoint."""
+        return self.model_dump(mode="json", exclude={"description", "baseline_of", "checkpoint"})
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the experiment as nested plain values, as the YAML file of a run folder holds it."""
+        return self.model_dump(mode="json")
+
+
+def differences(one: Any, other: Any, key: str = "") -> list[str]:
+    """List where the plain values of two experiments differ: `seed is 0, not 4`.
+
+    Args:
+        one: Nested values of the first experiment.
+        other: Nested values of the second.
+        key: The dotted key that both stand at.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        found = []
+        for name in sorted({*one, *other}):
+            inner = f"{key}.{name}".removeprefix(".")
+            found += differences(one.get(name), other.get(name), inner)
+        return found
+    return [] if one == other else [f"{key} is {one!r}, not {other!r}"]

@@ -1,0 +1,189 @@
+"""The parts `students`, `dagger` and `fine_tuning` of an experiment: decentralization."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cesma_sb3.config.schema.fields import (
+    Arguments,
+    Capacity,
+    Count,
+    Fraction,
+    Model,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Resets,
+    Sizes,
+    Text,
+)
+
+
+class StudentsConfig(Model):
+    """The decentralized policies."""
+
+    network: Literal["feed-forward", "entities", "recurrent", "custom"] = "feed-forward"
+    """Each agent's network. `entities`: invariant to the order of landmarks and other agents, for
+    environments that declare them. `recurrent`: linear, GRU, linear. `custom`: the class `module`."""
+    module: Annotated[Text | None, Resets("kwargs")] = None
+    """With `custom`: `module:Class` of an agent's `nn.Module`, called with its numbers of inputs and outputs.
+    A new value resets `kwargs`."""
+    kwargs: Arguments = Field(default_factory=dict)
+    """With `custom`: further arguments of `module`."""
+    hidden_sizes: Sizes = (128, 128)
+    """Sizes of the hidden layers; with `entities`, the width of an entity's embedding and then the layers of
+    the head; with `recurrent`, one number, the units of the GRU."""
+    activation: Text = "ReLU"
+    """Name of the activation in `torch.nn` after each hidden layer."""
+    share_parameters: bool = False
+    """One set of weights for all agents (`entities` always share)."""
+    use_agent_id: bool = False
+    """Whether networks over `entities` also get the agent's one-hot number, for agents that are not alike."""
+    deterministic: Literal["auto"] | bool = "auto"
+    """Whether students act by their likeliest action or by samples; `auto`: as the expert does."""
+    init_from: Text | None = None
+    """Run folder whose students' weights training starts from. With networks over entities the team may have
+    another size there."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> StudentsConfig:
+        if self.network == "recurrent" and len(self.hidden_sizes) != 1:
+            given = list(self.hidden_sizes)
+            raise ValueError(f"hidden_sizes: expected one number, the units of the memory, got {given}")
+        if self.network == "entities" and not self.hidden_sizes:
+            raise ValueError("hidden_sizes: expected at least one number, the width of an entity, got []")
+        if (self.network == "custom") != (self.module is not None):
+            expected = "module:Class" if self.network == "custom" else "null"
+            raise ValueError(f"module: expected {expected} for network {self.network}, got {self.module}")
+        if self.kwargs and self.module is None:
+            raise ValueError(f"kwargs: expected none without a module, got {', '.join(self.kwargs)}")
+        return self
+
+
+class BetaConfig(Model):
+    """The schedule of beta: the probability that the expert acts while the dataset is collected, by round."""
+
+    schedule: Literal["none", "linear", "exponential"] = "none"
+    """`none`, as in the paper: the students act from the start."""
+    rounds: PositiveInt = 15
+    """Rounds until a linear schedule reaches 0."""
+    decay: Fraction = 0.7
+    """Factor from round to round in an exponential schedule."""
+    per_agent: bool = False
+    """Draw who acts for each agent by itself, in place of once for the team."""
+
+
+class DaggerConfig(Model):
+    """Imitation: how the students learn from the expert."""
+
+    algorithm: Literal["dagger", "bc", "forward-training", "smile", "searn"] = "dagger"
+    """The imitation algorithm (4.3): DAgger, behavioural cloning, Forward Training, SMILe, or SEARN."""
+    algorithm_kwargs: Arguments = Field(default_factory=dict)
+    """Further arguments of its trainer (`cesma_sb3.imitation.registry`), such as `n_iterations`."""
+    total_timesteps: PositiveInt
+    """Most environment timesteps that are collected."""
+    n_envs: Count = 64
+    """Environments stepped together."""
+    samples_per_update: PositiveInt = 64
+    """Environment timesteps collected for each gradient step (k of Algorithm 1)."""
+    batch_size: Count = 256
+    """Samples of each gradient step; of recurrent students, whole episodes."""
+    learning_rate: PositiveFloat = 3e-3
+    """Learning rate of Adam at the start."""
+    learning_rate_final: Fraction = 1.0
+    """Fraction of `learning_rate` at the end; a linear schedule."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Weight decay of Adam."""
+    max_grad_norm: PositiveFloat | None = None
+    """Norm that gradients are clipped to; null: no clipping."""
+    min_samples: PositiveInt | None = None
+    """Samples in the dataset before the first gradient step; of recurrent students, whole episodes. null:
+    `batch_size`."""
+    capacity: Capacity = 200_000
+    """Most samples that the dataset keeps; for recurrent students, no episode may be longer."""
+    when_full: Literal["drop-oldest", "reservoir"] = "drop-oldest"
+    """Which samples make room for new ones: the oldest, or samples drawn at random (reservoir sampling)."""
+    loss: Literal["auto", "cross-entropy", "mse"] = "auto"
+    """Imitation loss. `auto`: cross-entropy of discrete actions, mean squared error of continuous ones."""
+    loss_class: Annotated[Text | None, Resets("loss_kwargs")] = None
+    """`module:Class` of a loss in place of `loss`, called with the team and `ActionHead` (`ImitationLoss`). A
+    new value resets `loss_kwargs`."""
+    loss_kwargs: Arguments = Field(default_factory=dict)
+    """Further arguments of `loss_class`."""
+    class_weights: Literal["none", "inverse-frequency"] = "none"
+    """`inverse-frequency`: rare labels have a larger weight in the cross-entropy, for experts that move one
+    agent at a time (E.4)."""
+    shared_dataset: bool = True
+    """Whether all agents learn from the same samples of the dataset; false: each draws batches of its own
+    (A.1)."""
+    message_relaxation: Literal["straight-through", "gumbel-softmax", "softmax"] = "straight-through"
+    """How discrete messages are made differentiable in training; agents always act with one symbol."""
+    message_temperature: PositiveFloat = 1.0
+    """Temperature of that relaxation."""
+    message_entropy: NonNegativeFloat = 0.0
+    """Weight of the entropy of each sender's average message, which rewards the use of all symbols. 0 is the
+    paper's; a sender may then send one symbol for different observations and never leave that."""
+    labels: Literal["auto", "hard", "soft"] = "auto"
+    """`hard`: the expert's action. `soft`: its distribution. `auto`: soft if the expert acts by samples."""
+    label_temperature: PositiveFloat = 1.0
+    """Temperature of soft labels."""
+    beta: BetaConfig = BetaConfig()
+    """How often the expert acts while the dataset is collected."""
+    round_timesteps: PositiveInt = 1_000
+    """Environment timesteps in a round of the beta schedule."""
+    keep: Literal["best", "last"] = "best"
+    """Which students a run ends with: the best by the evaluations during training, or the last."""
+    early_stopping_evaluations: PositiveInt | None = None
+    """Stop when this many evaluations in a row reach the expert's return; null: never stop early."""
+    early_stopping_tolerance: NonNegativeFloat = 0.0
+    """How far below the expert's return still counts as reaching it, as a fraction of the distance between
+    the random team's return and the reference."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> DaggerConfig:
+        if self.min_samples is None and self.batch_size > self.capacity:  # nothing would ever be learned
+            raise ValueError(f"capacity: expected at least batch_size {self.batch_size}, got {self.capacity}")
+        if self.min_samples is not None and self.min_samples > self.capacity:
+            raise ValueError(
+                f"min_samples: expected at most capacity {self.capacity}, got {self.min_samples}"
+            )
+        if self.algorithm != "dagger" and self.beta.schedule != "none":
+            raise ValueError(f"beta: expected none, for {self.algorithm} says itself who acts")
+        if self.loss_kwargs and self.loss_class is None:
+            raise ValueError(
+                f"loss_kwargs: expected none without a loss_class, got {', '.join(self.loss_kwargs)}"
+            )
+        return self
+
+
+class FineTuningConfig(Model):
+    """Fine-tuning after imitation: PPO from the students' weights, on the team's reward (`FineTuningPPO`)."""
+
+    total_timesteps: PositiveInt
+    """Environment timesteps of training."""
+    n_envs: Count = 32
+    """Environments stepped together."""
+    critic_visibility: Literal["own", "joint"] = "joint"
+    """What the critic sees: `joint` (MAPPO) or `own` (IPPO)."""
+    imitation_coef: NonNegativeFloat = 0.1
+    """Weight of the imitation term, the negative log-likelihood of the expert's actions, at the start."""
+    imitation_coef_final: NonNegativeFloat = 0.0
+    """Weight of the imitation term at the end; linear in between."""
+    critic_warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Fraction of the timesteps, from the start, in which only the critic learns."""
+    keep: Literal["best", "last"] = "best"
+    """Which students a run ends with: the best by the evaluations, those before fine-tuning included, or the
+    last."""
+    kwargs: Arguments = Field(default_factory=dict)
+    """Further arguments of PPO."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> FineTuningConfig:
+        # SB3 asserts these when PPO is made: after imitation, when hours may have gone by.
+        for key, least in (("n_steps", 2 if self.n_envs == 1 else 1), ("batch_size", 2), ("n_epochs", 1)):
+            value = self.kwargs.get(key)
+            if isinstance(value, int) and value < least:
+                raise ValueError(f"kwargs: {key}: expected at least {least}, got {value}")
+        return self
