@@ -63,7 +63,9 @@ def run_deployment() -> dict[str, Any]:
             {
                 "network": label,
                 "exported, microseconds": round(_median(partial(session.run, None, given)), 1),
-                "agent alone, microseconds": round(_median(partial(agent.predict, own)), 1),
+                "agent alone, microseconds": round(
+                    _median(partial(agent.predict, own, deterministic=True)), 1
+                ),
                 "team of 3, microseconds": round(
                     _median(partial(policy.predict, joint, deterministic=True)), 1
                 ),

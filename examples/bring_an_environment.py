@@ -85,7 +85,8 @@ def main(expert_timesteps: int = 40_000, student_timesteps: int = 20_000) -> tup
     print(f"return: expert {returns[0]:.2f}, students {returns[1]:.2f}")
     observations, _ = env.parallel_env.reset(seed=2)
     for name in venv.team.agents:  # each alone, from its own observation
-        print(name, "does", trainer.policy.agent(name).predict(observations[name])[0])
+        action, _ = trainer.policy.agent(name).predict(observations[name], deterministic=True)
+        print(name, "does", action)
     return returns[0], returns[1]
 
 

@@ -34,7 +34,10 @@ def watch(run_dir: Path, gif: Path, *, n_episodes: int = 3, seed: int = 0) -> li
             actions = {}
             for name in env.agents:
                 actions[name], memories[name] = agents[name].predict(
-                    observations[name], memories[name], action_mask=infos.get(name, {}).get("action_mask")
+                    observations[name],
+                    memories[name],
+                    deterministic=students.acts_deterministically,
+                    action_masks=infos.get(name, {}).get("action_mask"),
                 )
             observations, *_, infos = env.step(actions)
             frames.append(env.render())

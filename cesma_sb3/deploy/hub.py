@@ -187,7 +187,7 @@ def _card(
     first = team.agents[0]
     versions = {name.replace("_", "-"): number for name, number in run.info["versions"].items()}
     extra = "\n".join(f"| {name} | {versions.get(name, '-')} |" for name in _VERSIONS)
-    mask = ", action_mask=own_mask" * team.masks_in_infos
+    mask = ", action_masks=own_mask" * team.masks_in_infos
     picture = f"![Return against environment samples]({FIGURE})\n\n" if (run.path / FIGURE).is_file() else ""
     text = f"""# {experiment.name}: one policy for each agent
 

@@ -201,7 +201,7 @@ def sampled(policy: TeamPolicy | TeamEnsemble, seed: int = 0) -> Actor:
 
 def greedy(policy: TeamPolicy | TeamEnsemble) -> Actor:
     """A team that takes its likeliest actions; of an ensemble, those of whoever's turn it is."""
-    if isinstance(policy, TeamEnsemble) or policy.is_recurrent:
+    if policy.is_recurrent:
         return made_for(policy.actor(), policy.team)
 
     def act(observations: Observations, masks: Masks | None) -> Actions:

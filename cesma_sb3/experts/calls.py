@@ -14,7 +14,7 @@ from torch import nn
 
 from cesma_sb3.errors import CesmaError, ExpertError, InvalidActionError, error_line
 from cesma_sb3.experts.base import Masks, Observations
-from cesma_sb3.policies.networks.eval_mode import evaluating
+from cesma_sb3.policies.networks.eval_mode import eval_mode
 from cesma_sb3.utils.signatures import mask_parameter
 
 
@@ -72,7 +72,7 @@ class Asked:
         elif self._masks is not None:
             more[self._masks] = own
         try:
-            with evaluating(*_networks(self._function)):
+            with eval_mode(*_networks(self._function)):
                 return self._function(*given, **more)
         except CesmaError:
             raise

@@ -16,7 +16,7 @@ from torch import nn
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.base import Masks, Observations
 from cesma_sb3.experts.calls import as_array
-from cesma_sb3.policies.networks.eval_mode import evaluating
+from cesma_sb3.policies.networks.eval_mode import eval_mode
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.signatures import mask_parameter
 
@@ -70,7 +70,7 @@ class Network:
             given = [th.tensor(observations, dtype=floats, device=device)]
             if masks is not None:
                 given.append(th.tensor(masks, device=device))
-            with th.no_grad(), evaluating(module):
+            with th.no_grad(), eval_mode(module):
                 if masked is not None and masked.kind is masked.KEYWORD_ONLY:
                     return as_array(module(given[0], **{masked.name: given[1]}), name)
                 return as_array(module(*given), name)

@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from cesma_sb3.errors import ExpertError, InvalidActionError, error_line
 from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
 from cesma_sb3.experts.soft_labels import by_column, model_probabilities
-from cesma_sb3.policies.networks.eval_mode import evaluating
+from cesma_sb3.policies.networks.eval_mode import eval_mode
 from cesma_sb3.policies.sampling import drawing
 from cesma_sb3.policies.stateful_actor import MemoryActor, State
 from cesma_sb3.policies.team_policy import TeamPolicy
@@ -95,7 +95,7 @@ class SB3Expert:
         """Actions and the state for the next step; deterministic, or drawn with a generator."""
         seen, arguments = self.seen(observations), self.mask_arguments(masks)
         drawn = nullcontext() if rng is None else drawing(rng, self.policy.device)
-        with evaluating(self.policy), drawn:
+        with eval_mode(self.policy), drawn:
             explorer: Any = getattr(self.policy, "actor", self.policy)  # SAC's actor has the noise itself
             if rng is not None and getattr(explorer, "use_sde", False):
                 explorer.reset_noise(len(seen))
@@ -130,7 +130,7 @@ class SB3Expert:
         Raises:
             ExpertError: This kind of model has neither a distribution over categories nor values.
         """
-        with th.no_grad(), evaluating(self.policy):
+        with th.no_grad(), eval_mode(self.policy):
             tensor, _ = self.policy.obs_to_tensor(self.seen(observations))
             flat = model_probabilities(self.policy, tensor, self.view, temperature)
         return by_column(flat.cpu().numpy().astype(np.float32), self.view, masks)

@@ -3,7 +3,7 @@
 from cesma_sb3.policies.agent_policy import AgentPolicy
 from cesma_sb3.policies.distributions import ActionHead, TeamDistribution
 from cesma_sb3.policies.ensemble_save_util import load_policy, policy_files, save_policy
-from cesma_sb3.policies.ensembles import MixturePolicy, SequencePolicy, TeamEnsemble
+from cesma_sb3.policies.ensembles import EnsembleAgent, MixturePolicy, SequencePolicy, TeamEnsemble
 from cesma_sb3.policies.networks.entities import EntityNet
 from cesma_sb3.policies.networks.factory import ActionValue, NetworkSpec, TeamValue, actor_net
 from cesma_sb3.policies.networks.feed_forward import TeamNet
@@ -16,6 +16,7 @@ __all__ = [
     "ActionHead",
     "ActionValue",
     "AgentPolicy",
+    "EnsembleAgent",
     "EntityNet",
     "MixturePolicy",
     "NetworkSpec",

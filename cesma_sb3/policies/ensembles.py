@@ -6,18 +6,19 @@ Shape suffixes: B batch, N agents.
 from __future__ import annotations
 
 import copy
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch as th
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
 from cesma_sb3.errors import SpaceError, integer
-from cesma_sb3.policies.ensemble_agents import EnsembleAgent, MixtureAgent, SequenceAgent, draw
+from cesma_sb3.policies.agent_policy import AgentPolicy, SingleAgentPolicy, unbatched
 from cesma_sb3.policies.sampling import drawing
 from cesma_sb3.policies.stateful_actor import State
 from cesma_sb3.policies.team_policy import TeamPolicy
@@ -65,8 +66,8 @@ class Actor(Stateful):
             )
 
 
-class TeamEnsemble(nn.Module):
-    """Teams of the same spaces that act as one; decentralized as long as each of them is.
+class TeamEnsemble(BasePolicy):
+    """Teams of the same spaces that act as one SB3 policy; decentralized as long as each of them is.
 
     Components are added while it is trained. `state_dict` holds all of them, and `load_state_dict` brings
     back as many as there were.
@@ -80,15 +81,19 @@ class TeamEnsemble(nn.Module):
     """
 
     def __init__(self, components: Sequence[TeamPolicy], *, seed: int = 0) -> None:
-        super().__init__()
         if not components:
             raise SpaceError(f"{type(self).__name__}: no components, expected at least one")
-        self.team = components[0].team
+        team = components[0].team
+        super().__init__(team.observation_space, team.action_space)
+        self.team = team
         self.seed = integer("seed", seed)
         self.components = nn.ModuleList()
         for component in components:
             self._append(component)
         self._rng = np.random.default_rng(self.seed)
+
+    is_recurrent: ClassVar[bool] = True
+    """What a team does depends on the number of the step, which `predict` hands on as its state."""
 
     def _append(self, component: TeamPolicy) -> None:
         if component.team != self.team:
@@ -105,11 +110,6 @@ class TeamEnsemble(nn.Module):
         return component
 
     @property
-    def device(self) -> th.device:
-        """Where the weights are."""
-        return self.component(0).device
-
-    @property
     def acts_deterministically(self) -> bool:
         """Whether whoever acts takes its likeliest action; who acts may be drawn all the same."""
         return self.component(0).acts_deterministically
@@ -121,9 +121,9 @@ class TeamEnsemble(nn.Module):
         """
         return Actor(self, rng)
 
-    def predict(
+    def predict(  # one argument more than SB3's, as in sb3-contrib's maskable policies
         self,
-        observation: npt.NDArray[Any],
+        observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
         state: State | None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = False,
@@ -142,7 +142,7 @@ class TeamEnsemble(nn.Module):
         masks = None if action_masks is None else np.asarray(action_masks).reshape(len(batch), -1)
         steps = next_steps(len(batch), state, episode_start)
         actions = self.actions(batch, masks, steps=steps, rng=self._rng, deterministic=deterministic)
-        return (actions if np.ndim(observation) > 1 else actions[0]), (steps + 1,)
+        return (actions if np.asarray(observation).ndim > 1 else actions[0]), (steps + 1,)
 
     def actions(
         self,
@@ -175,17 +175,20 @@ class TeamEnsemble(nn.Module):
             packed[rows] = np.where(mine[rows], actions, packed[rows])
         return packed
 
-    @abstractmethod
     def _chosen(self, steps: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
         """Which component acts: [B, N], or [B, 1] for the whole team."""
+        raise NotImplementedError
 
-    @abstractmethod
     def agent(self, which: int | str) -> EnsembleAgent:
-        """The policy of one agent, alone (see `TeamPolicy.agent`).
+        """The policy of one agent, alone: it holds this agent's weights and nothing of the others'.
 
         Raises:
             SpaceError: There is no such agent, or a component's actor is centralized.
         """
+        return EnsembleAgent([self.component(index).agent(which) for index in range(len(self))])
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        raise NotImplementedError(f"{type(self).__name__} acts by `predict` alone")
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -219,9 +222,8 @@ class SequencePolicy(TeamEnsemble):
         del rng  # nothing is drawn
         return np.minimum(steps, len(self) - 1)[:, None]
 
-    def agent(self, which: int | str) -> SequenceAgent:
-        """See `TeamEnsemble.agent`; it counts its own steps."""
-        return SequenceAgent([self.component(index).agent(which) for index in range(len(self))])
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {"components": list(self.components), "seed": self.seed}
 
 
 class MixturePolicy(TeamEnsemble):
@@ -272,14 +274,104 @@ class MixturePolicy(TeamEnsemble):
         n_draws = self.team.n_agents if self.per_agent else 1
         return draw(self.weights.cpu().numpy(), rng, (len(steps), n_draws))
 
-    def agent(self, which: int | str) -> MixtureAgent:
-        """See `TeamEnsemble.agent`; its draws begin with the team's seed, or with its own if `per_agent`."""
+    def agent(self, which: int | str) -> EnsembleAgent:
+        """The policy of one agent, alone: it holds this agent's weights and nothing of the others'.
+
+        Its draws begin with the team's seed; if `per_agent`, with a seed of its own.
+
+        Raises:
+            SpaceError: There is no such agent, or a component's actor is centralized.
+        """
         seed = [self.seed, self.team.agent_index(which)] if self.per_agent else self.seed
         agents = [self.component(index).agent(which) for index in range(len(self))]
-        return MixtureAgent(agents, self.weights.cpu().numpy(), np.random.default_rng(seed))
+        return EnsembleAgent(agents, self.weights.tolist(), seed=seed)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "components": list(self.components),
+            "weights": self.weights.tolist(),
+            "per_agent": self.per_agent,
+            "seed": self.seed,
+        }
 
     def _resized(self, state_dict: Mapping[str, Any]) -> None:
         self.weights = th.empty_like(state_dict["weights"], device=self.device)
+
+
+class EnsembleAgent(SingleAgentPolicy):
+    """One agent of a `SequencePolicy` or a `MixturePolicy`, alone: one of its policies acts at each step.
+
+    Args:
+        components: At least one, all of the same agent.
+        weights: Of a mixture, the probability of each component, which is drawn anew at each step; None: of
+            a sequence, component t acts at step t, the last one from there on.
+        seed: Of the draws. Agents with the same seed draw the same component at the same call.
+    """
+
+    def __init__(
+        self,
+        components: Sequence[AgentPolicy],
+        weights: Sequence[float] | None = None,
+        *,
+        seed: int | Sequence[int] = 0,
+    ) -> None:
+        super().__init__(components[0].spaces)
+        self.components = nn.ModuleList(components)
+        self.weights = weights
+        self.seed = seed
+        self._rng = np.random.default_rng(seed)
+
+    def predict(
+        self,
+        observation: Any,
+        state: State | None = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+        action_masks: Masks | None = None,
+    ) -> tuple[Any, State | None]:
+        """Actions for one observation or a batch of them, as `AgentPolicy.predict` gives them.
+
+        Args:
+            observation: An observation of the agent's own observation space, or a batch of B of them.
+            state: What the call of the step before returned; None: an episode begins.
+            episode_start: Whether an episode begins with this observation, [B] bool.
+            deterministic: Whoever acts takes the likeliest action. Who acts may still be drawn.
+            action_masks: The agent's available categories, or None.
+
+        Returns:
+            An action of the agent's own action space, or [B] of them, and the number of the next step,
+            ([B] int64,).
+        """
+        batch = unbatched(self.observation_space, observation)
+        rows = [observation] if batch is None else batch
+        is_shared = batch is None or action_masks is None
+        masks = [action_masks] * len(rows) if is_shared else list(np.asarray(action_masks))
+        steps = next_steps(len(rows), state, episode_start)
+        if self.weights is None:
+            chosen = np.minimum(steps, len(self.components) - 1)
+        else:
+            chosen = draw(np.array(self.weights), self._rng, (len(rows),))
+        actions = []
+        for index, row, mask in zip(chosen, rows, masks, strict=True):
+            component = self.components[index]
+            assert isinstance(component, AgentPolicy)
+            action, _ = component.predict(row, deterministic=deterministic, action_masks=mask)
+            actions.append(action)
+        return (actions[0] if batch is None else np.stack(actions)), (steps + 1,)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {"components": list(self.components), "weights": self.weights, "seed": self.seed}
+
+
+def draw(
+    weights: npt.NDArray[np.float64], rng: np.random.Generator, shape: tuple[int, ...]
+) -> npt.NDArray[np.int64]:
+    """Places drawn by their weights, of this shape, with one uniform number each."""
+    bounds = np.cumsum(weights)
+    # Up to rounding the last bound is 1: scaled, so that no draw lies beyond it.
+    places = np.searchsorted(bounds, rng.random(shape) * bounds[-1], side="right")
+    drawn: npt.NDArray[np.int64] = np.minimum(places, len(weights) - 1).astype(np.int64)
+    return drawn
 
 
 def next_steps(

@@ -73,7 +73,7 @@ def decentralize(
 
     Example:
         >>> result = cesma_sb3.decentralize("ppo.zip", "mpe2.simple_spread_v3", algorithm="PPO", trust=True)
-        >>> action, _ = result.students.agent(0).predict(own_observation)
+        >>> action, _ = result.students.agent(0).predict(own_observation, deterministic=True)
 
     Source: section 4.1 ("any expert architecture ... may be used").
     """

@@ -97,7 +97,7 @@ def run(
 
     Example:
         >>> result = cesma_sb3.run("spread-3", seed=1)
-        >>> action, _ = result.students.agent(0).predict(own_observation)
+        >>> action, _ = result.students.agent(0).predict(own_observation, deterministic=True)
     """
     values = overrides if seed is None else {**overrides, "seed": seed}
     if resume is not None:

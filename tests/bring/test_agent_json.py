@@ -125,7 +125,9 @@ def test_the_json_is_enough_to_feed_an_agent(kind, masks_in_infos, tmp_path):
         if about["mask"] and about["mask"]["from"] == "observation":
             observation["action_mask"] = flags
         info = {"action_mask": flags} if masks_in_infos else {}
-        action, _ = policy.agent("robot").predict(observation, action_mask=info.get("action_mask"))
+        action, _ = policy.agent("robot").predict(
+            observation, deterministic=True, action_masks=info.get("action_mask")
+        )
         ours = done(about, fed(about, observation, info), folder)
         np.testing.assert_allclose(ours, action, rtol=1e-4, atol=1e-5)
         assert does.contains(action)
@@ -161,7 +163,7 @@ def test_a_declared_agent_is_fed_from_the_joint_observation(tmp_path):
             whole[joint["action"]["places"]] = done(about, inputs, folder)
             mask = infos[name]["action_mask"]
             together[joint["action"]["places"]] = policy.agent(name).predict(
-                observations[name], action_mask=mask
+                observations[name], deterministic=True, action_masks=mask
             )[0]
         np.testing.assert_array_equal(whole, together)
     assert about["joint"]["observation"] == {"share": "4, 1, 3:4", "places": [4, 1, 3], "size": 5}
@@ -188,7 +190,7 @@ def test_masked_agents_are_sb3_contribs(masks_in_infos, tmp_path):
     for _ in range(20):
         own, flags = rng.normal(size=3).astype(np.float32), np.ones(5, bool)
         flags[[rng.integers(2), 2 + rng.integers(3)]] = False
-        ours, _ = policy.agent("a").predict(own, action_mask=flags)
+        ours, _ = policy.agent("a").predict(own, deterministic=True, action_masks=flags)
         np.testing.assert_array_equal(theirs.predict(own, deterministic=True, action_masks=flags)[0], ours)
 
 

@@ -159,7 +159,9 @@ def test_sb3_does_the_same(kind, tmp_path):
         theirs = PPO.load(folder / f"{agent}.zip")
         actions, _ = theirs.predict(own, deterministic=True)
         for row, action in zip(own, actions, strict=True):
-            np.testing.assert_allclose(policy.agent(agent).predict(row)[0], action, atol=1e-5)
+            np.testing.assert_allclose(
+                policy.agent(agent).predict(row, deterministic=True)[0], action, atol=1e-5
+            )
 
 
 def test_what_is_said_of_an_agent(tmp_path):

@@ -113,7 +113,7 @@ def test_own_values_become_a_team_that_acts_alike(network, mixer):
     wanted = model.predict(observed, deterministic=True)[0]
     np.testing.assert_array_equal(team.predict(observed, deterministic=True)[0], wanted)
     own = observed[:, team.team.observation_slices[2]]
-    alone = [team.agent(2).predict(row)[0] for row in own]
+    alone = [team.agent(2).predict(row, deterministic=True)[0] for row in own]
     np.testing.assert_array_equal(alone, wanted[:, 2])
 
 

@@ -161,7 +161,7 @@ def test_one_file_an_agent_does_the_same(tmp_path):
         actions, state = policy.predict(observation, state, deterministic=True)
         for index, (name, agent) in enumerate(agents.items()):
             mine = observation[0, 2 * index : 2 * index + 2]
-            action, states[name] = agent.predict(mine, states[name])
+            action, states[name] = agent.predict(mine, states[name], deterministic=True)
             assert action == actions[0, index]
             assert np.allclose(states[name][0], state[0][:, 16 * index : 16 * index + 16], atol=1e-6)
         observation = np.random.default_rng(0).normal(size=observation.shape).astype(np.float32)

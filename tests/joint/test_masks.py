@@ -204,8 +204,8 @@ def test_an_agent_with_masks_asks_for_them():
     agent = TeamPolicy(team.observation_space, team.action_space, lambda _: 0.0, team=team).agent("player_1")
     seen = np.zeros(3, np.float32)
     for only in range(3):
-        assert agent.predict(seen, action_mask=np.eye(3, dtype=bool)[only])[0] == only
-    with pytest.raises(SpaceError, match="player_1: its actions are masked; expected action_mask=, 3 flags"):
+        assert agent.predict(seen, action_masks=np.eye(3, dtype=bool)[only])[0] == only
+    with pytest.raises(SpaceError, match="player_1: its actions are masked; expected action_masks=, 3 flags"):
         agent.predict(seen)
     team = TeamSpaces.from_parallel_env(Masked(("obs", "more")))
     agent = TeamPolicy(team.observation_space, team.action_space, lambda _: 0.0, team=team).agent("player_0")

@@ -123,7 +123,7 @@ def test_agents_alone_act_as_the_team_does(make):
         together = actor(obs, None)[0]
         alone = []
         for i, (agent, seen) in enumerate(zip(agents, team.observation_slices, strict=True)):
-            action, states[i] = agent.predict(obs[0, seen], states[i])
+            action, states[i] = agent.predict(obs[0, seen], states[i], deterministic=True)
             alone.append(int(action))
         told_apart |= together.tolist() != alone
     # Where each draws for itself, they draw by generators of their own; otherwise they agree at every step.

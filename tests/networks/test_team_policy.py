@@ -92,7 +92,7 @@ def test_agents_alone_act_as_they_do_in_the_team(pair):
         packed = policy.predict(team.join_observations(flat), deterministic=True)[0]
         together = team.split_actions(packed)
         for i, agent in enumerate(team.agents):
-            alone = policy.agent(i).predict(raw[agent])[0]
+            alone = policy.agent(i).predict(raw[agent], deterministic=True)[0]
             np.testing.assert_allclose(alone, together[agent], rtol=1e-5, atol=1e-6)
             assert team.action_spaces[agent].contains(alone)
 

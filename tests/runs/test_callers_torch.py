@@ -99,7 +99,8 @@ def test_a_team_and_its_agents(name, venv, tmp_path):
         for each in teams:
             np.testing.assert_array_equal(each.predict(seen, deterministic=True)[0], wanted)
             for index in range(2):
-                action, _ = each.agent(index).predict(seen[0, 3 * index : 3 * index + 3])
+                own = seen[0, 3 * index : 3 * index + 3]
+                action, _ = each.agent(index).predict(own, deterministic=True)
                 assert action == wanted[0, index]
         check_team(again, n_samples=8)
     assert {weight.dtype for weight in again.parameters()} == {th.float32}

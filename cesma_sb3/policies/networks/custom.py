@@ -9,7 +9,7 @@ import torch as th
 from torch import nn
 
 from cesma_sb3.errors import SpaceError
-from cesma_sb3.policies.networks.eval_mode import evaluating
+from cesma_sb3.policies.networks.eval_mode import eval_mode
 
 MakeModule = Callable[..., nn.Module]
 """Called with the numbers of an agent's inputs and outputs: a module [B, inputs] -> [B, outputs]."""
@@ -43,7 +43,7 @@ class SeparateNet(nn.Module):
         )
         for index, (own, size, agent) in enumerate(zip(visible, output_sizes, self.agents, strict=True)):
             self.register_buffer(f"_own_{index}", th.tensor(own, dtype=th.long), persistent=False)
-            with th.no_grad(), evaluating(agent):  # a try must leave no trace in statistics
+            with th.no_grad(), eval_mode(agent):  # a try must leave no trace in statistics
                 shape = tuple(agent(th.zeros(2, len(own))).shape)
             if shape != (2, size):
                 raise SpaceError(

@@ -9,7 +9,7 @@ from torch import nn
 
 
 @contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
+def eval_mode(*modules: nn.Module) -> Iterator[None]:
     """Evaluation mode within; afterwards, and after an exception, each submodule has its own mode back.
 
     Without it dropout gives other outputs at every call, and batch norm changes its statistics.
