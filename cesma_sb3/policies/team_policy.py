@@ -362,30 +362,17 @@ class TeamPolicy(ActorCriticPolicy):
         return agent.to(self.device)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        data = super()._get_constructor_parameters()
-        for unused in (
-            "net_arch",
-            "use_sde",
-            "squash_output",
-            "full_std",
-            "use_expln",
-            "ortho_init",
-            "features_extractor_class",
-            "features_extractor_kwargs",
-            "normalize_images",
-        ):
-            data.pop(unused, None)
-        data.update(
-            team=self.team,
-            actor_visibility=self.actor_visibility,
-            critic_visibility=self.critic_visibility,
-            network=self.spec.kind,
-            hidden_sizes=self.spec.hidden_sizes,
-            critic_hidden_sizes=self.critic_hidden_sizes,
-            share_parameters=self.spec.share_parameters,
-            use_agent_id=self.spec.use_agent_id,
-            module=self.spec.module,
-            module_kwargs=self.spec.module_kwargs,
-            acts_deterministically=self.acts_deterministically,
-        )
-        return data
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,
+            "team": self.team,
+            "actor_visibility": self.actor_visibility,
+            "critic_visibility": self.critic_visibility,
+            **self.spec.arguments(),
+            "critic_hidden_sizes": self.critic_hidden_sizes,
+            "log_std_init": self.log_std_init,
+            "acts_deterministically": self.acts_deterministically,
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
+        }

@@ -161,12 +161,12 @@ class FactoredQPolicy(BasePolicy):
         )
         self.visibility: Visibility = visibility
         self.spec = NetworkSpec(network, tuple(hidden_sizes), activation_fn, share_parameters, use_agent_id)
-        self.given: dict[str, Any] = {
-            "team": team,
+        self._mixer: dict[str, Any] = {
             "mixer": mixer,
             "mixer_width": mixer_width,
             "mixer_hidden": mixer_hidden,
         }
+        self._whole_team = team
         self.acts_as_team = team is not None and action_space == team.action_space
         if team is not None and self.acts_as_team:
             self.team = team
@@ -185,15 +185,15 @@ class FactoredQPolicy(BasePolicy):
     def make_q_net(self) -> QNetwork:
         """A value network with new weights."""
         mixer = make_mixer(
-            self.given["mixer"],
+            self._mixer["mixer"],
             self.team,
-            width=self.given["mixer_width"],
-            hyper_hidden=self.given["mixer_hidden"],
+            width=self._mixer["mixer_width"],
+            hyper_hidden=self._mixer["mixer_hidden"],
         )
         return QNetwork(self._make_net(), mixer, self.head)
 
     def _make_net(self) -> nn.Module:
-        whole: TeamSpaces | None = self.given["team"]
+        whole = self._whole_team
         if self.spec.kind == "entities" and whole is not None and not self.acts_as_team:
             if self.action_space != OneAtATimeActions(whole).space:
                 raise ExpertError(
@@ -299,24 +299,14 @@ class FactoredQPolicy(BasePolicy):
         return TeamPolicy.of_actors(self.q_net.net, self.team, self.spec).to(self.device)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        data = super()._get_constructor_parameters()
-        for unused in (
-            "features_extractor_class",
-            "features_extractor_kwargs",
-            "normalize_images",
-            "squash_output",
-        ):
-            data.pop(unused, None)
-        data.update(
-            self.given,
-            visibility=self.visibility,
-            network=self.spec.kind,
-            hidden_sizes=self.spec.hidden_sizes,
-            activation_fn=self.spec.activation,
-            share_parameters=self.spec.share_parameters,
-            use_agent_id=self.spec.use_agent_id,
-            lr_schedule=self._dummy_schedule,
-            optimizer_class=self.optimizer_class,
-            optimizer_kwargs=self.optimizer_kwargs,
-        )
-        return data
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,
+            "team": self._whole_team,
+            "visibility": self.visibility,
+            **self.spec.arguments(),
+            **self._mixer,
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
+        }

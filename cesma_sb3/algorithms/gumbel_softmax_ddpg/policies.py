@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
@@ -136,18 +136,12 @@ class GumbelSoftmaxPolicy(TD3Policy):
         self.team = team or TeamSpaces(["agent"], {"agent": observation_space}, {"agent": action_space})
         self.n_critics = n_critics
         self.critic_values: CriticValues = critic_values
-        self.team_kwargs: dict[str, Any] = {
-            "team": team,
-            "actor_visibility": actor_visibility,
-            "critic_visibility": critic_visibility,
-            "network": network,
-            "hidden_sizes": tuple(hidden_sizes),
-            "critic_hidden_sizes": tuple(critic_hidden_sizes or hidden_sizes),
-            "critic_form": critic_form,
-            "critic_values": critic_values,
-            "share_parameters": share_parameters,
-            "use_agent_id": use_agent_id,
-        }
+        self._whole_team = team
+        self.spec = NetworkSpec(network, tuple(hidden_sizes), activation_fn, share_parameters, use_agent_id)
+        self.critic_hidden_sizes = tuple(critic_hidden_sizes or hidden_sizes)
+        self.actor_visibility: Visibility = actor_visibility
+        self.critic_visibility: Visibility = critic_visibility
+        self.critic_form: CriticForm = critic_form
         super().__init__(
             observation_space,
             action_space,  # type: ignore[arg-type]  # TD3 declares a Box
@@ -165,32 +159,15 @@ class GumbelSoftmaxPolicy(TD3Policy):
         self.register_buffer("shares_of_outputs", th.tensor(shares), persistent=False)
         super()._build(lr_schedule)
 
-    @property
-    def spec(self) -> NetworkSpec:
-        """How the actors are built."""
-        return self._spec(self.team_kwargs["hidden_sizes"])
-
-    def _spec(self, hidden_sizes: tuple[int, ...]) -> NetworkSpec:
-        given = self.team_kwargs
-        return NetworkSpec(
-            given["network"],
-            hidden_sizes,
-            self.activation_fn,
-            given["share_parameters"],
-            given["use_agent_id"],
-        )
-
     def make_actor(self, features_extractor: Any = None) -> Actor:  # type: ignore[override]  # as above
-        """SB3's hook."""
-        return Actor(actor_net(self.team, self.team_kwargs["actor_visibility"], self.spec)).to(self.device)
+        """SB3's hook: an actor with new weights."""
+        return Actor(actor_net(self.team, self.actor_visibility, self.spec)).to(self.device)
 
     def make_critic(self, features_extractor: Any = None) -> Critics:  # type: ignore[override]  # as above
-        """SB3's hook."""
-        given = self.team_kwargs
-        spec = self._spec(given["critic_hidden_sizes"])
-        visibility, form, values = (given[f"critic_{key}"] for key in ("visibility", "form", "values"))
-        nets = [ActionValue(self.team, visibility, spec, form, values) for _ in range(self.n_critics)]
-        return Critics(nets).to(self.device)
+        """SB3's hook: critics with new weights."""
+        spec = dataclasses.replace(self.spec, hidden_sizes=self.critic_hidden_sizes)
+        arguments = self.team, self.critic_visibility, spec, self.critic_form, self.critic_values
+        return Critics([ActionValue(*arguments) for _ in range(self.n_critics)]).to(self.device)
 
     def team_policy(self) -> TeamPolicy:
         """The actors as a `TeamPolicy` that acts as they do; its own critic is untrained.
@@ -200,11 +177,10 @@ class GumbelSoftmaxPolicy(TD3Policy):
         Raises:
             ExpertError: The actor is centralized.
         """
-        given = self.team_kwargs
-        if given["actor_visibility"] != "own":
+        if self.actor_visibility != "own":
             raise ExpertError(
                 "actor_visibility: expected own for a team of agents that act by themselves, got "
-                f"{given['actor_visibility']}; decentralize it by imitation"
+                f"{self.actor_visibility}; decentralize it by imitation"
             )
         return TeamPolicy.of_actors(self.actor.net, self.team, self.spec).to(self.device)
 
@@ -220,23 +196,21 @@ class GumbelSoftmaxPolicy(TD3Policy):
         return logits.argmax(dim=-1)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        data = BasePolicy._get_constructor_parameters(self)
-        for unused in (
-            "features_extractor_class",
-            "features_extractor_kwargs",
-            "normalize_images",
-            "squash_output",
-        ):
-            data.pop(unused, None)
-        data.update(
-            self.team_kwargs,
-            activation_fn=self.activation_fn,
-            n_critics=self.n_critics,
-            lr_schedule=self._dummy_schedule,
-            optimizer_class=self.optimizer_class,
-            optimizer_kwargs=self.optimizer_kwargs,
-        )
-        return data
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,
+            "team": self._whole_team,
+            "actor_visibility": self.actor_visibility,
+            "critic_visibility": self.critic_visibility,
+            **self.spec.arguments(),
+            "critic_hidden_sizes": self.critic_hidden_sizes,
+            "critic_form": self.critic_form,
+            "critic_values": self.critic_values,
+            "n_critics": self.n_critics,
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
+        }
 
 
 def gumbel_noise(like: th.Tensor) -> th.Tensor:

@@ -63,35 +63,13 @@ class EntityNet(nn.Module):
         if len(set(output_sizes)) != 1:
             raise LayoutError("entity networks: the agents have different actions; use feed-forward networks")
         self.activation = activation()
-        own, groups, teammates = _columns(team)
-        if with_actions:
-            for features, actions in zip(own, team.output_slices, strict=True):
-                features += [team.observation_size + c for c in range(actions.start, actions.stop)]
-        self._index("own", own)
-        for name, columns in groups.items():
-            self._index(name, columns)
-        self.names = tuple(groups)
-        self.starts = [where.start for where in team.observation_slices]
-        # Whose own features join the entities that are the other agents, [N, N - 1].
-        others = [[j for j in range(team.n_agents) if j != i] for i in range(team.n_agents)]
-        self.register_buffer("_others", th.tensor(others, dtype=th.long), persistent=False)
-        ids = th.eye(team.n_agents)
-        self.register_buffer("_ids", ids, persistent=False)  # [N, N]
-        self.register_buffer("_teammate_ids", ids[self._others], persistent=False)  # [N, N - 1, N]
-        self.use_agent_id = use_agent_id
-        self.teammates = teammates
-        self.joins_teammates = visibility == "joint" and team.n_agents > 1
-        if self.joins_teammates and teammates is None:
-            raise LayoutError(
-                "entity networks: the layout has no part of kind 'agents', which `joint` visibility needs"
-            )
-
-        n_ids = team.n_agents if use_agent_id else 0
-        n_own = len(own[0]) + n_ids
-        n_features = {name: len(columns[0][0]) for name, columns in groups.items()}
-        if teammates is not None:
-            n_features[teammates] += n_own if self.joins_teammates else n_ids
-        self._build(n_own, n_features, hidden_sizes, output_sizes[0])
+        self.reader = EntityReader(
+            team,
+            joins_teammates=visibility == "joint" and team.n_agents > 1,
+            with_actions=with_actions,
+            use_agent_id=use_agent_id,
+        )
+        self._build(self.reader.n_own, self.reader.n_features, hidden_sizes, output_sizes[0])
 
     def _build(
         self, n_own: int, n_features: dict[str, int], hidden_sizes: Sequence[int], n_outputs: int
@@ -122,51 +100,25 @@ class EntityNet(nn.Module):
             layers += [nn.Linear(before, after), type(self.activation)()]
         self.head = nn.Sequential(*layers, nn.Linear(sizes[-1], n_outputs))
 
-    _columns_own: th.Tensor
-    _others: th.Tensor
-    _ids: th.Tensor
-    _teammate_ids: th.Tensor
-
-    def _index(self, name: str, columns: object) -> None:
-        self.register_buffer(f"_columns_{name}", th.tensor(columns, dtype=th.long), persistent=False)
-
     def forward(self, x_BI: th.Tensor, others_BI: th.Tensor | None = None) -> th.Tensor:
-        """See the class.
+        """Outputs of every agent, [B, sum(output_sizes)] float32.
 
         Args:
             x_BI: What the agents' own features are read from, and all entities.
             others_BI: What an agent sees of the others' own features (`joint` visibility); None: `x_BI`.
         """
-        own_BNF, entities = self._read(x_BI, x_BI if others_BI is None else others_BI)
-        summary_BNH, *context = self.encode_own(own_BNF).chunk(1 + len(self.names), dim=-1)
+        own_BNF, entities = self.reader(x_BI, x_BI if others_BI is None else others_BI)
+        summary_BNH, *context = self.encode_own(own_BNF).chunk(1 + len(entities), dim=-1)
         summaries = [self.activation(summary_BNH)]
-        for name, context_BNH in zip(self.names, context, strict=True):
-            encoded_BNKH = self.encode[name](entities[name]) + context_BNH.unsqueeze(2)
-            for other in self.names:
+        for (name, entities_BNKF), context_BNH in zip(entities.items(), context, strict=True):
+            encoded_BNKH = self.encode[name](entities_BNKF) + context_BNH.unsqueeze(2)
+            for other in entities:
                 if other != name:
                     encoded_BNKH = encoded_BNKH + self._relation(name, other, entities)
             inside_BNKH = self.activation(self.combine[name](self.activation(encoded_BNKH)))
             summaries.append(inside_BNKH.amax(dim=2))
         outputs: th.Tensor = self.head(th.cat(summaries, dim=-1)).flatten(1)
         return outputs
-
-    def _read(self, x_BI: th.Tensor, others_BI: th.Tensor) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        """Own features [B, N, F], and of each group its entities [B, N, K, F]."""
-        own_BNF = self._own(x_BI)
-        entities = {name: x_BI[:, getattr(self, f"_columns_{name}")] for name in self.names}
-        if self.teammates is not None and self.joins_teammates:
-            seen_BNF = own_BNF if others_BI is x_BI else self._own(others_BI)
-            entities[self.teammates] = th.cat([entities[self.teammates], seen_BNF[:, self._others]], dim=-1)
-        elif self.teammates is not None and self.use_agent_id:
-            ids = self._teammate_ids.expand(x_BI.shape[0], -1, -1, -1)
-            entities[self.teammates] = th.cat([entities[self.teammates], ids], dim=-1)
-        return own_BNF, entities
-
-    def _own(self, x_BI: th.Tensor) -> th.Tensor:
-        own_BNF = x_BI[:, self._columns_own]
-        if self.use_agent_id:
-            own_BNF = th.cat([own_BNF, self._ids.expand(x_BI.shape[0], -1, -1)], dim=-1)
-        return own_BNF
 
     def _relation(self, name: str, other: str, entities: dict[str, th.Tensor]) -> th.Tensor:
         """What the entities of a group have to do with those of another: [B, N, K, H]."""
@@ -184,18 +136,115 @@ class EntityNet(nn.Module):
 
         Only for `own` visibility: no other network can be taken apart.
         """
+        alone = copy.deepcopy(self)
+        alone.reader = self.reader.agent(index)
+        return alone
+
+
+class _Columns(nn.Module):
+    """Columns of the input, [N, F] or [N, K, F], which go to the device of the network that reads them."""
+
+    def __init__(self, index: th.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("index", index, persistent=False)
+
+    index: th.Tensor
+
+    def forward(self, x_BI: th.Tensor) -> th.Tensor:
+        """The columns of an input [B, I]: [B, N, F] or [B, N, K, F]."""
+        return x_BI[:, self.index]
+
+
+class EntityReader(nn.Module):
+    """Own features and entities of each agent, read from one flat input; without weights.
+
+    Args:
+        team: A team whose agents all have layouts with the same parts.
+        joins_teammates: The entities that are the other agents carry these agents' own features.
+        with_actions: The input is the joint observation followed by one-hot actions.
+        use_agent_id: Each agent's own features, and the entity that stands for it, carry its one-hot number.
+
+    Call: [B, observation_size (+ output_size)] float32 twice, the second for the own features that
+        teammates carry -> own features [B, N, F], and by group the entities [B, N, K, F].
+
+    Raises:
+        LayoutError: The agents' layouts differ, or have no entities, or no other agents to join.
+    """
+
+    def __init__(
+        self, team: TeamSpaces, *, joins_teammates: bool, with_actions: bool, use_agent_id: bool
+    ) -> None:
+        super().__init__()
+        own, groups, self.teammates = _read_layouts(team)
+        if joins_teammates and self.teammates is None:
+            raise LayoutError(
+                "entity networks: the layout has no part of kind 'agents', which `joint` visibility needs"
+            )
+        if with_actions:
+            for features, actions in zip(own, team.output_slices, strict=True):
+                features += [team.observation_size + c for c in range(actions.start, actions.stop)]
+        self.joins_teammates = joins_teammates
+        self.use_agent_id = use_agent_id
+        self.starts = [where.start for where in team.observation_slices]
+        self.own = _Columns(th.tensor(own, dtype=th.long))
+        self.groups = nn.ModuleDict(
+            {name: _Columns(th.tensor(columns, dtype=th.long)) for name, columns in groups.items()}
+        )
+        others = [[j for j in range(team.n_agents) if j != i] for i in range(team.n_agents)]
+        ids = th.eye(team.n_agents)
+        self.register_buffer("_others", th.tensor(others, dtype=th.long), persistent=False)  # [N, N - 1]
+        self.register_buffer("_ids", ids, persistent=False)  # [N, N]
+        self.register_buffer("_teammate_ids", ids[self._others], persistent=False)  # [N, N - 1, N]
+
+        n_ids = team.n_agents if use_agent_id else 0
+        self.n_own = len(own[0]) + n_ids
+        """Own features of an agent."""
+        self.n_features = {name: len(columns[0][0]) for name, columns in groups.items()}
+        """Features of an entity, by group."""
+        if self.teammates is not None:
+            self.n_features[self.teammates] += self.n_own if joins_teammates else n_ids
+
+    _others: th.Tensor
+    _ids: th.Tensor
+    _teammate_ids: th.Tensor
+
+    def forward(self, x_BI: th.Tensor, others_BI: th.Tensor) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+        """Own features and entities: the shapes are in the docstring of the class."""
+        own_BNF = self._own(x_BI)
+        entities = {name: group(x_BI) for name, group in self.groups.items()}
+        if self.teammates is None:
+            return own_BNF, entities
+        if self.joins_teammates:
+            seen_BNF = own_BNF if others_BI is x_BI else self._own(others_BI)
+            entities[self.teammates] = th.cat([entities[self.teammates], seen_BNF[:, self._others]], dim=-1)
+        elif self.use_agent_id:
+            ids = self._teammate_ids.expand(x_BI.shape[0], -1, -1, -1)
+            entities[self.teammates] = th.cat([entities[self.teammates], ids], dim=-1)
+        return own_BNF, entities
+
+    def _own(self, x_BI: th.Tensor) -> th.Tensor:
+        own_BNF: th.Tensor = self.own(x_BI)
+        if self.use_agent_id:
+            own_BNF = th.cat([own_BNF, self._ids.expand(x_BI.shape[0], -1, -1)], dim=-1)
+        return own_BNF
+
+    def agent(self, index: int) -> EntityReader:
+        """The reader of one agent alone, from its own observation [B, own observation].
+
+        Only of readers that join no teammates: others read what other agents observe.
+        """
         assert not self.joins_teammates
         alone = copy.deepcopy(self)
-        for name in ("own", *self.names):
-            columns = getattr(self, f"_columns_{name}")[index : index + 1] - self.starts[index]
-            setattr(alone, f"_columns_{name}", columns.clone())
+        for columns in (alone.own, *alone.groups.values()):
+            assert isinstance(columns, _Columns)
+            columns.index = columns.index[index : index + 1] - self.starts[index]
         alone._ids = self._ids[index : index + 1].clone()
         alone._teammate_ids = self._teammate_ids[index : index + 1].clone()
         alone.starts = [0]
         return alone
 
 
-def _columns(team: TeamSpaces) -> tuple[Columns, dict[str, list[Columns]], str | None]:
+def _read_layouts(team: TeamSpaces) -> tuple[Columns, dict[str, list[Columns]], str | None]:
     """Columns of the joint observation: own features [N, F], entities [N, K, F], the agents' group.
 
     Messages count only in a team that has somebody who speaks; where nobody does they never change.

@@ -59,16 +59,19 @@ class NetworkSpec:
         check_choice("network", self.kind, get_args(NetworkKind))
 
     def arguments(self) -> dict[str, Any]:
-        """The same as arguments of `TeamPolicy`."""
+        """The spec as keyword arguments of the policies that build networks from one (`TeamPolicy`)."""
+        custom = {"module": self.module, "module_kwargs": dict(self.module_kwargs)}
         return {
             "network": self.kind,
             "hidden_sizes": self.hidden_sizes,
             "activation_fn": self.activation,
             "share_parameters": self.share_parameters,
             "use_agent_id": self.use_agent_id,
-            "module": self.module,
-            "module_kwargs": dict(self.module_kwargs),
+            **(custom if self.kind == "custom" else {}),
         }
+
+
+Net = TeamNet | EntityNet | RecurrentTeamNet | SeparateNet
 
 
 def make_net(
@@ -79,7 +82,7 @@ def make_net(
     *,
     with_actions: bool = False,
     for_each_agent: bool = False,
-) -> TeamNet | EntityNet | RecurrentTeamNet | SeparateNet:
+) -> Net:
     """The network of an actor or a critic.
 
     Args:
@@ -102,54 +105,81 @@ def make_net(
         UnknownNameError: There is no such visibility.
     """
     check_choice("visibility", visibility, get_args(Visibility))
-    if spec.kind == "custom":
-        if spec.module is None:
-            raise ExpertError("network custom: expected a module, which makes each agent's network")
-        if visibility != "own" or with_actions:
-            raise ExpertError("network custom: is of each agent's own observation; expected another network")
-        visible = _visible(team, visibility, with_actions)
-        return SeparateNet(visible, output_sizes, spec.module, spec.module_kwargs)
     if spec.kind == "entities":
-        return EntityNet(
-            team,
-            visibility,
-            output_sizes,
-            hidden_sizes=spec.hidden_sizes,
-            activation=spec.activation,
-            with_actions=with_actions,
-            use_agent_id=spec.use_agent_id,
-        )
+        return _entity_net(team, visibility, output_sizes, spec, with_actions)
+    if spec.kind == "custom":
+        return _custom_net(team, visibility, output_sizes, spec, with_actions)
     visible = _visible(team, visibility, with_actions)
+    if visibility == "joint" and for_each_agent:
+        visible *= team.n_agents
     if spec.kind == "recurrent":
-        if len(spec.hidden_sizes) != 1:
-            raise LayoutError(
-                f"hidden_sizes: expected one number, the units of a memory, got {list(spec.hidden_sizes)}"
-            )
-        if visibility == "joint" and for_each_agent:
-            visible *= team.n_agents
-        return RecurrentTeamNet(
-            visible,
-            output_sizes if len(visible) == team.n_agents else [sum(output_sizes)],
-            hidden_size=spec.hidden_sizes[0],
-            activation=spec.activation,
-            share_parameters=spec.share_parameters,
-        )
+        return _recurrent_net(visible, _sizes(output_sizes, visible), spec)
     if visibility == "joint" and spec.share_parameters and are_alike(team):
         visible = egocentric_order(team, with_actions)
-    elif visibility == "joint" and for_each_agent:
-        visible *= team.n_agents
     return TeamNet(
         visible,
-        output_sizes if len(visible) == team.n_agents else [sum(output_sizes)],
+        _sizes(output_sizes, visible),
         hidden_sizes=spec.hidden_sizes,
         activation=spec.activation,
         share_parameters=spec.share_parameters,
     )
 
 
-def actor_net(
-    team: TeamSpaces, visibility: Visibility, spec: NetworkSpec
-) -> TeamNet | EntityNet | RecurrentTeamNet | SeparateNet:
+def _sizes(output_sizes: Sequence[int], visible: Sequence[Sequence[int]]) -> Sequence[int]:
+    """Outputs of each component: an agent's own, or of the only component all of them."""
+    return output_sizes if len(visible) == len(output_sizes) else [sum(output_sizes)]
+
+
+def _entity_net(
+    team: TeamSpaces,
+    visibility: Visibility,
+    output_sizes: Sequence[int],
+    spec: NetworkSpec,
+    with_actions: bool,
+) -> EntityNet:
+    return EntityNet(
+        team,
+        visibility,
+        output_sizes,
+        hidden_sizes=spec.hidden_sizes,
+        activation=spec.activation,
+        with_actions=with_actions,
+        use_agent_id=spec.use_agent_id,
+    )
+
+
+def _custom_net(
+    team: TeamSpaces,
+    visibility: Visibility,
+    output_sizes: Sequence[int],
+    spec: NetworkSpec,
+    with_actions: bool,
+) -> SeparateNet:
+    if spec.module is None:
+        raise ExpertError("network custom: expected a module, which makes each agent's network")
+    if visibility != "own" or with_actions:
+        raise ExpertError("network custom: is of each agent's own observation; expected another network")
+    visible = _visible(team, visibility, with_actions)
+    return SeparateNet(visible, output_sizes, spec.module, spec.module_kwargs)
+
+
+def _recurrent_net(
+    visible: Sequence[Sequence[int]], output_sizes: Sequence[int], spec: NetworkSpec
+) -> RecurrentTeamNet:
+    if len(spec.hidden_sizes) != 1:
+        raise LayoutError(
+            f"hidden_sizes: expected one number, the units of a memory, got {list(spec.hidden_sizes)}"
+        )
+    return RecurrentTeamNet(
+        visible,
+        output_sizes,
+        hidden_size=spec.hidden_sizes[0],
+        activation=spec.activation,
+        share_parameters=spec.share_parameters,
+    )
+
+
+def actor_net(team: TeamSpaces, visibility: Visibility, spec: NetworkSpec) -> Net:
     """The actor of a team: [B, observation_size] to the outputs of its actions [B, output_size]."""
     return make_net(team, visibility, team.output_sizes, spec)
 

@@ -49,6 +49,33 @@ class BatchedLinear(nn.Module):
         return th.baddbmm(self.bias, x_NBF, self.weight)
 
 
+def check_components(visible: Sequence[Sequence[int]], output_sizes: Sequence[int]) -> None:
+    """Raises a ValueError unless there are inputs and outputs for each component."""
+    if len(visible) != len(output_sizes):
+        raise ValueError(
+            f"{len(visible)} inputs for {len(output_sizes)} outputs: one of each for a component"
+        )
+
+
+def padded_columns(visible: Sequence[Sequence[int]]) -> th.Tensor:
+    """Columns that each component reads, [N, F] int64; padding is -1, an extra column that is always zero."""
+    widest = max(len(columns) for columns in visible)
+    return th.tensor([[*columns, *[-1] * (widest - len(columns))] for columns in visible])
+
+
+def real_outputs(output_sizes: Sequence[int]) -> th.Tensor:
+    """Places of the outputs that are no padding among N times the most outputs, [sum(output_sizes)] int64."""
+    most = max(output_sizes)
+    return th.tensor([n * most + o for n, size in enumerate(output_sizes) for o in range(size)])
+
+
+def is_in_order(visible: Sequence[Sequence[int]]) -> bool:
+    """Whether components read as many columns each, one after the other: then their inputs need no copy."""
+    places = [column for columns in visible for column in columns]
+    sizes = {len(columns) for columns in visible}
+    return bool(places) and len(sizes) == 1 and places == list(range(len(places)))
+
+
 class TeamNet(nn.Module):
     """Networks side by side, each reading some columns of one flat input.
 
@@ -63,8 +90,7 @@ class TeamNet(nn.Module):
     Call: x [B, I] float32 -> [B, sum(output_sizes)] float32.
 
     Source: section 4.3: "a single neural network with disconnected components, each corresponding to one of
-        the
-    agents".
+        the agents".
     """
 
     def __init__(
@@ -77,42 +103,27 @@ class TeamNet(nn.Module):
         share_parameters: bool = False,
     ) -> None:
         super().__init__()
-        if len(visible) != len(output_sizes):
-            raise ValueError(
-                f"{len(visible)} inputs for {len(output_sizes)} outputs: one of each for a component"
-            )
+        check_components(visible, output_sizes)
         self.n_components = len(visible)
         self.visible = tuple(tuple(columns) for columns in visible)
         self.output_sizes = tuple(output_sizes)
         self.hidden_sizes = tuple(hidden_sizes)
         self.activation = activation
         self.share_parameters = share_parameters and self.n_components > 1
-
-        input_sizes = [len(columns) for columns in self.visible]
         n_ids = self.n_components if self.share_parameters else 0
+        self.register_buffer("_gather", padded_columns(visible), persistent=False)
+        self.register_buffer("_real_outputs", real_outputs(output_sizes), persistent=False)
+        self.register_buffer("_ids", th.eye(n_ids).unsqueeze(1), persistent=False)
+        self._is_in_order = is_in_order(visible)
+
+        fan_in, fan_out = [len(columns) for columns in self.visible], list(self.output_sizes)
         if self.share_parameters:  # one network must fit the largest member of the team
-            fan_in, fan_out = [max(input_sizes) + n_ids], [max(self.output_sizes)]
-        else:
-            fan_in, fan_out = input_sizes, list(self.output_sizes)
+            fan_in, fan_out = [max(fan_in) + n_ids], [max(fan_out)]
         widths = [fan_in, *([size] * len(fan_in) for size in self.hidden_sizes), fan_out]
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [BatchedLinear(before, after), activation()]
         self.layers = nn.Sequential(*layers[:-1])  # no activation after the last map
-
-        # Padded places read an extra input column, which is always zero.
-        widest = max(input_sizes)
-        padded = [[*columns, *[-1] * (widest - len(columns))] for columns in self.visible]
-        self.register_buffer("_gather", th.tensor(padded), persistent=False)
-        first = self.visible[0]
-        self._is_one_block = widest * self.n_components > 0 and [
-            c for cs in self.visible for c in cs
-        ] == list(range(first[0] if first else 0, (first[0] if first else 0) + widest * self.n_components))
-        real = [
-            n * max(self.output_sizes) + o for n, size in enumerate(self.output_sizes) for o in range(size)
-        ]
-        self.register_buffer("_real_outputs", th.tensor(real), persistent=False)
-        self.register_buffer("_ids", th.eye(n_ids).unsqueeze(1), persistent=False)
 
     _gather: th.Tensor
     _real_outputs: th.Tensor
@@ -145,9 +156,7 @@ class TeamNet(nn.Module):
     def _gathered(self, x_BI: th.Tensor) -> th.Tensor:
         """What each component sees: [N, B, F]."""
         batch = x_BI.shape[0]
-        if (
-            self._is_one_block and x_BI.shape[1] == self._gather.numel()
-        ):  # alike agents in their order: no copy
+        if self._is_in_order and x_BI.shape[1] == self._gather.numel():  # no copy
             return x_BI.view(batch, self.n_components, -1).transpose(0, 1)
         padded = th.cat([x_BI, x_BI.new_zeros(batch, 1)], dim=1)
         return padded[:, self._gather].transpose(0, 1)
@@ -182,9 +191,7 @@ class TeamNet(nn.Module):
         for depth, batched in enumerate(linears):
             weight, bias = batched.weight[row].detach(), batched.bias[row, 0].detach()
             if depth == 0:
-                if (
-                    self.share_parameters
-                ):  # the one-hot number is constant for one agent: fold it into the bias
+                if self.share_parameters:  # its one-hot number is constant: fold it into the bias
                     bias = bias + weight[weight.shape[0] - self.n_components + index]
                 weight = weight[:n_seen]
             if depth == len(linears) - 1:

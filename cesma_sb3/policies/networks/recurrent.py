@@ -14,6 +14,12 @@ import torch as th
 from torch import nn
 from torch.nn import functional as F
 
+from cesma_sb3.policies.networks.feed_forward import (
+    check_components,
+    is_in_order,
+    padded_columns,
+    real_outputs,
+)
 from cesma_sb3.policies.stateful_actor import State
 
 
@@ -46,10 +52,7 @@ class RecurrentTeamNet(nn.Module):
         share_parameters: bool = True,
     ) -> None:
         super().__init__()
-        if len(visible) != len(output_sizes):
-            raise ValueError(
-                f"{len(visible)} inputs for {len(output_sizes)} outputs: one of each for a component"
-            )
+        check_components(visible, output_sizes)
         self.n_components = len(visible)
         self.visible = tuple(tuple(columns) for columns in visible)
         self.output_sizes = tuple(output_sizes)
@@ -62,15 +65,10 @@ class RecurrentTeamNet(nn.Module):
         self.remember = nn.ModuleList([nn.GRU(hidden_size, hidden_size) for _ in range(n_sets)])
         self.decode = nn.ModuleList([nn.Linear(hidden_size, most) for _ in range(n_sets)])
         self.activation = activation()
-        # Inputs that stand one after the other, all of one size, are read where they are: with many agents,
-        # copies of them would take longer than all that is computed.
-        places = [column for columns in self.visible for column in columns]
-        self._is_plain = places == list(range(self.n_components * widest))
-        # Padded places read an extra input column, which is always zero.
-        padded = [[*columns, *[-1] * (widest - len(columns))] for columns in self.visible]
-        real = [n * most + o for n, size in enumerate(self.output_sizes) for o in range(size)]
-        self.register_buffer("_gather", th.tensor(padded), persistent=False)
-        self.register_buffer("_real_outputs", th.tensor(real), persistent=False)
+        # With many agents, copies of inputs would take longer than all that is computed.
+        self._is_in_order = is_in_order(visible)
+        self.register_buffer("_gather", padded_columns(visible), persistent=False)
+        self.register_buffer("_real_outputs", real_outputs(output_sizes), persistent=False)
         self.register_buffer("_ids", th.eye(n_ids), persistent=False)
 
     activation: nn.Module
@@ -145,7 +143,7 @@ class RecurrentTeamNet(nn.Module):
 
     def _seen(self, x_TBI: th.Tensor) -> th.Tensor:
         """What each component sees, [T, B, N, F]."""
-        if self._is_plain and x_TBI.shape[-1] == self._gather.numel():
+        if self._is_in_order and x_TBI.shape[-1] == self._gather.numel():
             n_steps, batch, _ = x_TBI.shape
             return x_TBI.reshape(n_steps, batch, *self._gather.shape)
         return F.pad(x_TBI, (0, 1))[..., self._gather]
