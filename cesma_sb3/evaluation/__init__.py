@@ -10,7 +10,8 @@ from cesma_sb3.evaluation.returns import (
     random_act,
     sampled,
 )
-from cesma_sb3.experts.base import Actor, make_actor
+from cesma_sb3.experts import make_actor
+from cesma_sb3.experts.base import Actor
 
 __all__ = [
     "Actor",

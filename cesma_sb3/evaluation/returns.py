@@ -15,7 +15,7 @@ from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rollouts import Rollout, ValidatedActor
 from cesma_sb3.evaluation.reorder import acting_for, made_for
 from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
-from cesma_sb3.experts.objects import name_of
+from cesma_sb3.experts.wrappers import name_of
 from cesma_sb3.policies.ensembles import TeamEnsemble
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.team_spaces import TeamSpaces

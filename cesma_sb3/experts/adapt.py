@@ -15,12 +15,11 @@ from torch import nn
 
 from cesma_sb3.errors import ActionViewError, ExpertError, SpaceError
 from cesma_sb3.experts.base import Expert
-from cesma_sb3.experts.functions import FunctionExpert, Outputs, one_for_each
-from cesma_sb3.experts.network import Network
-from cesma_sb3.experts.objects import BroughtExpert
-from cesma_sb3.experts.per_agent import draws_alone
-from cesma_sb3.experts.sb3 import sb3_expert, space_problem
-from cesma_sb3.experts.views import TranslatedExpert
+from cesma_sb3.experts.controllers import Network
+from cesma_sb3.experts.functions import FunctionExpert, Outputs
+from cesma_sb3.experts.per_agent import controllers_by_agent, is_distribution
+from cesma_sb3.experts.sb3 import SB3Expert, space_problem
+from cesma_sb3.experts.wrappers import TranslatedExpert, UserExpert
 from cesma_sb3.spaces.action_views import VIEW_NAMES, ActionView, make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import TeamView, has_messages, message_free_view, reordered_view
@@ -44,8 +43,8 @@ def adapt_expert(
     Args:
         controller: An `Expert`; an algorithm or a policy of SB3 or sb3-contrib; a function of joint
             observations (and masks), see `FunctionExpert`, or a network of them, see `Network`; or one
-            controller for each agent, by name, see `one_for_each`. A class whose constructor needs nothing,
-            or `team` alone, stands for an object of it.
+            controller for each agent, by name, see `controllers_by_agent`. A class whose constructor needs
+            nothing, or `team` alone, stands for an object of it.
         team: The team that it controls.
         view: The action view of what a function returns.
         outputs: What a function returns.
@@ -68,7 +67,7 @@ def adapt_expert(
         own = type(controller).__module__.partition(".")[0] == __name__.partition(".")[0]
         order = _other_order(controller, team)
         labelled = team if order is None else order.team
-        expert: Expert = controller if own else BroughtExpert(controller, labelled)
+        expert: Expert = controller if own else UserExpert(controller, labelled)
         return expert if order is None else TranslatedExpert(expert, order)
     way = None if communicates or not has_messages(team) else message_free_view(team)
     if isinstance(controller, Mapping):
@@ -165,11 +164,11 @@ def _of_agents(controllers: Mapping[Any, Any], team: TeamSpaces) -> FunctionExpe
 
     def made(rng: np.random.Generator | None) -> FunctionExpert:
         # Single agents' actions are those of their spaces: packed, and nothing is ranked.
-        function = one_for_each(controllers, team, rng)
+        function = controllers_by_agent(controllers, team, rng)
         return FunctionExpert(function, team, make_view("joint", team), name="the agents' controllers")
 
     expert = made(None)
-    if any(draws_alone(controller) for controller in controllers.values()):
+    if any(is_distribution(controller) for controller in controllers.values()):
         expert.sampler = lambda rng: made(rng).labels
     return expert
 
@@ -185,7 +184,7 @@ def _of_model(
         controlled = team if way is None else way.team
         if space_problem(model, controlled, view=None) is None:
             view = find_view(model, controlled)
-            expert = sb3_expert(model, controlled, view, normalization=normalization)
+            expert = SB3Expert(model, controlled, view, normalization=normalization)
             return expert if way is None else TranslatedExpert(expert, way)
     raise ExpertError(str(space_problem(model, team, view=None)))
 

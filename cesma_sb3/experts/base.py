@@ -68,26 +68,6 @@ class StochasticExpert(Expert, Protocol):
 
 
 @runtime_checkable
-class ActsWith(Protocol):
-    """An expert whose way is to draw: `SamplingExpert`."""
-
-    def act_with(self, rng: np.random.Generator | None = None) -> Actor:
-        """An `Actor` that samples with this generator; None: with one seeded alike at every call."""
-
-
-def make_actor(expert: Expert, rng: np.random.Generator | None = None) -> Actor:
-    """Makes the actor that labels step after step: `labels`, or one with a memory of its own.
-
-    Args:
-        expert: The expert.
-        rng: Generator of an expert that samples; None: the same samples at every call of this function.
-    """
-    if isinstance(expert, ActsWith):
-        return expert.act_with(rng)
-    return expert.actor() if isinstance(expert, RecurrentExpert) else expert.labels
-
-
-@runtime_checkable
 class SoftExpert(Expert, Protocol):
     """An expert that also has a distribution over each agent's actions."""
 

@@ -1,20 +1,19 @@
-"""Controllers that are functions: of joint observations, or one for each agent, or an exported network."""
+"""`FunctionExpert`: a function of joint observations, a network included, as an expert."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch as th
 
-from cesma_sb3.errors import ExpertError, InvalidActionError, check_choice, nearest
+from cesma_sb3.errors import InvalidActionError, check_choice
 from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
-from cesma_sb3.experts.calls import Asked, as_array
-from cesma_sb3.experts.per_agent import own_controller
-from cesma_sb3.experts.sampling import Sampler
+from cesma_sb3.experts.controllers import ControllerCall, as_array
 from cesma_sb3.experts.soft_labels import by_column, column_probabilities
+from cesma_sb3.experts.wrappers import Sampler
 from cesma_sb3.spaces.action_views import ActionView, JointActions, RelaxedActions
 from cesma_sb3.spaces.agent_spaces import is_whole
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -60,7 +59,7 @@ class FunctionExpert:
         self.view = view
         self.outputs = outputs
         self.name = name or str(getattr(function, "__qualname__", type(function).__name__))
-        self._asked = Asked(function, self.name, has_masks=team.has_masks)
+        self._asked = ControllerCall(function, self.name, has_masks=team.has_masks)
         self._ranks_columns = isinstance(view, JointActions | RelaxedActions)
         # Only on the object, so that `isinstance(..., SoftExpert)` is true of what the expert can do.
         self.sampler: Sampler | None = None
@@ -156,42 +155,3 @@ class FunctionExpert:
                     raise InvalidActionError(
                         f"{self.name}: action {value:g} for {agent}, expected 0 to {n - 1}"
                     )
-
-
-def one_for_each(
-    controllers: Mapping[Any, Any], team: TeamSpaces, rng: np.random.Generator | None = None
-) -> Function:
-    """Controllers of single agents as one function of joint observations (and masks) to packed actions.
-
-    Args:
-        controllers: By agent, whose name may be a number: a function of its own flat observation (and of its
-            own mask [M] or None, if it takes one) to an action of its own action space; or what acts on such
-            an observation alone: an SB3 model or policy, an `AgentPolicy`, a PyTorch module.
-        team: The team.
-        rng: Draws the actions of controllers that are distributions; None: they act deterministically.
-
-    Raises:
-        ExpertError: An agent has none, a controller has no agent, or is none of these.
-    """
-    by_name = {str(agent): controller for agent, controller in controllers.items()}
-    if by_name.keys() != set(team.agents) or len(by_name) < len(controllers):
-        doubled = [str(a) for a in controllers if not isinstance(a, str) and str(a) in controllers]
-        wrong = sorted(set(by_name) ^ set(team.agents) or doubled)[0]
-        near = nearest(wrong, team.agents)
-        what = "has no controller" if wrong in team.agents else "is no agent of the team"
-        what = "has two controllers" if wrong in doubled else what
-        hint = f"did you mean {near[0]!r}? " if near and wrong not in team.agents else ""
-        raise ExpertError(f"{wrong} {what}; {hint}the agents are {', '.join(team.agents)}")
-    acts = {agent: own_controller(by_name[agent], agent, team, rng) for agent in team.agents}
-
-    def act(observations: Observations, masks: Masks | None = None) -> Actions:
-        rows = []
-        for row, joint in enumerate(observations):
-            actions = {}
-            for index, (agent, own) in enumerate(team.split_observations(joint).items()):
-                flags = None if masks is None else masks[row, team.mask_slices[index]]
-                actions[agent] = acts[agent](own, flags)
-            rows.append(team.join_actions(actions))
-        return np.stack(rows)
-
-    return act

@@ -17,9 +17,9 @@ import numpy.typing as npt
 import torch as th
 from stable_baselines3.common.vec_env import VecNormalize
 
-from cesma_sb3.errors import MissingExtraError, StorageError, UntrustedError, message_of
+from cesma_sb3.errors import MissingExtraError, StorageError, UntrustedError
 from cesma_sb3.experts.base import Masks
-from cesma_sb3.experts.network import Network
+from cesma_sb3.experts.controllers import Network
 from cesma_sb3.experts.sb3_files import (
     Saved,
     Space,
@@ -27,6 +27,7 @@ from cesma_sb3.experts.sb3_files import (
     is_torchscript,
     read_algorithm,
     read_policy,
+    storage_errors,
 )
 from cesma_sb3.utils.file_names import as_path
 
@@ -63,11 +64,8 @@ def load_normalization(path: Path, *, trust: bool = False) -> VecNormalize:
     """
     _ask_trust(path, "it is a pickle", trust)
     _must_exist(path)
-    try:
-        with path.open("rb") as file:
-            found = pickle.load(file)
-    except Exception as error:  # whatever unpickling raises
-        raise StorageError(f"{path}: cannot be loaded: {message_of(error)}") from error
+    with storage_errors(f"{path}: cannot be loaded"), path.open("rb") as file:
+        found = pickle.load(file)
     if not isinstance(found, VecNormalize):
         raise StorageError(f"{path}: holds a {type(found).__name__}, expected VecNormalize")
     found.training = False
@@ -88,12 +86,9 @@ def load_torchscript(path: Path, *, trust: bool = False) -> Any:
     _must_exist(path)
     if not is_torchscript(path):
         return read_policy(path, None)
-    try:
-        with warnings.catch_warnings():  # newer PyTorch wants another format; this one is what was asked for
-            warnings.simplefilter("ignore", DeprecationWarning)
-            module = th.jit.load(str(path), map_location="cpu")
-    except (RuntimeError, ValueError) as error:
-        raise StorageError(f"{path}: no TorchScript: {message_of(error)}") from None
+    with storage_errors(f"{path}: no TorchScript"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer PyTorch wants another format
+        module = th.jit.load(str(path), map_location="cpu")
     return Network.of_module(module, path.name)
 
 
@@ -112,10 +107,8 @@ def load_onnx(path: Path) -> Network:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = th.get_num_threads()
     options.log_severity_level = 3  # `Network.fit` says what does not fit
-    try:
+    with storage_errors(f"{path}: no ONNX model"):
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions have no common base but this
-        raise StorageError(f"{path}: no ONNX model: {message_of(error)}") from None
     inputs = sorted(session.get_inputs(), key=lambda given: "mask" in given.name.lower())
     names = [given.name for given in inputs]
     masked = len(inputs) == 2 and "mask" in names[1].lower()

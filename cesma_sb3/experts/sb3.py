@@ -18,10 +18,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.errors import ExpertError, InvalidActionError, error_line
-from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
+from cesma_sb3.experts.base import Actions, Masks, Observations
 from cesma_sb3.experts.soft_labels import by_column, model_probabilities
 from cesma_sb3.policies.networks.eval_mode import eval_mode
-from cesma_sb3.policies.sampling import drawing
+from cesma_sb3.policies.sampling import sampling_with
 from cesma_sb3.policies.stateful_actor import MemoryActor, State
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.action_views import ActionView
@@ -30,9 +30,11 @@ from cesma_sb3.utils.torch_defaults import plain_torch
 
 
 class SB3Expert:
-    """Labels joint observations with what an SB3 model would do, greedily.
+    """Labels joint observations with the deterministic actions of an SB3 model.
 
-    It is a `StochasticExpert` where the model's policy is a distribution (PPO, A2C, TRPO, SAC and their kin).
+    It is a `StochasticExpert` where the model's policy is a distribution (PPO, A2C, TRPO, SAC and their kin),
+    and a `RecurrentExpert` where the model has a memory; `labels` then takes each observation for an
+    episode's first.
 
     Args:
         model: A trained algorithm, or its policy alone.
@@ -68,7 +70,9 @@ class SB3Expert:
             if not bool(th.isfinite(weight).all()):
                 kind = type(model).__name__
                 raise ExpertError(f"{kind}: its weights {name} hold numbers that are not finite: it diverged")
-        # Only on the object, for what the model can do.
+        # Only on the object, so that `isinstance(..., RecurrentExpert)` is true of what the model can do.
+        if has_memory(model):
+            self.actor = self._actor
         self.sampler = self._sampler if is_stochastic(self.policy) else None
         # A Gaussian whose numbers are ranked or rounded is another distribution than its `probabilities`.
         self.draws_from_probabilities = isinstance(self.policy, TeamPolicy) or not isinstance(
@@ -76,12 +80,14 @@ class SB3Expert:
         )
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
-        """See `Expert.labels`."""
+        """The model's deterministic joint action (`Expert.labels`)."""
         return self._step(observations, None, None, masks)[0]
 
-    def _sampler(self, rng: np.random.Generator) -> Actor:
-        """See `StochasticExpert.sampler`."""
-        return lambda observations, masks: self._step(observations, None, None, masks, rng)[0]
+    def _actor(self) -> MemoryActor:
+        return MemoryActor(self._step)
+
+    def _sampler(self, rng: np.random.Generator) -> MemoryActor:
+        return MemoryActor(partial(self._step, rng=rng))
 
     @plain_torch()
     def _step(
@@ -94,7 +100,7 @@ class SB3Expert:
     ) -> tuple[Actions, State | None]:
         """Actions and the state for the next step; deterministic, or drawn with a generator."""
         seen, arguments = self.seen(observations), self.mask_arguments(masks)
-        drawn = nullcontext() if rng is None else drawing(rng, self.policy.device)
+        drawn = nullcontext() if rng is None else sampling_with(rng, self.policy.device)
         with eval_mode(self.policy), drawn:
             explorer: Any = getattr(self.policy, "actor", self.policy)  # SAC's actor has the noise itself
             if rng is not None and getattr(explorer, "use_sde", False):
@@ -125,7 +131,9 @@ class SB3Expert:
     def probabilities(
         self, observations: Observations, masks: Masks | None = None, *, temperature: float = 1.0
     ) -> npt.NDArray[np.float32]:
-        """See `SoftExpert.probabilities`, and `model_probabilities` for what they are made of.
+        """The distribution of each categorical action column (`SoftExpert.probabilities`).
+
+        It is made by `model_probabilities` of a distribution, values or logits.
 
         Raises:
             ExpertError: This kind of model has neither a distribution over categories nor values.
@@ -134,30 +142,6 @@ class SB3Expert:
             tensor, _ = self.policy.obs_to_tensor(self.seen(observations))
             flat = model_probabilities(self.policy, tensor, self.view, temperature)
         return by_column(flat.cpu().numpy().astype(np.float32), self.view, masks)
-
-
-class RecurrentSB3Expert(SB3Expert):
-    """An SB3 (or sb3-contrib) model with a memory; `labels` takes each observation for an episode's first."""
-
-    def actor(self) -> MemoryActor:
-        """See `RecurrentExpert.actor`."""
-        return MemoryActor(self._step)
-
-    def _sampler(self, rng: np.random.Generator) -> Actor:
-        """See `StochasticExpert.sampler`."""
-        return MemoryActor(partial(self._step, rng=rng))
-
-
-def sb3_expert(
-    model: BaseAlgorithm | BasePolicy,
-    team: TeamSpaces,
-    view: ActionView,
-    *,
-    normalization: VecNormalize | None = None,
-) -> SB3Expert:
-    """The model as an expert, with its memory if it has one: see `SB3Expert`."""
-    kind = RecurrentSB3Expert if has_memory(model) else SB3Expert
-    return kind(model, team, view, normalization=normalization)
 
 
 def has_memory(model: BaseAlgorithm | BasePolicy) -> bool:

@@ -13,7 +13,8 @@ import io
 import json
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def read_algorithm(path: Path, saved_by: Saved, known: Iterable[tuple[Space, Spa
         raise StorageError(f"{path}: no file of SB3's: {message_of(error)}") from None
     policy_class = _policy_class(path, data, saved_by)
     kwargs = _kwargs(path, data, policy_class)
-    weights = _tensors(path, written)
+    with storage_errors(f"{path}: its weights cannot be read"):
+        weights: dict[str, th.Tensor] = th.load(io.BytesIO(written), map_location="cpu", weights_only=True)
     own, problems = _spaces(data)
     if own is not None:
         return _filled(path, policy_class, own, kwargs, weights)
@@ -81,10 +83,8 @@ def read_policy(path: Path, saved_by: Saved | None) -> Any:
     Raises:
         StorageError: It cannot be read, holds something else, or a policy of another class.
     """
-    try:
+    with storage_errors(f"{path}: cannot be loaded"):
         found = th.load(path, map_location="cpu", weights_only=False)
-    except Exception as error:  # whatever unpickling raises
-        raise StorageError(f"{path}: cannot be loaded: {message_of(error)}") from error
     if isinstance(found, th.nn.Module):
         return found
     if not (isinstance(found, Mapping) and {"state_dict", "data"} <= found.keys()):
@@ -150,10 +150,8 @@ def _policy_class(path: Path, data: Mapping[str, Any], saved_by: Saved) -> type[
     entry = data.get("policy_class")
     module = entry.get("__module__", "?") if isinstance(entry, dict) else "?"
     told = f"{path}: cannot be loaded as {saved_by.__name__}: its policy is of {module}"
-    try:
+    with storage_errors(told):
         found = _unpickled(entry)
-    except Exception as error:  # whatever unpickling raises
-        raise StorageError(f"{told}: {message_of(error)}") from error
     wanted = _policies(saved_by)
     if not (isinstance(found, type) and issubclass(found, wanted or BasePolicy)):
         names = " or ".join(each.__name__ for each in wanted)
@@ -163,10 +161,8 @@ def _policy_class(path: Path, data: Mapping[str, Any], saved_by: Saved) -> type[
 
 def _kwargs(path: Path, data: Mapping[str, Any], policy_class: type[BasePolicy]) -> dict[str, Any]:
     """The policy's arguments, less what its training alone needs."""
-    try:
+    with storage_errors(f"{path}: its policy_kwargs cannot be read"):
         kwargs = dict(_unpickled(data.get("policy_kwargs")) or {})
-    except Exception as error:  # whatever unpickling raises
-        raise StorageError(f"{path}: its policy_kwargs cannot be read: {message_of(error)}") from error
     kwargs.pop("device", None)
     layers = kwargs.get("net_arch")
     if isinstance(layers, list) and layers and isinstance(layers[0], dict):  # as SB3 wrote it before 1.8
@@ -212,14 +208,6 @@ def _words(value: Any) -> str:
     return "".join(str(value).split()).rpartition(".")[2]
 
 
-def _tensors(path: Path, written: bytes) -> dict[str, th.Tensor]:
-    try:
-        found: dict[str, th.Tensor] = th.load(io.BytesIO(written), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever unpickling raises
-        raise StorageError(f"{path}: its weights cannot be read: {message_of(error)}") from error
-    return found
-
-
 def _filled(
     path: Path,
     policy_class: type[BasePolicy],
@@ -228,22 +216,26 @@ def _filled(
     weights: Mapping[str, th.Tensor],
 ) -> BasePolicy:
     """The policy of these spaces, with its weights, in evaluation mode."""
-    try:
+    told = f"{path}: cannot be loaded as {policy_class.__name__}"
+    with storage_errors(told):  # of arguments that a policy refuses, or weights of other shapes
         policy = policy_class(*pair, **kwargs)
         missing, unexpected = policy.load_state_dict(weights, strict=False)
-    except Exception as error:  # of arguments that a policy refuses, or weights of other shapes
-        raise StorageError(
-            f"{path}: cannot be loaded as {policy_class.__name__}: {message_of(error)}"
-        ) from error
     # Before 1.7 SB3 did not write the features extractor that actor and critic share twice more.
     shared = ("pi_features_extractor.", "vf_features_extractor.")
     wrong = [*unexpected, *(name for name in missing if not name.startswith(shared))]
     if wrong:
-        raise StorageError(
-            f"{path}: cannot be loaded as {policy_class.__name__}: weights of {wrong[0]} differ"
-        )
+        raise StorageError(f"{told}: weights of {wrong[0]} differ")
     return policy.eval()
 
 
 def _is_weights(found: Any) -> bool:
     return isinstance(found, Mapping) and any(isinstance(value, th.Tensor) for value in found.values())
+
+
+@contextmanager
+def storage_errors(told: str) -> Iterator[None]:
+    """Raises a StorageError, `told` and the first line of the error, of whatever goes wrong within."""
+    try:
+        yield
+    except Exception as error:  # whatever unpickling raises
+        raise StorageError(f"{told}: {message_of(error)}") from error

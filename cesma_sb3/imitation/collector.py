@@ -17,9 +17,8 @@ from cesma_sb3.experts.base import (
     Observations,
     RecurrentExpert,
     SoftExpert,
-    make_actor,
 )
-from cesma_sb3.experts.objects import name_of
+from cesma_sb3.experts.wrappers import make_actor, name_of
 from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.policies.stateful_actor import MemoryActor, State
 from cesma_sb3.policies.team_policy import TeamPolicy

@@ -18,8 +18,7 @@ from torch import nn
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rollouts import Actor
 from cesma_sb3.errors import ConfigError, SpaceError
-from cesma_sb3.experts import adapt_expert
-from cesma_sb3.experts.base import ActsWith
+from cesma_sb3.experts import SamplingExpert, adapt_expert
 from cesma_sb3.imitation.action_std import Spread
 from cesma_sb3.imitation.class_weights import ClassWeighting
 from cesma_sb3.imitation.collector import Collector, students_actor
@@ -196,7 +195,7 @@ class MultiAgentDAggerTrainer(DemonstrationAlgorithm[types.Transitions], Statefu
                 observation_dtype=stored_as,
             )
         # The expert's draws are its own: what students draw, and the batches, are as with any other expert.
-        label_rng = rng.spawn(1)[0] if isinstance(expert, ActsWith) else None
+        label_rng = rng.spawn(1)[0] if isinstance(expert, SamplingExpert) else None
         self.collector = Collector(
             venv,
             self._students_actor(deterministic),

@@ -19,7 +19,7 @@ from torch import nn
 
 from cesma_sb3.errors import SpaceError, integer
 from cesma_sb3.policies.agent_policy import AgentPolicy, SingleAgentPolicy, unbatched
-from cesma_sb3.policies.sampling import drawing
+from cesma_sb3.policies.sampling import sampling_with
 from cesma_sb3.policies.stateful_actor import State
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.utils.stateful import Stateful
@@ -60,7 +60,7 @@ class Actor(Stateful):
         """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""
         steps = next_steps(len(observations), self._state, self._starts)
         self._state, self._starts = (steps + 1,), None
-        with nullcontext() if self._draws is None else drawing(self._draws, self.policy.device):
+        with nullcontext() if self._draws is None else sampling_with(self._draws, self.policy.device):
             return self.policy.actions(
                 observations, masks, steps=steps, rng=self._rng, deterministic=self._draws is None
             )
@@ -320,6 +320,9 @@ class EnsembleAgent(SingleAgentPolicy):
         self.weights = weights
         self.seed = seed
         self._rng = np.random.default_rng(seed)
+
+    is_recurrent: ClassVar[bool] = True
+    """What the agent does depends on the number of the step, which `predict` hands on as its state."""
 
     def predict(
         self,

@@ -10,7 +10,7 @@ import torch as th
 
 
 @contextmanager
-def drawing(rng: np.random.Generator, device: th.device) -> Iterator[None]:
+def sampling_with(rng: np.random.Generator, device: th.device) -> Iterator[None]:
     """Within, PyTorch draws what `rng` says; afterwards its global generators are where they were.
 
     Distributions of PyTorch and SB3 know its global generators alone, which a training shares. With this,

@@ -21,7 +21,7 @@ from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec, TeamValue, actor_net
 from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
 from cesma_sb3.policies.networks.visibility import Visibility
-from cesma_sb3.policies.sampling import drawing
+from cesma_sb3.policies.sampling import sampling_with
 from cesma_sb3.policies.stateful_actor import MemoryActor
 from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -244,7 +244,7 @@ class TeamPolicy(ActorCriticPolicy):
         if rng is None:
             assert likeliest is not None
             return likeliest
-        with drawing(rng, self.device):
+        with sampling_with(rng, self.device):
             drawn, after = self.predict(observations, state, starts, action_masks=masks)
         return (drawn if likeliest is None else np.where(self._says, likeliest[0], drawn)), after
 

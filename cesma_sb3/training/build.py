@@ -23,7 +23,7 @@ from cesma_sb3.config.schema import DaggerConfig, Experiment, ExpertConfig, Stud
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, error_line, message_of
-from cesma_sb3.experts import Expert, MessageFreeExpert, sb3_expert
+from cesma_sb3.experts import Expert, MessageFreeExpert, SB3Expert
 from cesma_sb3.imitation.information_cost import InformationCostVecEnv
 from cesma_sb3.policies import TeamPolicy, Visibility
 from cesma_sb3.policies.networks.factory import NetworkSpec, make_net
@@ -163,7 +163,7 @@ def as_expert(model: BaseAlgorithm, venv: JointVecEnv, team: TeamSpaces) -> Expe
         venv: What it is trained on.
         team: The team that it labels.
     """
-    expert = sb3_expert(model, venv.team, venv.view)
+    expert = SB3Expert(model, venv.team, venv.view)
     return expert if venv.team == team else MessageFreeExpert(expert, team)
 
 

@@ -17,8 +17,8 @@ from stable_baselines3 import DQN, PPO, TD3
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ExpertError, InvalidActionError
 from cesma_sb3.experts import ExpertPolicy, SoftExpert, adapt_expert
-from cesma_sb3.experts.functions import one_for_each
-from cesma_sb3.experts.sb3 import sb3_expert
+from cesma_sb3.experts.per_agent import controllers_by_agent
+from cesma_sb3.experts.sb3 import SB3Expert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.spaces.action_views import make_view
@@ -161,7 +161,7 @@ def test_other_arguments_are_refused(function, problem):
 def test_each_agents_controller_gets_its_own_mask_whatever_its_default():
     each = {agent: lambda own, mask=None: int(np.argmax(mask)) for agent in MORTAL.agents}
     each["mortal_1"] = lambda own, *, action_mask=None: int(np.argmax(action_mask))
-    np.testing.assert_array_equal(one_for_each(each, MORTAL)(SEEN, ONLY_LAST), LAST)
+    np.testing.assert_array_equal(controllers_by_agent(each, MORTAL)(SEEN, ONLY_LAST), LAST)
 
 
 def test_each_agents_network_and_model_gets_its_own_mask():
@@ -170,17 +170,17 @@ def test_each_agents_network_and_model_gets_its_own_mask():
             return masks.int().argmax(dim=1)
 
     each = {agent: Flags() for agent in MORTAL.agents}
-    act = one_for_each(each, MORTAL)
+    act = controllers_by_agent(each, MORTAL)
     np.testing.assert_array_equal(act(SEEN, ONLY_LAST), LAST)
     np.testing.assert_array_equal(act(SEEN), 0 * LAST)
     venv = joint_vec_env(lambda: MortalEnv(deaths=(None,)), 2)
     own = MaskablePPO("MlpPolicy", venv, n_steps=8, batch_size=8, device="cpu")
-    act = one_for_each({**each, "mortal_0": own}, MORTAL)
+    act = controllers_by_agent({**each, "mortal_0": own}, MORTAL)
     np.testing.assert_array_equal(act(SEEN, ONLY_LAST), LAST)
     with pytest.raises(
         ExpertError, match=r"mortal_1: PPO takes observations of shape \(6,\), the agent's is"
     ):
-        one_for_each({**each, "mortal_1": PPO("MlpPolicy", joint_vec_env(MatchingGame, 1))}, MORTAL)
+        controllers_by_agent({**each, "mortal_1": PPO("MlpPolicy", joint_vec_env(MatchingGame, 1))}, MORTAL)
 
 
 def relaxed() -> TD3:
@@ -231,7 +231,7 @@ def test_soft_labels_of_combinations_are_among_what_the_others_can_do_too():
     model = DQN("MlpPolicy", joint_vec_env(MortalEnv, 2, view="product"), buffer_size=10, device="cpu")
     masks = np.ones((5, MORTAL.mask_size), dtype=bool)
     masks[:, [0, 5]] = False
-    expert = sb3_expert(model, MORTAL, make_view("product", MORTAL))
+    expert = SB3Expert(model, MORTAL, make_view("product", MORTAL))
     with th.no_grad():
         table = th.softmax(model.q_net(th.as_tensor(SEEN)), dim=1).numpy().reshape(5, 3, 4, 3)
     table[:, 0] = table[:, :, 2] = 0

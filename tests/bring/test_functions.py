@@ -12,8 +12,8 @@ from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts import Expert, FunctionExpert, SoftExpert, adapt_expert
-from cesma_sb3.experts.functions import one_for_each
-from cesma_sb3.experts.views import TranslatedExpert
+from cesma_sb3.experts.per_agent import controllers_by_agent
+from cesma_sb3.experts.wrappers import TranslatedExpert
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.bring import controllers
@@ -113,7 +113,7 @@ def test_one_controller_for_each_agent():
     np.testing.assert_array_equal(adapt_expert(controllers.each, TEAM).labels(SEEN), CUES)
     team = TeamSpaces.from_parallel_env(MixedEnv())
     actions = {agent: team.action_spaces[agent].sample() for agent in team.agents}
-    act = one_for_each({agent: lambda seen, a=agent: actions[a] for agent in team.agents}, team)
+    act = controllers_by_agent({agent: lambda seen, a=agent: actions[a] for agent in team.agents}, team)
     packed = act(np.zeros((2, team.observation_size), np.float32), None)
     np.testing.assert_array_equal(packed, np.tile(team.join_actions(actions), (2, 1)))
 
@@ -122,7 +122,9 @@ def test_a_controller_for_each_gets_its_own_mask():
     team = TeamSpaces.from_parallel_env(MortalEnv())
     masks = np.arange(2 * team.mask_size).reshape(2, -1) % 3 > 0
     given = {agent: [] for agent in team.agents}
-    act = one_for_each({a: lambda seen, mask, a=a: given[a].append(mask) or 0 for a in team.agents}, team)
+    act = controllers_by_agent(
+        {a: lambda seen, mask, a=a: given[a].append(mask) or 0 for a in team.agents}, team
+    )
     act(np.zeros((2, team.observation_size), np.float32), masks)
     for agent, where in zip(team.agents, team.mask_slices, strict=True):
         np.testing.assert_array_equal(given[agent], masks[:, where])

@@ -21,7 +21,7 @@ from cesma_sb3.errors import (
     SpaceError,
 )
 from cesma_sb3.experts import adapt_expert
-from cesma_sb3.experts.calls import Asked
+from cesma_sb3.experts.controllers import ControllerCall
 from cesma_sb3.policies import parameter_counts
 from cesma_sb3.spaces.agent_spaces import ActionColumns
 from cesma_sb3.training import state as state_module
@@ -62,7 +62,7 @@ def test_what_is_imitated_in_fine_tuning_is_in_no_checkpoint(expert, tmp_path):
 
 
 def test_a_controller_that_takes_masks_has_a_state_that_can_be_kept():
-    asked = Asked(likeliest, "who", has_masks=True)
+    asked = ControllerCall(likeliest, "who", has_masks=True)
     assert state_module.restore({"asked": asked}, *state_module.capture({"asked": asked}))
 
 

@@ -10,8 +10,8 @@ from cesma_sb3.algorithms import FactoredDQN, RecurrentFactoredDQN
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.smac import BattleEnv
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.evaluation import evaluate, greedy, make_actor
-from cesma_sb3.experts import RecurrentSB3Expert, SB3Expert, sb3_expert
+from cesma_sb3.evaluation import evaluate, greedy
+from cesma_sb3.experts import RecurrentExpert, SB3Expert, make_actor
 from tests.imitation.test_recurrent import Recall, share_right
 from tests.starcraft.skirmish import Skirmish, deaths
 
@@ -104,7 +104,7 @@ def test_nothing_unavailable_is_ever_done(network):
     agent = agent_of(venv, policy_kwargs=network, exploration_fraction=0.5)
     agent.learn(1200)
     assert sum(died) > 150
-    act = make_actor(sb3_expert(agent, venv.team, venv.view))
+    act = make_actor(SB3Expert(agent, venv.team, venv.view))
     assert evaluate(act, venv, n_episodes=20, seed=1).lengths.sum() > 50
 
 
@@ -113,7 +113,7 @@ def test_values_with_a_memory_learn_what_needs_one():
     settings = {"learning_rate": 5e-3, "gamma": 0.5, "tau": 0.05, "batch_size": 32, "train_freq": 4}
     agent = agent_of(venv, "sum", "own", **settings, exploration_fraction=0.5)
     agent.learn(12_000)
-    assert share_right(venv, make_actor(sb3_expert(agent, venv.team, venv.view))) > 0.95
+    assert share_right(venv, make_actor(SB3Expert(agent, venv.team, venv.view))) > 0.95
     team = agent.policy.team_policy()  # VDN: its agents act by themselves
     assert share_right(venv, greedy(team)) > 0.95
 
@@ -164,8 +164,8 @@ def test_sb3_contribs_recurrent_ppo_is_an_expert_with_a_memory():
     venv = joint_vec_env(Recall, 4, seed=0)
     model = RecurrentPPO("MlpLstmPolicy", venv, n_steps=16, batch_size=64, seed=0)
     model.learn(128)
-    expert = sb3_expert(model, venv.team, venv.view)
-    assert isinstance(expert, RecurrentSB3Expert)
+    expert = SB3Expert(model, venv.team, venv.view)
+    assert isinstance(expert, RecurrentExpert)
     observations = venv.reset()
     act, later = make_actor(expert), make_actor(expert)
     assert np.array_equal(act(observations, None), expert.labels(observations))
@@ -178,4 +178,4 @@ def test_sb3_contribs_recurrent_ppo_is_an_expert_with_a_memory():
     assert np.allclose(later.state[0][:, 0], state[0][:, 0])  # begun anew
     assert not np.allclose(later.state[0][:, 1], state[0][:, 1])
     plain = agent_of(battles(), policy_kwargs={"network": "feed-forward"})
-    assert type(sb3_expert(plain, plain.env.team, plain.env.view)) is SB3Expert
+    assert not isinstance(SB3Expert(plain, plain.env.team, plain.env.view), RecurrentExpert)

@@ -21,7 +21,7 @@ from cesma_sb3.experts import (
     sampling,
 )
 from cesma_sb3.experts.base import RecurrentExpert, SoftExpert
-from cesma_sb3.experts.sampling import drawn_columns
+from cesma_sb3.experts.wrappers import drawn_columns
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.spaces.action_views import make_view

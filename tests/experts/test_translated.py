@@ -12,7 +12,7 @@ from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.experts import SB3Expert, SoftExpert
 from cesma_sb3.experts.scripted.reference import reference_expert
-from cesma_sb3.experts.views import MessageFreeExpert
+from cesma_sb3.experts.wrappers import MessageFreeExpert
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("speaker-listener", {}),

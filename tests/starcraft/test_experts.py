@@ -9,7 +9,7 @@ from sb3_contrib import MaskablePPO, RecurrentPPO
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import EnvError, InvalidActionError, UnknownNameError
 from cesma_sb3.evaluation import evaluate, greedy, make_actor, random_act
-from cesma_sb3.experts import reference_expert, sb3_expert
+from cesma_sb3.experts import SB3Expert, reference_expert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.collector import Collector, students_actor
 from cesma_sb3.policies import TeamPolicy
@@ -73,7 +73,7 @@ def test_maskable_ppo_is_an_expert():
     venv = battles()
     model = MaskablePPO("MlpPolicy", venv, n_steps=64, batch_size=128, gamma=0.9, seed=0, learning_rate=1e-3)
     model.learn(6_000)
-    expert = sb3_expert(model, venv.team, venv.view)
+    expert = SB3Expert(model, venv.team, venv.view)
     chance = at_random(venv)
     assert score(venv, make_actor(expert)).mean > chance + 2
     assert score(venv, greedy(students_of(expert, venv, "feed-forward"))).mean > chance + 1
@@ -83,7 +83,7 @@ def test_recurrent_ppo_is_an_expert_where_unavailable_actions_are_replaced():
     venv = battles(unavailable="replace")
     model = RecurrentPPO("MlpLstmPolicy", venv, n_steps=32, batch_size=128, gamma=0.9, seed=0, n_epochs=4)
     model.learn(4_000)
-    expert = sb3_expert(model, venv.team, venv.view)
+    expert = SB3Expert(model, venv.team, venv.view)
     chance = at_random(venv)
     assert score(venv, make_actor(expert)).mean > chance + 1
     assert score(venv, greedy(students_of(expert, venv, "recurrent"))).mean > chance + 1
