@@ -16,7 +16,7 @@ from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import StudentsConfig
 from cesma_sb3.deploy.export import export
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.policies import TeamPolicy, policy_files
+from cesma_sb3.policies import TeamPolicy, team_files
 from cesma_sb3.policies.networks.factory import NetworkKind
 from cesma_sb3.training.run_folder import RunFolder
 
@@ -49,7 +49,7 @@ def run_deployment() -> dict[str, Any]:
         )
         with tempfile.TemporaryDirectory() as folder:
             run = RunFolder.create(load_experiment("spread-3"), Path(folder) / "run")
-            run.write_folder("students", policy_files(policy))
+            run.write_folder("students", team_files(policy))
             file = export(run.path) / "agent_0.onnx"
             session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
             kilobytes = file.stat().st_size / 1000

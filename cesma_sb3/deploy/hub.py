@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError, message_of
-from cesma_sb3.policies import TeamEnsemble, TeamPolicy, load_policy
+from cesma_sb3.policies import TeamEnsemble, TeamPolicy, load_team
 from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.spaces.agent_spaces import ActionColumns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -133,13 +133,13 @@ def load_from_hub(
         MissingExtraError: huggingface_hub is not installed, and `source` is no folder.
     """
     if isinstance(source, Path) or as_path(source).is_dir():
-        return load_policy(as_path(source) / STUDENTS, module=module)
+        return load_team(as_path(source) / STUDENTS, module=module)
     hub = _huggingface_hub()
     with _one_line_errors(source):
         folder = hub.snapshot_download(
             source, revision=revision, allow_patterns=[f"{STUDENTS}/*"], token=token
         )
-    return load_policy(Path(folder) / STUDENTS, module=module)
+    return load_team(Path(folder) / STUDENTS, module=module)
 
 
 def _huggingface_hub() -> ModuleType:

@@ -21,6 +21,7 @@ from cesma_sb3.experts.base import (
 )
 from cesma_sb3.experts.controllers import ControllerCall, as_array
 from cesma_sb3.experts.soft_labels import among_available
+from cesma_sb3.policies.sampling import categories
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import TeamView, message_free_view
 from cesma_sb3.utils.stateful import Stateful
@@ -279,10 +280,7 @@ def drawn_columns(
     draws_BC = rng.random((len(probabilities), team.n_columns))
     drawn_BC = np.zeros((len(probabilities), team.n_columns), dtype=np.int64)
     for column, where in enumerate(team.column_masks):
-        bounds_BK = np.cumsum(probabilities[:, where], axis=1, dtype=np.float64)
-        # Up to rounding the last bound is 1: scaled, so that no draw lies beyond it.
-        reached_BK = bounds_BK <= (draws_BC[:, column] * bounds_BK[:, -1])[:, None]
-        drawn_BC[:, column] = np.minimum(reached_BK.sum(axis=1), bounds_BK.shape[1] - 1)
+        drawn_BC[:, column] = categories(probabilities[:, where], draws_BC[:, column])
     return drawn_BC
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.policies.distributions import ActionHead, TeamDistribution
 from cesma_sb3.policies.networks.eval_mode import eval_mode
-from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet, step_network
 from cesma_sb3.policies.stateful_actor import State
 from cesma_sb3.spaces.agent_spaces import MASK, unwrap_observation, without_mask
 from cesma_sb3.spaces.communication import message_columns
@@ -152,12 +152,7 @@ class AgentPolicy(SingleAgentPolicy):
             joint = [self.spaces.join_masks({self.name: mask}) for mask in given]
             masks = th.as_tensor(np.stack(joint), device=device)
         with th.no_grad(), eval_mode(self.network):
-            if isinstance(self.network, RecurrentTeamNet):
-                hidden = self.network.carried(state, episode_start, len(rows))
-                outputs, hidden = self.network.step(flat.float(), hidden)
-                state = (hidden.cpu().numpy(),)
-            else:
-                outputs = self(flat)
+            outputs, state = step_network(self.network, flat, state, episode_start)
             packed = self._actions(outputs, masks, deterministic).cpu().numpy()
         actions = [self.spaces.split_actions(row)[self.name] for row in packed]
         return (actions[0] if batch is None else np.stack(actions)), state

@@ -19,29 +19,29 @@ from torch import nn
 
 from cesma_sb3.errors import SpaceError, integer
 from cesma_sb3.policies.agent_policy import AgentPolicy, SingleAgentPolicy, unbatched
-from cesma_sb3.policies.sampling import sampling_with
-from cesma_sb3.policies.stateful_actor import State
+from cesma_sb3.policies.sampling import categories, sampling_with
+from cesma_sb3.policies.stateful_actor import MemoryActor, State
 from cesma_sb3.policies.team_policy import TeamPolicy
-from cesma_sb3.utils.stateful import Stateful
 
 Actions = npt.NDArray[Any]
 Observations = npt.NDArray[np.float32]
 Masks = npt.NDArray[np.bool_]
 
 
-class Actor(Stateful):
-    """An ensemble that acts and remembers what it must between steps; made by `TeamEnsemble.actor`.
+class EnsembleActor(MemoryActor):
+    """An ensemble that acts step after step; made by `TeamEnsemble.actor`.
 
     Args:
-        policy: Who acts. Its components as they are at each call, so it may go on learning.
-        rng: Draws the actions of whoever acts; None: they are the likeliest.
+        policy: The ensemble. Its components as they are at each call, so it may go on learning.
+        rng: Samples the actions of whoever acts; None: they are the likeliest.
     """
 
-    state_attributes = ("_draws", "_rng", "_state", "_starts")
+    state_attributes = (*MemoryActor.state_attributes, "_action_rng", "_rng")
 
     def __init__(self, policy: TeamEnsemble, rng: np.random.Generator | None = None) -> None:
+        super().__init__(self._step)
         self.policy = policy
-        self._draws = rng
+        self._action_rng = rng
         self.reset(None)
 
     def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
@@ -49,21 +49,26 @@ class Actor(Stateful):
 
         Args:
             episode_starts: In which environments the next observation is an episode's first, [B] bool; None:
-                in all of them.
+                in all of them, and draws of who acts begin anew.
         """
+        super().reset(episode_starts)
         if episode_starts is None:
-            self._state: State | None = None
             self._rng = np.random.default_rng(self.policy.seed)
-        self._starts = episode_starts
 
-    def __call__(self, observations: Observations, masks: Masks | None) -> Actions:
-        """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""
-        steps = next_steps(len(observations), self._state, self._starts)
-        self._state, self._starts = (steps + 1,), None
-        with nullcontext() if self._draws is None else sampling_with(self._draws, self.policy.device):
-            return self.policy.actions(
-                observations, masks, steps=steps, rng=self._rng, deterministic=self._draws is None
+    def _step(
+        self,
+        observations: Observations,
+        state: State | None,
+        starts: npt.NDArray[np.bool_] | None,
+        masks: Masks | None,
+    ) -> tuple[Actions, State | None]:
+        steps = next_steps(len(observations), state, starts)
+        rng = self._action_rng
+        with nullcontext() if rng is None else sampling_with(rng, self.policy.device):
+            actions = self.policy.actions(
+                observations, masks, steps=steps, rng=self._rng, deterministic=rng is None
             )
+        return actions, (steps + 1,)
 
 
 class TeamEnsemble(BasePolicy):
@@ -114,12 +119,12 @@ class TeamEnsemble(BasePolicy):
         """Whether whoever acts takes its likeliest action; who acts may be drawn all the same."""
         return self.component(0).acts_deterministically
 
-    def actor(self, rng: np.random.Generator | None = None) -> Actor:
+    def actor(self, rng: np.random.Generator | None = None) -> EnsembleActor:
         """A team with a memory of its own: greedy, or sampling with a generator.
 
         Draws of who acts begin with `seed`: they are the same every time.
         """
-        return Actor(self, rng)
+        return EnsembleActor(self, rng)
 
     def predict(  # one argument more than SB3's, as in sb3-contrib's maskable policies
         self,
@@ -272,7 +277,7 @@ class MixturePolicy(TeamEnsemble):
 
     def _chosen(self, steps: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
         n_draws = self.team.n_agents if self.per_agent else 1
-        return draw(self.weights.cpu().numpy(), rng, (len(steps), n_draws))
+        return categories(self.weights.cpu().numpy(), rng.random((len(steps), n_draws)))
 
     def agent(self, which: int | str) -> EnsembleAgent:
         """The policy of one agent, alone: it holds this agent's weights and nothing of the others'.
@@ -353,7 +358,7 @@ class EnsembleAgent(SingleAgentPolicy):
         if self.weights is None:
             chosen = np.minimum(steps, len(self.components) - 1)
         else:
-            chosen = draw(np.array(self.weights), self._rng, (len(rows),))
+            chosen = categories(np.array(self.weights), self._rng.random(len(rows)))
         actions = []
         for index, row, mask in zip(chosen, rows, masks, strict=True):
             component = self.components[index]
@@ -364,17 +369,6 @@ class EnsembleAgent(SingleAgentPolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {"components": list(self.components), "weights": self.weights, "seed": self.seed}
-
-
-def draw(
-    weights: npt.NDArray[np.float64], rng: np.random.Generator, shape: tuple[int, ...]
-) -> npt.NDArray[np.int64]:
-    """Places drawn by their weights, of this shape, with one uniform number each."""
-    bounds = np.cumsum(weights)
-    # Up to rounding the last bound is 1: scaled, so that no draw lies beyond it.
-    places = np.searchsorted(bounds, rng.random(shape) * bounds[-1], side="right")
-    drawn: npt.NDArray[np.int64] = np.minimum(places, len(weights) - 1).astype(np.int64)
-    return drawn
 
 
 def next_steps(

@@ -1,9 +1,10 @@
-"""A team on disk: weights as safetensors, everything else as JSON. Loading runs no code of the file's."""
+"""Teams and ensembles on disk: weights as safetensors, everything else as JSON. Loading runs no code."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +15,7 @@ from safetensors.torch import save
 from torch import nn
 
 from cesma_sb3.errors import CesmaError, StorageError, message_of, short_repr, unknown_name
+from cesma_sb3.policies.ensembles import MixturePolicy, SequencePolicy, TeamEnsemble
 from cesma_sb3.policies.networks.activations import activations
 from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec
@@ -31,12 +33,15 @@ _ALLOWED = {
     "network": get_args(NetworkKind),
 }
 _FORMAT = 3
+ENSEMBLE = "ensemble.json"
+_ENSEMBLE_FORMAT = 1
+_KINDS: dict[str, type[TeamEnsemble]] = {"mixture": MixturePolicy, "sequence": SequencePolicy}
 _SHARED = "shared"
 """In a weights file's metadata: further names of its tensors, each with the name that it is held by."""
 
 
-def team_files(policy: TeamPolicy) -> dict[str, bytes]:
-    """The files of a team by name, for whoever writes them (atomically: `runs`)."""
+def _team_files(policy: TeamPolicy) -> dict[str, bytes]:
+    """The files of one team by name."""
     description = {
         "format": _FORMAT,
         "team": policy.team.to_json(),
@@ -111,38 +116,9 @@ def load_weights(module: nn.Module, path: Path) -> None:
         raise StorageError(f"{path}: weights of another network: {lines[min(1, len(lines) - 1)]}") from None
 
 
-def save_team(policy: TeamPolicy, folder: Path | str) -> None:
-    """Writes `team.safetensors` and `team.json` into `folder`, which is made if need be."""
-    folder = as_path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in team_files(policy).items():
-        (folder / name).write_bytes(content)
-
-
-@plain_torch()
-def load_team(
-    folder: Path | str,
-    *,
-    team: TeamSpaces | None = None,
-    module: MakeModule | None = None,
-    device: th.device | str = "cpu",
+def _load_team(
+    folder: Path, *, team: TeamSpaces | None, module: MakeModule | None, device: th.device | str
 ) -> TeamPolicy:
-    """Reads what `save_team` wrote. No code is run but what this package and `module` are.
-
-    Args:
-        folder: Where it is.
-        team: The team that is to act so; None: the one that was saved. Each agent acts by the weights that
-            were saved under its name, and the policy keeps the saved order. Networks over entities that do
-            not tell agents apart have the same weights for everybody, and act for any team.
-        module: Of a team with custom networks, what they are made by: a file names code, and does not bring
-            it.
-        device: Where the weights go.
-
-    Raises:
-        StorageError: A file is missing, torn, of another version, its weights do not fit `team` or belong to
-            agents of other names, or `module` is missing or is not what the team was saved with.
-    """
-    folder = as_path(folder)
     description = _read_description(folder / DESCRIPTION)
     _check_size(description, folder)
     for key, allowed in _ALLOWED.items():
@@ -261,4 +237,96 @@ def _read_description(path: Path) -> dict[str, Any]:
     description = read_object(path)
     if description.get("format") != _FORMAT:
         raise StorageError(f"{path}: not a team of format {_FORMAT}")
+    return description
+
+
+def team_files(policy: TeamPolicy | TeamEnsemble) -> dict[str, bytes]:
+    """The files of a team or of an ensemble by path below its folder, for whoever writes them."""
+    if isinstance(policy, TeamPolicy):
+        return _team_files(policy)
+    description: dict[str, Any] = {
+        "format": _ENSEMBLE_FORMAT,
+        "kind": next(name for name, kind in _KINDS.items() if isinstance(policy, kind)),
+        "seed": policy.seed,
+        "n_components": len(policy),
+    }
+    if isinstance(policy, MixturePolicy):
+        description |= {"weights": policy.weights.tolist(), "per_agent": policy.per_agent}
+    files = {ENSEMBLE: json.dumps(description, indent=2).encode()}
+    for index in range(len(policy)):
+        for name, content in _team_files(policy.component(index)).items():
+            files[f"{_folder(index)}/{name}"] = content
+    return files
+
+
+def save_team(policy: TeamPolicy | TeamEnsemble, folder: Path | str) -> None:
+    """Writes a team, or an ensemble with all its teams, into `folder`, which is made if need be.
+
+    A team is `team.safetensors` and `team.json`; an ensemble is `ensemble.json` and a folder for each team.
+    """
+    for name, content in team_files(policy).items():
+        path = as_path(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+@plain_torch()
+def load_team(
+    folder: Path | str,
+    *,
+    team: TeamSpaces | None = None,
+    module: MakeModule | None = None,
+    device: th.device | str = "cpu",
+) -> TeamPolicy | TeamEnsemble:
+    """Reads a team or an ensemble that `save_team` wrote. No code of the files is run.
+
+    Args:
+        folder: Its folder.
+        team: The team that is to act so; None: the one that was saved. Each agent acts by the weights that
+            were saved under its name, and the policy keeps the saved order. Networks over entities that do
+            not tell agents apart have the same weights for everybody, and act for any team.
+        module: Of a team with custom networks, what they are made by: a file names code, and does not bring
+            it.
+        device: Where the weights go.
+
+    Raises:
+        StorageError: A file is missing, torn, of another version, its weights do not fit `team` or belong to
+            agents of other names, or `module` is missing or is not what the team was saved with.
+    """
+    folder = as_path(folder)
+    if not (folder / ENSEMBLE).exists():
+        return _load_team(folder, team=team, module=module, device=device)
+    path = folder / ENSEMBLE
+    description = _read_ensemble(path)
+    count = description["n_components"]
+    load = partial(_load_team, team=team, module=module, device=device)
+    components = [load(folder / _folder(index)) for index in range(count)]
+    try:
+        if description["kind"] == "sequence":
+            return SequencePolicy(components, seed=description["seed"])
+        return MixturePolicy(
+            components,
+            description["weights"],
+            per_agent=description["per_agent"],
+            seed=description["seed"],
+        )
+    except KeyError as error:
+        raise StorageError(f"{path}: the key {error} is missing") from None
+    except (CesmaError, TypeError, ValueError) as error:
+        raise StorageError(f"{path}: describes no ensemble: {error}") from None
+
+
+def _folder(index: int) -> str:
+    return f"component-{index:04d}"
+
+
+def _read_ensemble(path: Path) -> dict[str, Any]:
+    description = read_object(path)
+    if description.get("format") != _ENSEMBLE_FORMAT:
+        raise StorageError(f"{path}: not an ensemble of format {_ENSEMBLE_FORMAT}")
+    if description.get("kind") not in list(_KINDS):
+        raise StorageError(f"{path}: {unknown_name('kind', description.get('kind'), _KINDS)}")
+    count = description.get("n_components")
+    if type(count) is not int or count < 1:
+        raise StorageError(f"{path}: n_components {count!r}: expected a whole number of at least 1")
     return description

@@ -19,7 +19,7 @@ from cesma_sb3.policies.agent_policy import AgentPolicy
 from cesma_sb3.policies.distributions import ActionHead, TeamDistribution
 from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec, TeamValue, actor_net
-from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.policies.networks.recurrent import step_network, unroll_network
 from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.policies.sampling import sampling_with
 from cesma_sb3.policies.stateful_actor import MemoryActor
@@ -124,7 +124,7 @@ class TeamPolicy(ActorCriticPolicy):
             module_kwargs=dict(module_kwargs or {}),
         )
         self.acts_deterministically = acts_deterministically
-        self._says = message_columns(team)
+        self._is_message = message_columns(team)
         self.critic_hidden_sizes = tuple(critic_hidden_sizes or hidden_sizes)
         # SB3 makes a distribution of its own from the action space in its constructor; `_build` replaces it.
         super().__init__(
@@ -203,15 +203,10 @@ class TeamPolicy(ActorCriticPolicy):
 
     def unroll(self, observations: th.Tensor) -> th.Tensor:
         """Outputs [T, B, O] for whole episodes of joint observations [T, B, I], from their first step on."""
-        if not self.is_recurrent:
-            n_steps, batch = observations.shape[:2]
-            return self.outputs(observations.flatten(0, 1)).view(n_steps, batch, -1)
-        assert isinstance(self.action_net, RecurrentTeamNet)
-        outputs, _ = self.action_net.unroll(observations)
-        return outputs
+        return unroll_network(self.action_net, observations)
 
     def actor(self, rng: np.random.Generator | None = None) -> MemoryActor:
-        """A team with a memory of its own: greedy, or sampling with a generator."""
+        """A new actor, with a memory of its own: deterministic, or sampling with a generator."""
         return MemoryActor(
             lambda observations, state, starts, masks: self.step(observations, state, starts, masks, rng)
         )
@@ -224,29 +219,31 @@ class TeamPolicy(ActorCriticPolicy):
         masks: npt.NDArray[np.bool_] | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
-        """A step of a team at work: `predict`, greedy or with draws of a generator.
+        """One step of the team outside of training: deterministic, or sampled by a generator.
 
-        Messages are never drawn: no expert says what they should be, and listeners know the likeliest ones.
+        Messages are never sampled: no expert says what they should be, and listeners know the likeliest ones.
 
         Args:
             observations: [B, I] float32.
-            state: See `predict`.
-            starts: Worlds in which an episode begins with these observations, [B] bool.
+            state: What the call of the step before returned, ([B, S] float32,), if the agents have a memory;
+                None: an episode begins in all environments.
+            starts: Environments in which an episode begins with these observations, [B] bool.
             masks: Available categories [B, M] bool, or None.
-            rng: Draws moves; None: the likeliest.
+            rng: Samples the moves; None: they are the likeliest.
 
         Returns:
-            See `predict`.
+            Packed joint actions [B, A], and the state for the next step; without a memory, `state` as it
+            came.
         """
         likeliest = None
-        if rng is None or self._says.any():
+        if rng is None or self._is_message.any():
             likeliest = self.predict(observations, state, starts, deterministic=True, action_masks=masks)
         if rng is None:
             assert likeliest is not None
             return likeliest
         with sampling_with(rng, self.device):
             drawn, after = self.predict(observations, state, starts, action_masks=masks)
-        return (drawn if likeliest is None else np.where(self._says, likeliest[0], drawn)), after
+        return (drawn if likeliest is None else np.where(self._is_message, likeliest[0], drawn)), after
 
     def distribution(self, observations: PyTorchObs, masks: th.Tensor | None = None) -> TeamDistribution:
         """The joint action distribution.
@@ -302,8 +299,8 @@ class TeamPolicy(ActorCriticPolicy):
         Args:
             observation: [I] or [B, I] float32.
             state: What the call of the step before returned, ([B, S] float32,), if the agents have a memory;
-                None: all worlds begin an episode.
-            episode_start: Worlds in which an episode begins with this observation, [B] bool.
+                None: an episode begins in all environments.
+            episode_start: Environments in which an episode begins with this observation, [B] bool.
             deterministic: The likeliest action in place of a sample.
             action_masks: Available categories [M] or [B, M] bool, or None.
 
@@ -320,15 +317,9 @@ class TeamPolicy(ActorCriticPolicy):
         if action_masks is not None:
             masks = th.as_tensor(action_masks, device=self.device).reshape(-1, self.head.mask_size)
         with th.no_grad():
-            if self.is_recurrent:
-                assert isinstance(self.action_net, RecurrentTeamNet)
-                hidden = self.action_net.carried(state, episode_start, len(tensor))
-                outputs, hidden = self.action_net.step(tensor.float(), hidden)
-                assert isinstance(self.action_dist, TeamDistribution)
-                distribution = self.action_dist.proba_distribution(outputs, self.log_std, masks)
-                state = (hidden.cpu().numpy(),)
-            else:
-                distribution = self.distribution(tensor, masks)
+            outputs, state = step_network(self.action_net, tensor.float(), state, episode_start)
+            assert isinstance(self.action_dist, TeamDistribution)
+            distribution = self.action_dist.proba_distribution(outputs, self.log_std, masks)
             actions = distribution.get_actions(deterministic=deterministic).cpu().numpy()
         if isinstance(self.action_space, spaces.Box):
             actions = np.clip(actions, self.action_space.low, self.action_space.high)

@@ -17,7 +17,7 @@ from cesma_sb3.config.schema import Experiment
 from cesma_sb3.envs.joint_vec_env import attribute
 from cesma_sb3.errors import ExpertError, StorageError
 from cesma_sb3.experts import Expert
-from cesma_sb3.policies import TeamEnsemble, TeamPolicy, load_policy
+from cesma_sb3.policies import TeamEnsemble, TeamPolicy, load_team
 from cesma_sb3.policies.networks.factory import NetworkSpec
 from cesma_sb3.policies.save_util import WEIGHTS, check_owners, load_weights
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -44,7 +44,7 @@ def load_students(folder: RunFolder, team: TeamSpaces | None = None) -> TeamPoli
         UntrustedError: They are of a class that the folder brings along: see `RunFolder.load`.
     """
     folder.ask({"students.module"})
-    return load_policy(folder.path / STUDENTS, team=team, module=student_module(folder.experiment.students))
+    return load_team(folder.path / STUDENTS, team=team, module=student_module(folder.experiment.students))
 
 
 def load_expert(folder: RunFolder, evaluator: Evaluator) -> Expert:

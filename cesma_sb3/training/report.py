@@ -14,7 +14,7 @@ from cesma_sb3.config.schema import Experiment
 from cesma_sb3.envs import reward_definition
 from cesma_sb3.errors import CesmaError, StorageError, error_line
 from cesma_sb3.evaluation import Returns, normalized
-from cesma_sb3.policies import TeamEnsemble, parameter_counts, policy_files
+from cesma_sb3.policies import TeamEnsemble, parameter_counts, team_files
 from cesma_sb3.policies.save_util import weights
 from cesma_sb3.training.acting_mode import Way, below_random
 from cesma_sb3.training.callbacks import Curve, CurvePoint
@@ -207,7 +207,7 @@ def save_results(
     trained, students = outcome.trained, outcome.students
     if students is not None:
         with _writing(STUDENTS):
-            folder.write_folder(STUDENTS, policy_files(students.policy))
+            folder.write_folder(STUDENTS, team_files(students.policy))
     if trained is not None and trained.model is not None:
         # Twice: for whoever loads a run (weights alone: no code), and for whoever uses SB3.
         model = trained.model

@@ -19,7 +19,7 @@ from cesma_sb3.deploy.export import export
 from cesma_sb3.envs.partition import AgentSlice
 from cesma_sb3.envs.pettingzoo import make_parallel_env
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.policies import TeamPolicy, policy_files
+from cesma_sb3.policies import TeamPolicy, team_files
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.run_folder import RunFolder
 from tests.bring.test_declared_teams import ENV
@@ -63,7 +63,7 @@ def exported(
     for weight in policy.action_net.parameters():
         weight.data *= 9.0
     run = RunFolder.create(experiment or load_experiment("spread-3"), path)
-    run.write_folder("students", policy_files(policy))
+    run.write_folder("students", team_files(policy))
     run.finish({})
     return policy, export(run.path, format=format)
 

@@ -22,7 +22,7 @@ from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.deploy.export import export
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError, UnknownNameError
-from cesma_sb3.policies import TeamPolicy, policy_files
+from cesma_sb3.policies import TeamPolicy, team_files
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.run_folder import RunFolder
 
@@ -86,7 +86,7 @@ def run_of(kind, path, **more) -> tuple[TeamPolicy, Path]:
         team.observation_space, team.action_space, lambda _: 0.0, team=team, **network, **more
     )
     run = RunFolder.create(load_experiment("spread-3"), path)
-    run.write_folder("students", policy_files(policy))
+    run.write_folder("students", team_files(policy))
     run.finish({})
     return policy, run.path
 
@@ -240,7 +240,7 @@ def test_an_agent_with_nothing_to_choose_is_exported_too(format, tmp_path):
     spec = {"team": team, **FEED_FORWARD}
     policy = TeamPolicy(team.observation_space, team.action_space, lambda _: 0.0, **spec)
     run = RunFolder.create(load_experiment("spread-3"), tmp_path / "run")
-    run.write_folder("students", policy_files(policy))
+    run.write_folder("students", team_files(policy))
     run.finish({})
     folder = export(run.path, format=format)
     seen = np.ones((3, 2), np.float32)

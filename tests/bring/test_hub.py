@@ -22,7 +22,7 @@ from cesma_sb3.cli import cesma
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.deploy import hub
 from cesma_sb3.errors import ConfigError, StorageError
-from cesma_sb3.policies import TeamPolicy, policy_files
+from cesma_sb3.policies import TeamPolicy, team_files
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.run_folder import RunFolder
 from tests.bring.local_hub import local_hub
@@ -108,7 +108,7 @@ def test_the_card_says_that_an_agent_needs_its_mask(tmp_path):
         team = TeamSpaces(["a"], box, {"a": spaces.Discrete(2)}, masks_in_infos=masked)
         policy = TeamPolicy(team.observation_space, team.action_space, lambda _: 0.0, team=team)
         run = RunFolder.create(load_experiment("spread-3"), tmp_path / f"{masked}")
-        run.write_folder("students", policy_files(policy))
+        run.write_folder("students", team_files(policy))
         numbers = {key: {"students": 1.0} for key in ("return", "std", "standard_error", "normalized")}
         run.finish({**numbers, "episodes": 1, "reward": "points"})
         card = (hub.write_published(run.path, tmp_path / f"out-{masked}") / "README.md").read_text()

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from cesma_sb3.deploy.export import export
 from cesma_sb3.errors import StorageError
-from cesma_sb3.policies import TeamPolicy, load_policy, load_team, save_policy
+from cesma_sb3.policies import TeamPolicy, load_team, save_team
 from cesma_sb3.policies.ensembles import MixturePolicy
 from tests.faults import hostile
 
@@ -196,9 +196,9 @@ def test_a_header_that_lies(run, refused):
 
 @pytest.fixture
 def ensemble(finished_run, tmp_path):
-    team = load_policy(finished_run / "students")
+    team = load_team(finished_run / "students")
     assert isinstance(team, TeamPolicy)
-    save_policy(MixturePolicy([team, team], [0.5, 0.5], per_agent=True, seed=0), tmp_path / "team")
+    save_team(MixturePolicy([team, team], [0.5, 0.5], per_agent=True, seed=0), tmp_path / "team")
     return tmp_path / "team"
 
 
@@ -230,7 +230,7 @@ def test_ensembles(change, ensemble):
     change(description)
     path.write_text(json.dumps(description))
     with pytest.raises(StorageError, match=str(ensemble)) as told:
-        load_policy(ensemble)
+        load_team(ensemble)
     assert len(str(told.value).splitlines()) == 1
 
 

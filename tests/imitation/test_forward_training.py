@@ -7,7 +7,7 @@ from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.imitation import ForwardTrainer
-from cesma_sb3.policies.ensemble_save_util import load_policy, save_policy
+from cesma_sb3.policies.save_util import load_team, save_team
 from tests.envs_for_tests import MortalEnv
 from tests.imitation.algorithms_for_tests import (
     Recording,
@@ -152,8 +152,8 @@ def test_progress_and_an_early_end():
 def test_save_and_load(tmp_path):
     trainer = trainer_of(ForwardTrainer, horizon=4)
     trainer.train(200)
-    save_policy(trainer.policy, tmp_path)
-    loaded = load_policy(tmp_path)
+    save_team(trainer.policy, tmp_path)
+    loaded = load_team(tmp_path)
     found = [evaluate(greedy(p), trainer.venv, n_episodes=8, seed=0).team for p in (trainer.policy, loaded)]
     np.testing.assert_array_equal(*found)
 

@@ -10,7 +10,7 @@ from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.imitation import SearnTrainer, SmileTrainer, searn_weights, smile_weights
-from cesma_sb3.policies.ensemble_save_util import load_policy, save_policy
+from cesma_sb3.policies.save_util import load_team, save_team
 from tests.envs_for_tests import MatchingGame, ReachEnv
 from tests.imitation.algorithms_for_tests import Recording, same, score, trainer_of, weights_of
 
@@ -136,8 +136,8 @@ def test_trained_again_it_begins_anew(algorithm):
 def test_save_and_load(tmp_path, algorithm):
     trainer = trainer_of(algorithm, n_iterations=3)
     trainer.train(240)
-    save_policy(trainer.policy, tmp_path)
-    loaded = load_policy(tmp_path)
+    save_team(trainer.policy, tmp_path)
+    loaded = load_team(tmp_path)
     assert th.equal(loaded.weights, trainer.policy.weights)
     found = [evaluate(greedy(p), trainer.venv, n_episodes=8, seed=0).team for p in (trainer.policy, loaded)]
     np.testing.assert_array_equal(*found)

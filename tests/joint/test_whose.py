@@ -20,7 +20,7 @@ from cesma_sb3.envs.particle import parallel_env
 from cesma_sb3.errors import ExpertError, LayoutError, SpaceError, StorageError
 from cesma_sb3.evaluation import evaluate, greedy, make_actor, sampled, with_channel
 from cesma_sb3.experts.adapt import adapt_expert
-from cesma_sb3.policies import MixturePolicy, TeamPolicy, load_policy, save_policy
+from cesma_sb3.policies import MixturePolicy, TeamPolicy, load_team, save_team
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import reordered_view
 from cesma_sb3.testing import check_environment
@@ -217,9 +217,9 @@ def test_what_goes_to_the_other_order_comes_back():
 @pytest.mark.parametrize("kind", ["team", "mixture"])
 def test_a_saved_team_acts_by_names(names, kind, tmp_path):
     policy = everybodys_post(venv_of().team)
-    save_policy(policy if kind == "team" else MixturePolicy([policy, policy]), tmp_path)
+    save_team(policy if kind == "team" else MixturePolicy([policy, policy]), tmp_path)
     venv = venv_of(*names)
-    for loaded in (load_policy(tmp_path), load_policy(tmp_path, team=venv.team)):
+    for loaded in (load_team(tmp_path), load_team(tmp_path, team=venv.team)):
         assert loaded.team.agents == NAMES
         assert evaluate(greedy(loaded), venv, n_episodes=2).mean == 222.0
     assert evaluate(greedy(policy), venv, n_episodes=2).mean == 222.0
@@ -227,12 +227,12 @@ def test_a_saved_team_acts_by_names(names, kind, tmp_path):
 
 def test_saved_weights_are_refused_by_other_agents(tmp_path):
     policy = everybodys_post(venv_of(unlike=False).team)
-    save_policy(policy, tmp_path)
+    save_team(policy, tmp_path)
     strangers = joint_vec_env(Strangers, 1)
     with pytest.raises(
         StorageError, match=r"weights belong to the agents ann, bob, cid; expected .* dan, eve, fay"
     ):
-        load_policy(tmp_path, team=strangers.team)
+        load_team(tmp_path, team=strangers.team)
     for act in (greedy(policy), sampled(policy)):
         with pytest.raises(SpaceError, match="its agents are dan, eve, fay; expected ann, bob, cid"):
             evaluate(act, strangers, n_episodes=1)
@@ -241,16 +241,14 @@ def test_saved_weights_are_refused_by_other_agents(tmp_path):
 @pytest.mark.parametrize("use_agent_id", [False, True])
 def test_weights_over_entities_are_anybodys_unless_agents_are_told_apart(use_agent_id, tmp_path):
     small, large = (make_vec_env("spread", kwargs={"n_agents": n}).team for n in (2, 3))
-    save_policy(
-        policy_of(small, network="entities", hidden_sizes=(8, 8), use_agent_id=use_agent_id), tmp_path
-    )
+    save_team(policy_of(small, network="entities", hidden_sizes=(8, 8), use_agent_id=use_agent_id), tmp_path)
     if not use_agent_id:
-        assert load_policy(tmp_path, team=large).team == large
+        assert load_team(tmp_path, team=large).team == large
         return
     with pytest.raises(
         StorageError, match="agent_0, agent_1; expected those of the team, agent_0, agent_1, agent_2"
     ):
-        load_policy(tmp_path, team=large)
+        load_team(tmp_path, team=large)
 
 
 def test_an_expert_that_knows_its_team_labels_by_names():

@@ -13,8 +13,8 @@ from cesma_sb3.envs.particle import Spread
 from cesma_sb3.errors import SpaceError, StorageError
 from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.policies import TeamPolicy
-from cesma_sb3.policies.ensemble_save_util import ENSEMBLE, load_policy, save_policy
 from cesma_sb3.policies.ensembles import MixturePolicy, SequencePolicy
+from cesma_sb3.policies.save_util import ENSEMBLE, load_team, save_team
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
 
@@ -153,8 +153,8 @@ def test_the_same_every_time_an_actor_is_asked(make):
 
 def test_save_and_load(tmp_path, team, make):
     policy = make(make_components(team))
-    save_policy(policy, tmp_path / "students")
-    loaded = load_policy(tmp_path / "students")
+    save_team(policy, tmp_path / "students")
+    loaded = load_team(tmp_path / "students")
     assert type(loaded) is type(policy)
     assert len(loaded) == 3
     first, second, obs = policy.actor(), loaded.actor(), observations(team, 10)
@@ -163,8 +163,8 @@ def test_save_and_load(tmp_path, team, make):
 
 
 def test_a_team_alone_is_loaded_too(tmp_path):
-    save_policy(make_policy(Spread(2).team(), 0), tmp_path)
-    assert isinstance(load_policy(tmp_path), TeamPolicy)
+    save_team(make_policy(Spread(2).team(), 0), tmp_path)
+    assert isinstance(load_team(tmp_path), TeamPolicy)
 
 
 FAULTS = {
@@ -178,7 +178,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("key", FAULTS)
 def test_what_is_wrong_with_a_file_is_one_line(tmp_path, key):
-    save_policy(MixturePolicy(make_components(Spread(2).team())), tmp_path)
+    save_team(MixturePolicy(make_components(Spread(2).team())), tmp_path)
     value, message = FAULTS[key]
     description = json.loads((tmp_path / ENSEMBLE).read_text())
     if value is None:
@@ -187,7 +187,7 @@ def test_what_is_wrong_with_a_file_is_one_line(tmp_path, key):
         description[key] = value
     (tmp_path / ENSEMBLE).write_text(json.dumps(description))
     with pytest.raises(StorageError, match=message) as raised:
-        load_policy(tmp_path)
+        load_team(tmp_path)
     assert "\n" not in str(raised.value)
 
 

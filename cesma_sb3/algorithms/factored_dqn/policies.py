@@ -17,7 +17,7 @@ from cesma_sb3.errors import ExpertError
 from cesma_sb3.policies.distributions import ActionHead
 from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec, actor_net
 from cesma_sb3.policies.networks.mixers import MixerKind, make_mixer
-from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet, step_network, unroll_network
 from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.policies.stateful_actor import State
 from cesma_sb3.policies.team_policy import TeamPolicy
@@ -84,13 +84,9 @@ class QNetwork(nn.Module):
 
     def unroll(self, observations: th.Tensor, masks: th.Tensor | None = None) -> th.Tensor:
         """Whole episodes [T, B, I], masks [T, B, M] -> values [T, B, C, K]."""
-        n_steps, batch = observations.shape[:2]
-        if isinstance(self.net, RecurrentTeamNet):
-            outputs = self.net.unroll(observations)[0].flatten(0, 1)
-        else:
-            outputs = self.net(observations.flatten(0, 1))
+        outputs = unroll_network(self.net, observations).flatten(0, 1)
         values = self.head.logits(outputs, None if masks is None else masks.flatten(0, 1))
-        return values.view(n_steps, batch, *values.shape[1:])
+        return values.view(*observations.shape[:2], *values.shape[1:])
 
     def mixed(self, values_BCK: th.Tensor, categories_BC: th.Tensor, observations: th.Tensor) -> th.Tensor:
         """The value of chosen categories [B, C] int64: [B, 1], or [B, N] of independent learners."""
@@ -246,12 +242,8 @@ class FactoredQPolicy(BasePolicy):
         if action_masks is not None:
             masks = th.as_tensor(action_masks, device=self.device).reshape(-1, self.head.mask_size)
         with th.no_grad():
-            net = self.q_net.net
-            if not isinstance(net, RecurrentTeamNet):
-                return self.values(tensor.float(), masks), vectorized, state
-            hidden = net.carried(state, episode_start, len(tensor))
-            outputs, hidden = net.step(tensor.float(), hidden)
-            return self.head.logits(outputs, masks), vectorized, (hidden.cpu().numpy(),)
+            outputs, state = step_network(self.q_net.net, tensor.float(), state, episode_start)
+            return self.head.logits(outputs, masks), vectorized, state
 
     def write(self, categories_BC: th.Tensor, vectorized: bool) -> npt.NDArray[Any]:
         """Categories [B, C] as actions of the policy's own space, [B, ...] or a single one."""
@@ -272,8 +264,8 @@ class FactoredQPolicy(BasePolicy):
 
         Args:
             observation: [I] or [B, I] float32.
-            state: See `read`.
-            episode_start: See `read`.
+            state: What the call of the step before returned, if the networks have a memory.
+            episode_start: Where an episode begins with this observation, [B] bool.
             deterministic: Unused.
             action_masks: Available categories [M] or [B, M] bool, or None.
 

@@ -182,6 +182,34 @@ class RecurrentTeamNet(nn.Module):
         return alone
 
 
+def step_network(
+    network: nn.Module, inputs: th.Tensor, state: State | None, episode_start: npt.NDArray[np.bool_] | None
+) -> tuple[th.Tensor, State | None]:
+    """One timestep of a network with or without a memory, with the arguments of SB3's `predict`.
+
+    Args:
+        network: A `RecurrentTeamNet`, or any module without a memory.
+        inputs: [B, I] float32.
+        state: What the call of the step before returned, ([B, S] float32,); None: an episode begins.
+        episode_start: Where an episode begins with these inputs, [B] bool.
+
+    Returns:
+        Outputs [B, O], and the state for the next step; without a memory, `state` as it came.
+    """
+    if not isinstance(network, RecurrentTeamNet):
+        return network(inputs), state
+    outputs, carried = network.step(inputs, network.carried(state, episode_start, len(inputs)))
+    return outputs, (carried.cpu().numpy(),)
+
+
+def unroll_network(network: nn.Module, inputs_TBI: th.Tensor) -> th.Tensor:
+    """Outputs [T, B, O] of a network with or without a memory for whole episodes of inputs [T, B, I]."""
+    if isinstance(network, RecurrentTeamNet):
+        return network.unroll(inputs_TBI)[0]
+    outputs: th.Tensor = network(inputs_TBI.flatten(0, 1))
+    return outputs.view(*inputs_TBI.shape[:2], -1)
+
+
 def _linear(modules: nn.ModuleList, index: int) -> nn.Linear:
     module = modules[index]
     assert isinstance(module, nn.Linear)
