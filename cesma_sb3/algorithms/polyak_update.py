@@ -1,4 +1,4 @@
-"""Target networks that follow what is trained."""
+"""Polyak averaging of target networks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from torch import nn
 
 
 def polyak_update(module: nn.Module, target: nn.Module, tau: float) -> None:
-    """SB3's `polyak_update` of all weights at once: entity networks have many small ones.
+    """Updates a target network: weights w become (1 - tau) w + tau w', with w' of `module`.
+
+    SB3's function of this name goes weight by weight; here all are updated at once, which is faster for
+    entity networks with their many small weights, and rounds differently in the last digit.
 
     Args:
-        module: What is trained.
-        target: The same network; each weight w becomes (1 - tau) w + tau w' of `module`.
+        module: The online network.
+        target: The target network, of the same architecture.
         tau: In (0, 1]; 1 copies.
     """
     with th.no_grad():

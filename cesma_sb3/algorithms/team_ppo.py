@@ -149,7 +149,7 @@ class TeamPPO(PPO):
         clip_range = self.clip_range(progress)  # type: ignore[operator]  # a schedule after _setup_model
         if self.clip_range_vf is None:
             return clip_range, None
-        return clip_range, self.clip_range_vf(progress)  # type: ignore[operator]  # likewise
+        return clip_range, self.clip_range_vf(progress)  # type: ignore[operator]  # a schedule, too
 
     def _record(self, logs: Sequence[Mapping[str, th.Tensor]]) -> None:
         """Everything that SB3's PPO logs, under its names."""

@@ -1,4 +1,4 @@
-"""Whatever somebody has for a controller, as an `Expert`."""
+"""`adapt_expert`: any controller as an `Expert`: models, functions, networks, objects, one for each agent."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def adapt_expert(
 ) -> Expert:
     """A controller as an expert of a team.
 
-    A model of SB3 or sb3-contrib says by its spaces in which action view it acts, and in a team that talks,
-    whether it does so too; of a function both are said here.
+    The spaces of a model of SB3 or sb3-contrib show in which action view it acts and, in a team that
+    communicates, whether it does so too. For a function both are arguments.
 
     Args:
         controller: An `Expert`; an algorithm or a policy of SB3 or sb3-contrib; a function of joint
@@ -48,7 +48,7 @@ def adapt_expert(
         team: The team that it controls.
         view: The action view of what a function returns.
         outputs: What a function returns.
-        communicates: Whether a function hears and says messages, in a team that has them.
+        communicates: Whether a function receives and sends messages, in a team that has them.
         normalization: Statistics that a model's observations are normalized by; None: those of the
             algorithm's own `VecNormalize`, if it has one.
         undivided: Of a team that a joint environment was divided into, the view in which one agent controls

@@ -1,4 +1,4 @@
-"""Functions and networks that somebody brings, called with masks if they take them and left as they were.
+"""Calls of a user's functions and networks: with masks if they take them, on copies, in evaluation mode.
 
 Shapes: B joint observations of I numbers, M flags of joint masks.
 """
@@ -34,8 +34,8 @@ class ControllerCall:
         function: Called with observations, and with masks if its signature has a parameter for them
             (`mask_parameter`).
         name: What messages call it.
-        has_masks: Whether the team has masks: if it has, and nobody can read the signature, a warning says
-            that the controller gets none.
+        has_masks: Whether the team has masks: if it has and the signature cannot be read, a warning is
+            raised that the controller gets none.
 
     Raises:
         ExpertError: It needs other arguments than these.
@@ -82,7 +82,7 @@ class ControllerCall:
                 return self._function(*given, **more)
         except CesmaError:
             raise
-        except (Exception, SystemExit) as error:  # whatever somebody else's function raises
+        except (Exception, SystemExit) as error:  # whatever a user's function raises
             raise InvalidActionError(f"{self.name}: raised {error_line(error)}") from error
 
 
@@ -118,7 +118,7 @@ def _check_call(function: Callable[..., Any], masks: inspect.Parameter | None, n
     """Raises `ExpertError` if the function cannot be called with observations and these masks alone."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # of TorchScript, which says by itself what it lacks
+    except (TypeError, ValueError):  # of TorchScript, which raises an error of its own
         return
     required = [
         each.name
@@ -143,9 +143,9 @@ class Network:
     Args:
         run: Observations float32, and the masks that it takes or None, to an array.
         name: What messages call it.
-        width: Numbers of an observation, as far as its file says.
+        width: Size of an observation, if the file has it.
         takes_masks: Whether it does.
-        batch: The only batch size that it takes; None: any, as far as its file says. `fit` tries.
+        batch: The only batch size that it takes; None: any, as far as is known. `fit` tries.
     """
 
     def __init__(
@@ -260,6 +260,6 @@ class Network:
 
 
 def _reason(error: Exception) -> str:
-    """What it says, in one line; of TorchScript, which tells its own traceback first, the end."""
+    """The message in one line; of TorchScript, whose message begins with a traceback, the end."""
     lines = str(error).splitlines() or [type(error).__name__]
     return lines[-1] if "TorchScript" in str(error) else " ".join(" ".join(lines).split())[:300]

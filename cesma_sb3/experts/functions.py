@@ -30,8 +30,8 @@ class FunctionExpert:
 
     Args:
         function: Joint observations [B, I] float32, and joint masks [B, M] bool or None if it takes them (see
-            `mask_parameter`), to what `outputs` says. Of a tuple of results the first counts. The arrays that
-            it is given are its own.
+            `mask_parameter`), to `outputs`. Of a tuple of results the first counts. It is given
+            copies of the arrays.
         team: The team that it controls.
         view: The action view of what it returns.
         outputs: `actions`: actions of the view [B, ...]. `logits`: a number for each action of a `product` or
@@ -68,7 +68,7 @@ class FunctionExpert:
             self.sampler = self._sampler
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
-        """See `Expert.labels`.
+        """The joint action of what the function returns (`Expert.labels`).
 
         Raises:
             InvalidActionError: The function returned something that is no such output, or no action of the
@@ -93,7 +93,7 @@ class FunctionExpert:
         return self.view.decode(logits.argmax(axis=1))
 
     def _sampler(self, rng: np.random.Generator) -> Actor:
-        """See `StochasticExpert.sampler`."""
+        """An actor that samples each action by the softmax of its logits (`StochasticExpert.sampler`)."""
         is_logit = np.ones(self._n_logits, dtype=bool)
         if self._ranks_columns:  # the numbers of continuous columns are what is done
             sizes = [max(n, 1) for n in self.team.column_categories]
@@ -119,7 +119,7 @@ class FunctionExpert:
     def _probabilities(
         self, observations: Observations, masks: Masks | None = None, *, temperature: float = 1.0
     ) -> npt.NDArray[np.float32]:
-        """See `SoftExpert.probabilities`."""
+        """The distribution of each categorical action column (`SoftExpert.probabilities`)."""
         logits = self._checked(self._call(observations, masks), (self._n_logits,))
         tensor = th.as_tensor(logits, dtype=th.float32)
         if self._ranks_columns:

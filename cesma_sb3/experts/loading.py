@@ -1,7 +1,7 @@
-"""Controllers that are files: SB3's, PyTorch's, TorchScript, ONNX. What a file is, its content says.
+"""Controllers from files: of SB3, PyTorch, TorchScript and ONNX. The content of a file decides what it is.
 
 SB3's and PyTorch's files hold pickled objects, and a TorchScript file is a program: loading one may do
-whatever its author wanted. They are loaded only if `trust` says so. An ONNX file is data.
+whatever its author wanted. They are loaded only with `trust`. An ONNX file is data.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def load_onnx(path: Path) -> Network:
         raise MissingExtraError(f"{path}: {error}; try: pip install 'cesma-sb3[onnx]'") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = th.get_num_threads()
-    options.log_severity_level = 3  # `Network.fit` says what does not fit
+    options.log_severity_level = 3  # `Network.fit` reports what does not fit
     with storage_errors(f"{path}: no ONNX model"):
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     inputs = sorted(session.get_inputs(), key=lambda given: "mask" in given.name.lower())
@@ -144,7 +144,7 @@ _ONNX_TYPES: dict[str, Any] = {
 
 
 def found_file(path: Path | str) -> Path:
-    """A file as somebody names it: `~` is the home folder, and `.zip` may be left out, as in SB3's `load`."""
+    """The file of a name: `~` is the home folder, and `.zip` may be left out, as in SB3's `load`."""
     named = as_path(path)
     zipped = named.with_name(f"{named.name}.zip") if named.name else named
     return zipped if zipped.is_file() and not named.is_file() else named

@@ -65,7 +65,7 @@ def controllers_by_agent(
 def agent_controller(
     controller: Any, agent: str, team: TeamSpaces, rng: np.random.Generator | None = None
 ) -> AgentController:
-    """What somebody brings for one agent, as a function of its own observation and mask.
+    """The controller of one agent, as a function of its own observation and mask.
 
     Args:
         controller: A function; an SB3 model or policy, `AgentPolicy` included; or a PyTorch module, which is

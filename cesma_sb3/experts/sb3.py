@@ -108,7 +108,7 @@ class SB3Expert:
             given: dict[str, Any] = {"deterministic": rng is None, **arguments}
             try:
                 actions, state = self.model.predict(seen, state, starts, **given)
-            except Exception as error:  # whatever a model raises that somebody brings
+            except Exception as error:  # whatever a user's model raises
                 raise InvalidActionError(
                     f"{type(self.model).__name__}.predict raised {error_line(error)}"
                 ) from error

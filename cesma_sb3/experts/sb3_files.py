@@ -67,8 +67,8 @@ def read_algorithm(path: Path, saved_by: Saved, known: Iterable[tuple[Space, Spa
                 found = _filled(path, policy_class, pair, kwargs, weights)
             except StorageError:
                 continue
-            told = f"{path}: {problems}: the team's own is used, which its weights fit"
-            warnings.warn(told, stacklevel=2)
+            message = f"{path}: {problems}: the team's own is used, which its weights fit"
+            warnings.warn(message, stacklevel=2)
             return found
     raise StorageError(f"{path}: {problems}, and its weights fit no space of the team's")
 
@@ -149,13 +149,13 @@ def _policies(saved_by: Saved) -> tuple[type[BasePolicy], ...]:
 def _policy_class(path: Path, data: Mapping[str, Any], saved_by: Saved) -> type[BasePolicy]:
     entry = data.get("policy_class")
     module = entry.get("__module__", "?") if isinstance(entry, dict) else "?"
-    told = f"{path}: cannot be loaded as {saved_by.__name__}: its policy is of {module}"
-    with storage_errors(told):
+    message = f"{path}: cannot be loaded as {saved_by.__name__}: its policy is of {module}"
+    with storage_errors(message):
         found = _unpickled(entry)
     wanted = _policies(saved_by)
     if not (isinstance(found, type) and issubclass(found, wanted or BasePolicy)):
         names = " or ".join(each.__name__ for each in wanted)
-        raise StorageError(f"{told}: {getattr(found, '__name__', found)}, expected {names}")
+        raise StorageError(f"{message}: {getattr(found, '__name__', found)}, expected {names}")
     return found
 
 
@@ -216,15 +216,15 @@ def _filled(
     weights: Mapping[str, th.Tensor],
 ) -> BasePolicy:
     """The policy of these spaces, with its weights, in evaluation mode."""
-    told = f"{path}: cannot be loaded as {policy_class.__name__}"
-    with storage_errors(told):  # of arguments that a policy refuses, or weights of other shapes
+    message = f"{path}: cannot be loaded as {policy_class.__name__}"
+    with storage_errors(message):  # of arguments that a policy refuses, or weights of other shapes
         policy = policy_class(*pair, **kwargs)
         missing, unexpected = policy.load_state_dict(weights, strict=False)
     # Before 1.7 SB3 did not write the features extractor that actor and critic share twice more.
     shared = ("pi_features_extractor.", "vf_features_extractor.")
     wrong = [*unexpected, *(name for name in missing if not name.startswith(shared))]
     if wrong:
-        raise StorageError(f"{told}: weights of {wrong[0]} differ")
+        raise StorageError(f"{message}: weights of {wrong[0]} differ")
     return policy.eval()
 
 
@@ -233,9 +233,9 @@ def _is_weights(found: Any) -> bool:
 
 
 @contextmanager
-def storage_errors(told: str) -> Iterator[None]:
-    """Raises a StorageError, `told` and the first line of the error, of whatever goes wrong within."""
+def storage_errors(message: str) -> Iterator[None]:
+    """Raises a StorageError, `message` and the first line of the error, for any error within."""
     try:
         yield
     except Exception as error:  # whatever unpickling raises
-        raise StorageError(f"{told}: {message_of(error)}") from error
+        raise StorageError(f"{message}: {message_of(error)}") from error

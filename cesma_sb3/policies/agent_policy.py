@@ -1,4 +1,4 @@
-"""`AgentPolicy`: one agent of a team, alone, as an SB3 policy: what goes onto one robot."""
+"""`AgentPolicy`: one agent of a team, alone, as an SB3 policy."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class AgentPolicy(SingleAgentPolicy):
         batch = unbatched(self.observation_space, observation)
         rows = [observation] if batch is None else batch
         device = self.log_std.device
-        # A copy: a network of somebody's own may write into its input, and the observation may be read-only.
+        # A copy: a user's network may write into its input, and the observation may be read-only.
         flat = th.tensor(np.stack([self.spaces.flatten_agent(self.name, row) for row in rows]), device=device)
         masks = None
         if action_masks is not None:

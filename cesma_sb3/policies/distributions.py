@@ -1,4 +1,4 @@
-"""What the outputs of a team's networks mean: logits of categorical columns, means of continuous ones.
+"""Distributions over joint actions, from logits of categorical columns and means of continuous ones.
 
 Shape suffixes: B batch, O outputs of the networks, C categorical columns, K categories (padded to the
 largest), D continuous columns, A columns of the packed joint action, M columns of the mask.

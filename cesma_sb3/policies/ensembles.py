@@ -1,4 +1,4 @@
-"""Several teams that act as one: one for each step of an episode, or one drawn at random.
+"""Ensembles of teams: one for each step of an episode, or one drawn at random at each step.
 
 Shape suffixes: B batch, N agents.
 """
@@ -32,8 +32,8 @@ class EnsembleActor(MemoryActor):
     """An ensemble that acts step after step; made by `TeamEnsemble.actor`.
 
     Args:
-        policy: The ensemble. Its components as they are at each call, so it may go on learning.
-        rng: Samples the actions of whoever acts; None: they are the likeliest.
+        policy: The ensemble. Its weights may change between calls.
+        rng: Samples the actions of the components; None: they are the likeliest.
     """
 
     state_attributes = (*MemoryActor.state_attributes, "_action_rng", "_rng")
@@ -79,7 +79,7 @@ class TeamEnsemble(BasePolicy):
 
     Args:
         components: At least one `TeamPolicy`.
-        seed: Of what is drawn when it acts.
+        seed: Seed of the draws of which component acts.
 
     Raises:
         SpaceError: There are no components, or they are of different teams.
@@ -116,13 +116,13 @@ class TeamEnsemble(BasePolicy):
 
     @property
     def acts_deterministically(self) -> bool:
-        """Whether whoever acts takes its likeliest action; who acts may be drawn all the same."""
+        """Whether the component that acts takes its likeliest action; which one acts may still be drawn."""
         return self.component(0).acts_deterministically
 
     def actor(self, rng: np.random.Generator | None = None) -> EnsembleActor:
-        """A team with a memory of its own: greedy, or sampling with a generator.
+        """A new actor, with a memory of its own: deterministic, or sampling with a generator.
 
-        Draws of who acts begin with `seed`: they are the same every time.
+        Draws of which component acts begin with `seed`: they are the same for every actor.
         """
         return EnsembleActor(self, rng)
 
@@ -134,14 +134,17 @@ class TeamEnsemble(BasePolicy):
         deterministic: bool = False,
         action_masks: Masks | None = None,
     ) -> tuple[Actions, State | None]:
-        """As `TeamPolicy.predict`; the state is the number of each world's step, ([B] int64,).
+        """Joint actions for joint observations: SB3's `predict`, with masks.
 
         Args:
             observation: [I] or [B, I] float32.
-            state: What the call of the step before returned; None: all worlds begin an episode.
-            episode_start: Worlds in which an episode begins with this observation, [B] bool.
-            deterministic: Whoever acts takes the likeliest action. Who acts may still be drawn.
+            state: What the call of the step before returned; None: an episode begins in all environments.
+            episode_start: Environments in which an episode begins with this observation, [B] bool.
+            deterministic: The likeliest action of the component that acts; which one acts may still be drawn.
             action_masks: Available categories [M] or [B, M] bool, or None.
+
+        Returns:
+            Packed joint actions [A] or [B, A], and the number of the next step, ([B] int64,).
         """
         batch = np.asarray(observation, dtype=np.float32).reshape(-1, self.team.observation_size)
         masks = None if action_masks is None else np.asarray(action_masks).reshape(len(batch), -1)
@@ -158,14 +161,14 @@ class TeamEnsemble(BasePolicy):
         rng: np.random.Generator,
         deterministic: bool,
     ) -> Actions:
-        """Packed joint actions [B, A] of those whose turn it is.
+        """Packed joint actions [B, A], each agent's by the component that acts for it.
 
         Args:
             observations: [B, I].
             masks: [B, M], or None.
-            steps: The step of each world, from 0, [B].
-            rng: Draws who acts.
-            deterministic: Whoever acts takes the likeliest action.
+            steps: The number of the step in each environment, from 0, [B].
+            rng: Draws which component acts.
+            deterministic: The likeliest actions of the components.
         """
         sizes = [columns.stop - columns.start for columns in self.team.action_columns]
         chosen_BN = np.broadcast_to(self._chosen(steps, rng), (len(observations), self.team.n_agents))
@@ -198,7 +201,7 @@ class TeamEnsemble(BasePolicy):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Torch's; as many components as in `state_dict` are left or made."""
+        """PyTorch's, with as many components as there are in `state_dict`."""
         numbers = {int(name.split(".")[1]) for name in state_dict if name.startswith("components.")}
         del self.components[len(numbers) :]
         while len(self) < len(numbers):
@@ -207,7 +210,7 @@ class TeamEnsemble(BasePolicy):
         return super().load_state_dict(state_dict, strict, assign)
 
     def _resized(self, state_dict: Mapping[str, Any]) -> None:
-        """Makes room for what else is in `state_dict`."""
+        """Resizes buffers to those in `state_dict`."""
 
 
 class SequencePolicy(TeamEnsemble):
@@ -265,7 +268,7 @@ class MixturePolicy(TeamEnsemble):
         self.set(components, [1.0 / len(components)] * len(components) if weights is None else weights)
 
     def set(self, components: Sequence[TeamPolicy], weights: Sequence[float]) -> None:
-        """Replaces components and weights."""
+        """Replaces components and weights, which must be as many and sum to 1."""
         if len(weights) != len(components):
             raise ValueError(f"{len(weights)} weights for {len(components)} components")
         if not np.isfinite(weights).all() or min(weights) < 0 or abs(sum(weights) - 1.0) > 1e-6:
@@ -343,7 +346,7 @@ class EnsembleAgent(SingleAgentPolicy):
             observation: An observation of the agent's own observation space, or a batch of B of them.
             state: What the call of the step before returned; None: an episode begins.
             episode_start: Whether an episode begins with this observation, [B] bool.
-            deterministic: Whoever acts takes the likeliest action. Who acts may still be drawn.
+            deterministic: The likeliest action of the component that acts; which one acts may still be drawn.
             action_masks: The agent's available categories, or None.
 
         Returns:
@@ -374,6 +377,6 @@ class EnsembleAgent(SingleAgentPolicy):
 def next_steps(
     batch: int, state: State | None, episode_start: npt.NDArray[np.bool_] | None
 ) -> npt.NDArray[np.int64]:
-    """The number of each world's step, from 0, [B], from SB3's state and starts of episodes."""
+    """The number of each environment's step, from 0, [B], from SB3's state and starts of episodes."""
     steps = np.zeros(batch, dtype=np.int64) if state is None else np.asarray(state[0], dtype=np.int64)
     return steps if episode_start is None else np.where(episode_start, 0, steps)

@@ -16,7 +16,7 @@ def sampling_with(rng: np.random.Generator, device: th.device) -> Iterator[None]
     """Seeds PyTorch's global generators by `rng` within; afterwards they are where they were.
 
     Distributions of PyTorch and SB3 know its global generators alone, which a training shares. With this,
-    whoever samples beside the training leaves no trace in it, and samples the same again from the same `rng`.
+    sampling beside a training leaves no trace in it, and the same `rng` gives the same samples again.
 
     Args:
         rng: One number of it is drawn, as the seed.

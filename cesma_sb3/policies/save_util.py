@@ -64,7 +64,7 @@ def weights(module: nn.Module) -> bytes:
     """A module's weights as the content of a safetensors file.
 
     A tensor that has several names (of a features extractor that actor and critic share) is written once; the
-    file's metadata says which other names it has.
+    file's metadata holds its other names.
 
     Raises:
         StorageError: The module's state holds something else than tensors.
@@ -241,7 +241,7 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def team_files(policy: TeamPolicy | TeamEnsemble) -> dict[str, bytes]:
-    """The files of a team or of an ensemble by path below its folder, for whoever writes them."""
+    """The files of a team or of an ensemble by path below its folder, as `save_team` writes them."""
     if isinstance(policy, TeamPolicy):
         return _team_files(policy)
     description: dict[str, Any] = {

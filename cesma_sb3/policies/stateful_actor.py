@@ -1,4 +1,4 @@
-"""Acting with a memory: what SB3's `predict` hands back is kept between steps."""
+"""`MemoryActor`: acts step after step and keeps the state of SB3's `predict` in between."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Predict = Callable[
 
 
 class MemoryActor(Stateful):
-    """Who acts step after step, and is told where episodes begin.
+    """An actor that keeps the state of `predict` between steps, and is reset where episodes begin.
 
     Args:
-        predict: What acts. It need not be the same weights at each call, so a policy may go on learning.
+        predict: The `predict` of a policy, whose weights may change between calls.
     """
 
     state_attributes = ("state", "_starts")
@@ -31,7 +31,7 @@ class MemoryActor(Stateful):
         self._predict = predict
         self._starts: npt.NDArray[np.bool_] | None = None
         self.state: State | None = None
-        """What is remembered; None before the first step."""
+        """The state that `predict` returned last; None before the first step."""
 
     def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
         """Forgets the episodes that have ended.

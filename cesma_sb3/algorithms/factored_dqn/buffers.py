@@ -1,4 +1,4 @@
-"""A replay buffer of whole episodes in the place of SB3's, for values with a memory."""
+"""A replay buffer of whole episodes, for value networks with a memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class EpisodeSamples(NamedTuple):
     rewards: th.Tensor
     """[T, B, 1] float32."""
     terminated: th.Tensor
-    """[T, B, 1] float32: 1 where the episode is over for good; where time ran out, the future is valued."""
+    """[T, B, 1] float32: 1 where the episode terminates; of a truncated one the next state is valued."""
     acted: th.Tensor
     """[T, B, 1] float32: 0 in padding."""
 
@@ -41,7 +41,7 @@ class EpisodeReplayBuffer(ReplayBuffer, Stateful):
         device: Where batches go.
         n_envs: Environments stepped together.
         optimize_memory_usage: Unused: every observation is kept once.
-        seed: Draws batches; None: by NumPy's global generator, which SB3 seeds.
+        seed: Seed of the sampling of batches; None: drawn from NumPy's global generator, which SB3 seeds.
     """
 
     state_attributes = ("rng", "store")
@@ -85,7 +85,7 @@ class EpisodeReplayBuffer(ReplayBuffer, Stateful):
             action: [B, ...].
             reward: [B].
             done: [B] bool.
-            infos: Of the step; `TimeLimit.truncated` says that time ran out.
+            infos: Infos of the step; `TimeLimit.truncated` marks an episode that was truncated.
             masks: Available categories before and after the step, [B, M] bool each.
         """
         ended = np.asarray(done, dtype=bool)

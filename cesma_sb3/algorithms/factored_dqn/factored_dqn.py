@@ -171,7 +171,7 @@ class FactoredDQN(OffPolicyAlgorithm):
         self.logger.record("train/value_spread", self.value_spread)
 
     def _loss(self, data: Any) -> tuple[th.Tensor, th.Tensor]:
-        """What is differentiated, [], and the values that it is about, [B, C, K]."""
+        """The loss [], and the values that it is about, [B, C, K]."""
         targets = self.targets(data)
         observations = data.observations.float()
         values_BCK = self.policy.q_net(observations)
@@ -210,7 +210,7 @@ class FactoredDQN(OffPolicyAlgorithm):
         return actions.long().reshape(len(actions), self.policy.head.n_columns)
 
     def _measure_spread(self, values_BCK: th.Tensor, n_updates: int) -> None:
-        """Moves the running spread of values by what the last batch has."""
+        """Updates the running spread of values by the last batch."""
         spread = float(spread_of(values_BCK))
         kept = _SPREAD_DECAY**n_updates if self.value_spread else 0.0
         self.value_spread = kept * self.value_spread + (1 - kept) * spread
@@ -225,7 +225,7 @@ class FactoredDQN(OffPolicyAlgorithm):
         return self._annealed(progress / self.exploration_fraction if self.exploration_fraction > 0 else 1.0)
 
     def _annealed(self, done: float) -> float:
-        """The rate when a share of its fall is behind, 1 and above being the end."""
+        """The rate after a fraction of its decay; 1 and above is the end."""
         start, end = self.exploration_initial_eps, self.exploration_final_eps
         return start + min(done, 1.0) * (end - start)
 
@@ -255,7 +255,7 @@ class FactoredDQN(OffPolicyAlgorithm):
         return self.policy.write(values.argmax(dim=-1), vectorized), state
 
     def _explored(self, values_BCK: th.Tensor) -> th.Tensor:
-        """Values whose best categories are the exploring actions; what is unavailable stays so."""
+        """Values whose best categories are the exploring actions; unavailable categories stay unavailable."""
         if self.exploration == "noise":
             changed = values_BCK + th.randn_like(values_BCK) * (self.exploration_rate * self.value_spread)
         else:

@@ -1,4 +1,4 @@
-"""The values of `FactoredDQN`: one for each category of each action column, by visibility and mixer."""
+"""Value networks of `FactoredDQN`: one value for each category of each action column."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from cesma_sb3.spaces.team_spaces import TeamSpaces
 class OneAtATimeNet(nn.Module):
     """Values of the one-at-a-time view from a network that is made agent by agent.
 
-    What the agents' networks give for doing nothing is averaged, as the value of nobody moving; what they
-    give for a move is its advantage over that. Moves differ by little and states by much: so the networks of
-    different agents need not agree about the state before their moves can be compared.
+    The agents' outputs for doing nothing are averaged, as the value of nobody moving; an agent's output for a
+    move is its advantage over that. So the networks of different agents need not agree on the value of the
+    state before their moves can be compared: moves differ by little and states by much.
 
     Args:
         team: Agents with one categorical column each, whose category 0 is doing nothing.
@@ -52,14 +52,14 @@ class OneAtATimeNet(nn.Module):
     _moves: th.Tensor
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
-        """See the class."""
+        """Values of the view's actions, [B, n]."""
         outputs = self.net(observations)
         nobody = outputs[:, self._idle].mean(dim=1, keepdim=True)
         return th.cat([nobody, nobody + outputs[:, self._moves]], dim=1)
 
 
 class QNetwork(nn.Module):
-    """Values of every category, and what the chosen ones are worth together.
+    """A value for every category of every column, and the mixed value of chosen ones.
 
     Args:
         net: Joint observations [B, I] -> a value for each category of each column [B, O].
@@ -201,7 +201,7 @@ class FactoredQPolicy(BasePolicy):
 
     @property
     def is_recurrent(self) -> bool:
-        """Whether it has a memory."""
+        """Whether the value network has a memory."""
         return self.q_net.is_recurrent
 
     def values(self, observations: th.Tensor, masks: th.Tensor | None = None) -> th.Tensor:
@@ -210,7 +210,7 @@ class FactoredQPolicy(BasePolicy):
         return values
 
     def forward(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
-        """Greedy actions."""
+        """Greedy actions [B, ...] for observations [B, I]."""
         return self._predict(observation, deterministic)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
@@ -224,7 +224,7 @@ class FactoredQPolicy(BasePolicy):
         state: State | None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[th.Tensor, bool, State | None]:
-        """Values for observations.
+        """Values of the joint action's columns, with the arguments of SB3's `predict`.
 
         Args:
             observation: [I] or [B, I] float32.
@@ -260,7 +260,7 @@ class FactoredQPolicy(BasePolicy):
         deterministic: bool = False,
         action_masks: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
-        """Greedy actions, always: exploration is the algorithm's.
+        """Greedy actions, whatever `deterministic` is: exploration is the algorithm's.
 
         Args:
             observation: [I] or [B, I] float32.

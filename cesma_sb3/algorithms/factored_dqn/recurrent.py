@@ -72,7 +72,7 @@ class RecurrentFactoredDQN(FactoredDQN):
         result: tuple[int, Any] = super()._setup_learn(
             total_timesteps, callback, reset_num_timesteps, *args, **kwargs
         )
-        if begins:  # SB3 has reset the environments; else their episodes go on
+        if begins:  # SB3 has reset the environments; otherwise their episodes continue
             self._memory, self._starts = None, None
             if self.replay_buffer is not None:
                 self.replay_buffer.store.forget_begun()
@@ -144,7 +144,7 @@ class RecurrentFactoredDQN(FactoredDQN):
             super().train(gradient_steps, batch_size)
 
     def _loss(self, data: EpisodeSamples) -> tuple[th.Tensor, th.Tensor]:
-        """See `FactoredDQN._loss`; padding has no part in either."""
+        """The loss [] of whole episodes and the values that it is about, [n, C, K], both without padding."""
         q_net, target = self.policy.q_net, self.policy.q_net_target
         values = q_net.unroll(data.observations, data.masks)
         with th.no_grad():

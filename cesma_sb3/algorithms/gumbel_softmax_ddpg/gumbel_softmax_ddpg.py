@@ -85,9 +85,9 @@ class GumbelSoftmaxDDPG(DDPG):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": GumbelSoftmaxPolicy}
     policy: GumbelSoftmaxPolicy
     actor: Actor  # type: ignore[assignment]  # another class than TD3's, with what TD3 asks of it
-    actor_target: Actor  # type: ignore[assignment]  # likewise
-    critic: Critics  # type: ignore[assignment]  # likewise
-    critic_target: Critics  # type: ignore[assignment]  # likewise
+    actor_target: Actor  # type: ignore[assignment]  # as the actor
+    critic: Critics  # type: ignore[assignment]  # as the actor
+    critic_target: Critics  # type: ignore[assignment]  # as the actor
 
     def __init__(  # noqa: PLR0917  # SB3's own order
         self,

@@ -37,7 +37,7 @@ class Actor(nn.Module):
         self.net = net
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
-        """See the class."""
+        """Logits [B, O] for joint observations [B, I]."""
         logits: th.Tensor = self.net(observations)
         return logits
 
@@ -59,7 +59,7 @@ class Critics(nn.Module):
         self.nets = nn.ModuleList(nets)
 
     def forward(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
-        """See the class."""
+        """Values [B, n_critics, V] of observations and relaxed actions."""
         values = th.stack([net(observations, actions) for net in self.nets], dim=1)
         return values.view(*values.shape[:2], -1)
 
@@ -106,9 +106,9 @@ class GumbelSoftmaxPolicy(TD3Policy):
     """
 
     actor: Actor  # type: ignore[assignment]  # another class than TD3's, with what TD3 asks of it
-    actor_target: Actor  # type: ignore[assignment]  # likewise
-    critic: Critics  # type: ignore[assignment]  # likewise
-    critic_target: Critics  # type: ignore[assignment]  # likewise
+    actor_target: Actor  # type: ignore[assignment]  # as the actor
+    critic: Critics  # type: ignore[assignment]  # as the actor
+    critic_target: Critics  # type: ignore[assignment]  # as the actor
     shares_of_outputs: th.Tensor
 
     def __init__(

@@ -12,10 +12,10 @@ from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 class FocusFireExpert:
-    """Everybody who can attacks one target: of the enemies in somebody's reach, the weakest in health.
+    """All agents attack one target: of the enemies within an agent's range, the weakest in health.
 
-    Who cannot reach the target attacks the weakest that it can. Who can attack nobody walks towards the
-    nearest enemy that the agent sees, or forward.
+    An agent out of range of the target attacks the weakest enemy within its own. An agent with no enemy in
+    range walks towards the nearest one that it sees, or forward.
 
     Args:
         team: Agents whose layouts have a part `enemies`, and whose actions are one column each.
@@ -42,7 +42,7 @@ class FocusFireExpert:
         self._enemies: npt.NDArray[np.int64] = np.stack(enemies)  # [A, E, F]
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
-        """See `Expert.labels`; needs masks.
+        """The joint action of the scripted controller (`Expert.labels`), which needs masks.
 
         Raises:
             ExpertError: There are no masks.
@@ -54,7 +54,7 @@ class FocusFireExpert:
         available = masks.reshape(len(masks), self.team.n_agents, -1)
         attack = slice(index.first_attack, index.first_attack + n_enemies)
         reachable = available[..., attack]  # [B, A, E]
-        # An enemy is as weak as whoever has it in reach sees it.
+        # The health of an enemy as an agent within range observes it.
         health = np.where(reachable, seen[..., index.health], np.inf)
         everybody = np.broadcast_to(health.min(axis=1, keepdims=True), health.shape)
         chosen = np.where(reachable, everybody, np.inf).argmin(axis=-1) + index.first_attack

@@ -49,7 +49,7 @@ class ScriptedNavigationExpert:
             )
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
-        """See `Expert.labels`. A continuous team gets full pushes."""
+        """The joint action of the scripted controller (`Expert.labels`); continuous moves are full pushes."""
         observed = np.asarray(observations, dtype=np.float64)
         to_landmarks = observed[:, self._landmarks]  # [B, N, L, 2]
         return self._steering.actions(observed, _chosen(to_landmarks, self.assign(to_landmarks)))
@@ -105,7 +105,7 @@ class ScriptedGoalExpert:
             )
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
-        """See `Expert.labels`. A continuous team gets full pushes."""
+        """The joint action of the scripted controller (`Expert.labels`); continuous moves are full pushes."""
         observed = np.asarray(observations, dtype=np.float64)
         # A dead agent's code is zeros, whose largest is the first; a code never names more than there is.
         goals = observed[:, self._goals][:, :, : self._landmarks.shape[1]].argmax(axis=2)

@@ -54,7 +54,7 @@ class Steering:
         self._columns: Index = np.array(moves, dtype=np.int64)  # [K, 1] or [K, moves]
 
     def actions(self, observations: Floats, errors: Floats) -> Actions:
-        """Packed joint actions [B, C] of the whole team; whoever is not steered, and what is said, is 0.
+        """Packed joint actions [B, C] of the whole team; agents that are not steered and messages are 0.
 
         Args:
             observations: Joint observations [B, I] float64.

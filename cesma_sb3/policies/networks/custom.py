@@ -1,4 +1,4 @@
-"""Networks of a user's own, one for each agent, side by side."""
+"""Networks of a user's own class, one for each agent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SeparateNet(nn.Module):
         )
         for index, (own, size, agent) in enumerate(zip(visible, output_sizes, self.agents, strict=True)):
             self.register_buffer(f"_own_{index}", th.tensor(own, dtype=th.long), persistent=False)
-            with th.no_grad(), eval_mode(agent):  # a try must leave no trace in statistics
+            with th.no_grad(), eval_mode(agent):  # the trial must not change running statistics
                 shape = tuple(agent(th.zeros(2, len(own))).shape)
             if shape != (2, size):
                 raise SpaceError(
@@ -52,7 +52,7 @@ class SeparateNet(nn.Module):
                 )
 
     def forward(self, x_BI: th.Tensor) -> th.Tensor:
-        """See the class."""
+        """Outputs of all agents, one after the other: [B, I] -> [B, sum(output_sizes)]."""
         return th.cat([agent(x_BI[:, self._own(i)]) for i, agent in enumerate(self.agents)], dim=1)
 
     def _own(self, index: int) -> th.Tensor:

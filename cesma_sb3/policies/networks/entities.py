@@ -247,16 +247,14 @@ class EntityReader(nn.Module):
 def _read_layouts(team: TeamSpaces) -> tuple[Columns, dict[str, list[Columns]], str | None]:
     """Columns of the joint observation: own features [N, F], entities [N, K, F], the agents' group.
 
-    Messages count only in a team that has somebody who speaks; where nobody does they never change.
+    Messages count only in a team in which an agent can send some; without a sender they never change.
     """
     layouts = [team.layouts[agent].observation for agent in team.agents]
     if any(layout.parts != layouts[0].parts for layout in layouts):
         raise LayoutError(
             "entity networks: the agents' observation layouts differ; use feed-forward networks"
         )
-    somebody_speaks = any(
-        part.kind == "message" for agent in team.agents for part in team.layouts[agent].action
-    )
+    has_senders = any(part.kind == "message" for agent in team.agents for part in team.layouts[agent].action)
     own: Columns = [[] for _ in team.agents]
     groups: dict[str, list[Columns]] = {}
     teammates = None
@@ -268,7 +266,7 @@ def _read_layouts(team: TeamSpaces) -> tuple[Columns, dict[str, list[Columns]], 
             ]
             if part.kind == "own":
                 own[agent] += [column for entity in entities for column in entity]
-            elif part.count and (part.kind != "message" or somebody_speaks):
+            elif part.count and (part.kind != "message" or has_senders):
                 groups.setdefault(part.name, []).append(entities)
                 if part.kind == "agents":
                     teammates = part.name

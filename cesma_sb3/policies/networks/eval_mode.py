@@ -1,4 +1,4 @@
-"""Networks in evaluation mode for as long as they act, whatever mode their owner left them in."""
+"""Evaluation mode of networks for as long as they act."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import nn
 
 @contextmanager
 def eval_mode(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode within; afterwards, and after an exception, each submodule has its own mode back.
+    """Puts networks into evaluation mode; afterwards, also after an error, each submodule has its own back.
 
     Without it dropout gives other outputs at every call, and batch norm changes its statistics.
 
     Args:
-        *modules: Somebody's networks.
+        *modules: The networks.
     """
     training = [each for module in modules for each in module.modules() if each.training]
     for each in training:

@@ -196,7 +196,7 @@ class TeamValue(nn.Module):
         self.net = make_net(team, visibility, [1] * team.n_agents, spec)
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
-        """See the class."""
+        """The team's value, [B, 1]."""
         return self.each(observations).sum(dim=1, keepdim=True)
 
     def each(self, observations: th.Tensor) -> th.Tensor:
@@ -269,7 +269,7 @@ class ActionValue(nn.Module):
     _is_own: th.Tensor
 
     def forward(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
-        """See the class."""
+        """The team's value [B], or each agent's [B, n_agents], of observations and actions."""
         if self.form == "joint":
             joint: th.Tensor = self.net(th.cat([observations, actions], dim=1))
             return joint if self.values == "each" else joint.sum(dim=1)
@@ -284,7 +284,7 @@ class ActionValue(nn.Module):
     def q_own_action(self, observations: th.Tensor, own: th.Tensor, others: th.Tensor) -> th.Tensor:
         """Q_i(o, a) of `each` agent i with its own action from one joint action and the others' from another.
 
-        All N joint actions are valued in one pass, and no gradient of Q_i reaches the others' actions .
+        All N joint actions are valued in one pass, and no gradient of Q_i reaches the others' actions.
 
         Args:
             observations: Joint observations [B, observation_size].

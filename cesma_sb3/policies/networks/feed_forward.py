@@ -45,7 +45,7 @@ class BatchedLinear(nn.Module):
                 self.bias[index, :, :real_out].uniform_(-bound, bound)
 
     def forward(self, x_NBF: th.Tensor) -> th.Tensor:
-        """See the class."""
+        """Each map of its own input: [N, B, max(fan_in)] -> [N, B, max(fan_out)]."""
         return th.baddbmm(self.bias, x_NBF, self.weight)
 
 
@@ -130,11 +130,11 @@ class TeamNet(nn.Module):
     _ids: th.Tensor
 
     def forward(self, x_BI: th.Tensor) -> th.Tensor:
-        """See the class."""
+        """Outputs of all components, one after the other: [B, I] -> [B, sum(output_sizes)]."""
         return self._outputs(self._gathered(x_BI))
 
     def forward_per_component(self, x_NBI: th.Tensor) -> th.Tensor:
-        """The same with an input for each component: [N, B, I] float32 -> [B, sum(output_sizes)] float32."""
+        """Outputs of all components from an input for each: [N, B, I] -> [B, sum(output_sizes)] float32."""
         padded = F.pad(x_NBI, (0, 1))
         columns = self._gather.unsqueeze(1).expand(-1, x_NBI.shape[1], -1)
         return self._outputs(padded.gather(2, columns))

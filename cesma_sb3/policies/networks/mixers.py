@@ -1,4 +1,4 @@
-"""Mixers: from the values of each action column to what is regressed on the team's return.
+"""Mixers: from the values of the action columns to the value that is regressed on the team's return.
 
 | name | value | known as |
 |---|---|---|
@@ -6,8 +6,7 @@
 | `none` | one value for each agent, each with its own target | independent Q-learning (IQL) |
 | `monotonic` | increasing in every column's value, otherwise free | QMIX |
 
-Each of them leaves the greedy joint action what it is column by column: the best category of each column by
-itself is the best joint action of the mixed value.
+With each of them, the best category of each column by itself is the best joint action of the mixed value.
 
 Shape suffixes: B batch, I entries of the joint observation, C action columns, N agents, E units of the mixer.
 
@@ -36,7 +35,7 @@ class SumMixer(nn.Module):
     """
 
     def forward(self, values_BC: th.Tensor, observations_BI: th.Tensor) -> th.Tensor:
-        """See the class."""
+        """The sum of the columns' values, [B, 1]."""
         return values_BC.sum(dim=1, keepdim=True)
 
 
@@ -58,7 +57,7 @@ class IndependentMixer(nn.Module):
     _owner_CN: th.Tensor
 
     def forward(self, values_BC: th.Tensor, observations_BI: th.Tensor) -> th.Tensor:
-        """See the class."""
+        """The sum of each agent's values, [B, N]."""
         values_BN: th.Tensor = values_BC @ self._owner_CN
         return values_BN
 
@@ -91,7 +90,7 @@ class MonotonicMixer(nn.Module):
         self.last_bias = _hyper(observation_size, width, 1)
 
     def forward(self, values_BC: th.Tensor, observations_BI: th.Tensor) -> th.Tensor:
-        """See the class."""
+        """The mixed value, [B, 1]."""
         weights_BCE = self.first_weights(observations_BI).abs().view(-1, self.n_values, self.width)
         mixed_BE = th.einsum("bc,bce->be", values_BC, weights_BCE) + self.first_bias(observations_BI)
         weights_BE = self.last_weights(observations_BI).abs()
@@ -104,10 +103,10 @@ def make_mixer(kind: MixerKind, team: TeamSpaces, *, width: int = 32, hyper_hidd
     """The mixer of that name for a team.
 
     Args:
-        kind: See the table above.
-        team: Its action columns must be categorical.
-        width: Of `monotonic`.
-        hyper_hidden: Of `monotonic`.
+        kind: `sum`, `none` or `monotonic`; the table at the top of the module says what each is.
+        team: A team whose action columns are categorical.
+        width: Units of the hidden layer of `monotonic`.
+        hyper_hidden: Hidden units of the networks that give the weights of `monotonic`.
 
     Raises:
         UnknownNameError: There is no such mixer.

@@ -1,4 +1,4 @@
-"""Recurrent networks side by side: a linear map, a GRU and a linear map for each component of a team.
+"""Recurrent networks side by side: a linear layer, a GRU and a linear layer for each component of a team.
 
 Shape suffixes: T timesteps, B batch, I inputs (of the whole net), N components, F features a component sees
 (padded to the largest), H hidden units, S entries of the state, O outputs.
@@ -91,7 +91,7 @@ class RecurrentTeamNet(nn.Module):
         episode_start: npt.NDArray[np.bool_] | None,
         batch: int,
     ) -> th.Tensor:
-        """The state [B, S] to go on with, from what `predict` is given: zeros where an episode begins."""
+        """The hidden state [B, S] from the arguments of `predict`: zeros where an episode begins."""
         if state is None:
             return self.initial_state(batch)
         carried = th.as_tensor(state[0], device=self._ids.device).float().reshape(batch, self.state_size)
@@ -101,7 +101,7 @@ class RecurrentTeamNet(nn.Module):
         return carried.masked_fill(starts, 0.0)
 
     def forward(self, x_BI: th.Tensor) -> th.Tensor:
-        """See the class."""
+        """Outputs [B, sum(output_sizes)] as if the inputs [B, I] were those of an episode's first step."""
         return self.step(x_BI, self.initial_state(len(x_BI)))[0]
 
     def step(self, x_BI: th.Tensor, state_BS: th.Tensor) -> tuple[th.Tensor, th.Tensor]:

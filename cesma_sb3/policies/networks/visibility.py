@@ -21,11 +21,11 @@ def are_alike(team: TeamSpaces) -> bool:
 
 
 def egocentric_order(team: TeamSpaces, with_actions: bool = False) -> list[list[int]]:
-    """The joint observation as each agent of an alike team would tell it: its own part first.
+    """Columns of the joint observation in each agent's egocentric order: its own part first.
 
-    The others follow in the order of the team, from the agent on and around: the first, say, comes after the
-    last. So do the entries of parts that hold one entity or message of each other agent. What the same place
-    means is then the same for every agent, and one set of weights can serve them all.
+    The others follow in the order of the team, cyclically from the agent on: the first comes after the last.
+    So do the entries of parts that hold one entity or message of each other agent. A column then means the
+    same for every agent, so that all of them can share weights.
 
     Args:
         team: Its agents are alike.
@@ -37,14 +37,14 @@ def egocentric_order(team: TeamSpaces, with_actions: bool = False) -> list[list[
     """
     n_agents = team.n_agents
     around = [[(agent + step) % n_agents for step in range(n_agents)] for agent in range(n_agents)]
-    told = [_own_columns(team, agent) for agent in range(n_agents)]
-    columns = [[column for other in order for column in told[other]] for order in around]
+    parts = [_own_columns(team, agent) for agent in range(n_agents)]
+    columns = [[column for other in order for column in parts[other]] for order in around]
     if not with_actions:
         return columns
     offset = team.observation_size
-    done = [range(offset + where.start, offset + where.stop) for where in team.output_slices]
+    actions = [range(offset + where.start, offset + where.stop) for where in team.output_slices]
     return [
-        [*seen, *(column for other in order for column in done[other])]
+        [*seen, *(column for other in order for column in actions[other])]
         for seen, order in zip(columns, around, strict=True)
     ]
 
