@@ -105,61 +105,30 @@ def make_net(
         UnknownNameError: There is no such visibility.
     """
     check_choice("visibility", visibility, get_args(Visibility))
+    layers: dict[str, Any] = {"hidden_sizes": spec.hidden_sizes, "activation": spec.activation}
     if spec.kind == "entities":
-        return _entity_net(team, visibility, output_sizes, spec, with_actions)
-    if spec.kind == "custom":
-        return _custom_net(team, visibility, output_sizes, spec, with_actions)
+        arguments = layers | {"with_actions": with_actions, "use_agent_id": spec.use_agent_id}
+        return EntityNet(team, visibility, output_sizes, **arguments)
     visible = _visible(team, visibility, with_actions)
+    if spec.kind == "custom":
+        if visibility != "own" or with_actions:
+            raise ExpertError("network custom: is of each agent's own observation; expected another network")
+        return _custom_net(visible, output_sizes, spec)
     if visibility == "joint" and for_each_agent:
         visible *= team.n_agents
-    if spec.kind == "recurrent":
-        return _recurrent_net(visible, _sizes(output_sizes, visible), spec)
-    if visibility == "joint" and spec.share_parameters and are_alike(team):
+    if visibility == "joint" and spec.kind == "feed-forward" and spec.share_parameters and are_alike(team):
         visible = egocentric_order(team, with_actions)
-    return TeamNet(
-        visible,
-        _sizes(output_sizes, visible),
-        hidden_sizes=spec.hidden_sizes,
-        activation=spec.activation,
-        share_parameters=spec.share_parameters,
-    )
-
-
-def _sizes(output_sizes: Sequence[int], visible: Sequence[Sequence[int]]) -> Sequence[int]:
-    """Outputs of each component: an agent's own, or of the only component all of them."""
-    return output_sizes if len(visible) == len(output_sizes) else [sum(output_sizes)]
-
-
-def _entity_net(
-    team: TeamSpaces,
-    visibility: Visibility,
-    output_sizes: Sequence[int],
-    spec: NetworkSpec,
-    with_actions: bool,
-) -> EntityNet:
-    return EntityNet(
-        team,
-        visibility,
-        output_sizes,
-        hidden_sizes=spec.hidden_sizes,
-        activation=spec.activation,
-        with_actions=with_actions,
-        use_agent_id=spec.use_agent_id,
-    )
+    sizes = output_sizes if len(visible) == team.n_agents else [sum(output_sizes)]
+    if spec.kind == "recurrent":
+        return _recurrent_net(visible, sizes, spec)
+    return TeamNet(visible, sizes, share_parameters=spec.share_parameters, **layers)
 
 
 def _custom_net(
-    team: TeamSpaces,
-    visibility: Visibility,
-    output_sizes: Sequence[int],
-    spec: NetworkSpec,
-    with_actions: bool,
+    visible: Sequence[Sequence[int]], output_sizes: Sequence[int], spec: NetworkSpec
 ) -> SeparateNet:
     if spec.module is None:
         raise ExpertError("network custom: expected a module, which makes each agent's network")
-    if visibility != "own" or with_actions:
-        raise ExpertError("network custom: is of each agent's own observation; expected another network")
-    visible = _visible(team, visibility, with_actions)
     return SeparateNet(visible, output_sizes, spec.module, spec.module_kwargs)
 
 
