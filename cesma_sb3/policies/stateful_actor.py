@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ class MemoryActor(Stateful):
         predict: The `predict` of a policy, whose weights may change between calls.
     """
 
-    state_attributes = ("state", "_starts")
+    state_attributes: ClassVar[tuple[str, ...]] = ("state", "_starts")
 
     def __init__(self, predict: Predict) -> None:
         self._predict = predict
