@@ -15,7 +15,7 @@ from torch import nn
 
 from cesma_sb3.errors import ActionViewError, ExpertError, SpaceError
 from cesma_sb3.experts.base import Expert
-from cesma_sb3.experts.controllers import Network
+from cesma_sb3.experts.controllers import Network, required_arguments
 from cesma_sb3.experts.functions import FunctionExpert, Outputs
 from cesma_sb3.experts.per_agent import controllers_by_agent, is_distribution
 from cesma_sb3.experts.sb3 import SB3Expert, space_problem
@@ -145,18 +145,13 @@ def _object(controller: Any, team: TeamSpaces) -> Any:
     if issubclass(controller, BaseAlgorithm | BasePolicy | nn.Module):
         raise ExpertError(f"{name}: is a class, without weights; expected a trained object of it")
     try:
-        parameters = inspect.signature(controller).parameters.values()
+        signature = inspect.signature(controller)
     except (TypeError, ValueError) as error:
         raise ExpertError(f"{name}: is a class, expected an object of it: {error}") from None
-    needed = [
-        each.name
-        for each in parameters
-        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-    ]
-    takes_team = "team" in {each.name for each in parameters}
+    needed = required_arguments(signature)
     if set(needed) - {"team"}:
         raise ExpertError(f"{name}: is a class that needs {', '.join(needed)}; expected an object of it")
-    return controller(**({"team": team} if takes_team else {}))
+    return controller(**({"team": team} if "team" in signature.parameters else {}))
 
 
 def _of_agents(controllers: Mapping[Any, Any], team: TeamSpaces) -> FunctionExpert:

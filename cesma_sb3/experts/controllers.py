@@ -114,21 +114,26 @@ def as_array(found: Any, name: str) -> npt.NDArray[Any]:
     return result
 
 
+def required_arguments(signature: inspect.Signature) -> list[str]:
+    """Names of the arguments without which a function cannot be called."""
+    return [
+        each.name
+        for each in signature.parameters.values()
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+
+
 def _check_call(function: Callable[..., Any], masks: inspect.Parameter | None, name: str) -> None:
     """Raises `ExpertError` if the function cannot be called with observations and these masks alone."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # of TorchScript, which raises an error of its own
         return
-    required = [
-        each.name
-        for each in signature.parameters.values()
-        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-    ]
     first = next(iter(signature.parameters.values()), None)
     if first is None or first.kind is first.KEYWORD_ONLY:
         raise ExpertError(f"{name}: takes no observations, expected a function of observations (and masks)")
-    other = [each for each in required if each != first.name and (masks is None or each != masks.name)]
+    known = {first.name, masks.name if masks else first.name}
+    other = [name for name in required_arguments(signature) if name not in known]
     if other:
         raise ExpertError(
             f"{name}: needs {', '.join(other)} too, expected a function of observations (and masks) alone"

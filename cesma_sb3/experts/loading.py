@@ -50,8 +50,7 @@ def load_sb3(
         UntrustedError: `trust` is False.
         StorageError: There is no such file, it is no SB3 file, or another class wrote it.
     """
-    _ask_trust(path, "an SB3 file holds pickled objects", trust)
-    _must_exist(path)
+    _check_file(path, "an SB3 file holds pickled objects", trust)
     return read_algorithm(path, saved_by, known) if is_algorithm(path) else read_policy(path, saved_by)
 
 
@@ -62,8 +61,7 @@ def load_normalization(path: Path, *, trust: bool = False) -> VecNormalize:
         UntrustedError: `trust` is False: the file is a pickle.
         StorageError: There is no such file, or it holds something else.
     """
-    _ask_trust(path, "it is a pickle", trust)
-    _must_exist(path)
+    _check_file(path, "it is a pickle", trust)
     with storage_errors(f"{path}: cannot be loaded"), path.open("rb") as file:
         found = pickle.load(file)
     if not isinstance(found, VecNormalize):
@@ -82,8 +80,7 @@ def load_torchscript(path: Path, *, trust: bool = False) -> Any:
         UntrustedError: `trust` is False.
         StorageError: There is no such file, or it is no such module.
     """
-    _ask_trust(path, "a TorchScript file is a program", trust)
-    _must_exist(path)
+    _check_file(path, "a TorchScript file is a program", trust)
     if not is_torchscript(path):
         return read_policy(path, None)
     with storage_errors(f"{path}: no TorchScript"), warnings.catch_warnings():
@@ -99,7 +96,7 @@ def load_onnx(path: Path) -> Network:
         MissingExtraError: onnxruntime is not installed.
         StorageError: There is no such file, it is no such model, or its inputs are others.
     """
-    _must_exist(path)
+    _check_file(path)
     try:
         import onnxruntime
     except ImportError as error:
@@ -150,14 +147,12 @@ def found_file(path: Path | str) -> Path:
     return zipped if zipped.is_file() and not named.is_file() else named
 
 
-def _ask_trust(path: Path, why: str, trust: bool) -> None:
-    if not trust:
+def _check_file(path: Path, risk: str | None = None, trust: bool = False) -> None:
+    """Raises unless the file is there, and trusted where loading it is a risk."""
+    if risk is not None and not trust:
         raise UntrustedError(
-            f"{path}: {why} and may run any code when it is loaded; expected trust=True (--trust, "
+            f"{path}: {risk} and may run any code when it is loaded; expected trust=True (--trust, "
             "expert.trust: true) if you know where it comes from"
         )
-
-
-def _must_exist(path: Path) -> None:
     if not path.is_file():
         raise StorageError(f"{path}: no such file")

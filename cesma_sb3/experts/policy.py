@@ -39,9 +39,9 @@ class ExpertPolicy(BasePolicy):
 
         Args:
             observation: [I] or [B, I] float32.
-            state: Handed back as it came.
-            episode_start: Ignored: the expert has no memory here.
-            deterministic: Ignored: it always is.
+            state: Returned as it came: the expert has no memory here.
+            episode_start: Ignored.
+            deterministic: Ignored: the expert is always deterministic.
             action_masks: Available categories [M] or [B, M] bool, or None.
 
         Returns:

@@ -112,7 +112,7 @@ def test_the_card_says_that_an_agent_needs_its_mask(tmp_path):
         numbers = {key: {"students": 1.0} for key in ("return", "std", "standard_error", "normalized")}
         run.finish({**numbers, "episodes": 1, "reward": "points"})
         card = (hub.write_published(run.path, tmp_path / f"out-{masked}") / "README.md").read_text()
-        assert ("agent.predict(own_observation, deterministic=True, action_masks=own_mask)" in card) == masked
+        assert ("agent.predict(own_observation, action_masks=own_mask, deterministic=True)" in card) == masked
 
 
 def test_a_folder_will_do(run_dir, tmp_path):
