@@ -29,7 +29,7 @@ class Episodes(NamedTuple):
 
 
 class EpisodeStore(Stateful):
-    """Keeps the newest whole episodes, as many as have room.
+    """The newest whole episodes, up to a number of timesteps.
 
     Steps of all environments are appended together. An episode counts from its end on; what has begun and not
     ended yet cannot be drawn. Its timesteps stand one after the other in arrays (`Rows`), and the oldest
@@ -69,7 +69,7 @@ class EpisodeStore(Stateful):
         ended: npt.NDArray[np.bool_],
         last: Mapping[str, Array] | None = None,
     ) -> None:
-        """Adds a step of every environment; the arrays are copied.
+        """Add a step of every environment; the arrays are copied.
 
         Args:
             fields: Arrays [B, ...] by name, the same names every time.
@@ -104,7 +104,7 @@ class EpisodeStore(Stateful):
             self._begun[env] = []
 
     def forget_begun(self) -> None:
-        """Drops what has begun and not ended: the environments were reset."""
+        """Drop the episodes that have not ended: the environments were reset."""
         self._begun = [[] for _ in self._begun]
 
     def _keep(self, steps: list[dict[str, Array]]) -> None:

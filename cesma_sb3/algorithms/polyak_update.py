@@ -7,7 +7,7 @@ from torch import nn
 
 
 def polyak_update(module: nn.Module, target: nn.Module, tau: float) -> None:
-    """Updates a target network: weights w become (1 - tau) w + tau w', with w' of `module`.
+    """Update a target network: weights w become (1 - tau) w + tau w', with w' of `module`.
 
     SB3's function of this name goes weight by weight; here all are updated at once, which is faster for
     entity networks with their many small weights, and rounds differently in the last digit.

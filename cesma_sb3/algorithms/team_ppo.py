@@ -168,7 +168,7 @@ class TeamPPO(PPO):
             self.logger.record("train/clip_range_vf", clip_range_vf)
 
     def _split_rollout(self) -> None:
-        """Replaces the joint numbers of a new rollout [T, E] by those of each agent [T, E, N].
+        """Replace the joint values of a new rollout [T, E] by those of each agent [T, E, N].
 
         The buffer hands out what it holds, flat, so that no buffer of another kind is needed.
         """

@@ -1,4 +1,4 @@
-"""Whatever labels: the protocol of experts, adapters for controllers that exist, scripted controllers."""
+"""Experts: the protocol, adapters for existing controllers, and scripted controllers."""
 
 from cesma_sb3.experts.adapt import adapt_expert
 from cesma_sb3.experts.base import Expert, RecurrentExpert, SoftExpert, StatefulActor, StochasticExpert

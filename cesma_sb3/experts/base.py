@@ -20,7 +20,7 @@ class StatefulActor(Protocol):
     """An `Actor` with a memory of the episode, kept for each environment."""
 
     def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
-        """Forgets the episodes that have ended.
+        """Forget the episodes that have ended.
 
         Args:
             episode_starts: In which environments the next observation is an episode's first, [B] bool; None:

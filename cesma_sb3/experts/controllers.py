@@ -124,7 +124,7 @@ def required_arguments(signature: inspect.Signature) -> list[str]:
 
 
 def _check_call(function: Callable[..., Any], masks: inspect.Parameter | None, name: str) -> None:
-    """Raises `ExpertError` if the function cannot be called with observations and these masks alone."""
+    """Raise `ExpertError` if the function cannot be called with observations and these masks alone."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # of TorchScript, which raises an error of its own
@@ -195,7 +195,7 @@ class Network:
         return cls(run, name, takes_masks=masked is not None)
 
     def fit(self, team: TeamSpaces) -> None:
-        """Tries the network on observations of this team, to learn how many rows it takes at once.
+        """Try the network on observations of this team, to learn how many rows it takes at once.
 
         Raises:
             ExpertError: It takes none of this team's observations.

@@ -23,7 +23,7 @@ Outputs = Literal["actions", "logits"]
 
 
 class FunctionExpert:
-    """Labels joint observations by a function.
+    """An expert whose labels are what a function returns for joint observations.
 
     With `outputs="logits"` it is a `SoftExpert` wherever the view's actions are categories, and a
     `StochasticExpert`: a draw takes each action with its softmax.

@@ -148,7 +148,7 @@ def found_file(path: Path | str) -> Path:
 
 
 def _check_file(path: Path, risk: str | None = None, trust: bool = False) -> None:
-    """Raises unless the file is there, and trusted where loading it is a risk."""
+    """Raise unless the file is there, and trusted where loading it is a risk."""
     if risk is not None and not trust:
         raise UntrustedError(
             f"{path}: {risk} and may run any code when it is loaded; expected trust=True (--trust, "

@@ -1,4 +1,4 @@
-"""Any expert as an SB3 policy, for what asks for one: imitation's `SimpleDAggerTrainer`, rollouts."""
+"""`ExpertPolicy`: any expert as an SB3 policy, as imitation's `SimpleDAggerTrainer` and rollouts take one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 class ExpertPolicy(BasePolicy):
-    """Acts in the joint space as the expert labels it. It has no weights and is always deterministic.
+    """An SB3 policy that acts in the joint space as an expert labels it: deterministic and without weights.
 
     Args:
         expert: The expert.

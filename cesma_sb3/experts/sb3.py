@@ -30,7 +30,7 @@ from cesma_sb3.utils.torch_defaults import plain_torch
 
 
 class SB3Expert:
-    """Labels joint observations with the deterministic actions of an SB3 model.
+    """An expert whose labels are the deterministic actions of an SB3 model.
 
     It is a `StochasticExpert` where the model's policy is a distribution (PPO, A2C, TRPO, SAC and their kin),
     and a `RecurrentExpert` where the model has a memory; `labels` then takes each observation for an

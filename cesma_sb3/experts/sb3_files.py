@@ -234,7 +234,7 @@ def _is_weights(found: Any) -> bool:
 
 @contextmanager
 def storage_errors(message: str) -> Iterator[None]:
-    """Raises a StorageError, `message` and the first line of the error, for any error within."""
+    """Raise a StorageError, `message` and the first line of the error, for any error within."""
     try:
         yield
     except Exception as error:  # whatever unpickling raises

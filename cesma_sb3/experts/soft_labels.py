@@ -1,4 +1,4 @@
-"""Soft labels: what a model thinks of each category, from whatever it has: a distribution, values, logits.
+"""Soft labels: the probability of each category, from a model's distribution, values or logits.
 
 Shape suffixes: B batch, n actions of the view, M categories of all columns.
 """
@@ -94,7 +94,7 @@ def among_available(flat: Probabilities, masks: Masks | None, team: TeamSpaces) 
 
 
 def _among(available: Masks, probabilities: Probabilities, sizes: Sequence[int]) -> Probabilities:
-    """Leaves out what is not available [B, M]; each of the distributions, of these sizes, sums to 1 again.
+    """Probabilities of what is available [B, M]; each distribution, of these sizes, sums to 1 again.
 
     Where all that is available has probability 0, all of it is alike.
     """

@@ -27,7 +27,7 @@ from cesma_sb3.spaces.team_views import TeamView, message_free_view
 from cesma_sb3.utils.stateful import Stateful
 
 Sampler = Callable[[np.random.Generator], Actor]
-"""Makes an `Actor` that samples with a generator (`StochasticExpert.sampler`)."""
+"""A function that makes an `Actor` which samples with a generator (`StochasticExpert.sampler`)."""
 
 
 class WrappedActor(Stateful):
@@ -47,7 +47,7 @@ class WrappedActor(Stateful):
         self._actor = actor
 
     def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
-        """Forgets the episodes that have ended.
+        """Forget the episodes that have ended.
 
         Args:
             episode_starts: In which environments the next observation is an episode's first, [B] bool; None:
@@ -188,7 +188,7 @@ class TranslatedExpert(ExpertWrapper):
 
 
 class MessageFreeExpert(TranslatedExpert):
-    """Labels a team that communicates by an expert that neither sends nor receives messages.
+    """An expert that neither sends nor receives messages, for a team that does.
 
     Message columns of its labels are the first category that is available, or the number nearest to 0: they
     are no example to imitate.
@@ -237,7 +237,7 @@ class SamplingExpert:
 
 
 def make_actor(expert: Expert, rng: np.random.Generator | None = None) -> Actor:
-    """Makes the actor that labels step after step: `labels`, or one with a memory of its own.
+    """Make the actor that labels step after step: `labels`, or one with a memory of its own.
 
     Args:
         expert: The expert.

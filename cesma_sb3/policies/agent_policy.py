@@ -49,7 +49,7 @@ class SingleAgentPolicy(BasePolicy):
 
     @classmethod
     def load(cls, path: str, device: th.device | str = "auto") -> Self:
-        """Loads what `save` wrote. The file is a pickle, which may run code: load only what you trust.
+        """Load what `save` wrote. The file is a pickle, which may run code: load only what you trust.
 
         Args:
             path: The file.

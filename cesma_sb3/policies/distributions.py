@@ -18,7 +18,7 @@ UNAVAILABLE = -1e9
 
 
 class ActionHead(nn.Module):
-    """Reads network outputs as the columns of a packed joint action (`TeamSpaces.column_categories`).
+    """Network outputs as the columns of a packed joint action (`TeamSpaces.column_categories`).
 
     Args:
         column_categories: Categories of each column, 0 for a continuous one.
@@ -124,7 +124,7 @@ class TeamDistribution(Distribution):
     def proba_distribution(
         self, outputs_BO: th.Tensor, log_std_D: th.Tensor, masks_BM: th.Tensor | None = None
     ) -> TeamDistribution:
-        """Sets network outputs [B, O], log standard deviations [D] and masks [B, M] bool or None."""
+        """Set network outputs [B, O], log standard deviations [D] and masks [B, M] bool or None."""
         if self.head.n_categorical:
             self._log_probs_BCK = F.log_softmax(self.head.logits(outputs_BO, masks_BM), dim=-1)
         else:
@@ -177,12 +177,12 @@ class TeamDistribution(Distribution):
     def actions_from_params(
         self, outputs_BO: th.Tensor, log_std_D: th.Tensor, deterministic: bool = False
     ) -> th.Tensor:
-        """Sets the parameters and acts: [B, A]."""
+        """Set the parameters and return packed joint actions [B, A]."""
         return self.proba_distribution(outputs_BO, log_std_D).get_actions(deterministic=deterministic)
 
     def log_prob_from_params(
         self, outputs_BO: th.Tensor, log_std_D: th.Tensor
     ) -> tuple[th.Tensor, th.Tensor]:
-        """Sets the parameters, samples [B, A], and gives the log probabilities [B] too."""
+        """Set the parameters and return a sample [B, A] with its log probabilities [B]."""
         actions = self.actions_from_params(outputs_BO, log_std_D)
         return actions, self.log_prob(actions)

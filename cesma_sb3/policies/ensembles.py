@@ -45,7 +45,7 @@ class EnsembleActor(MemoryActor):
         self.reset(None)
 
     def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
-        """Forgets the episodes that have ended.
+        """Forget the episodes that have ended.
 
         Args:
             episode_starts: In which environments the next observation is an episode's first, [B] bool; None:
@@ -210,7 +210,7 @@ class TeamEnsemble(BasePolicy):
         return super().load_state_dict(state_dict, strict, assign)
 
     def _resized(self, state_dict: Mapping[str, Any]) -> None:
-        """Resizes buffers to those in `state_dict`."""
+        """Resize buffers to those in `state_dict`."""
 
 
 class SequencePolicy(TeamEnsemble):
@@ -220,7 +220,7 @@ class SequencePolicy(TeamEnsemble):
     """
 
     def set(self, step: int, component: TeamPolicy) -> None:
-        """Makes a team the last one, for `step`, which is the next step or one that there is."""
+        """Make a team the last one, for `step`, which is the next step or an existing one."""
         if step > len(self):
             raise ValueError(f"step {step}: expected at most {len(self)}, the next one")
         del self.components[step:]
@@ -268,7 +268,7 @@ class MixturePolicy(TeamEnsemble):
         self.set(components, [1.0 / len(components)] * len(components) if weights is None else weights)
 
     def set(self, components: Sequence[TeamPolicy], weights: Sequence[float]) -> None:
-        """Replaces components and weights, which must be as many and sum to 1."""
+        """Replace components and weights, which must be as many and sum to 1."""
         if len(weights) != len(components):
             raise ValueError(f"{len(weights)} weights for {len(components)} components")
         if not np.isfinite(weights).all() or min(weights) < 0 or abs(sum(weights) - 1.0) > 1e-6:

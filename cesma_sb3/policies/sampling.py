@@ -13,7 +13,7 @@ import torch as th
 
 @contextmanager
 def sampling_with(rng: np.random.Generator, device: th.device) -> Iterator[None]:
-    """Seeds PyTorch's global generators by `rng` within; afterwards they are where they were.
+    """Seed PyTorch's global generators by `rng` within; afterwards they are where they were.
 
     Distributions of PyTorch and SB3 know its global generators alone, which a training shares. With this,
     sampling beside a training leaves no trace in it, and the same `rng` gives the same samples again.

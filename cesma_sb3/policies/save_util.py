@@ -98,7 +98,7 @@ def _read_weights(path: Path) -> dict[str, th.Tensor]:
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Gives a module the weights in a safetensors file.
+    """Load the weights of a module from a safetensors file.
 
     Raises:
         StorageError: The file is missing or torn, its weights are those of another network, or not finite.
@@ -167,7 +167,7 @@ def _acting(team: TeamSpaces, saved: TeamSpaces, anybodys: bool, folder: Path) -
 def check_owners(
     owners: Sequence[str], agents: Sequence[str], path: Path | str, *, any_order: bool = False
 ) -> None:
-    """Compares the agents whose weights were saved with those that are to act by them.
+    """Check that weights were saved for the agents that are to act by them.
 
     Args:
         owners: The names of a saved team, in its order.
@@ -214,7 +214,7 @@ def _activation(name: str) -> type[nn.Module]:
 
 
 def _check_size(description: Mapping[str, Any], folder: Path) -> None:
-    """Keeps a few words in a file from filling the memory: networks are no larger than their weights."""
+    """Raise if a description asks for networks larger than the weights file: they could fill the memory."""
     if not (folder / WEIGHTS).is_file():
         raise StorageError(f"{folder / WEIGHTS}: cannot be read: no such file")
     for key in ("hidden_sizes", "critic_hidden_sizes"):
@@ -260,7 +260,7 @@ def team_files(policy: TeamPolicy | TeamEnsemble) -> dict[str, bytes]:
 
 
 def save_team(policy: TeamPolicy | TeamEnsemble, folder: Path | str) -> None:
-    """Writes a team, or an ensemble with all its teams, into `folder`, which is made if need be.
+    """Write a team, or an ensemble with all its teams, into `folder`, which is made if need be.
 
     A team is `team.safetensors` and `team.json`; an ensemble is `ensemble.json` and a folder for each team.
     """
@@ -278,7 +278,7 @@ def load_team(
     module: MakeModule | None = None,
     device: th.device | str = "cpu",
 ) -> TeamPolicy | TeamEnsemble:
-    """Reads a team or an ensemble that `save_team` wrote. No code of the files is run.
+    """Read a team or an ensemble that `save_team` wrote. No code of the files is run.
 
     Args:
         folder: Its folder.

@@ -34,7 +34,7 @@ class MemoryActor(Stateful):
         """The state that `predict` returned last; None before the first step."""
 
     def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
-        """Forgets the episodes that have ended.
+        """Forget the episodes that have ended.
 
         Args:
             episode_starts: In which environments the next observation is an episode's first, [B] bool; None:

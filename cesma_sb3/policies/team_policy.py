@@ -29,7 +29,7 @@ from cesma_sb3.utils.torch_defaults import plain_torch
 
 
 class _JointFeatures(nn.Module):
-    """Stands where SB3 has its `MlpExtractor`: actor and critic both read the joint observation itself."""
+    """In place of SB3's `MlpExtractor`: actor and critic both read the joint observation itself."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

@@ -77,7 +77,7 @@ class EpisodeReplayBuffer(ReplayBuffer, Stateful):
         infos: list[dict[str, Any]],
         masks: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None = None,
     ) -> None:
-        """Adds a step of all environments.
+        """Add a step of all environments.
 
         Args:
             obs: Before the step, [B, I].

@@ -210,7 +210,7 @@ class FactoredDQN(OffPolicyAlgorithm):
         return actions.long().reshape(len(actions), self.policy.head.n_columns)
 
     def _measure_spread(self, values_BCK: th.Tensor, n_updates: int) -> None:
-        """Updates the running spread of values by the last batch."""
+        """Update the running spread of values by the last batch."""
         spread = float(spread_of(values_BCK))
         kept = _SPREAD_DECAY**n_updates if self.value_spread else 0.0
         self.value_spread = kept * self.value_spread + (1 - kept) * spread

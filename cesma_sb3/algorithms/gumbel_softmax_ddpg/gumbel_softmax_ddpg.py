@@ -258,7 +258,7 @@ class GumbelSoftmaxDDPG(DDPG):
 
 @contextmanager
 def _frozen(module: nn.Module) -> Iterator[None]:
-    """Spares the backward pass the gradients of a module's own weights."""
+    """No gradients of a module's own weights within: the backward pass is faster."""
     parameters = list(module.parameters())
     for parameter in parameters:
         parameter.requires_grad_(False)

@@ -24,7 +24,7 @@ Index = npt.NDArray[np.int64]
 
 
 class ScriptedNavigationExpert:
-    """Assigns landmarks to agents so that the sum of travel times is least, and steers each to its own.
+    """An expert that assigns landmarks by the least sum of travel times, and steers each agent to its own.
 
     Every step is decided anew from the joint observation alone. An agent is steered by trying each push,
     letting the agent coast, and taking the push that keeps it nearest to its landmark over the next steps.
@@ -70,7 +70,7 @@ class ScriptedNavigationExpert:
 
 
 class ScriptedGoalExpert:
-    """Reads each agent's goal from the others' observations and steers it there: an oracle without words.
+    """An expert that reads each agent's goal from the others' observations and steers it there.
 
     An agent that sees no velocity stays as it is; messages are category 0, or the number nearest to 0.
 

@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def eval_mode(*modules: nn.Module) -> Iterator[None]:
-    """Puts networks into evaluation mode; afterwards, also after an error, each submodule has its own back.
+    """Put networks into evaluation mode; afterwards, also after an error, each submodule has its own back.
 
     Without it dropout gives other outputs at every call, and batch norm changes its statistics.
 

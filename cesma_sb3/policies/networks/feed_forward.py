@@ -50,7 +50,7 @@ class BatchedLinear(nn.Module):
 
 
 def check_components(visible: Sequence[Sequence[int]], output_sizes: Sequence[int]) -> None:
-    """Raises a ValueError unless there are inputs and outputs for each component."""
+    """Raise a ValueError unless there are inputs and outputs for each component."""
     if len(visible) != len(output_sizes):
         raise ValueError(
             f"{len(visible)} inputs for {len(output_sizes)} outputs: one of each for a component"
@@ -162,7 +162,7 @@ class TeamNet(nn.Module):
         return padded[:, self._gather].transpose(0, 1)
 
     def clip_grad_norm_(self, max_norm: float) -> None:
-        """Clips the norm of each component's gradient by itself, as learners do that know nothing of others.
+        """Clip the norm of each component's gradient by itself, as independent learners do.
 
         With shared parameters there is one gradient, and one norm.
 
