@@ -1,11 +1,12 @@
-"""Learning curves: a policy measured on the way, its best weights kept, a training ended in time."""
+"""Learning curves: a policy is evaluated in training, keeps its best weights, and may end the training."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
+from stable_baselines3.common.callbacks import BaseCallback
 from torch import nn
 
 from cesma_sb3.evaluation import Score
@@ -15,10 +16,10 @@ from cesma_sb3.utils.stateful import Stateful
 
 @dataclasses.dataclass(frozen=True)
 class CurvePoint:
-    """A measurement of a policy in training."""
+    """An evaluation of a policy in training."""
 
     timesteps: int
-    """Environment samples before it."""
+    """Environment timesteps of the training before it."""
     score: Score
 
 
@@ -27,41 +28,59 @@ NOT_MEASURED: Curve = [CurvePoint(0, Score(0.0))]
 """Stands for the learning curve of a policy in a dry run."""
 Keep = Literal["best", "last"]
 Seen = Callable[[int, float], None]
-"""Told of a measurement: environment timesteps so far, and the mean return."""
+"""Called after an evaluation with the environment timesteps so far and the mean return."""
 
 
-class LearningCurve(Stateful):
-    """Measures a policy at fixed distances in environment samples, and remembers its best weights.
+class LearningCurve(BaseCallback, Stateful):
+    """Evaluates a policy in training, and keeps its best weights, as SB3's `EvalCallback` does.
+
+    It is a callback of SB3's `learn` and of `MultiAgentDAggerTrainer.train`, where it may end the training
+    once the policy matches its expert several times in a row.
 
     Args:
-        policy: What is trained.
-        measure: Its mean return now.
-        every: Environment timesteps between two measurements.
-        seen: Told of each measurement, with its timesteps; what it raises ends the training.
+        policy: The policy that is trained.
+        evaluate: Returns its score as it is now.
+        eval_freq: Environment timesteps between two evaluations.
+        keep: The weights that the policy ends with: those of the best evaluation, or the last ones.
+        target: Mean return of a match: the expert's, less what may be missing.
+        n_matches: Evaluations in a row with at least `target` that end the training; None never ends it.
+        on_eval: Called after each evaluation; an exception that it raises ends the training.
+
+    Source: E.3: "we stopped training of the decentralization once the multi-agents reached the same reward as
+    the expert".
     """
 
-    state_attributes: ClassVar[tuple[str, ...]] = ("kept", "_best_score", "_best_weights")
+    state_attributes = ("best_mean_return", "kept_mean_return", "n_matched", "_best_weights")
 
     def __init__(
         self,
         policy: nn.Module,
-        measure: Callable[[], Score],
-        every: int,
+        evaluate: Callable[[], Score],
+        eval_freq: int,
+        keep: Keep,
         *,
-        seen: Seen | None = None,
+        target: float = float("inf"),
+        n_matches: int | None = None,
+        on_eval: Seen | None = None,
     ) -> None:
+        super().__init__()
         self.policy = policy
-        self.measure = measure
-        self.every = every
-        self.seen = seen
+        self.evaluate = evaluate
+        self.eval_freq = eval_freq
+        self.keep = keep
+        self.target = target
+        self.n_matches = n_matches
+        self.on_eval = on_eval
         self.points: Curve = []
-        self.kept = float("nan")
-        """The return that was measured with the weights that `finish` kept; NaN before."""
-        self._best_score = float("-inf")
+        self.best_mean_return = float("-inf")
+        self.kept_mean_return = float("nan")
+        """Mean return of the weights that `finish` kept; NaN before."""
+        self.n_matched = 0
+        """Evaluations that have matched the target, up to the newest one and in a row."""
         self._best_weights: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What was measured, and the best weights."""
+        """The points of the curve, and the best weights."""
         points = [(point.timesteps, *dataclasses.astuple(point.score)) for point in self.points]
         return {**super().state_dict(), "points": points}
 
@@ -71,80 +90,64 @@ class LearningCurve(Stateful):
         self.points = [CurvePoint(timesteps, Score(*score)) for timesteps, *score in state_dict["points"]]
 
     @property
-    def last(self) -> float:
-        """The mean return measured last."""
+    def last_mean_return(self) -> float:
+        """Mean return of the newest evaluation."""
         return self.points[-1].score.mean
-
-    def visit(self, timesteps: int) -> bool:
-        """Measures if it is time to, and says whether it did; the first visit always measures."""
-        if self.points and timesteps - self.points[-1].timesteps < self.every:
-            return False
-        self._measure(timesteps)
-        return True
-
-    def finish(self, timesteps: int, keep: Keep) -> None:
-        """The last measurement, and the best weights (so far) back in place if they are what is kept."""
-        if not self.points or self.points[-1].timesteps != timesteps:
-            self._measure(timesteps)
-        self.kept = self.last
-        if keep == "best" and self._best_weights:
-            self.policy.load_state_dict(self._best_weights)
-            self.kept = self._best_score
-
-    def _measure(self, timesteps: int) -> None:
-        score = self.measure()
-        self.points.append(CurvePoint(timesteps, score))
-        if score.mean > self._best_score:
-            self._best_score = score.mean
-            self._best_weights = {name: t.detach().clone() for name, t in self.policy.state_dict().items()}
-        if self.seen is not None:
-            self.seen(timesteps, score.mean)
-
-
-class MatchingCurve(LearningCurve):
-    """A learning curve that ends a training once it has matched a target several times in a row.
-
-    It is a callback of `MultiAgentDAggerTrainer.train`.
-
-    Args:
-        policy: What is trained.
-        measure: Its mean return now.
-        every: Environment timesteps between two measurements.
-        target: The return to match: the expert's, less what may be missing.
-        matches: Measurements in a row at or above the target that end the training; None never ends it.
-        seen: See `LearningCurve`.
-
-    Source: E.3: "we stopped training of the decentralization once the multi-agents reached the same reward as
-    the expert".
-    """
-
-    state_attributes = (*LearningCurve.state_attributes, "in_a_row")
-
-    def __init__(
-        self,
-        policy: nn.Module,
-        measure: Callable[[], Score],
-        every: int,
-        *,
-        target: float,
-        matches: int | None = None,
-        seen: Seen | None = None,
-    ) -> None:
-        super().__init__(policy, measure, every, seen=seen)
-        self.target = target
-        self.matches = matches
-        self.in_a_row = 0
 
     @property
     def matched(self) -> bool:
-        """Whether the last measurements have matched, as many as were asked for."""
-        return self.matches is not None and self.in_a_row >= self.matches
+        """Whether the newest evaluations have matched the target, as many as end the training."""
+        return self.n_matches is not None and self.n_matched >= self.n_matches
+
+    def evaluate_if_due(self, timesteps: int) -> bool:
+        """Evaluates the policy if `eval_freq` timesteps have passed; the first call always does.
+
+        Args:
+            timesteps: Environment timesteps of the training so far.
+
+        Returns:
+            Whether the policy was evaluated.
+        """
+        if self.points and timesteps - self.points[-1].timesteps < self.eval_freq:
+            return False
+        self._evaluate(timesteps)
+        return True
+
+    def finish(self, timesteps: int) -> None:
+        """Evaluates the trained policy, and gives it the best weights so far if `keep` says so.
+
+        Args:
+            timesteps: Environment timesteps of the training.
+        """
+        if not self.points or self.points[-1].timesteps != timesteps:
+            self._evaluate(timesteps)
+        self.kept_mean_return = self.last_mean_return
+        if self.keep == "best" and self._best_weights:
+            self.policy.load_state_dict(self._best_weights)
+            self.kept_mean_return = self.best_mean_return
+
+    def _evaluate(self, timesteps: int) -> None:
+        score = self.evaluate()
+        self.points.append(CurvePoint(timesteps, score))
+        self.n_matched = self.n_matched + 1 if score.mean >= self.target else 0
+        if score.mean > self.best_mean_return:
+            self.best_mean_return = score.mean
+            self._best_weights = {name: t.detach().clone() for name, t in self.policy.state_dict().items()}
+        if self.on_eval is not None:
+            self.on_eval(timesteps, score.mean)
 
     def __call__(self, progress: DAggerProgress) -> bool:
-        """False ends the training."""
-        self.visit(progress.timesteps)
+        """Evaluates after a step of DAgger if it is due; False ends the training."""
+        self.evaluate_if_due(progress.timesteps)
         return not self.matched
 
-    def _measure(self, timesteps: int) -> None:
-        super()._measure(timesteps)
-        self.in_a_row = self.in_a_row + 1 if self.last >= self.target else 0
+    def _on_training_start(self) -> None:
+        self._on_step()
+
+    def _on_step(self) -> bool:
+        if self.evaluate_if_due(self.num_timesteps):
+            self.logger.record("eval/return", self.last_mean_return)
+        return not self.matched
+
+    def _on_training_end(self) -> None:
+        self.finish(self.num_timesteps)

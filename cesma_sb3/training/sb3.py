@@ -1,101 +1,76 @@
-"""SB3's `learn` with a learning curve and checkpoints, for whatever algorithm."""
+"""SB3's `learn` with a learning curve and checkpoints, for any of its algorithms."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from sb3_contrib import ARS
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.noise import VectorizedActionNoise
 
-from cesma_sb3.training.callbacks import Keep, LearningCurve
+from cesma_sb3.training.callbacks import LearningCurve
 from cesma_sb3.training.checkpoint import StageCheckpoints
+from cesma_sb3.training.sb3_state import before_each_rollout, begin_new_episodes, make_noise_for_each_env
 
 LOG_FORMATS = ["csv", "tensorboard"]
 Tick = Callable[..., None]
-"""Told of progress: `StageProgress.update`, or what takes the same arguments."""
+"""Called with the progress of a stage: `StageProgress.update`, or what takes the same arguments."""
 
 
 def learn(
     model: BaseAlgorithm,
     curve: LearningCurve,
     total_timesteps: int,
-    keep: Keep,
     *,
     kept: StageCheckpoints,
     tick: Tick,
     constants: Sequence[object] = (),
 ) -> None:
-    """SB3's `learn`, from where the stage stands to its end.
+    """Trains a model by its own `learn`, from the newest checkpoint of the stage or from the beginning.
 
     Args:
-        model: Untrained; its `policy` ends as `keep` says.
-        curve: Measures it on the way.
-        total_timesteps: Of the environments, those before an interruption included.
-        keep: Which weights: the best that were measured, or the last.
-        kept: Where the stage goes on, and where it is kept.
-        tick: Told of progress.
-        constants: What the model holds and never changes, such as the expert that students imitate.
+        model: Untrained; its `policy` ends with the weights that `curve` keeps.
+        curve: Evaluates the policy on the way.
+        total_timesteps: Budget of the environments, with the timesteps before an interruption.
+        kept: The checkpoints of the stage.
+        tick: Called with the stage's progress.
+        constants: Objects that the model holds and never changes, such as the expert that students imitate.
     """
-    noise = getattr(model, "action_noise", None)
-    if noise is not None and model.n_envs > 1 and not isinstance(noise, VectorizedActionNoise):
-        # As SB3 does when it collects: so that it is there when a checkpoint is put back.
-        model.action_noise = VectorizedActionNoise(noise, model.n_envs)
-    buffer = getattr(model, "rollout_buffer", None)  # is emptied when the next turn begins
-    with _visited_between_turns(model, total_timesteps, kept):
-        found = kept.begin(
-            {"model": model, "curve": curve}, constants=[*constants, *([] if buffer is None else [buffer])]
-        )
-        if found is not None:
-            tick(found.timesteps, resumed=True)
-        if found is not None and found.ended:
-            tick(found.timesteps, {"return": curve.kept})
-            return
+    make_noise_for_each_env(model)
+    found = kept.begin({"model": model, "curve": curve}, constants=constants)
+    if found is not None:
+        tick(found.timesteps, resumed=True)
+    if found is None or not found.ended:
         if found is not None and not found.whole:
-            model._last_obs = None  # SB3 then begins new episodes
-        with kept.logger(configure, LOG_FORMATS) as logger, kept.training():
+            begin_new_episodes(model)
+        with (
+            kept.logger(configure, LOG_FORMATS) as logger,
+            kept.training(),
+            before_each_rollout(model, total_timesteps, kept.visit),
+        ):
             model.set_logger(logger)
             model.learn(
                 total_timesteps - model.num_timesteps,  # to which SB3 adds those that were done
-                callback=_ExpertWatch(curve, keep, tick),
+                callback=[curve, _ShowProgress(curve, tick)],
                 reset_num_timesteps=found is None,
             )
         left = [getattr(model, name, None) for name in ("replay_buffer", "env")]
         kept.end(model.num_timesteps, without=[each for each in left if each is not None])
-        tick(model.num_timesteps, {"return": curve.kept})
+    tick(model.num_timesteps, {"return": curve.kept_mean_return})
 
 
-@contextmanager
-def _visited_between_turns(
-    model: BaseAlgorithm, total_timesteps: int, kept: StageCheckpoints
-) -> Iterator[None]:
-    """Visits the stage before each turn of SB3's loop: what was collected has been learned from.
+class _ShowProgress(BaseCallback):
+    """Shows the newest return of the learning curve beside that of training."""
 
-    Callbacks are told of a rollout only after something of it has been drawn: the noise of state-dependent
-    exploration, what ARS will try.
-    """
-    name = "_do_one_update" if isinstance(model, ARS) else "collect_rollouts"
-    turn = getattr(model, name, None)
-    if turn is None:  # an algorithm with another loop has no checkpoint within its stage
-        yield
-        return
+    def __init__(self, curve: LearningCurve, tick: Tick) -> None:
+        super().__init__()
+        self.curve = curve
+        self.tick = tick
 
-    def visit_and_turn(*args: Any, **kwargs: Any) -> Any:
-        # ARS measures its progress by what is left.
-        model._update_current_progress_remaining(model.num_timesteps, total_timesteps)
-        kept.visit(model.num_timesteps)
-        return turn(*args, **kwargs)
-
-    # On this object alone, and for this time: the class has its own.
-    setattr(model, name, visit_and_turn)
-    try:
-        yield
-    finally:
-        delattr(model, name)
+    def _on_step(self) -> bool:
+        returns = {"return": self.curve.last_mean_return, "in training": _return_of(self.model)}
+        self.tick(self.num_timesteps, returns)
+        return True
 
 
 def _return_of(model: BaseAlgorithm) -> float:
@@ -105,28 +80,3 @@ def _return_of(model: BaseAlgorithm) -> float:
     """
     episodes = model.ep_info_buffer
     return sum(episode["r"] for episode in episodes) / len(episodes) if episodes else float("nan")
-
-
-class _ExpertWatch(BaseCallback):
-    """The expert's learning curve as an SB3 callback."""
-
-    def __init__(self, curve: LearningCurve, keep: Keep, tick: Tick) -> None:
-        super().__init__()
-        self.curve = curve
-        self.keep = keep
-        self.tick = tick
-
-    def _on_training_start(self) -> None:
-        self._visit()
-
-    def _on_step(self) -> bool:
-        self._visit()
-        self.tick(self.num_timesteps, {"return": self.curve.last, "in training": _return_of(self.model)})
-        return True
-
-    def _on_training_end(self) -> None:
-        self.curve.finish(self.num_timesteps, self.keep)
-
-    def _visit(self) -> None:
-        if self.curve.visit(self.num_timesteps):
-            self.logger.record("eval/return", self.curve.last)

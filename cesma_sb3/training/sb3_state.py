@@ -1,14 +1,17 @@
-"""The state of Stable-Baselines3's objects. What it needs of their private parts is named here alone."""
+"""What a run uses of Stable-Baselines3's private parts: the state of its objects, and a hook in its loop."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
 
 import gymnasium
+from sb3_contrib import ARS
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.noise import VectorizedActionNoise
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from cesma_sb3.utils.stateful import Stateful
@@ -34,17 +37,60 @@ class ModelState(Stateful):
         model = self.model
         library = next(kind for kind in type(model).__mro__ if kind.__module__.startswith(_LIBRARIES))
         networks, _ = model._get_torch_save_params()
-        left_out = {*library._excluded_save_params(model), *networks}  # type: ignore[attr-defined]
-        return {
-            "attributes": {name: value for name, value in vars(model).items() if name not in left_out},
-            "networks": {name: attrgetter(name)(model) for name in networks},
-            "env": model.env,
-            "replay_buffer": getattr(model, "replay_buffer", None),
-        }
+        saved_apart = {*library._excluded_save_params(model), *networks}  # type: ignore[attr-defined]
+        left_out = saved_apart - {"env", "replay_buffer"}
+        attributes = {name: value for name, value in vars(model).items() if name not in left_out}
+        return {**attributes, "networks": {name: attrgetter(name)(model) for name in networks}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes the attributes over; everything else has its state already."""
-        vars(self.model).update(state_dict["attributes"])
+        """Takes the attributes over; the networks and optimizers have their state already."""
+        attributes = {name: value for name, value in state_dict.items() if name != "networks"}
+        vars(self.model).update(attributes)
+
+
+@contextmanager
+def before_each_rollout(
+    model: BaseAlgorithm, total_timesteps: int, hook: Callable[[int], object]
+) -> Iterator[None]:
+    """Calls a hook in `model.learn`, where everything that was collected has been learned from.
+
+    SB3's callbacks hear of a rollout only after something of it has been drawn: the noise of state-dependent
+    exploration, the candidates of `ARS`. An algorithm without SB3's loop never calls the hook.
+
+    Args:
+        model: The model.
+        total_timesteps: Budget of the training, with those before an interruption.
+        hook: Called with the environment timesteps so far.
+    """
+    name = "_do_one_update" if isinstance(model, ARS) else "collect_rollouts"
+    rollout = getattr(model, name, None)
+    if rollout is None:
+        yield
+        return
+
+    def hook_and_rollout(*args: Any, **kwargs: Any) -> Any:
+        # `ARS` counts progress from the resumption; the others have this value already.
+        model._update_current_progress_remaining(model.num_timesteps, total_timesteps)
+        hook(model.num_timesteps)
+        return rollout(*args, **kwargs)
+
+    setattr(model, name, hook_and_rollout)  # on this object: its class has SB3's own method
+    try:
+        yield
+    finally:
+        delattr(model, name)
+
+
+def make_noise_for_each_env(model: BaseAlgorithm) -> None:
+    """Makes action noise as SB3 does when it collects: so that it is there when its state is put back."""
+    noise = getattr(model, "action_noise", None)
+    if noise is not None and model.n_envs > 1 and not isinstance(noise, VectorizedActionNoise):
+        model.action_noise = VectorizedActionNoise(noise, model.n_envs)
+
+
+def begin_new_episodes(model: BaseAlgorithm) -> None:
+    """Has `model.learn` reset the environments, also where it continues a training."""
+    model._last_obs = None
 
 
 def is_left_env(value: object) -> bool:
@@ -59,7 +105,7 @@ def attributes_of(value: object) -> dict[str, Any]:
     """The attributes of an object that does not say which of them are its state: all of them."""
     attributes = dict(vars(value))
     if isinstance(value, VecEnvWrapper):
-        attributes.pop("class_attributes", None)  # SB3 looks up in it what a wrapper itself has
+        attributes.pop("class_attributes", None)  # members of the class, in which SB3 looks names up
     return attributes
 
 

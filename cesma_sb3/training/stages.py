@@ -41,7 +41,7 @@ from cesma_sb3.training.build import (
     make_students,
     own_team,
 )
-from cesma_sb3.training.callbacks import NOT_MEASURED, Curve, CurvePoint, LearningCurve, MatchingCurve
+from cesma_sb3.training.callbacks import NOT_MEASURED, Curve, CurvePoint, LearningCurve
 from cesma_sb3.training.checkpoint import Checkpoints
 from cesma_sb3.training.evaluator import Evaluator, joint_env
 from cesma_sb3.training.load import start_expert, start_students
@@ -139,9 +139,10 @@ def train_expert(
             model.policy,
             lambda: evaluator.on_curve(make_actor(in_training)),
             experiment.evaluation.eval_freq,
-            seen=evaluator.seen("expert"),
+            config.keep,
+            on_eval=evaluator.seen("expert"),
         )
-        learn(model, watched, config.total_timesteps, config.keep, kept=kept, tick=tick)
+        learn(model, watched, config.total_timesteps, kept=kept, tick=tick)
     if stage == "expert":
         expert, way = _settled(expert, evaluator, checkpoints)
         return TrainedExpert(watched.points, model.num_timesteps, kept.seconds, expert, model, way)
@@ -252,26 +253,30 @@ def decentralize(
             rng=np.random.default_rng(seeds.students),
             custom_logger=logger,
         )
-        curve = MatchingCurve(
+        curve = LearningCurve(
             trainer.policy,
             lambda: evaluator.on_curve(evaluator.act_of(trainer.policy)),
             experiment.evaluation.eval_freq,
+            config.keep,
             target=evaluator.on_curve(make_actor(trained.expert)).mean - evaluator.slack(),
-            matches=config.early_stopping_evaluations,
-            seen=evaluator.seen("students"),
+            n_matches=config.early_stopping_evaluations,
+            on_eval=evaluator.seen("students"),
         )
         found = kept.begin({"trainer": trainer, "curve": curve}, constants=[trained.expert])
         if found is not None:
             tick(found.timesteps, resumed=True)
         if found is None:
-            curve.visit(0)
+            curve.evaluate_if_due(0)
         elif not found.whole:
             trainer.restart()
 
         def watch(progress: DAggerProgress) -> bool:
             goes_on = curve(progress)
-            trainer.logger.record("eval/return", curve.last)
-            tick(progress.timesteps, {"return": curve.last, "loss": lambda: float(progress.losses.mean())})
+            trainer.logger.record("eval/return", curve.last_mean_return)
+            tick(
+                progress.timesteps,
+                {"return": curve.last_mean_return, "loss": lambda: float(progress.losses.mean())},
+            )
             if goes_on:
                 kept.visit(progress.timesteps)
             return goes_on
@@ -282,9 +287,9 @@ def decentralize(
                     trainer.train(config.total_timesteps, callback=watch)
                 else:
                     trainer.go_on(callback=watch)
-            curve.finish(trainer.timesteps, config.keep)
+            curve.finish(trainer.timesteps)
             kept.end(trainer.timesteps, without=[trainer.dataset, venv])
-        tick(trainer.timesteps, {"return": curve.kept})
+        tick(trainer.timesteps, {"return": curve.kept_mean_return})
         if trainer.n_updates == 0:
             warnings.warn(NOT_TRAINED, CesmaWarning, stacklevel=2)
     return TrainedStudents(
@@ -329,13 +334,13 @@ def fine_tune(
             model.policy,
             lambda: evaluator.on_curve(evaluator.act_of(model.policy)),
             experiment.evaluation.eval_freq,
-            seen=evaluator.seen("fine-tuning"),
+            config.keep,
+            on_eval=evaluator.seen("fine-tuning"),
         )
         learn(
             model,
             watched,
             config.total_timesteps,
-            config.keep,
             kept=kept,
             tick=tick,
             constants=[expert],

@@ -362,7 +362,11 @@ class _Restore:
     def _attributes(
         self, before: dict[str, Any], items: Iterable[tuple[str, Any]], where: str
     ) -> dict[str, Any]:
-        return {key: self.value(before.get(key), saved, f"{where}.{key}") for key, saved in items}
+        return {
+            key: self.value(before.get(key), saved, f"{where}.{key}")
+            for key, saved in items
+            if key in before or saved != {"is": "constant"}
+        }
 
 
 def _stateful(value: Any) -> Stateful:

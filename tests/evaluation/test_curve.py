@@ -10,8 +10,8 @@ from torch import nn
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.evaluation import Score
 from cesma_sb3.imitation import DAggerProgress
-from cesma_sb3.training.callbacks import LearningCurve, MatchingCurve
-from cesma_sb3.training.sb3 import _ExpertWatch
+from cesma_sb3.training.callbacks import LearningCurve
+from cesma_sb3.training.sb3 import _ShowProgress
 from tests.envs_for_tests import MatchingGame
 
 
@@ -34,45 +34,45 @@ def measured(scores):
 
 def test_measures_at_fixed_distances_and_at_the_end():
     policy, measure = measured(range(10))
-    curve = LearningCurve(policy, measure, every=100)
-    visits = [timesteps for timesteps in range(0, 350, 30) if curve.visit(timesteps)]
+    curve = LearningCurve(policy, measure, 100, "last")
+    visits = [timesteps for timesteps in range(0, 350, 30) if curve.evaluate_if_due(timesteps)]
     assert visits == [0, 120, 240]
-    curve.finish(350, "last")
-    curve.finish(350, "last")
+    curve.finish(350)
+    curve.finish(350)
     assert [point.timesteps for point in curve.points] == [0, 120, 240, 350]
 
 
 @pytest.mark.parametrize(("keep", "weight"), [("best", 5.0), ("last", 2.0)])
 def test_keeps_the_best_weights_or_the_last(keep, weight):
     policy, measure = measured([1.0, 5.0, 3.0, 2.0])
-    curve = LearningCurve(policy, measure, every=10)
+    curve = LearningCurve(policy, measure, 10, keep)
     for timesteps in (0, 10, 20):
-        curve.visit(timesteps)
-    curve.finish(30, keep)
+        curve.evaluate_if_due(timesteps)
+    curve.finish(30)
     assert th.equal(policy.weight.detach(), th.full((1, 1), weight))
-    assert curve.kept == weight  # what is told of the stage when it is done
+    assert curve.kept_mean_return == weight  # what is told of the stage when it is done
 
 
 def test_the_return_of_training_is_shown_beside_that_of_evaluations():
-    told = []
+    shown = []
     env = joint_vec_env(MatchingGame, 3, seed=0)
     model = PPO("MlpPolicy", env, n_steps=8, batch_size=24)
-    curve = LearningCurve(model.policy, lambda: Score(-7.0), every=1_000)
-    model.learn(48, callback=_ExpertWatch(curve, "last", lambda steps, measured: told.append(measured)))
-    assert [measured["return"] for measured in told] == [-7.0] * 16
-    assert np.isnan(told[0]["in training"])  # no episode has ended
+    curve = LearningCurve(model.policy, lambda: Score(-7.0), 1_000, "last")
+    model.learn(48, callback=[curve, _ShowProgress(curve, lambda steps, found: shown.append(found))])
+    assert [measured["return"] for measured in shown] == [-7.0] * 16
+    assert np.isnan(shown[0]["in training"])  # no episode has ended
     ended_before = [episode["r"] for episode in model.ep_info_buffer][:-3]  # SB3 counts them after a step
-    assert told[-1]["in training"] == pytest.approx(safe_mean(ended_before))
+    assert shown[-1]["in training"] == pytest.approx(safe_mean(ended_before))
 
 
 def test_ends_after_matches_in_a_row():
     policy, measure = measured([0, 6, 4, 5, 7, 9])
-    curve = MatchingCurve(policy, measure, 10, target=5, matches=2)
+    curve = LearningCurve(policy, measure, 10, "last", target=5, n_matches=2)
     assert [curve(progress(timesteps)) for timesteps in range(0, 50, 10)] == [True, True, True, True, False]
     assert curve.matched
 
 
 def test_never_ends_unless_asked_to():
     policy, measure = measured([9] * 5)
-    curve = MatchingCurve(policy, measure, 10, target=5)
+    curve = LearningCurve(policy, measure, 10, "last", target=5)
     assert all(curve(progress(timesteps)) for timesteps in range(0, 50, 10))
