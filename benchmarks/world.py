@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3.envs.mpe2 import mpe2_module
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
+from cesma_sb3.envs.pettingzoo import find_builder
 
 BATCH = 256
 TURNS = 9
@@ -40,7 +40,7 @@ def world(n_agents: int) -> dict[str, Any]:
     """
     rng = np.random.default_rng(0)
     batched = ParticleVecEnv(Spread(n_agents), BATCH, seed=0)
-    single = mpe2_module("simple_spread_v3").parallel_env(N=n_agents, max_cycles=25)
+    single = find_builder("mpe2.simple_spread_v3")(N=n_agents, max_cycles=25)
     names = batched.team.agents
     our_actions = rng.integers(0, 5, (OUR_CALLS, BATCH, n_agents))
     drawn = rng.integers(0, 5, (THEIR_STEPS, n_agents)).tolist()

@@ -1,4 +1,4 @@
-"""Whether packed joint actions can be done, before an environment is asked to do them."""
+"""Validation of packed joint actions against spaces and masks, before an environment carries them out."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cesma_sb3.utils.stateful import Stateful
 
 
 class ActionValidator(Stateful):
-    """What the actions of a team become where they are done; an error that says where they cannot be.
+    """Validates packed joint actions; an error names the agent, the environment and the step.
 
     Args:
-        venv: Batched joint environment, in the state that the actions are for.
+        venv: Batched joint environment, whose current masks and alive flags the actions must fit.
     """
 
     state_attributes = ("_steps_B",)
@@ -32,21 +32,24 @@ class ActionValidator(Stateful):
         )
         self._steps_B = np.zeros(venv.num_envs, dtype=np.int64)
 
-    def begin(self, starts: Flags | None) -> None:
-        """A step was made; tells in which environments an episode begins, [B]. None: in all."""
-        self._steps_B = (
-            np.zeros_like(self._steps_B) if starts is None else np.where(starts, 0, self._steps_B + 1)
-        )
-
-    def __call__(self, actions: Packed, who: str) -> Packed:
-        """The actions [B, C]: the same, or where the environment replaces what is unavailable, what it does.
+    def advance(self, episode_starts: Flags | None) -> None:
+        """Counts a step of every environment, for messages.
 
         Args:
-            actions: Packed joint actions. What is done by agents that are not alive need not be available.
-            who: Whose they are, for messages.
+            episode_starts: In which environments an episode begins, [B]; None: in all.
+        """
+        starts = True if episode_starts is None else episode_starts
+        self._steps_B = np.where(starts, 0, self._steps_B + 1)
+
+    def __call__(self, actions: Packed, who: str) -> Packed:
+        """The actions [B, C]; unavailable ones are replaced if the environment replaces them, else refused.
+
+        Args:
+            actions: Packed joint actions. Those of dead agents need not be available.
+            who: What messages call the actor.
 
         Raises:
-            InvalidActionError: Of another shape; not a number; no action of the agent; or one that is not
+            InvalidActionError: The shape is wrong, or an entry is no number, no action of the agent, or not
                 available.
         """
         wanted = (self.venv.num_envs, self.team.n_columns)
@@ -60,7 +63,7 @@ class ActionValidator(Stateful):
             env, column = np.argwhere(~is_action_BC)[0]
             n = self._categories_C[column]
             expected = f"expected 0 to {n - 1}" if n else "expected a finite number"
-            raise InvalidActionError(f"{self._told(actions, who, env, column)}: {expected}")
+            raise InvalidActionError(f"{self._place(actions, who, env, column)}: {expected}")
         done: Packed = actions
         if actions.dtype.kind == "f" and not self.team.is_continuous:  # categories written as floats
             rounded = np.where(self._is_choice_C, np.rint(actions), actions)
@@ -82,12 +85,12 @@ class ActionValidator(Stateful):
             if not self.venv.replaces_unavailable:
                 left = ", ".join(map(str, available))
                 raise InvalidActionError(
-                    f"{self._told(actions, who, env, column)}: not available; what is: {left}"
+                    f"{self._place(actions, who, env, column)}: not available; what is: {left}"
                 )
             actions[env, column] = available[0]
         return actions
 
-    def _told(self, actions: Packed, who: str, env: int, column: int) -> str:
+    def _place(self, actions: Packed, who: str, env: int, column: int) -> str:
         agent = self.team.agents[self._agents_C[column]]
         where = f"environment {env}, step {self._steps_B[env]} of its episode"
         return f"{who}: {actions[env, column]} for {agent} in {where}"

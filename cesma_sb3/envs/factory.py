@@ -1,4 +1,4 @@
-"""From the values of an experiment to a batched joint environment."""
+"""Batched joint environments from the values of an experiment's `env`."""
 
 from __future__ import annotations
 
@@ -37,28 +37,29 @@ def make_vec_env(
     seed: int | None = None,
     view: str | ActionView = "joint",
     agents: Sequence[str] | None = None,
-    drawn: bool = False,
+    renderable: bool = False,
 ) -> JointVecEnv:
-    """Many environments in one joint space: batched where the environment can be, else stepped one by one.
+    """A joint environment of many environments: stepped together where possible, else one by one.
 
     Args:
         target: A scenario of `cesma_sb3.envs.particle` or `module:Class` of one (batched), a battle
             (`smax-MAP`, batched; `smac-MAP`; `smac-like:module:attribute`), `package.module:function` of a
             PettingZoo environment, or a name that another package registers for one of these (`plugins`).
         kwargs: Arguments of the scenario or function.
-        team: What of a Gymnasium environment, which the function then makes, is whose: see `PartitionedEnv`.
+        team: By agent, its part of a joint Gymnasium environment, which the function then makes.
         wrappers: SuperSuit wrappers, the innermost first: {"name": "black_death_v3", ...arguments}. A
             scenario with wrappers is stepped as the PettingZoo environment that it is as well.
-        team_reward: How rewards become one; None is `shared`.
+        team_reward: How the agents' rewards become one; None is `shared`.
         max_steps: Steps after which an episode is truncated; None: when the environment itself ends it.
         processes: Worker processes of environments that are not batched; 0: in this process.
-        step_timeout: Seconds that one of them may take for an answer; None: as long as it takes.
-        n_envs: How many.
-        seed: Of their generators.
+        step_timeout: Seconds that a worker process may take for an answer; None: no limit.
+        n_envs: The number of environments.
+        seed: The seed of their generators.
         view: The action view, or its name.
         agents: The names of the agents, in the order that joint arrays are to keep (that of a saved team);
             None: the environment's own.
-        drawn: They are to give pictures, whatever render mode `kwargs` names; those that cannot give none.
+        renderable: Whether environments get the render mode `rgb_array`, whatever `kwargs` names; those that
+            do not have it stay as they are.
 
     Raises:
         ConfigError: A name is unknown (the nearest is given) or an argument is wrong.
@@ -78,7 +79,7 @@ def make_vec_env(
         battle, given = target.removeprefix(SMAX), dict(kwargs or {})
         batched = SmaxVecEnv(battle, n_envs, seed=seed, view=view, episode_limit=max_steps, **given)
         return _in_order(batched, agents, target)
-    make_one = make_renderable if drawn else make_parallel
+    make_one = make_renderable if renderable else make_parallel
     make = partial(make_one, target, kwargs=dict(kwargs or {}), team=team, wrappers=list(wrappers))
     return joint_vec_env(
         make,
@@ -94,7 +95,7 @@ def make_vec_env(
 
 
 def _in_order(venv: JointVecEnv, agents: Sequence[str] | None, target: str) -> JointVecEnv:
-    """A batched environment, whose order is fixed, if that is the order that is wanted."""
+    """Returns a batched environment, whose order is fixed, if that is the order that is wanted."""
     if agents is not None and tuple(agents) != venv.team.agents:
         found = venv.team
         venv.close()
@@ -114,11 +115,11 @@ def make_parallel(
     """One environment as PettingZoo has it, as an experiment's `env` names it.
 
     Args:
-        target: See `make_vec_env`.
-        kwargs: Likewise.
-        team: Likewise.
-        wrappers: Likewise.
-        render_mode: Handed on; battles draw a picture whenever they are asked for one.
+        target: The name of a scenario, a battle or a function, as in `make_vec_env`.
+        kwargs: Arguments of the scenario or function.
+        team: By agent, its part of a joint Gymnasium environment.
+        wrappers: SuperSuit wrappers, the innermost first.
+        render_mode: An argument of the scenario or function; battles render without one.
 
     Raises:
         ConfigError: A name is unknown (the nearest is given) or an argument is wrong.
@@ -140,24 +141,24 @@ def make_parallel(
 
 
 def _named(key: str, target: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments with the environment's own name among them, which no argument may replace."""
+    """The arguments with the environment's name added, which no argument may replace."""
     if key in given:
         raise ConfigError(f"env.kwargs.{key}: expected none, for env.id {target!r} names what is made")
     return {**given, key: target}
 
 
 def make_renderable(target: str, **options: Any) -> AnyParallelEnv:
-    """One environment that gives pictures, if its metadata says that it can.
+    """One environment with the render mode `rgb_array`, if its metadata lists it.
 
-    Its function is given the render mode, which many need when an environment is made. One that does not take
-    it is made without, and its render mode is set.
+    The render mode is an argument of its function, since many need it when an environment is made. A function
+    that does not take it is called without, and the render mode is set afterwards.
 
     Args:
-        target: See `make_vec_env`.
-        options: Those of `make_parallel`, less the render mode.
+        target: The name of a scenario, a battle or a function, as in `make_vec_env`.
+        options: The other arguments of `make_parallel`, less the render mode.
 
     Raises:
-        CesmaError: As `make_parallel`.
+        CesmaError: A name is unknown, or an argument is wrong.
     """
     with contextlib.suppress(CesmaError):
         env = make_parallel(target, **options, render_mode=RGB)
@@ -171,35 +172,30 @@ def make_renderable(target: str, **options: Any) -> AnyParallelEnv:
 
 
 def scripted_bodies(venv: JointVecEnv) -> tuple[Body, ...] | None:
-    """The agents' bodies, for experts that are derived from them; None where the environment has none.
-
-    An environment that is wrapped (by the silent view, by SB3's `VecMonitor`) has the same bodies.
-    """
-    inner: Any = venv
-    while hasattr(inner, "venv"):  # wrappers of this package, and SB3's
-        inner = inner.venv
+    """The agents' bodies in a particle environment, wrapped or not; None in any other."""
+    inner = venv.unwrapped
     return inner.scenario.agents if isinstance(inner, ParticleVecEnv) else None
 
 
 def battle_feature_index(venv: JointVecEnv) -> FeatureIndex | None:
-    """How a scripted controller reads a battle; None of what is none, or does not say."""
+    """The feature index of a battle, for scripted controllers; None where it has none."""
     return _attribute(venv, "feature_index", FeatureIndex)
 
 
 def undivided_view(venv: JointVecEnv) -> TeamView | None:
-    """The view in which one agent controls all of a joint environment that was divided; None of any other."""
+    """The view in which one agent controls a whole partitioned environment; None where it is no such one."""
     partition = _attribute(venv, "partition", Partition)
     return None if partition is None else partition.undivided_view(venv.team)
 
 
 def _attribute(venv: JointVecEnv, name: str, kind: type[Kind]) -> Kind | None:
-    """An attribute of the environments, if they have one of that kind."""
+    """An attribute of the environments; None where it is missing or of another kind."""
     found = attribute(venv, name)
     return found if isinstance(found, kind) else None
 
 
 def reward_definition(target: str, kwargs: Mapping[str, Any] | None = None) -> str | None:
-    """What the rewards of a scenario are, in words; None for other environments, which do not say.
+    """The reward of a scenario in words; None for other environments, which do not define any.
 
     Args:
         target: A scenario's name, or any other environment.
@@ -210,10 +206,10 @@ def reward_definition(target: str, kwargs: Mapping[str, Any] | None = None) -> s
     """
     target = environment_name(target)
     try:
-        says = _is_scenario(target)
-    except ConfigError:  # what cannot be imported here does not say either
-        says = False
-    return make_scenario(target, **dict(kwargs or {})).reward_definition if says else None
+        is_scenario = _is_scenario(target)
+    except ConfigError:  # it cannot be imported here
+        is_scenario = False
+    return make_scenario(target, **dict(kwargs or {})).reward_definition if is_scenario else None
 
 
 def _is_scenario(target: str) -> bool:
@@ -221,7 +217,7 @@ def _is_scenario(target: str) -> bool:
 
 
 def environment_name(name: str) -> str:
-    """The name that an environment is made by: of one that another package registers, its `module:name`.
+    """The name that `make_vec_env` builds: for an environment that a package registers, its `module:name`.
 
     Raises:
         DuplicateNameError: Two packages have one name.

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import gymnasium
 import numpy as np
 
-from cesma_sb3.envs.pettingzoo import as_parallel, make_parallel_env, unwrapped
+from cesma_sb3.envs.pettingzoo import as_parallel, unwrapped
 from cesma_sb3.envs.rendering import render_mode_of
 from cesma_sb3.envs.return_checks import ReturnReader
 from cesma_sb3.errors import (
@@ -27,8 +27,6 @@ from cesma_sb3.spaces.agents import possible_agents
 from cesma_sb3.spaces.layout import AgentLayout
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Flags, Floats, Masks
-
-__all__ = ["JointEnv", "TeamReward", "as_parallel", "make_parallel_env"]
 
 TeamReward = Literal["shared", "sum", "mean"]
 

@@ -1,4 +1,4 @@
-"""From a name in a configuration to a PettingZoo `ParallelEnv`, wrapped by SuperSuit as it asks."""
+"""PettingZoo environments by name, with SuperSuit's wrappers."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def make_parallel_env(
             `env`, such as "pettingzoo.sisl.multiwalker_v9".
         kwargs: The function's arguments.
         wrappers: SuperSuit wrappers, applied in this order: {"name": "black_death_v3", ...arguments}.
-        team: What of a Gymnasium environment is whose (`PartitionedEnv`).
+        team: By agent, its part of a joint Gymnasium environment (`PartitionedEnv`).
 
     Raises:
         MissingExtraError: A package is not installed; the message says what to install.
@@ -100,12 +100,12 @@ def make_parallel_env(
 
 
 def find_builder(target: str) -> Callable[..., Any]:
-    """What makes the environment of that name, as `make_parallel_env` takes it.
+    """The function that makes the environment of that name, as `make_parallel_env` takes it.
 
     Raises:
         MissingExtraError: Its package is not installed; the message says what to install.
         UnknownNameError: No such module or attribute; the message gives the nearest.
-        ConfigError: It is no name of a module.
+        ConfigError: It is no name of a module, or the module cannot be imported.
     """
     modules.reach(target)
     module_name, _, attribute = target.partition(":")
@@ -137,7 +137,7 @@ def _unknown(module: ModuleType, name: str) -> UnknownNameError:
 
 
 def patch_agent_selector() -> None:
-    """Lets mpe2 1.0 run beside PettingZoo 1.24.3.
+    """Makes mpe2 1.0 run beside PettingZoo 1.24.3.
 
     mpe2 says that this release is enough, but asks it for `AgentSelector`, a name that came with 1.25; until
     then the same class was called `agent_selector`. Where only the old name exists, the new one is added.
@@ -177,11 +177,11 @@ def _import(target: str, module_name: str) -> ModuleType:
 
 
 _MOVED = {"pettingzoo.mpe": "mpe2", "pettingzoo.magent": "magent2.environments"}
-"""What PettingZoo's former families of environments are called in packages of their own."""
+"""PettingZoo's former families of environments, and the packages that have them now."""
 
 
 def _missing(target: str, module_name: str, error: ImportError) -> MissingExtraError:
-    """Says what to install: PettingZoo has one extra for each family of environments."""
+    """The error that says what to install: PettingZoo has an extra for each family of environments."""
     parts = module_name.split(".")
     package = str(getattr(error, "name", None) or parts[0]).split(".")[0]
     if parts[0] == "pettingzoo" and len(parts) > 1 and package != "pettingzoo":

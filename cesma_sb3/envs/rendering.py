@@ -1,4 +1,4 @@
-"""Whether an environment gives pictures, how it is asked for them, and what it gives as pixels."""
+"""Render modes of environments, and what they render as RGB pixels."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def render_mode_of(env: Any) -> str | None:
-    """The render mode of an environment, also where a wrapper around it hides it."""
+    """The render mode of an environment, found beneath wrappers too."""
     modes = (getattr(layer, "render_mode", None) for layer in _layers(env))
     return next((mode for mode in modes if mode is not None), None)
 
 
 def can_render_rgb(env: Any) -> bool:
-    """Whether an environment's metadata, or that of one inside of it, has the render mode `rgb_array`."""
+    """Whether the metadata of an environment or of one that it wraps lists the render mode `rgb_array`."""
     return any(RGB in _modes(layer) for layer in _layers(env))
 
 
 def set_rgb_mode(env: Any) -> None:
-    """Sets the render mode of an environment that can give pictures, as far as it is not set."""
+    """Sets the render mode `rgb_array` of an environment that has it, where another one is set."""
     if render_mode_of(env) == RGB or not can_render_rgb(env):
         return
     for layer in _layers(env):
@@ -36,17 +36,17 @@ def set_rgb_mode(env: Any) -> None:
 
 
 def to_rgb(rendered: Any, name: str) -> Pixels:
-    """What `render` returned as [height, width, 3].
+    """A rendered frame as [height, width, 3] uint8.
 
-    Takes gray pictures and alpha channels (on white), floats from 0 to 1 or to 255, and lists of pictures, of
-    which it takes the last.
+    Accepts grayscale and alpha channels (on white), floats from 0 to 1 or to 255, and lists of frames, whose
+    last one counts.
 
     Args:
-        rendered: What the environment returned.
-        name: What errors call the environment.
+        rendered: What `render` returned.
+        name: The environment's name in messages.
 
     Raises:
-        EnvError: It is no picture.
+        EnvError: It is no frame.
     """
     if isinstance(rendered, list | tuple) and rendered and isinstance(rendered[-1], np.ndarray):
         rendered = rendered[-1]
@@ -66,7 +66,7 @@ def to_rgb(rendered: Any, name: str) -> Pixels:
 
 
 def _layers(env: Any) -> Iterator[Any]:
-    """An environment and those inside of it, from the outermost."""
+    """An environment and those that it wraps, from the outermost."""
     seen: list[Any] = []
     while env is not None and not any(env is layer for layer in seen):
         seen.append(env)

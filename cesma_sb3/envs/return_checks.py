@@ -1,4 +1,4 @@
-"""What an environment answers, read strictly: errors say what came and what was expected."""
+"""Strict reading of what an environment returns: errors say what came and what was expected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cesma_sb3.spaces.types import Flags
 
 
 def several(method: str, answer: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
-    """What a method returned, as many values as it has names.
+    """The values that a method returned, as many as it has names.
 
     Raises:
         ValueError: It is no tuple, or one of another length.
@@ -25,10 +25,10 @@ def several(method: str, answer: Any, names: tuple[str, ...]) -> tuple[Any, ...]
 
 
 class ReturnReader:
-    """Reads the answers of one environment.
+    """Reads what one PettingZoo environment returns.
 
     Args:
-        ids: For each agent of the team, in order, what the environment calls it.
+        ids: By the name of each agent, in the team's order, the environment's own id of it.
         fault: Makes the error from a message; it adds the environment's name and the step.
     """
 
@@ -38,7 +38,7 @@ class ReturnReader:
         self._fault = fault
 
     def several(self, method: str, answer: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
-        """`several`, of this environment.
+        """The values that a method of this environment returned, as many as it has names.
 
         Raises:
             EnvError: It is no tuple, or one of another length.
@@ -49,7 +49,7 @@ class ReturnReader:
             raise self._fault(str(error)) from None
 
     def by_agent(self, what: str, answer: Any) -> Mapping[Any, Any]:
-        """A value for each agent.
+        """A dict with a value for each agent.
 
         Raises:
             EnvError: It is no dict.
@@ -59,7 +59,7 @@ class ReturnReader:
         return answer
 
     def infos(self, answer: Any) -> Mapping[Any, Any]:
-        """The agents' infos; an environment that has none may say None."""
+        """The agents' infos; an environment without infos may return None."""
         return {} if answer is None else self.by_agent("infos", answer)
 
     def present(self, agents: Any) -> Flags:
@@ -122,7 +122,7 @@ class ReturnReader:
 
 
 def _number(value: Any) -> float | None:
-    """A single number, which may stand in an array of one entry; None of anything else."""
+    """A single number, also one in an array of one entry; None for anything else."""
     try:
         array = np.asarray(value)
     except Exception:  # whatever somebody else's type raises that is no array

@@ -114,7 +114,7 @@ class ValidatedActor(Stateful):
             episode_starts: As in `reset_actor`.
         """
         reset_actor(self._act, episode_starts)
-        self._validate.begin(episode_starts)
+        self._validate.advance(episode_starts)
 
 
 def reset_actor(act: Actor, episode_starts: Flags | None) -> None:

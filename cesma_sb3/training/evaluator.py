@@ -209,6 +209,6 @@ def joint_env(
         n_envs=n_envs,
         seed=seed,
         view=view,
-        drawn=drawn,
+        renderable=drawn,
         agents=agents,
     )

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from stable_baselines3.common.env_checker import check_env
 
-from cesma_sb3.envs.joint_env import JointEnv, make_parallel_env
+from cesma_sb3.envs.joint_env import JointEnv
+from cesma_sb3.envs.pettingzoo import make_parallel_env
 
 MPE2 = ["simple_spread", "simple_speaker_listener", "simple_reference", "simple_tag", "simple_adversary"]
 OTHERS = [

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cesma_sb3.envs.joint_env import JointEnv, make_parallel_env
+from cesma_sb3.envs.joint_env import JointEnv
+from cesma_sb3.envs.pettingzoo import make_parallel_env
 from cesma_sb3.errors import EnvError, RewardError, SpaceError, UnknownNameError
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part, flat_layout
 from tests.envs_for_tests import FaultyEnv, MatchingGame, MixedEnv, MortalEnv, ReachEnv

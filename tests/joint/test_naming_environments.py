@@ -8,8 +8,9 @@ import pettingzoo
 import pytest
 
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.envs.joint_env import JointEnv, as_parallel, make_parallel_env
+from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
+from cesma_sb3.envs.pettingzoo import as_parallel, make_parallel_env
 from cesma_sb3.errors import ConfigError, EnvError, MissingExtraError, UnknownNameError, nearest
 from tests.envs_for_tests import MatchingGame
 

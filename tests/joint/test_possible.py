@@ -42,17 +42,17 @@ def test_the_dead_may_say_anything():
     for _ in range(2):
         first = [flags.argmax() for flags in np.split(venv.agent_masks[0], [3, 7])]
         venv.step(np.array([first] * 2))
-        possible.begin(np.array([False, False]))
+        possible.advance(np.array([False, False]))
     assert venv.alive.tolist() == [[False, True, True]] * 2
     living = [int(np.flatnonzero(flags)[-1]) for flags in np.split(venv.agent_masks[0], [3, 7])]
     actions = np.array([[2, *living[1:]]] * 2)
     assert possible(actions, "who") is actions
     with pytest.raises(InvalidActionError, match="for mortal_2 in environment 0, step 2 of its episode: not"):
         possible(np.array([[2, living[1], int(np.flatnonzero(~venv.agent_masks[0, 7:])[0])]] * 2), "who")
-    possible.begin(np.array([True, False]))
+    possible.advance(np.array([True, False]))
     with pytest.raises(InvalidActionError, match="environment 1, step 3"):
         possible(np.array([actions[0], [2, 9, 0]]), "who")
-    possible.begin(None)
+    possible.advance(None)
     with pytest.raises(InvalidActionError, match="environment 0, step 0"):
         possible(np.array([[2, 9, 0], actions[0]]), "who")
 

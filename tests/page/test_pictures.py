@@ -173,7 +173,7 @@ def test_environments_of_others_draw(target):
 
 @pytest.mark.parametrize("drawn", [True, False])
 def test_nothing_is_drawn_unless_it_is_wanted(drawn):
-    venv = make_vec_env(name_of(DrawsWhenMade), team_reward="mean", drawn=drawn)
+    venv = make_vec_env(name_of(DrawsWhenMade), team_reward="mean", renderable=drawn)
     venv.reset()
     assert (venv.get_images()[0] is not None) == drawn
 

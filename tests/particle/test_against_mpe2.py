@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cesma_sb3.envs.mpe2 import mpe2_module
 from cesma_sb3.envs.particle import Body, Spread, World
+from cesma_sb3.envs.pettingzoo import find_builder
 from cesma_sb3.errors import UnknownNameError
 
-simple_spread_v3 = mpe2_module("simple_spread_v3")
+make_simple_spread = find_builder("mpe2.simple_spread_v3")
 core = import_module("mpe2._mpe_utils.core")
 
 TOLERANCE = 1e-6
@@ -54,7 +54,7 @@ def test_every_step_equals_mpe2(
     scenario = Spread(n_agents, heterogeneous=heterogeneous, continuous_actions=continuous, reward="mpe2")
     world = crowd(scenario, n_envs, rng, spread)
     team = scenario.team()
-    reference = simple_spread_v3.parallel_env(N=n_agents, continuous_actions=continuous, max_cycles=25)
+    reference = make_simple_spread(N=n_agents, continuous_actions=continuous, max_cycles=25)
     start = world.get_state()
     shape = (25, n_envs, n_agents)
     actions = rng.random((*shape, 5), dtype=np.float32) if continuous else rng.integers(0, 5, shape)
@@ -89,12 +89,12 @@ def test_every_step_equals_mpe2(
 def test_local_ratio_and_spaces_equal_mpe2() -> None:
     scenario = Spread(3, reward="mpe2", local_ratio=0.2)
     team = scenario.team()
-    reference = simple_spread_v3.parallel_env(N=3, local_ratio=0.2)
+    reference = make_simple_spread(N=3, local_ratio=0.2)
     reference.reset(seed=0)
     for agent in team.agents:
         assert team.observation_spaces[agent] == reference.observation_space(agent)
         assert team.action_spaces[agent] == reference.action_space(agent)
-    continuous = simple_spread_v3.parallel_env(N=3, continuous_actions=True)
+    continuous = make_simple_spread(N=3, continuous_actions=True)
     ours = Spread(3, continuous_actions=True).team()
     assert ours.action_spaces["agent_1"] == continuous.action_space("agent_1")
 
@@ -158,4 +158,4 @@ def test_any_bodies_move_as_in_mpe2(seed: int) -> None:
 
 def test_an_unknown_mpe2_environment_is_named_with_its_neighbours() -> None:
     with pytest.raises(UnknownNameError, match="simple_spread_v3"):
-        mpe2_module("simple_spred_v3")
+        find_builder("mpe2.simple_spred_v3")

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from cesma_sb3.envs import reward_definition
-from cesma_sb3.envs.mpe2 import mpe2_module
 from cesma_sb3.envs.particle import (
     NavigationComm,
     ParticleParallelEnv,
@@ -20,6 +19,7 @@ from cesma_sb3.envs.particle import (
     make_scenario,
 )
 from cesma_sb3.envs.particle.rendering import SIZE, agent_color
+from cesma_sb3.envs.pettingzoo import find_builder
 from cesma_sb3.errors import ConfigError, UnknownNameError
 
 LARGE: dict[str, Any] = {"n_agents": 3, "n_landmarks": 5}
@@ -50,7 +50,7 @@ def test_speaker_and_listener_equal_mpe2(continuous: bool) -> None:
     start = env.get_state()
     actions = random_steps(env, 24)
     steps = [env.step(action) for action in actions]
-    reference = mpe2_module("simple_speaker_listener_v4").parallel_env(continuous_actions=continuous)
+    reference = find_builder("mpe2.simple_speaker_listener_v4")(continuous_actions=continuous)
     for agent in env.team.agents:
         assert env.team.observation_spaces[agent] == reference.observation_space(agent)
         assert env.team.action_spaces[agent] == reference.action_space(agent)
@@ -75,7 +75,7 @@ def test_navigation_with_communication_equals_mpe2(continuous: bool, local_ratio
     start = env.get_state()
     actions = random_steps(env, 24)
     steps = [(env.step(action)[0], scenario.rewards(env.world)) for action in actions]
-    reference = mpe2_module("simple_reference_v3").parallel_env(
+    reference = find_builder("mpe2.simple_reference_v3")(
         continuous_actions=continuous, local_ratio=local_ratio
     )
     for index in range(8):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cesma_sb3.config.registry import load_experiment
-from cesma_sb3.envs.joint_env import make_parallel_env
+from cesma_sb3.envs.pettingzoo import make_parallel_env
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError
 from cesma_sb3.training.run import evaluate_run
 from cesma_sb3.training.run_folder import RunFolder
