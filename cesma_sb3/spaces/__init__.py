@@ -1,1 +1,1 @@
-"""The seam between many agents and one, as spaces and arrays: teams, layouts, action views, messages."""
+"""The seam between many agents and one, as spaces and arrays: teams, layouts, views, communication."""

@@ -1,4 +1,4 @@
-"""One agent's spaces as flat arrays: observations as float32 vectors, actions as columns of numbers."""
+"""One agent's spaces as flat arrays: observations as float32 vectors, actions as columns."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def space_of(env: Any, kind: str, agent: Any) -> Space:
     Args:
         env: The environment.
         kind: `observation` or `action`.
-        agent: What the environment calls the agent.
+        agent: The environment's id of the agent.
 
     Raises:
         SpaceError: The environment has no such method, it raised, or what it returned is no space.
@@ -64,7 +64,7 @@ def space_of(env: Any, kind: str, agent: Any) -> Space:
 
 
 def flat_bounds(space: Space) -> tuple[Floats, Floats]:
-    """Lowest and highest value of each entry of the flattened space.
+    """The lowest and the highest value of each entry of the flattened space.
 
     Returns:
         Two arrays [size] float32; infinite where the space has no bound.
@@ -165,21 +165,21 @@ def _flat_size(space: Space) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class ActionColumns:
-    """How one agent's action is written as numbers: one column for each choice or real number."""
+    """One agent's action as columns: a discrete one for each choice, a continuous one for each scalar."""
 
     space: Space
     categories: tuple[int, ...]
-    """Categories of each column; 0 for a real number."""
+    """The number of categories of each column; 0 for a continuous one."""
     start: Index
-    """What the space calls category 0 of each column, [n_columns]."""
+    """The space's own value of category 0 of each column, [n_columns]."""
     low: Floats
-    """Smallest value of each column, [n_columns]; 0 for a categorical one."""
+    """The smallest value of each column, [n_columns]; 0 for a discrete one."""
     high: Floats
-    """Largest value of each column, [n_columns]; categories - 1 for a categorical one."""
+    """The largest value of each column, [n_columns]; categories - 1 for a discrete one."""
 
     @classmethod
     def of(cls, space: Space) -> ActionColumns:
-        """Reads an action space.
+        """The columns of an action space.
 
         Raises:
             SpaceError: The space is of another kind than Discrete, MultiDiscrete, MultiBinary or Box.
@@ -205,19 +205,19 @@ class ActionColumns:
 
     @property
     def n_columns(self) -> int:
-        """How many columns the action has."""
+        """The number of columns."""
         return len(self.categories)
 
     @property
     def is_continuous(self) -> bool:
-        """Whether the columns are real numbers."""
+        """Whether the columns are continuous."""
         return isinstance(self.space, spaces.Box)
 
     def check_bounded(self) -> None:
-        """Whether every real number has bounds: a network's outputs and random actions are drawn to them.
+        """Checks that every scalar has finite bounds, to which outputs and random actions are scaled.
 
         Raises:
-            SpaceError: One has none: an infinity, or the largest number that there is.
+            SpaceError: A bound is infinite, or the dtype's largest number.
         """
         if not isinstance(self.space, spaces.Box):
             return
@@ -234,8 +234,7 @@ class ActionColumns:
     def decode(self, columns: Array) -> Any:
         """Columns [n_columns] as an action of the space, of the type and dtype that its `sample()` gives.
 
-        Real numbers are clipped into the bounds of the space, of which float32 may have rounded off a last
-        digit.
+        Scalars are clipped to the bounds of the space, whose last digit float32 may have rounded.
 
         Raises:
             SpaceError: A column holds no such category.
@@ -256,7 +255,7 @@ class ActionColumns:
         return (index + self.start).reshape(space.shape).astype(space.dtype)
 
     def encode(self, action: Any) -> Array:
-        """An action of the space as columns [n_columns]: int64 for categories, float32 for real numbers.
+        """An action of the space as columns [n_columns]: int64 for categories, float32 for scalars.
 
         Raises:
             SpaceError: The action does not have the space's shape, or a category is no whole number.
@@ -272,7 +271,7 @@ class ActionColumns:
         return index
 
     def flat_mask(self, mask: Any) -> Flags:
-        """An action mask as one vector [sum of categories] bool; MultiDiscrete may give one array a column.
+        """An action mask as one vector [sum of categories] bool; a tuple may have a part for each column.
 
         Raises:
             SpaceError: The mask has another length, or holds something else than 0 and 1.
@@ -291,7 +290,7 @@ class ActionColumns:
 
 
 def is_whole(values: Array) -> Flags:
-    """Where numbers are whole, up to the rounding of floats: what a category may be written as."""
+    """Which numbers are whole up to the rounding of floats, as a category must be."""
     if values.dtype.kind in "biu":
         return np.ones(values.shape, dtype=bool)
     with np.errstate(invalid="ignore"):
@@ -326,13 +325,13 @@ def unwrap_observation(space: Space, value: Any) -> Any:
 
 
 def slices_of(sizes: Sequence[int]) -> tuple[slice, ...]:
-    """Neighbouring slices of these sizes."""
+    """Adjacent slices of these sizes."""
     ends = list(accumulate(sizes))
     return tuple(slice(end - size, end) for size, end in zip(sizes, ends, strict=True))
 
 
 def naming(agent: str, function: Any, *args: Any) -> Any:
-    """Calls the function, and puts the agent's name before what it refuses."""
+    """Calls the function; the agent's name is put before the message of a `SpaceError`."""
     try:
         return function(*args)
     except SpaceError as error:

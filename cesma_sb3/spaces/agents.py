@@ -1,4 +1,4 @@
-"""What a PettingZoo `ParallelEnv` says of its team: its agents, their order, and whether it gives masks."""
+"""The team of a PettingZoo `ParallelEnv`: its agents, their order, and whether it has action masks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from cesma_sb3.spaces.agent_spaces import MASK
 
 
 def possible_agents(env: Any, order: Sequence[str] | None = None) -> dict[str, Any]:
-    """What the environment calls its agents, by their names, which are these ids as strings.
+    """The environment's ids of its agents, by the agents' names, which are the ids as strings.
 
     Args:
         env: A `ParallelEnv`.
-        order: The names, in the order that is wanted; None: as they stand in `possible_agents`.
+        order: The names in the wanted order; None: the order of `possible_agents`.
 
     Raises:
-        SpaceError: There are no agents; they have no order, as those of a set; or their names are not those
-            of `order`.
+        SpaceError: There are no agents, or they have no order, as in a set, or other names than `order`.
     """
     found = getattr(env, "possible_agents", None)
     found = () if found is None else found
@@ -42,12 +41,12 @@ def possible_agents(env: Any, order: Sequence[str] | None = None) -> dict[str, A
 
 
 def check_names(found: Collection[str], expected: Collection[str], who: str) -> None:
-    """Compares the names of two teams, whatever their order.
+    """Checks that two teams have the same names, in any order.
 
     Args:
         found: Names of a team.
         expected: Names that it should have.
-        who: Whose names `found` are, for the message.
+        who: What the message calls the team of `found`.
 
     Raises:
         SpaceError: They are not the same.
@@ -63,15 +62,15 @@ def _list(names: Collection[str]) -> str:
 
 
 def has_info_masks(env: Any, agents: Collection[Any]) -> bool:
-    """Whether the environment gives action masks in the infos of its agents.
+    """Whether the environment has action masks in its infos.
 
-    An attribute `masks_in_infos` of the environment says so. Without one it is reset once and its first infos
-    are read. No seed is given, so that an environment that is never seeded draws afresh as before; one that
-    is seeded later begins there; and the global generators are put back.
+    An attribute `masks_in_infos` of the environment decides. Without one it is reset once, and its first
+    infos decide. The reset has no seed, so that an environment that is never seeded stays random, and one
+    that is seeded later starts from its seed; the global generators are restored.
 
     Args:
         env: A `ParallelEnv`.
-        agents: As the environment calls them: those whose infos count.
+        agents: The environment's ids of the agents whose infos count.
     """
     declared = getattr(env, "masks_in_infos", None)
     if declared is None:

@@ -1,4 +1,4 @@
-"""What the parts of an agent's observation and action mean.
+"""Layouts: the named parts of an agent's observation and action.
 
 An environment may declare a layout for each agent (a method `layout(agent) -> AgentLayout`). Without one, an
 observation is one flat part and everything still works.
@@ -26,11 +26,11 @@ class Part:
 
     name: str
     kind: PartKind
-    """`own`: the agent's own features; `entities`: `count` alike things; `agents`: the other agents of the
-    team, in its order; `message`: from `count` senders."""
+    """`own`: the agent's own features; `entities`: `count` things of one kind; `agents`: the other agents of
+    the team, in its order; `message`: messages of `count` senders."""
     count: int = 1
     size: int = 1
-    """Entries of one entity or message; for `own`, of the whole part with `count` 1."""
+    """The number of entries of one entity or message; for `own`, of the whole part with `count` 1."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(PartKind):
@@ -42,13 +42,13 @@ class Part:
 
     @property
     def width(self) -> int:
-        """Entries of the whole part: count x size."""
+        """The number of entries of the whole part: count x size."""
         return self.count * self.size
 
 
 @dataclasses.dataclass(frozen=True)
 class ObservationLayout:
-    """The parts of one agent's flat observation, in the order in which they stand there.
+    """The parts of one agent's flat observation, in their order.
 
     Raises:
         LayoutError: Two parts have one name.
@@ -62,7 +62,7 @@ class ObservationLayout:
 
     @property
     def size(self) -> int:
-        """Entries of the whole observation."""
+        """The number of entries of the whole observation."""
         return sum(part.width for part in self.parts)
 
     def part(self, name: str) -> Part:
@@ -77,7 +77,7 @@ class ObservationLayout:
         raise UnknownNameError.of("observation part", name, [part.name for part in self.parts])
 
     def slice(self, name: str) -> slice:
-        """Where the part called `name` stands in the flat observation.
+        """The slice of the part called `name` in the flat observation.
 
         Raises:
             UnknownNameError: There is none.
@@ -93,7 +93,7 @@ class ObservationLayout:
 
 @dataclasses.dataclass(frozen=True)
 class ActionPart:
-    """What one column of an agent's action does.
+    """The meaning of one column of an agent's action.
 
     Raises:
         LayoutError: A column below 0, or an unknown kind.
@@ -101,9 +101,9 @@ class ActionPart:
 
     name: str
     kind: ActionKind
-    """`move`: acts on the world; `message`: is heard by other agents."""
+    """`move`: acts on the environment; `message`: is received by other agents."""
     column: int = 0
-    """Index among the agent's own action columns."""
+    """The index among the agent's own action columns."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(ActionKind):
@@ -115,7 +115,7 @@ class ActionPart:
 
 @dataclasses.dataclass(frozen=True)
 class AgentLayout:
-    """The meaning of one agent's observation and, where it is known, of its action.
+    """The layout of one agent's observation and, where it is known, of its action.
 
     Raises:
         LayoutError: Two action parts have one name.
@@ -129,12 +129,12 @@ class AgentLayout:
         _refuse_duplicates([part.name for part in self.action])
 
     def check(self, agent: str, observation_size: int, n_columns: int) -> None:
-        """Compares the layout with the agent's spaces.
+        """Checks that the layout fits the agent's spaces.
 
         Args:
-            agent: For the message.
-            observation_size: Entries of the agent's flat observation.
-            n_columns: Columns of the agent's action.
+            agent: The agent's name in messages.
+            observation_size: The number of entries of the agent's flat observation.
+            n_columns: The number of columns of the agent's action.
 
         Raises:
             LayoutError: The parts do not add up to the observation, or an action part has no such column.
@@ -153,7 +153,7 @@ class AgentLayout:
                 )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists, strings and numbers."""
+        """The layout as plain lists, strings and numbers."""
         return {
             "observation": [dataclasses.asdict(part) for part in self.observation.parts],
             "action": [dataclasses.asdict(part) for part in self.action],
@@ -161,7 +161,7 @@ class AgentLayout:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> AgentLayout:
-        """The inverse of `to_json`.
+        """The layout that `to_json` described.
 
         Raises:
             LayoutError: `data` is no layout.
@@ -176,20 +176,20 @@ class AgentLayout:
 
 
 def flat_layout(size: int) -> AgentLayout:
-    """An observation without declared parts: one flat part of the agent's own features."""
+    """The layout of an undeclared observation: one part, the agent's own features."""
     return AgentLayout(ObservationLayout((Part("observation", "own", 1, size),)))
 
 
 def declared_layouts(env: Any, agents: Sequence[Any], sizes: Sequence[int]) -> dict[str, AgentLayout]:
-    """What the environment's own `layout(agent)` says, if it has such a method.
+    """The layouts that the environment's own `layout(agent)` returns, if it has such a method.
 
     A wrapper may change observations (stack frames, append an indicator), and the layout beneath it then no
     longer describes them: one that is found beneath a wrapper counts only where it still adds up.
 
     Args:
         env: A `ParallelEnv`, wrapped or not.
-        agents: As the environment names them.
-        sizes: Entries of each agent's flat observation.
+        agents: The environment's ids of its agents.
+        sizes: The number of entries of each agent's flat observation.
 
     Raises:
         LayoutError: The method raised, or returned something else.

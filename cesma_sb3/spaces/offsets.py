@@ -1,4 +1,4 @@
-"""Where each agent's numbers stand in a team's joint arrays: sizes, offsets and joint spaces."""
+"""Sizes, offsets and joint spaces of a team's joint arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cesma_sb3.spaces.types import Floats, Space
 
 
 class TeamOffsets:
-    """Sizes and offsets that follow from the spaces of an ordered team. See `TeamSpaces`."""
+    """Sizes and offsets that follow from the spaces of an ordered team; the base of `TeamSpaces`."""
 
     agents: tuple[str, ...]
     observation_spaces: Mapping[str, Space]
@@ -21,22 +21,22 @@ class TeamOffsets:
 
     @property
     def n_agents(self) -> int:
-        """How many agents the team has."""
+        """The number of agents."""
         return len(self.agents)
 
     @cached_property
     def observation_sizes(self) -> tuple[int, ...]:
-        """Entries of each agent's flat observation."""
+        """The number of entries of each agent's flat observation."""
         return tuple(len(low) for low, _ in self._bounds)
 
     @cached_property
     def observation_slices(self) -> tuple[slice, ...]:
-        """Where each agent's observation stands in the joint one."""
+        """The slice of each agent's observation in the joint one."""
         return slices_of(self.observation_sizes)
 
     @cached_property
     def observation_size(self) -> int:
-        """Entries of the joint observation."""
+        """The number of entries of the joint observation."""
         return sum(self.observation_sizes)
 
     @cached_property
@@ -48,39 +48,39 @@ class TeamOffsets:
 
     @cached_property
     def action_columns(self) -> tuple[slice, ...]:
-        """Which columns of a packed joint action are each agent's."""
+        """The slice of each agent's columns in a packed joint action."""
         return slices_of([columns.n_columns for columns in self._columns])
 
     @cached_property
     def n_columns(self) -> int:
-        """Columns of a packed joint action."""
+        """The number of columns of a packed joint action."""
         return sum(columns.n_columns for columns in self._columns)
 
     @cached_property
     def column_categories(self) -> tuple[int, ...]:
-        """Categories of each column; 0 for a real number."""
+        """The number of categories of each column; 0 for a continuous one."""
         return tuple(n for columns in self._columns for n in columns.categories)
 
     @cached_property
     def is_discrete(self) -> bool:
-        """Whether all columns are categorical."""
+        """Whether all columns are discrete."""
         return all(n > 0 for n in self.column_categories)
 
     @cached_property
     def is_continuous(self) -> bool:
-        """Whether all columns are real numbers."""
+        """Whether all columns are continuous."""
         return all(n == 0 for n in self.column_categories)
 
     @property
     def action_dtype(self) -> type[np.int64] | type[np.float32]:
-        """int64 where all columns are categorical, else float32."""
+        """The dtype of packed joint actions: int64 where all columns are discrete, else float32."""
         return np.int64 if self.is_discrete else np.float32
 
     @cached_property
     def action_space(self) -> Space:
-        """Packed joint actions: MultiDiscrete where all columns are categorical, else Box float32.
+        """The space of packed joint actions: MultiDiscrete where all columns are discrete, else Box float32.
 
-        A categorical column of a mixed team is a number in [0, categories - 1] that is rounded.
+        A discrete column of a mixed team is a float in [0, categories - 1] that is rounded.
         """
         if self.is_discrete:
             return spaces.MultiDiscrete(np.array(self.column_categories, dtype=np.int64))
@@ -90,37 +90,37 @@ class TeamOffsets:
 
     @cached_property
     def output_sizes(self) -> tuple[int, ...]:
-        """Network outputs of each agent: one for each category and each real number."""
+        """The number of network outputs of each agent: one for each category and each continuous column."""
         return tuple(sum(max(n, 1) for n in columns.categories) for columns in self._columns)
 
     @cached_property
     def output_slices(self) -> tuple[slice, ...]:
-        """Which network outputs are each agent's."""
+        """The slice of each agent's network outputs."""
         return slices_of(self.output_sizes)
 
     @cached_property
     def output_size(self) -> int:
-        """Network outputs of the team."""
+        """The number of network outputs of the team."""
         return sum(self.output_sizes)
 
     @cached_property
     def column_outputs(self) -> tuple[slice, ...]:
-        """Which network outputs are each column's."""
+        """The slice of each column's network outputs."""
         return slices_of([max(n, 1) for n in self.column_categories])
 
     @cached_property
     def column_masks(self) -> tuple[slice, ...]:
-        """Which flags of a joint mask are each column's (none for a real number)."""
+        """The slice of each column's flags in a joint mask; empty for a continuous column."""
         return slices_of(self.column_categories)
 
     @cached_property
     def mask_slices(self) -> tuple[slice, ...]:
-        """Which flags of a joint mask are each agent's."""
+        """The slice of each agent's flags in a joint mask."""
         return slices_of([sum(columns.categories) for columns in self._columns])
 
     @cached_property
     def mask_size(self) -> int:
-        """Flags of a joint mask: categories of all columns."""
+        """The number of flags of a joint mask: the categories of all columns."""
         return sum(self.column_categories)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Arrays whose rows are allocated as they are written, up to a limit: the memory of datasets and buffers."""
+"""Arrays whose rows are allocated when they are written, up to a limit: storage of datasets and buffers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spaces as plain JSON values and back, without running code from the file."""
+"""Spaces to plain JSON values and back, without running code from a file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cesma_sb3.spaces.agent_spaces import ActionColumns, flat_bounds, observatio
 from cesma_sb3.spaces.types import Array, Space
 
 LARGEST = 10_000_000
-"""Numbers or categories of a space that is read: several images have less."""
+"""The most entries or categories of a space that is read: several images have fewer."""
 
 
 def space_to_json(space: Space) -> dict[str, Any]:
-    """Kind, shape, dtype and bounds of a space.
+    """The kind, shape, dtype and bounds of a space.
 
     Raises:
         SpaceError: The space is of another kind than Box, Discrete, MultiDiscrete, MultiBinary, Dict or
@@ -54,13 +54,13 @@ def space_to_json(space: Space) -> dict[str, Any]:
 
 
 def flattening(space: Space) -> list[dict[str, Any]]:
-    """How `TeamSpaces.flatten_agent` makes numbers of an observation of the space: an entry for each leaf.
+    """How `TeamSpaces.flatten_agent` flattens an observation of the space: an entry for each leaf.
 
     Returns:
         For each Box, Discrete, MultiDiscrete or MultiBinary in it, in their order: `path`, the keys and
-        places that lead to it; `kind` and `shape`; `start` and `stop` of its numbers. Of categories, which
-        are one-hot, `categories` and `first`, the smallest value, of each number as well. An action mask is
-        no part.
+        indices that lead to it; `kind` and `shape`; `start` and `stop` of its entries. Categories, which are
+        one-hot, have `categories` and `first`, the smallest value, of each choice as well. An action mask is
+        left out.
     """
     bare, _ = without_mask(space)
     key = observation_key(space)
@@ -91,7 +91,7 @@ _LEAVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary
 
 
 def space_from_json(data: Mapping[str, Any]) -> Space:
-    """The inverse of `space_to_json`.
+    """The space that `space_to_json` described.
 
     Raises:
         SpaceError: `data` describes no such space.
@@ -106,7 +106,7 @@ def space_from_json(data: Mapping[str, Any]) -> Space:
 
 
 def _check_size(data: Mapping[str, Any]) -> None:
-    """Keeps a few words in a file from filling the memory."""
+    """Refuses a space that would fill the memory."""
     n = data.get("n", 0)
     sizes = (
         math.prod(int(size) for size in data.get("shape", ())),
@@ -144,7 +144,7 @@ def _read_dict(data: Mapping[str, Any]) -> Space:
 
 
 def _key(key: Any) -> int | str:
-    """A key of a Dict as JSON keeps it and observations are read by it."""
+    """A key of a Dict, which JSON keeps and which observations have."""
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
         return int(key)
     if isinstance(key, str):
@@ -165,7 +165,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Space]] = {
 
 
 def _numbers_to_json(numbers: Array) -> Any:
-    """A list, or a single number where all are alike (an image has a million equal bounds)."""
+    """A list of numbers, or one number where all are equal (an image has a million equal bounds)."""
     flat = _numpy_to_list(numbers)
     return flat[0] if flat and all(number == flat[0] for number in flat) else flat
 

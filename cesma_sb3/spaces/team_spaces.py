@@ -1,8 +1,9 @@
 """A team's spaces, and splitting and joining of observations, actions and masks. Pure NumPy.
 
-A *joint observation* is the concatenation of the agents' flat observations. A *packed joint action* has one
-column for each choice or real number of each agent. A *joint mask* has one flag for each category of each
-categorical column. All three keep the order of `agents`, and a dead agent keeps its slot.
+A *joint observation* is the concatenation of the agents' flat observations. A *packed joint action* has a
+discrete column for each choice and a continuous one for each scalar of each agent. A *joint mask* has a flag
+for each category of each discrete column. All three keep the order of `agents`, and a dead agent keeps its
+slot.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class TeamSpaces(TeamOffsets):
         observation_spaces: One for each agent: Box, Discrete, MultiDiscrete, MultiBinary, Dict or Tuple. A
             Dict with the key `action_mask` brings the agent's mask, and its other keys the observation.
         action_spaces: One for each agent: Discrete, MultiDiscrete, MultiBinary or Box.
-        layouts: What the parts of observations and actions mean; agents that are left out have one flat part.
-        masks_in_infos: Whether the environment gives action masks in its infos.
+        layouts: The parts of observations and actions, by agent; agents that are left out have one flat part.
+        masks_in_infos: Whether the environment has action masks in its infos.
 
     Raises:
         SpaceError: No agents, two of one name, an agent without a space, or a space of another kind.
@@ -89,30 +90,29 @@ class TeamSpaces(TeamOffsets):
         agents: Sequence[str] | None = None,
         layouts: Mapping[str, AgentLayout] | None = None,
     ) -> TeamSpaces:
-        """The spaces of a PettingZoo `ParallelEnv`, and whether it gives action masks (`has_info_masks`).
+        """The spaces of a PettingZoo `ParallelEnv`, and whether it has action masks (`has_info_masks`).
 
-        The layouts are those of a method `layout(agent)`, which the environment may have. One that a wrapper
-        hides counts only where it still adds up to what comes out of the wrapper.
+        The layouts are those of a method `layout(agent)` of the environment, if it has one. One beneath a
+        wrapper counts only where it still adds up to the wrapper's observations.
 
         Args:
             env: The environment.
-            agents: The names of its agents, in the order that the team is to have; None: the order of its
-                `possible_agents`.
+            agents: The names of its agents in the team's order; None: the order of `possible_agents`.
             layouts: In place of the environment's own.
 
         Raises:
-            SpaceError: The environment does not say who its agents are, or they have no order, or other names
-                than `agents`; or a space is of no known kind.
+            SpaceError: The environment has no list of possible agents, or one with other names than `agents`;
+                or a space is of no known kind.
             LayoutError: A layout does not add up to the spaces, or is of an order that `agents` changes.
         """
         ids = possible_agents(env)
         with warnings.catch_warnings():
-            # Spaces that are given as dicts and not by functions are fine with us.
+            # PettingZoo warns of spaces that are dicts and no methods.
             warnings.simplefilter("ignore")
             observation_spaces = {name: space_of(env, "observation", agent) for name, agent in ids.items()}
             action_spaces = {name: space_of(env, "action", agent) for name, agent in ids.items()}
         team = cls(list(ids), observation_spaces, action_spaces)
-        # Spaces that bring masks, and teams with nothing to choose from, need not be asked about.
+        # Agents with masks in their spaces, and teams without any choice, need no look at infos.
         maskless = [ids[name] for name in ids if not without_mask(observation_spaces[name])[1]]
         team = cls(
             team.agents,
@@ -124,16 +124,15 @@ class TeamSpaces(TeamOffsets):
         return team if agents is None else team.in_order(agents, who=str(env))
 
     def in_order(self, agents: Sequence[str], *, who: str = "team") -> TeamSpaces:
-        """The same team with its agents in another order, in which all its arrays then are.
+        """The same team with its agents, and so all its joint arrays, in another order.
 
         Args:
             agents: The names of all its agents.
-            who: What messages call the team.
+            who: The team's name in messages.
 
         Raises:
             SpaceError: These are the names of other agents.
-            LayoutError: A layout has a part with one entry for each of several other agents, whose order is
-                the team's own.
+            LayoutError: An agent observes several others, whose order is the team's own.
         """
         check_names(self.agents, agents, who)
         if tuple(agents) == self.agents:
@@ -155,20 +154,20 @@ class TeamSpaces(TeamOffsets):
 
     @cached_property
     def masked_agents(self) -> frozenset[str]:
-        """Agents that have action masks: of their observation spaces, or all where masks come in infos."""
+        """The agents that have action masks: by their observation spaces, or all where infos have masks."""
         if self.masks_in_infos:
             return frozenset(self.agents)
         return frozenset(agent for agent in self.agents if without_mask(self.observation_spaces[agent])[1])
 
     @property
     def has_masks(self) -> bool:
-        """Whether there are action masks."""
+        """Whether the team has action masks."""
         return bool(self.masked_agents)
 
     def agent_index(self, which: int | str) -> int:
-        """The place of an agent in the team, from its name or its place.
+        """The index of an agent in the team, from its name or its index.
 
-        Where agents are called by numbers (`1`, or PettingZoo ids that are ints), a number is a name.
+        Where the agents' names are numbers (`1`, or PettingZoo ids that are ints), a number is a name.
 
         Raises:
             SpaceError: There is no such agent.
@@ -199,7 +198,7 @@ class TeamSpaces(TeamOffsets):
         )
 
     def flatten_agent(self, agent: str, observation: Any) -> Floats:
-        """One agent's observation, as its environment gives it, as a vector.
+        """One agent's observation, an element of its space, as a vector.
 
         Returns:
             [size of this agent] float32.
@@ -213,7 +212,7 @@ class TeamSpaces(TeamOffsets):
         return flat
 
     def join_observations(self, observations: Mapping[str, npt.ArrayLike]) -> Floats:
-        """Flat observations [..., size of the agent] of each agent as joint ones; agents left out are zeros.
+        """Joins flat observations [..., size of the agent] by agent; those of agents left out are zeros.
 
         Returns:
             [..., observation_size] float32.
@@ -226,12 +225,12 @@ class TeamSpaces(TeamOffsets):
         return joint
 
     def split_observations(self, joint: Array) -> dict[str, Array]:
-        """Joint observations [..., observation_size] as one view [..., size of the agent] for each agent."""
+        """Splits joint observations [..., observation_size] into views [..., size of the agent] by agent."""
         slices = zip(self.agents, self.observation_slices, strict=True)
         return {agent: joint[..., where] for agent, where in slices}
 
     def split_actions(self, packed: Array) -> dict[str, Any]:
-        """A packed joint action [n_columns] as the action of each agent, as the environment takes it.
+        """Splits a packed joint action [n_columns] into each agent's action, an element of its space.
 
         Raises:
             SpaceError: A column holds no such category, or the number of columns is wrong.
@@ -242,9 +241,9 @@ class TeamSpaces(TeamOffsets):
         return {agent: naming(agent, columns.decode, packed[where]) for agent, columns, where in per_agent}
 
     def join_actions(self, actions: Mapping[str, Any]) -> Array:
-        """The agents' actions as a packed joint action.
+        """Joins the agents' actions as a packed joint action.
 
-        Agents that are left out have category 0, or the number nearest to 0.
+        Agents that are left out have category 0, or the scalar nearest to 0.
 
         Returns:
             [n_columns], int64 or float32 (`action_dtype`).
@@ -261,14 +260,14 @@ class TeamSpaces(TeamOffsets):
         return packed
 
     def join_masks(self, masks: Mapping[str, Any], alive: npt.ArrayLike | None = None) -> Masks:
-        """The agents' action masks as a joint one.
+        """Joins the agents' action masks.
 
-        An agent without a mask may do everything; of a dead agent, and of a choice with nothing to choose
-        from, only category 0 is left.
+        All categories of an agent without a mask are available; of a dead agent, and of a column without an
+        available category, category 0 alone is.
 
         Args:
-            masks: For each agent a mask as its environment gives it, or None.
-            alive: [n_agents] bool; all are alive where it is left out.
+            masks: By agent, a mask as its environment returns it, or None.
+            alive: Which agents are alive, [n_agents] bool; None: all.
 
         Returns:
             [mask_size] bool.
@@ -279,15 +278,15 @@ class TeamSpaces(TeamOffsets):
         joint = np.ones(self.mask_size, dtype=bool)
         lives = np.ones(self.n_agents, dtype=bool) if alive is None else np.asarray(alive, dtype=bool)
         per_agent = zip(self.agents, self._columns, self.mask_slices, lives, strict=True)
-        for agent, columns, where, lives_on in per_agent:
-            if not lives_on:
+        for agent, columns, where, is_alive in per_agent:
+            if not is_alive:
                 joint[where] = columns.flat_mask(np.zeros(where.stop - where.start, dtype=bool))
             elif (mask := masks.get(agent)) is not None:
                 joint[where] = naming(agent, columns.flat_mask, mask)
         return joint
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as lists, strings and numbers."""
+        """The team as plain lists, strings and numbers."""
         return {
             "agents": [
                 {
@@ -303,7 +302,7 @@ class TeamSpaces(TeamOffsets):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TeamSpaces:
-        """The inverse of `to_json`; no code from the file is run.
+        """The team that `to_json` described; no code from a file is run.
 
         Raises:
             SpaceError: `data` describes no team.
@@ -339,4 +338,4 @@ class TeamSpaces(TeamOffsets):
 
     def __repr__(self) -> str:
         size, columns = self.observation_size, self.n_columns
-        return f"TeamSpaces({self.n_agents} agents, {size} observed numbers, {columns} action columns)"
+        return f"TeamSpaces({self.n_agents} agents, {size} observation entries, {columns} action columns)"

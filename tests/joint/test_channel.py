@@ -95,7 +95,7 @@ def test_layouts_that_do_not_add_up_are_refused():
     with pytest.raises(LayoutError, match=r"agent_0: part 'heard': messages of 3 agents, expected of all 2"):
         MessageChannel.of(talking_team([3, 3, 0], hears=[(3, 3), (2, 3), (2, 3)]))
     with pytest.raises(
-        LayoutError, match=r"agent_1: part 'heard': slots of 4, but what agent_0 says takes 3"
+        LayoutError, match=r"agent_1: part 'heard': slots of 4, but what agent_0 sends takes 3"
     ):
         MessageChannel.of(talking_team([3, 3], hears=[(1, 3), (1, 4)]))
 
