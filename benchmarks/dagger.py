@@ -87,7 +87,7 @@ def run_ours(
     with tempfile.TemporaryDirectory() as folder:
         trainer = MultiAgentDAggerTrainer(
             venv=env,
-            expert=expert,
+            expert_policy=expert,
             policy=make_policy(env),
             rng=np.random.default_rng(0),
             custom_logger=imitation_logger.configure(folder, []),

@@ -20,7 +20,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from cesma_sb3.algorithms import GumbelSoftmaxDDPG
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.experts import SB3Expert
-from cesma_sb3.imitation import DAggerProgress, MultiAgentDAggerTrainer
+from cesma_sb3.imitation import BufferConfig, DAggerProgress, MultiAgentDAggerTrainer
 
 CAP = 5_000
 SHORT = 10_000
@@ -75,9 +75,9 @@ def run_memory() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = MultiAgentDAggerTrainer(
             venv=ParticleVecEnv(Spread(3), 32, seed=0),
-            expert=SB3Expert(model, env.team, env.view),
+            expert_policy=SB3Expert(model, env.team, env.view),
             rng=np.random.default_rng(0),
-            capacity=CAP,
+            buffer=BufferConfig(CAP),
             batch_size=64,
             custom_logger=imitation_logger.configure(folder, ["csv"]),
         )

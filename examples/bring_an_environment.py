@@ -75,7 +75,7 @@ def main(expert_timesteps: int = 40_000, student_timesteps: int = 20_000) -> tup
     model = PPO("MlpPolicy", venv, n_steps=64, seed=0).learn(expert_timesteps)
     expert = SB3Expert(model, venv.team, venv.view)
 
-    trainer = MultiAgentDAggerTrainer(venv=venv, expert=expert, rng=np.random.default_rng(0))
+    trainer = MultiAgentDAggerTrainer(venv=venv, expert_policy=expert, rng=np.random.default_rng(0))
     trainer.train(student_timesteps)
 
     returns = [

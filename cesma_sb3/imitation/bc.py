@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cesma_sb3.imitation.dagger import Callback, DAggerProgress, MultiAgentDAggerTrainer
-from cesma_sb3.utils.torch_defaults import plain_torch
+from cesma_sb3.imitation.base import LoopState
+from cesma_sb3.imitation.dagger import MultiAgentDAggerTrainer
 
 
 class BehaviouralCloningTrainer(MultiAgentDAggerTrainer):
@@ -14,7 +14,7 @@ class BehaviouralCloningTrainer(MultiAgentDAggerTrainer):
     The students never act, so they never learn what to do in states that only their own mistakes lead to:
     what they lose may grow with the square of the episode's length (Ross & Bagnell, 2010, Theorem 2.1). They
     learn while the data comes, and once more when all of it is there. Where the team communicates the
-    students still talk, since the expert has nothing to say.
+    students still send messages, since the expert has none.
 
     Args:
         final_updates: Gradient steps after the last sample of a call of `train`, at the last learning rate.
@@ -32,20 +32,14 @@ class BehaviouralCloningTrainer(MultiAgentDAggerTrainer):
         self.final_updates = final_updates
         super().__init__(beta_schedule=_expert_acts, beta_per_agent=False, **kwargs)
 
-    @plain_torch()
-    def go_on(self, *, callback: Callback | None = None, log_interval: int = 100) -> None:
-        """As `MultiAgentDAggerTrainer.go_on`; the callback's last call comes after the final updates."""
-
-        def watch(progress: DAggerProgress) -> bool | None:
-            if progress.timesteps == progress.total_timesteps:
-                for _ in range(self.final_updates if len(self.dataset) else 0):
-                    self.update()
-                progress.n_updates = self.n_updates
-            return None if callback is None else callback(progress)
-
-        super().go_on(callback=watch, log_interval=log_interval)
+    def _step(self, loop: LoopState) -> None:
+        super()._step(loop)
+        if loop.step + 1 == loop.n_steps and len(self.dataset):
+            for _ in range(self.final_updates):
+                self.update()
 
 
 def _expert_acts(round_number: int) -> float:
-    del round_number  # a schedule is given it
+    """A beta schedule: the expert always acts."""
+    del round_number
     return 1.0

@@ -20,6 +20,7 @@ from cesma_sb3.experts.base import (
 )
 from cesma_sb3.experts.wrappers import make_actor, name_of
 from cesma_sb3.imitation.dataset import Samples
+from cesma_sb3.imitation.settings import LabelConfig
 from cesma_sb3.policies.stateful_actor import MemoryActor, State
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
@@ -39,8 +40,7 @@ class Collector(Stateful):
         beta: Probability that the expert acts in the students' place, by round, as imitation's
             `BetaSchedule`. The paper's is 0.
         beta_per_agent: Draw for each agent by itself in place of the whole team.
-        soft_labels: Keep the expert's distribution too.
-        temperature: Temperature of the soft labels.
+        labels: Whether to keep the expert's distribution too.
         rng: Draws who acts.
         label_rng: Draws the labels of an expert that samples; None: they are always the same draws.
 
@@ -59,23 +59,21 @@ class Collector(Stateful):
         *,
         beta: Callable[[int], float],
         beta_per_agent: bool,
-        soft_labels: bool,
-        temperature: float,
+        labels: LabelConfig,
         rng: np.random.Generator,
         label_rng: np.random.Generator | None = None,
     ) -> None:
-        if soft_labels and not isinstance(expert, SoftExpert):
-            raise ExpertError(f"{name_of(expert)}: has no `probabilities`: use labels 'hard'")
-        if soft_labels and isinstance(expert, RecurrentExpert):
-            raise ExpertError(f"{name_of(expert)}: has a memory, and gives actions alone: use labels 'hard'")
-        if soft_labels and venv.team.is_continuous:
+        if labels.soft and not isinstance(expert, SoftExpert):
+            raise ExpertError(f"{name_of(expert)}: has no `probabilities`: expected hard labels")
+        if labels.soft and isinstance(expert, RecurrentExpert):
+            raise ExpertError(f"{name_of(expert)}: has a memory, and no soft labels: expected hard labels")
+        if labels.soft and venv.team.is_continuous:
             raise ExpertError(
-                "labels 'soft': this team's actions are numbers, without categories: use 'hard'"
+                "soft labels: this team's actions are continuous, without categories: expected hard labels"
             )
         self.expert = expert
         self.beta = beta
-        self.soft_labels = soft_labels
-        self.temperature = temperature
+        self.labels = labels
         self.communicates = MessageChannel.of(venv.team) is not None
         self._actor = _MixedActor(
             venv, students, expert, beta_per_agent=beta_per_agent, rng=rng, label_rng=label_rng
@@ -103,10 +101,10 @@ class Collector(Stateful):
         self._actor.beta = self.beta(round_number)
         step = next(self._rollout)
         probabilities = None
-        if self.soft_labels:
+        if self.labels.soft:
             assert isinstance(self.expert, SoftExpert)
             probabilities = self.expert.probabilities(
-                step.observations, step.masks, temperature=self.temperature
+                step.observations, step.masks, temperature=self.labels.temperature
             )
         samples = Samples(step.observations, self._actor.labels, step.alive, step.masks, probabilities)
         if self.communicates:

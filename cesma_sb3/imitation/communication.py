@@ -1,32 +1,31 @@
-"""Messages with gradients: what the current senders would have said at the step before.
+"""Messages with gradients: what the current senders would have sent at the step before.
 
-Shape suffixes: B batch, I entries of the joint observation, O network outputs, L heard entries, C discrete
+Shape suffixes: B batch, I entries of the joint observation, O network outputs, L received entries, C discrete
 message columns, K categories (padded to the largest), N agents.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any
 
+import numpy as np
 import torch as th
 from torch.nn import functional as F
 
-from cesma_sb3.errors import check_choice
 from cesma_sb3.imitation.dataset import Batch
+from cesma_sb3.imitation.settings import MessageConfig
 from cesma_sb3.policies.distributions import ActionHead
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
 from cesma_sb3.utils.stateful import Stateful
-
-Messages = Literal["straight-through", "gumbel-softmax", "softmax"]
 
 
 class Communication(Stateful):
     """Puts the messages of the current senders into the observations of a batch.
 
-    The losses of the receivers then reach the senders through what they hear, all in one backward pass. For
+    The losses of the receivers then reach the senders through what is received, all in one backward pass. For
     agents with weights of their own, the gradient of the sum of the agents' losses is that of Algorithm 2's
-    loop, agent by agent: let l_j(w_j, m) be the action loss of agent j and m_i(w_i) what agent i says. The
-    loop gives agent i
+    loop, agent by agent: let l_j(w_j, m) be the action loss of agent j and m_i(w_i) the message of agent i.
+    The loop gives agent i
 
         d l_i / d w_i  +  1 / (M - 1) * sum over j != i of (d l_j / d m_i) (d m_i / d w_i),
 
@@ -37,20 +36,10 @@ class Communication(Stateful):
     of these gradients.
 
     Args:
-        channel: Who hears whom.
+        channel: Who receives whose messages.
         head: Reads the networks' outputs.
-        kind: What a discrete message is in training. `gumbel-softmax`: the softmax of logits with Gumbel
-            noise, a relaxed draw of a symbol. `straight-through`: the symbol that was drawn, one-hot as when
-            acting, with the gradient of `gumbel-softmax`. `softmax`: the probabilities themselves, without
-            noise.
-        temperature: Divides the logits of the softmax, in (0, inf).
-        entropy: How much it counts that all symbols are in use, in [0, inf): weight of `cost`. 0 is
-            Algorithm 2 as written.
+        config: How messages are learned. An `entropy` of 0 is Algorithm 2 as written.
         generator: Draws the Gumbel noise; on the device of the outputs.
-
-    Raises:
-        ValueError: A number is out of its range.
-        UnknownNameError: There is no such kind.
 
     Source: section 4.4, Figure 2, Algorithm 2; section 6.3 for the softmax as the bridge between discrete and
     continuous; Jang et al. (2017).
@@ -62,50 +51,41 @@ class Communication(Stateful):
         self,
         channel: MessageChannel,
         head: ActionHead,
+        config: MessageConfig,
         *,
-        kind: Messages = "straight-through",
-        temperature: float = 1.0,
-        entropy: float = 0.0,
         generator: th.Generator | None = None,
     ) -> None:
-        check_choice("kind of messages", kind, get_args(Messages))
-        if temperature <= 0:
-            raise ValueError(f"message_temperature={temperature}: expected more than 0")
-        if entropy < 0:
-            raise ValueError(f"message_entropy={entropy}: expected at least 0")
         self.channel = channel
         self.head = head
-        self.kind = kind
-        self.temperature = temperature
-        self.entropy = entropy
+        self.config = config
         self.generator = generator
         team = channel.team
         self.n_receivers = max(team.n_agents - 1, 1)
         self._places_L = th.from_numpy(channel.places)
         self._senders_L = th.from_numpy(channel.senders)
-        says = message_columns(team)
-        discrete = [column for column, k in enumerate(team.column_categories) if k > 0]
-        numbers = [column for column, k in enumerate(team.column_categories) if k == 0]
+        is_message = message_columns(team)
+        is_discrete = np.array(team.column_categories) > 0
         # Places among the head's categorical and among its continuous columns.
-        self._discrete_C = th.tensor([n for n, c in enumerate(discrete) if says[c]], dtype=th.long)
-        self._numbers_D = th.tensor([n for n, c in enumerate(numbers) if says[c]], dtype=th.long)
-        spoken = [c for c in discrete if says[c]]
-        owners = [
-            agent for agent, where in enumerate(team.action_columns) for _ in range(team.n_columns)[where]
-        ]
-        self._owners_C = th.tensor([owners[c] for c in spoken], dtype=th.long)
-        said = [c for c in numbers if says[c]]
-        self._sources_L = th.tensor(
-            [
-                spoken.index(column) * head.n_categories + category
-                if category >= 0
-                else len(spoken) * head.n_categories + said.index(column)
-                for column, category in zip(channel.columns, channel.categories, strict=True)
-            ]
+        self._discrete_C = th.from_numpy(np.flatnonzero(is_message[is_discrete]))
+        self._continuous_D = th.from_numpy(np.flatnonzero(is_message[~is_discrete]))
+        owners = np.repeat(np.arange(team.n_agents), [c.stop - c.start for c in team.action_columns])
+        self._owners_C = th.from_numpy(owners[is_message & is_discrete])
+        # Each received entry's place in what is sent: all categories of discrete columns, then the scalars.
+        discrete = np.flatnonzero(is_message & is_discrete)
+        continuous = np.flatnonzero(is_message & ~is_discrete)
+        self._sources_L = th.from_numpy(
+            np.where(
+                channel.categories >= 0,
+                np.searchsorted(discrete, channel.columns) * head.n_categories + channel.categories,
+                len(discrete) * head.n_categories + np.searchsorted(continuous, channel.columns),
+            )
         )
-        if said:
-            bounds: Any = team.action_space  # a Box wherever a column is a number
-            self._low, self._high = th.as_tensor(bounds.low[said]), th.as_tensor(bounds.high[said])
+        if len(continuous):
+            bounds: Any = team.action_space  # a Box wherever a column is continuous
+            self._low, self._high = (
+                th.as_tensor(bounds.low[continuous]),
+                th.as_tensor(bounds.high[continuous]),
+            )
 
     def observations(self, outputs_BO: th.Tensor, batch: Batch) -> th.Tensor:
         """The batch's observations with the messages of the current senders in them.
@@ -115,58 +95,63 @@ class Communication(Stateful):
             batch: With `previous` and `follows`.
 
         Returns:
-            [B, I] float32. Where nobody spoke before (`follows` False) the messages are those recorded.
+            [B, I] float32. Messages of senders that were not there before (`follows` False) stay as recorded.
         """
         assert batch.follows is not None
         recorded_BL = batch.observations[:, self._places_L]
-        current_BL = self.heard(outputs_BO, batch.previous_masks)
-        heard_BL = th.where(batch.follows[:, self._senders_L], current_BL, recorded_BL)
+        current_BL = self.received(outputs_BO, batch.previous_masks)
+        received_BL = th.where(batch.follows[:, self._senders_L], current_BL, recorded_BL)
         observations = batch.observations.clone()
-        observations[:, self._places_L] = heard_BL
+        observations[:, self._places_L] = received_BL
         return observations
 
-    def cost(self, outputs_BO: th.Tensor, batch: Batch) -> th.Tensor:
-        """What it costs to leave symbols unused: minus the entropy of each sender's symbols over the batch.
+    def entropy_cost(self, outputs_BO: th.Tensor, batch: Batch) -> th.Tensor:
+        """Minus the entropy of each sender's symbols over the batch: what it costs to leave symbols unused.
 
-        Without it speakers soon say one and the same symbol for several things, before the listeners have
-        learned to tell symbols apart, and a symbol that is never said gets no gradient any more.
+        Without it senders soon use one symbol for several meanings, before the receivers have learned to tell
+        symbols apart, and a symbol that is never sent gets no gradient any more.
 
         Args:
             outputs_BO: The policy's network outputs on `batch.previous`.
             batch: With `follows`.
 
         Returns:
-            The sum over discrete message columns, times `entropy`; [] float32.
+            The sum over discrete message columns, times `config.entropy`; [] float32.
         """
         assert batch.follows is not None
-        if not self.entropy or not len(self._discrete_C):
+        if not self.config.entropy or not len(self._discrete_C):
             return outputs_BO.new_zeros(())
         logits_BCK = self.head.logits(outputs_BO, batch.previous_masks)[:, self._discrete_C]
-        spoke_BC1 = batch.follows[:, self._owners_C].unsqueeze(2).to(outputs_BO.dtype)
-        said_CK = (F.softmax(logits_BCK, dim=-1) * spoke_BC1).sum(dim=0) / spoke_BC1.sum(dim=0).clamp(min=1.0)
-        return self.entropy * (said_CK * said_CK.clamp(min=1e-9).log()).sum()
+        sent_BC1 = batch.follows[:, self._owners_C].unsqueeze(2).to(outputs_BO.dtype)
+        share_CK = (F.softmax(logits_BCK, dim=-1) * sent_BC1).sum(dim=0) / sent_BC1.sum(dim=0).clamp(min=1.0)
+        return self.config.entropy * (share_CK * share_CK.clamp(min=1e-9).log()).sum()
 
-    def heard(self, outputs_BO: th.Tensor, masks_BM: th.Tensor | None = None) -> th.Tensor:
-        """What is heard after these outputs, [B, L]; the gradient through it is divided by M - 1."""
+    def received(self, outputs_BO: th.Tensor, masks_BM: th.Tensor | None = None) -> th.Tensor:
+        """Messages received after these outputs, [B, L]; the gradient through them is divided by M - 1.
+
+        Args:
+            outputs_BO: The policy's network outputs.
+            masks_BM: Categories that were available, or None.
+        """
         parts = []
         if len(self._discrete_C):
             logits_BCK = self.head.logits(outputs_BO, masks_BM)[:, self._discrete_C]
             parts.append(self._relaxed(logits_BCK).flatten(1))
-        if len(self._numbers_D):
-            means = self.head.means(outputs_BO)[:, self._numbers_D]
-            # Clipped as when acting; the gradient passes, or a number beyond its bound would stay there.
+        if len(self._continuous_D):
+            means = self.head.means(outputs_BO)[:, self._continuous_D]
+            # Clipped as when acting; the gradient passes, or a scalar beyond its bound would stay there.
             low, high = self._low.to(means.device), self._high.to(means.device)
             parts.append(means + (means.clamp(low, high) - means).detach())
-        heard_BL = th.cat(parts, dim=1)[:, self._sources_L]
-        fixed = heard_BL.detach()
-        return fixed + (heard_BL - fixed) / self.n_receivers
+        received_BL = th.cat(parts, dim=1)[:, self._sources_L]
+        fixed = received_BL.detach()
+        return fixed + (received_BL - fixed) / self.n_receivers
 
     def _relaxed(self, logits_BCK: th.Tensor) -> th.Tensor:
         """Symbols [B, C, K] that a gradient passes through."""
-        if self.kind != "softmax":
+        if self.config.relaxation != "softmax":
             logits_BCK = self._noisy(logits_BCK)
-        soft = F.softmax(logits_BCK / self.temperature, dim=-1)
-        if self.kind != "straight-through":
+        soft = F.softmax(logits_BCK / self.config.temperature, dim=-1)
+        if self.config.relaxation != "straight-through":
             return soft
         symbols = F.one_hot(logits_BCK.argmax(dim=-1), logits_BCK.shape[-1]).to(soft.dtype)
         return symbols + (soft - soft.detach())

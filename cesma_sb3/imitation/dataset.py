@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch as th
 
 from cesma_sb3.algorithms.episode_store import EpisodeStore
-from cesma_sb3.errors import check_choice
+from cesma_sb3.errors import ConfigError, check_choice
+from cesma_sb3.imitation.settings import BufferConfig, WhenFull
+from cesma_sb3.policies.team_policy import TeamPolicy
+from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.row_arrays import Rows, compact_dtype
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.stateful import Stateful
-
-WhenFull = Literal["drop-oldest", "reservoir"]
 
 
 class Samples(NamedTuple):
@@ -111,6 +112,10 @@ class AggregatedDataset(Stateful):
     def n_bytes(self) -> int:
         """Memory that is allocated, in bytes."""
         return self.rows.n_bytes
+
+    def has(self, count: int) -> bool:
+        """Whether there are so many samples."""
+        return len(self) >= count
 
     def expect(self, count: int) -> None:
         """Announces that at most `count` more samples are added, so that memory is allocated once."""
@@ -241,6 +246,45 @@ class EpisodeDataset(Stateful):
         """
         drawn = self.store.sample(batch_size, self.rng).fields
         return _batch(drawn, device)
+
+
+Dataset = AggregatedDataset | EpisodeDataset
+
+
+def make_dataset(buffer: BufferConfig, students: TeamPolicy, rng: np.random.Generator) -> Dataset:
+    """Make an empty dataset for a team of students: of samples, or of episodes if they are recurrent.
+
+    Args:
+        buffer: What kind, and how large.
+        students: The team that learns from it.
+        rng: Draws batches, and what a reservoir replaces.
+
+    Raises:
+        ConfigError: Agents cannot have datasets of their own, because they communicate, see everything or are
+            recurrent; or recurrent students communicate or want a reservoir.
+    """
+    team, dtype = students.team, compact_dtype(students.team)
+    communicates = MessageChannel.of(team) is not None
+    if not buffer.shared:
+        if communicates:
+            raise ConfigError("shared_dataset false: agents that communicate learn from one another")
+        if students.actor_visibility != "own":
+            raise ConfigError("shared_dataset false: a `joint` actor learns from joint observations")
+    if not students.is_recurrent:
+        return AggregatedDataset(
+            buffer.capacity,
+            when_full=buffer.when_full,
+            rng=rng,
+            separate=None if buffer.shared else team,
+            observation_dtype=dtype,
+        )
+    if communicates:
+        raise ConfigError("network 'recurrent': agents that communicate need another network")
+    if not buffer.shared:
+        raise ConfigError("shared_dataset false: agents with a memory learn from the team's episodes")
+    if buffer.when_full != "drop-oldest":
+        raise ConfigError(f"when_full {buffer.when_full!r}: expected 'drop-oldest' for agents with a memory")
+    return EpisodeDataset(buffer.capacity, rng=rng, observation_dtype=dtype)
 
 
 def sample_bytes(team: TeamSpaces, *, has_masks: bool, soft_labels: bool, communicates: bool) -> int:

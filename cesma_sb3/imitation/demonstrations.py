@@ -21,7 +21,7 @@ def demonstrated(
     *,
     has_masks: bool = False,
     has_probabilities: bool = False,
-    has_channel: bool = False,
+    communicates: bool = False,
 ) -> Iterator[Samples]:
     """Demonstrations as samples, as if the students had seen these states.
 
@@ -31,7 +31,7 @@ def demonstrated(
         team: The team's spaces.
         has_masks: Give masks too. imitation's types have none: everything counts as available.
         has_probabilities: Give soft labels too: all weight on the action.
-        has_channel: Give the step before too. Only trajectories know it; else messages stay as recorded.
+        communicates: Give the step before too. Only trajectories know it; else messages stay as recorded.
 
     Raises:
         SpaceError: Observations or actions are not of this team's shape.
@@ -48,7 +48,7 @@ def demonstrated(
         masks = np.ones((len(obs), team.mask_size), dtype=bool) if has_masks else None
         probabilities = _one_hot(acts, team.column_categories) if has_probabilities else None
         samples = Samples(obs, acts, alive, masks, probabilities)
-        if has_channel:
+        if communicates:
             previous = np.concatenate([np.zeros_like(obs[:1]), obs[:-1]]) if in_order else np.zeros_like(obs)
             follows = np.full_like(alive, in_order)
             follows[:1] = False

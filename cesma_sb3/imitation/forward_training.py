@@ -10,7 +10,7 @@ import numpy as np
 
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.dataset import Samples
-from cesma_sb3.imitation.iterative import IterativeTrainer
+from cesma_sb3.imitation.iterative import Iteration, IterativeTrainer
 from cesma_sb3.policies.ensembles import SequencePolicy
 from cesma_sb3.policies.stateful_actor import MemoryActor
 from cesma_sb3.policies.team_policy import TeamPolicy
@@ -43,7 +43,20 @@ class ForwardTrainer(IterativeTrainer):
             raise ValueError(f"horizon={horizon}: expected at least 1")
         self.horizon = horizon
         super().__init__(**kwargs)
-        self._sequence = SequencePolicy([copy.deepcopy(self._policy)])
+        self._sequence = SequencePolicy([copy.deepcopy(self.students)])
+
+    @property
+    def policy(self) -> SequencePolicy:
+        """The teams of the steps so far."""
+        return self._sequence
+
+    def reset(self) -> None:
+        """Begin new episodes at the next timestep; an unfinished pass through the episodes is repeated."""
+        super().reset()
+        loop = self._loop
+        if loop.step < loop.n_steps:
+            iteration = Iteration.at(self._plan, loop.step)
+            loop.step -= iteration.step % (iteration.number + 1)
 
     def _students_actor(self, deterministic: bool) -> MemoryActor:
         self._actor = MemoryActor(
@@ -53,17 +66,7 @@ class ForwardTrainer(IterativeTrainer):
         )
         return self._actor
 
-    @property
-    def policy(self) -> SequencePolicy:  # type: ignore[override]  # see `IterativeTrainer`
-        """The teams of the steps so far."""
-        return self._sequence
-
-    def restart(self) -> None:
-        """See `MultiAgentDAggerTrainer.restart`; a pass through the episodes is begun anew."""
-        super().restart()
-        self._done -= self._done % (self.iteration + 1)
-
-    def _plan(self, n_steps: int) -> Sequence[int]:
+    def _make_plan(self, n_steps: int) -> Sequence[int]:
         costs = np.arange(1, self.horizon + 1)
         passes = np.full(self.horizon, n_steps // costs.sum())
         if not passes[0]:
@@ -75,15 +78,16 @@ class ForwardTrainer(IterativeTrainer):
         passes[np.cumsum(costs) <= left] += 1
         return [int(n) for n in passes * costs]
 
-    def _collect(self, step: int) -> Samples | None:
-        if step % (self.iteration + 1) == 0:
+    def _collect(self, iteration: Iteration) -> Samples | None:
+        last = iteration.number  # the step of the episodes that this iteration learns
+        if iteration.step % (last + 1) == 0:
             self.collector.reset()
-        samples, _ = self.collector.step(self.iteration)
-        if (step + 1) % (self.iteration + 1):
+        samples, _ = self.collector.step(last)
+        if (iteration.step + 1) % (last + 1):
             return None
         assert self._actor.state is not None
         # An environment that began a new episode is behind the others until all are reset.
-        there = self._actor.state[0] == self.iteration + 1
+        there = self._actor.state[0] == last + 1
         # The fields that may be None stay so: which ones do, mypy cannot see in a loop.
         return Samples(*(None if field is None else field[there] for field in samples))  # type: ignore[arg-type]
 

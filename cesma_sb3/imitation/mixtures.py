@@ -14,7 +14,7 @@ from cesma_sb3.envs.rollouts import Actor
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts.base import Actions, Masks, Observations
 from cesma_sb3.imitation.dataset import Samples
-from cesma_sb3.imitation.iterative import IterativeTrainer
+from cesma_sb3.imitation.iterative import Iteration, IterativeTrainer
 from cesma_sb3.policies.ensembles import MixturePolicy
 from cesma_sb3.policies.team_policy import TeamPolicy
 
@@ -72,7 +72,7 @@ class MixtureTrainer(IterativeTrainer):
         super().__init__(
             beta_schedule=lambda iteration: (1.0 - share) ** iteration, beta_per_agent=per_agent, **kwargs
         )
-        untrained = copy.deepcopy(self._policy)  # the mixture's own: the team that is trained changes
+        untrained = copy.deepcopy(self.students)  # the mixture's own: the team that is trained changes
         self._mixture = MixturePolicy([untrained], per_agent=per_agent, seed=int(self.rng.integers(2**31)))
 
     def _students_actor(self, deterministic: bool) -> Actor:
@@ -85,7 +85,7 @@ class MixtureTrainer(IterativeTrainer):
         return act
 
     @property
-    def policy(self) -> MixturePolicy:  # type: ignore[override]  # see `IterativeTrainer`
+    def policy(self) -> MixturePolicy:
         """The teams so far, by their weights."""
         return self._mixture
 
@@ -93,7 +93,7 @@ class MixtureTrainer(IterativeTrainer):
     def weights(self, n: int) -> list[float]:
         """Weights of n teams, first to last, with a sum of 1."""
 
-    def _plan(self, n_steps: int) -> Sequence[int]:
+    def _make_plan(self, n_steps: int) -> Sequence[int]:
         if n_steps < self.n_iterations:
             raise ConfigError(
                 f"{type(self).__name__}: {n_steps} steps of {self.venv.num_envs} environments for "
@@ -101,9 +101,8 @@ class MixtureTrainer(IterativeTrainer):
             )
         return [len(part) for part in np.array_split(np.arange(n_steps), self.n_iterations)]
 
-    def _collect(self, step: int) -> Samples:
-        del step
-        samples, _ = self.collector.step(self.iteration)
+    def _collect(self, iteration: Iteration) -> Samples:
+        samples, _ = self.collector.step(iteration.number)
         return samples
 
     def _add_component(self, component: TeamPolicy) -> None:
@@ -123,7 +122,7 @@ class SmileTrainer(MixtureTrainer):
     """
 
     def weights(self, n: int) -> list[float]:
-        """See `smile_weights`."""
+        """SMILe's weights of n teams, first to last: the first one weighs most."""
         return smile_weights(self.share, n)
 
 
@@ -140,7 +139,7 @@ class SearnTrainer(MixtureTrainer):
     """
 
     def weights(self, n: int) -> list[float]:
-        """See `searn_weights`."""
+        """SEARN's weights of n teams, first to last: the newest one weighs most."""
         return searn_weights(self.share, n)
 
 

@@ -11,12 +11,13 @@
 Source: section 4.3, which names them as alternatives to DAgger.
 """
 
+from cesma_sb3.imitation.base import TeamTrainer
 from cesma_sb3.imitation.bc import BehaviouralCloningTrainer
 from cesma_sb3.imitation.dagger import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.forward_training import ForwardTrainer
 from cesma_sb3.imitation.mixtures import SearnTrainer, SmileTrainer
 
-ALGORITHMS: dict[str, type[MultiAgentDAggerTrainer]] = {
+ALGORITHMS: dict[str, type[TeamTrainer]] = {
     "dagger": MultiAgentDAggerTrainer,
     "bc": BehaviouralCloningTrainer,
     "forward-training": ForwardTrainer,

@@ -19,7 +19,13 @@ from cesma_sb3.config.schema import BetaConfig, DaggerConfig, Experiment
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import CesmaWarning, ConfigError, ExpertError
 from cesma_sb3.experts import Expert, make_actor
-from cesma_sb3.imitation import DAggerProgress
+from cesma_sb3.imitation import (
+    BufferConfig,
+    DAggerProgress,
+    LabelConfig,
+    MessageConfig,
+    OptimizerConfig,
+)
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
 from cesma_sb3.imitation.registry import ALGORITHMS
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy, Visibility
@@ -248,7 +254,7 @@ def decentralize(
         trainer = ALGORITHMS[config.algorithm](
             **_trainer_arguments(config, evaluator, policy, trained.expert),
             venv=venv,
-            expert=trained.expert,
+            expert_policy=trained.expert,
             policy=policy,
             rng=np.random.default_rng(seeds.students),
             custom_logger=logger,
@@ -268,7 +274,7 @@ def decentralize(
         if found is None:
             curve.evaluate_if_due(0)
         elif not found.whole:
-            trainer.restart()
+            trainer.reset()
 
         def watch(progress: DAggerProgress) -> bool:
             goes_on = curve(progress)
@@ -286,7 +292,7 @@ def decentralize(
                 if found is None:
                     trainer.train(config.total_timesteps, callback=watch)
                 else:
-                    trainer.go_on(callback=watch)
+                    trainer.resume(callback=watch)
             curve.finish(trainer.timesteps)
             kept.end(trainer.timesteps, without=[trainer.dataset, venv])
         tick(trainer.timesteps, {"return": curve.kept_mean_return})
@@ -398,31 +404,42 @@ def fine_tuning_model(
     )
 
 
-_SAME = (
-    *("round_timesteps", "samples_per_update", "batch_size", "min_samples", "capacity", "when_full"),
-    *("max_grad_norm", "loss", "class_weights", "label_temperature"),
-    *("shared_dataset", "message_relaxation", "message_temperature", "message_entropy"),
-)
-"""Values of `dagger` that the trainers have under the same names."""
-
-
 def _trainer_arguments(
     config: DaggerConfig, evaluator: Evaluator, policy: TeamPolicy, expert: Expert
 ) -> dict[str, Any]:
-    """What a trainer takes of the experiment's `dagger`, and what one algorithm takes alone."""
-    given = {name: getattr(config, name) for name in _SAME} | {
+    """The arguments of a trainer that come from the experiment's `dagger`."""
+    arguments = {
+        "batch_size": config.batch_size,
         "learning_rate": partial(falling, config.learning_rate, config.learning_rate_final),
-        "optimizer_kwargs": {"weight_decay": config.weight_decay, "fused": True},
-        "soft_labels": imitates_probabilities(config, expert, policy.team),
+        "loss": make_loss(config, policy),
+        "class_weights": config.class_weights,
         "deterministic": policy.acts_deterministically,
+        "buffer": BufferConfig(
+            config.capacity, config.when_full, config.min_samples, shared=config.shared_dataset
+        ),
+        "labels": LabelConfig(imitates_probabilities(config, expert, policy.team), config.label_temperature),
+        "messages": MessageConfig(
+            config.message_relaxation, config.message_temperature, config.message_entropy
+        ),
+        "optimizer": OptimizerConfig(
+            optimizer_kwargs={"weight_decay": config.weight_decay, "fused": True},
+            max_grad_norm=config.max_grad_norm,
+        ),
         **config.algorithm_kwargs,
     }
-    given |= {"loss": make_loss(config, policy)}
+    if config.algorithm in ("dagger", "bc"):
+        arguments |= {
+            "samples_per_update": config.samples_per_update,
+            "round_timesteps": config.round_timesteps,
+        }
     if config.algorithm == "dagger":
-        given |= {"beta_schedule": _beta_schedule(config.beta), "beta_per_agent": config.beta.per_agent}
+        arguments |= {
+            "beta_schedule": _beta_schedule(config.beta),
+            "beta_per_agent": config.beta.per_agent,
+        }
     if config.algorithm == "forward-training":  # a team for each step of the longest episode
-        given |= {"horizon": int(evaluator.anchors()["random"].lengths.max())}
-    return given
+        arguments["horizon"] = int(evaluator.anchors()["random"].lengths.max())
+    return arguments
 
 
 def _beta_schedule(config: BetaConfig) -> BetaSchedule | None:

@@ -417,7 +417,7 @@ def test_a_trainer_takes_whatever_labels():
     venv = joint_vec_env(MatchingGame, 2, seed=0)
     trainer = MultiAgentDAggerTrainer(
         venv=venv,
-        expert=lambda seen: seen.reshape(len(seen), 2, 3).argmax(axis=2),
+        expert_policy=lambda seen: seen.reshape(len(seen), 2, 3).argmax(axis=2),
         rng=np.random.default_rng(0),
         batch_size=4,
         samples_per_update=4,

@@ -10,10 +10,10 @@ from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import UnknownNameError
 from cesma_sb3.experts import adapt_expert
-from cesma_sb3.imitation import MultiAgentDAggerTrainer
+from cesma_sb3.imitation import BufferConfig, MessageConfig, MultiAgentDAggerTrainer
 from cesma_sb3.policies import TeamPolicy
 from tests.bring import controllers
-from tests.envs_for_tests import MatchingGame, TalkAndMove
+from tests.envs_for_tests import MatchingGame
 
 
 def venv(make=MatchingGame, **kwargs):
@@ -23,7 +23,7 @@ def venv(make=MatchingGame, **kwargs):
 def trainer(make=MatchingGame, **kwargs):
     team = venv(make)
     expert = adapt_expert(controllers.joint, team.team)
-    return MultiAgentDAggerTrainer(venv=team, expert=expert, rng=np.random.default_rng(0), **kwargs)
+    return MultiAgentDAggerTrainer(venv=team, expert_policy=expert, rng=np.random.default_rng(0), **kwargs)
 
 
 def team_policy(**kwargs):
@@ -44,14 +44,12 @@ def dqn(**kwargs):
 
 
 CASES = {
-    "unknown when_full 'drop_oldest'; did you mean 'drop-oldest": lambda: trainer(when_full="drop_oldest"),
+    "unknown when_full 'drop_oldest'; did you mean 'drop-oldest": lambda: BufferConfig(1, "drop_oldest"),
     "unknown loss 'crossentropy'; did you mean 'cross-entropy": lambda: trainer(loss="crossentropy"),
     "unknown class weighting 'inverse'; did you mean 'inverse-frequency": lambda: trainer(
         class_weights="inverse"
     ),
-    "unknown kind of messages 'gumbel'; did you mean 'gumbel-softmax": lambda: trainer(
-        TalkAndMove, message_relaxation="gumbel"
-    ),
+    "unknown message relaxation 'gumbel'; did you mean 'gumbel-softmax": lambda: MessageConfig("gumbel"),
     "unknown visibility 'jont'; did you mean 'joint'?": lambda: team_policy(actor_visibility="jont"),
     "unknown visibility 'all'; allowed: joint, own": lambda: team_policy(critic_visibility="all"),
     "unknown network 'entitys'; did you mean 'entities": lambda: team_policy(network="entitys"),

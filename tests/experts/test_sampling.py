@@ -192,7 +192,7 @@ def test_students_that_draw_numbers_spread_as_the_labels_do(draws, tmp_path):
     )
     trainer = MultiAgentDAggerTrainer(
         venv=venv,
-        expert=sampling(expert, venv.team, seed=0),
+        expert_policy=sampling(expert, venv.team, seed=0),
         policy=policy,
         rng=np.random.default_rng(0),
         batch_size=64,

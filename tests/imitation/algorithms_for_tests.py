@@ -35,7 +35,7 @@ def trainer_of(algorithm, *, venv=None, expert=None, seed=0, **kwargs):
     few = {"updates_per_iteration": 40} if issubclass(algorithm, IterativeTrainer) else {"final_updates": 100}
     return algorithm(
         venv=venv,
-        expert=expert or CueExpert(),
+        expert_policy=expert or CueExpert(),
         policy=make_policy(venv.team),
         rng=np.random.default_rng(seed),
         custom_logger=imitation_logger.configure(None, []),

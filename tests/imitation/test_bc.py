@@ -6,7 +6,7 @@ import pytest
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.evaluation import evaluate, greedy
-from cesma_sb3.imitation import BehaviouralCloningTrainer
+from cesma_sb3.imitation import BehaviouralCloningTrainer, BufferConfig
 from tests.envs_for_tests import ReachEnv
 from tests.imitation.algorithms_for_tests import Recording, same, score, trainer_of, weights_of
 
@@ -46,7 +46,12 @@ def test_only_the_expert_acts():
 
 def test_final_updates_come_before_the_last_call_back():
     trainer, seen = (
-        trainer_of(BehaviouralCloningTrainer, samples_per_update=80, min_samples=1, final_updates=30),
+        trainer_of(
+            BehaviouralCloningTrainer,
+            samples_per_update=80,
+            buffer=BufferConfig(min_samples=1),
+            final_updates=30,
+        ),
         [],
     )
     trainer.train(801, callback=lambda progress: seen.append((progress.timesteps, progress.n_updates)))
@@ -55,7 +60,7 @@ def test_final_updates_come_before_the_last_call_back():
 
 
 def test_an_early_end_has_no_final_updates():
-    trainer = trainer_of(BehaviouralCloningTrainer, samples_per_update=80, min_samples=1)
+    trainer = trainer_of(BehaviouralCloningTrainer, samples_per_update=80, buffer=BufferConfig(min_samples=1))
     trainer.train(800, callback=lambda progress: progress.timesteps < 400)
     assert trainer.n_updates == 5
 

@@ -7,6 +7,7 @@ import torch as th
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
+from cesma_sb3.imitation import LabelConfig
 from cesma_sb3.imitation.collector import Collector, students_actor
 from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame, MortalEnv, TalkAndMove
@@ -19,7 +20,7 @@ def team_policy(team, **kwargs):
 
 
 def collector(venv, policy, expert, **kwargs):
-    arguments = {"soft_labels": False, "temperature": 1.0, "beta_per_agent": False}
+    arguments = {"labels": LabelConfig(), "beta_per_agent": False}
     rng = np.random.default_rng(0)
     students = students_actor(policy, deterministic=True)
     return Collector(venv, students, expert, beta=lambda _: 0.0, rng=rng, **{**arguments, **kwargs})
@@ -35,7 +36,9 @@ class Soft(FirstAvailable):
 def test_soft_labels_are_the_experts_for_these_masks_at_this_temperature():
     venv = joint_vec_env(MortalEnv, 2, seed=0, team_reward="sum")
     expert = Soft(venv.team)
-    collected = collector(venv, team_policy(venv.team), expert, soft_labels=True, temperature=3.0)
+    collected = collector(
+        venv, team_policy(venv.team), expert, labels=LabelConfig(soft=True, temperature=3.0)
+    )
     for _ in range(4):
         samples, _ = collected.step(0)
         wanted = expert.probabilities(samples.observations, samples.masks, temperature=3.0)

@@ -6,7 +6,7 @@ import torch as th
 from gymnasium import spaces
 from torch.nn import functional as F
 
-from cesma_sb3.imitation import Batch, ColumnwiseLoss, Communication
+from cesma_sb3.imitation import Batch, ColumnwiseLoss, Communication, MessageConfig
 from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout, Part
@@ -36,8 +36,9 @@ def random_batch(team, size=9, seed=0):
     )
 
 
-def communication(team, policy, kind="softmax", **kwargs):
-    return Communication(MessageChannel.of(team), policy.head, kind=kind, **kwargs)
+def communication(team, policy, relaxation="softmax", *, generator=None, **kwargs):
+    config = MessageConfig(relaxation, **kwargs)
+    return Communication(MessageChannel.of(team), policy.head, config, generator=generator)
 
 
 def losses_of(policy, batch, kind="softmax"):
@@ -148,10 +149,10 @@ def test_messages_are_what_is_heard_when_acting():
     outputs = policy.outputs(batch.previous)
     actions = policy.predict(batch.previous.numpy(), deterministic=True)[0]
     expected = MessageChannel.of(TEAM).encode(actions)
-    cold = communication(TEAM, policy, "softmax", temperature=1e-6).heard(outputs)
+    cold = communication(TEAM, policy, "softmax", temperature=1e-6).received(outputs)
     np.testing.assert_allclose(cold.detach().numpy(), expected, atol=1e-3)
     assert set(np.unique(expected)) == {0.0, 1.0}
-    hard = communication(TEAM, policy, "straight-through").heard(outputs)
+    hard = communication(TEAM, policy, "straight-through").received(outputs)
     assert (hard.detach().reshape(400, 6, 4).sum(dim=2) == 1).all(), "one symbol in each slot"
     assert set(hard.detach().unique().tolist()) == {0.0, 1.0}
 
@@ -180,7 +181,7 @@ def test_numbers_are_sent_within_their_bounds_and_still_learn():
     )
     policy = policy_of(team)
     outputs = th.tensor([[0.0, 5.0, 0.0, -0.05], [0.0, -5.0, 0.0, 0.05]], requires_grad=True)
-    heard = communication(team, policy).heard(outputs)
+    heard = communication(team, policy).received(outputs)
     np.testing.assert_allclose(heard.detach().numpy(), [[-0.05, 0.1], [0.05, -0.1]], atol=1e-7)
     heard.sum().backward()
     assert outputs.grad.tolist() == [[0.0, 1.0, 0.0, 1.0]] * 2
@@ -193,7 +194,7 @@ def test_noise_comes_from_the_generator():
     def heard(seed):
         generator = th.Generator().manual_seed(seed)
         th.rand(3)  # PyTorch's global generator has no part in it
-        return communication(TEAM, policy, "gumbel-softmax", generator=generator).heard(outputs)
+        return communication(TEAM, policy, "gumbel-softmax", generator=generator).received(outputs)
 
     assert th.equal(heard(0), heard(0))
     assert not th.equal(heard(0), heard(1))
@@ -204,9 +205,9 @@ def test_noise_comes_from_the_generator():
 def test_using_all_symbols_costs_least_and_moves_nothing_but_messages():
     policy, batch = policy_of(TEAM), random_batch(TEAM)
     outputs = policy.outputs(batch.previous).detach().requires_grad_()
-    assert communication(TEAM, policy).cost(outputs, batch) == 0
+    assert communication(TEAM, policy).entropy_cost(outputs, batch) == 0
     using = communication(TEAM, policy, entropy=0.5)
-    cost = using.cost(outputs, batch)
+    cost = using.entropy_cost(outputs, batch)
     cost.backward()
     gradient = outputs.grad.reshape(9, 3, 9)
     assert not gradient[:, :, :5].any()
@@ -214,8 +215,8 @@ def test_using_all_symbols_costs_least_and_moves_nothing_but_messages():
     assert not gradient[~batch.follows].any(), "nobody spoke there"
     uniform, one = th.zeros_like(outputs), th.zeros_like(outputs)
     one.reshape(9, 3, 9)[:, :, 5] = 50.0
-    assert using.cost(uniform, batch).item() == pytest.approx(-0.5 * 3 * np.log(4))
-    assert using.cost(one, batch).item() == pytest.approx(0.0, abs=1e-6)
+    assert using.entropy_cost(uniform, batch).item() == pytest.approx(-0.5 * 3 * np.log(4))
+    assert using.entropy_cost(one, batch).item() == pytest.approx(0.0, abs=1e-6)
     with pytest.raises(ValueError, match="message_entropy=-1"):
         communication(TEAM, policy, entropy=-1)
 
@@ -233,7 +234,7 @@ def test_symbols_are_drawn_as_often_as_they_are_likely(kind):
     talk = communication(
         TEAM, policy_of(TEAM), kind, generator=th.Generator().manual_seed(0), temperature=0.01
     )
-    heard = talk.heard(outputs_that_say(logits, 20_000)).mean(dim=0)
+    heard = talk.received(outputs_that_say(logits, 20_000)).mean(dim=0)
     expected = F.softmax(logits, dim=0)[th.as_tensor(talk.channel.categories)]
     th.testing.assert_close(heard, expected, atol=0.015, rtol=0)
 
@@ -246,11 +247,11 @@ def test_symbols_that_cannot_be_said_are_not_missed(size):
     talk = communication(TEAM, policy_of(TEAM), entropy=0.5)
     p = F.softmax(logits, dim=0)
     expected = 0.5 * 3 * (p * p.log()).sum()
-    th.testing.assert_close(talk.cost(outputs_that_say(logits, size), batch), expected)
+    th.testing.assert_close(talk.entropy_cost(outputs_that_say(logits, size), batch), expected)
     masks = th.ones(size, 3, 9, dtype=th.bool)
     masks[:, :, 6:] = False  # symbol 0 is all that is left
     alone = batch._replace(previous_masks=masks.flatten(1))
-    assert talk.cost(outputs_that_say(logits, size), alone).item() == pytest.approx(0.0, abs=1e-5)
+    assert talk.entropy_cost(outputs_that_say(logits, size), alone).item() == pytest.approx(0.0, abs=1e-5)
 
 
 def test_symbols_and_numbers_in_one_message():
@@ -267,6 +268,6 @@ def test_symbols_and_numbers_in_one_message():
     seen = {name: spaces.Box(-9.0, 9.0, (hears[name] + 1,), np.float32) for name in says}
     team = TeamSpaces(["a", "b"], seen, says, layouts)
     outputs = th.tensor([[0.0, 9.0, 0.0, 0.5, -0.25], [0.0, 0.0, 9.0, -4.0, 4.0]])
-    heard = communication(team, policy_of(team), "straight-through").heard(outputs)
+    heard = communication(team, policy_of(team), "straight-through").received(outputs)
     # What a hears are b's numbers, within their bounds; what b hears is a's symbol.
     np.testing.assert_allclose(heard.numpy(), [[0.5, -0.25, 0, 1, 0], [-1.0, 1.0, 0, 0, 1]], atol=1e-6)

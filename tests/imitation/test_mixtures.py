@@ -152,6 +152,6 @@ def test_errors_are_one_line(algorithm):
         with pytest.raises(ValueError, match=message):
             trainer_of(algorithm, **arguments)
     with pytest.raises(ConfigError, match="takes no demonstrations; expected dagger or bc"):
-        trainer_of(algorithm).set_demonstrations([])
+        trainer_of(algorithm, demonstrations=[])
     with pytest.raises(ConfigError, match="2 steps of 8 environments for 20 iterations; expected one each"):
         trainer_of(algorithm).train(16)

@@ -11,8 +11,8 @@ from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.errors import ConfigError, ExpertError, LayoutError, SpaceError
 from cesma_sb3.evaluation import evaluate, greedy, make_actor
-from cesma_sb3.imitation import DAggerProgress, MultiAgentDAggerTrainer, Samples
-from cesma_sb3.imitation.dagger import _RunningMean
+from cesma_sb3.imitation import BufferConfig, DAggerProgress, LabelConfig, MultiAgentDAggerTrainer, Samples
+from cesma_sb3.imitation.base import RunningMean
 from cesma_sb3.imitation.dataset import EpisodeDataset
 from cesma_sb3.imitation.registry import ALGORITHMS
 from cesma_sb3.policies import TeamPolicy, load_team, save_team
@@ -100,11 +100,16 @@ def students(team, **kwargs):
 
 
 def trainer_of(venv, policy, algorithm=MultiAgentDAggerTrainer, **kwargs):
-    settings = {"batch_size": 16, "samples_per_update": 16, "learning_rate": 0.01, "capacity": 2000}
+    settings = {
+        "batch_size": 16,
+        "samples_per_update": 16,
+        "learning_rate": 0.01,
+        "buffer": BufferConfig(2000),
+    }
     quiet = imitation_logger.configure(None, [])
     return algorithm(
         venv=venv,
-        expert=Recaller(),
+        expert_policy=Recaller(),
         policy=policy,
         rng=np.random.default_rng(0),
         custom_logger=quiet,
@@ -174,14 +179,15 @@ def test_the_loss_skips_padding_and_the_dead():
     batch = trainer.dataset.sample(12)
     real = batch.alive.any(dim=2)
     assert not real.all()
-    before, _ = trainer._losses(batch)
+    losses = trainer.learner.losses
+    before, _ = losses(batch)
     labels, observations = batch.labels.clone(), batch.observations.clone()
     labels[~real] = 1 - labels[~real]
     observations[~real] = 7.0
-    after, _ = trainer._losses(batch._replace(labels=labels, observations=observations))
+    after, _ = losses(batch._replace(labels=labels, observations=observations))
     assert th.allclose(before, after)
     alone = [
-        trainer._losses(type(batch)(*(f if f is None else f[: int(n), i : i + 1] for f in batch)))[0] * n
+        losses(type(batch)(*(f if f is None else f[: int(n), i : i + 1] for f in batch)))[0] * n
         for i, n in enumerate(real.sum(dim=0))
     ]
     assert th.allclose(th.stack(alone).sum(dim=0) / real.sum(), before, atol=1e-6)
@@ -207,15 +213,12 @@ def stored_episodes(count, length, capacity):
     ],
 )
 def test_batches_of_episodes_need_episodes(count, length, capacity, least, learns):
-    trainer = object.__new__(MultiAgentDAggerTrainer)
-    trainer.dataset, trainer.min_samples = stored_episodes(count, length, capacity), least
-    trainer.samples_per_update, trainer._owed = 1, 0.0
-    assert bool(trainer._updates_due(1)) is learns
+    assert stored_episodes(count, length, capacity).has(least) is learns
 
 
 def test_losses_stay_on_their_device_until_somebody_asks():
     """A conversion waits for the GPU: it is made for who reads, and with what was true at that step."""
-    mean = _RunningMean(2)
+    mean = RunningMean(2)
     assert np.isnan(DAggerProgress(1, 2, 0, 0, mean.mean()).losses).all()
     mean.add(th.tensor([1.0, 2.0]))
     before = DAggerProgress(1, 2, 0, 1, mean.mean())
@@ -239,17 +242,17 @@ def test_the_same_seed_gives_the_same_students():
 def test_what_is_refused():
     venv = venv_of()
     policy = students(venv.team)
-    told = r"^dataset 'own': agents with a memory learn from the team's episodes; use 'shared'$"
+    told = r"^shared_dataset false: agents with a memory learn from the team's episodes$"
     with pytest.raises(ConfigError, match=told):
-        trainer_of(venv, policy, shared_dataset=False)
+        trainer_of(venv, policy, buffer=BufferConfig(shared=False))
     talking = ParticleVecEnv(make_scenario("speaker-listener"), 2, seed=0)
     told = r"^network 'recurrent': agents that communicate need another network$"
     with pytest.raises(ConfigError, match=told):
         trainer_of(talking, students(talking.team))
     with pytest.raises(ConfigError, match="when_full 'reservoir': expected 'drop-oldest'"):
-        trainer_of(venv, policy, when_full="reservoir")
-    with pytest.raises(ExpertError, match="Recaller: has no `probabilities`: use labels 'hard'"):
-        trainer_of(venv, policy, soft_labels=True)
+        trainer_of(venv, policy, buffer=BufferConfig(when_full="reservoir"))
+    with pytest.raises(ExpertError, match="Recaller: has no `probabilities`: expected hard labels"):
+        trainer_of(venv, policy, labels=LabelConfig(soft=True))
     with pytest.raises(ConfigError, match="its students have no memory; expected dagger for them"):
         trainer_of(venv, policy, ALGORITHMS["smile"])
     with pytest.raises(SpaceError, match="agents with a memory act by `predict`"):

@@ -10,7 +10,7 @@ from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.evaluation.message_ablation import with_channel
-from cesma_sb3.imitation import MultiAgentDAggerTrainer
+from cesma_sb3.imitation import BufferConfig, MessageConfig, MultiAgentDAggerTrainer
 from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame
 from tests.signalling_game import SignallingGame, SilentGoalExpert
@@ -25,7 +25,7 @@ def trainer_of(tmp_path, game=SignallingGame, expert=None, seed=0, **kwargs):
     )
     return MultiAgentDAggerTrainer(
         venv=venv,
-        expert=expert or SilentGoalExpert(),
+        expert_policy=expert or SilentGoalExpert(),
         policy=policy,
         rng=np.random.default_rng(seed),
         custom_logger=imitation_logger.configure(tmp_path / "log", []),
@@ -34,7 +34,7 @@ def trainer_of(tmp_path, game=SignallingGame, expert=None, seed=0, **kwargs):
 
 
 def test_a_signalling_game_is_solved_through_the_channel_alone(tmp_path):
-    trainer = trainer_of(tmp_path, message_entropy=0.3)
+    trainer = trainer_of(tmp_path, messages=MessageConfig(entropy=0.3))
     team, venv = trainer.venv.team, trainer.venv
     students = greedy(trainer.policy)
     trainer.train(8_000)
@@ -84,7 +84,7 @@ def test_the_students_talk_where_the_expert_acts(tmp_path):
 @pytest.mark.parametrize("messages", ["straight-through", "gumbel-softmax", "softmax"])
 def test_same_seed_same_language(tmp_path, messages):
     def weights(seed):
-        trainer = trainer_of(tmp_path, seed=seed, message_relaxation=messages)
+        trainer = trainer_of(tmp_path, seed=seed, messages=MessageConfig(messages))
         trainer.train(800)
         return trainer.policy.state_dict()
 
@@ -113,7 +113,7 @@ class CueExpert:
 
 def test_teams_without_messages_are_trained_as_ever(tmp_path):
     trainer = trainer_of(tmp_path, MatchingGame, CueExpert())
-    assert trainer.communication is None
+    assert trainer.learner.communication is None
     assert not trainer.collector.communicates
     trainer.train(160)
     assert set(trainer.dataset.rows.arrays) == {"observations", "labels", "alive"}
@@ -121,7 +121,7 @@ def test_teams_without_messages_are_trained_as_ever(tmp_path):
     before = {name: tensor.clone() for name, tensor in trainer.policy.state_dict().items()}
     state = trainer.rng.bit_generator.state
     batch = trainer.dataset.sample(64)
-    expected = trainer.loss(trainer.policy.outputs(batch.observations), batch)
+    expected = trainer.learner.loss(trainer.policy.outputs(batch.observations), batch)
     trainer.rng.bit_generator.state = state
     assert th.equal(trainer.update(), expected.detach())
     assert any(not th.equal(before[name], tensor) for name, tensor in trainer.policy.state_dict().items())
@@ -138,11 +138,11 @@ def _draws_of_plain_batches(trainer):
 
 def test_agents_that_communicate_share_their_dataset(tmp_path):
     with pytest.raises(ConfigError, match="use 'shared'"):
-        trainer_of(tmp_path, shared_dataset=False)
+        trainer_of(tmp_path, buffer=BufferConfig(shared=False))
 
 
 def test_agents_with_datasets_of_their_own_learn(tmp_path):
-    trainer = trainer_of(tmp_path, MatchingGame, CueExpert(), shared_dataset=False)
+    trainer = trainer_of(tmp_path, MatchingGame, CueExpert(), buffer=BufferConfig(shared=False))
     trainer.train(2_000)
     assert evaluate(greedy(trainer.policy), trainer.venv, n_episodes=40, seed=1).mean == 8.0
 
@@ -150,7 +150,9 @@ def test_agents_with_datasets_of_their_own_learn(tmp_path):
 def test_rare_labels_can_weigh_more(tmp_path):
     trainer = trainer_of(tmp_path, MatchingGame, CueExpert(), class_weights="inverse-frequency")
     trainer.train(2_000)
-    assert trainer.loss.counts.counts.sum() == 2 * trainer.timesteps
+    assert trainer.learner.loss.counts.counts.sum() == 2 * trainer.timesteps
     assert evaluate(greedy(trainer.policy), trainer.venv, n_episodes=40, seed=1).mean == 8.0
     with pytest.raises(ConfigError, match="weights of its own"):
-        trainer_of(tmp_path, MatchingGame, CueExpert(), class_weights="inverse-frequency", loss=trainer.loss)
+        trainer_of(
+            tmp_path, MatchingGame, CueExpert(), class_weights="inverse-frequency", loss=trainer.learner.loss
+        )

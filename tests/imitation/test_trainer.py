@@ -21,8 +21,15 @@ from cesma_sb3.envs.particle import ParticleVecEnv, Spread, make_scenario
 from cesma_sb3.errors import ConfigError, ExpertError, SpaceError
 from cesma_sb3.evaluation import evaluate, greedy
 from cesma_sb3.experts import ExpertPolicy, ScriptedGoalExpert, ScriptedNavigationExpert
-from cesma_sb3.imitation import MultiAgentDAggerTrainer
-from cesma_sb3.imitation import dagger as trainer_module
+from cesma_sb3.imitation import (
+    BufferConfig,
+    LabelConfig,
+    MessageConfig,
+    MultiAgentDAggerTrainer,
+    OptimizerConfig,
+)
+from cesma_sb3.imitation import base as trainer_module
+from cesma_sb3.imitation.learner import UpdateSchedule
 from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
 from tests.imitation.algorithms_for_tests import Recording
@@ -68,7 +75,7 @@ def matching_trainer(tmp_path, n_envs=8, expert=None, seed=0, **kwargs):
     arguments = {"samples_per_update": 8, "batch_size": 64, "learning_rate": 1e-2, **kwargs}
     return MultiAgentDAggerTrainer(
         venv=venv,
-        expert=expert or CueExpert(),
+        expert_policy=expert or CueExpert(),
         policy=policy,
         rng=np.random.default_rng(seed),
         custom_logger=quiet(tmp_path),
@@ -82,14 +89,14 @@ def score(trainer):
 
 CHOICES = {
     "defaults": {},
-    "soft labels": {"soft_labels": True},
+    "soft labels": {"labels": LabelConfig(soft=True)},
     "squared error": {"loss": "mse"},
     "sampling students": {"deterministic": False},
     "linear beta by agent": {"beta_schedule": LinearBetaSchedule(20), "beta_per_agent": True},
     "exponential beta": {"beta_schedule": ExponentialBetaSchedule(0.8)},
-    "reservoir": {"when_full": "reservoir", "capacity": 200},
-    "drop oldest": {"capacity": 100},
-    "clipped": {"max_grad_norm": 0.5},
+    "reservoir": {"buffer": BufferConfig(200, "reservoir")},
+    "drop oldest": {"buffer": BufferConfig(100)},
+    "clipped": {"optimizer": OptimizerConfig(max_grad_norm=0.5)},
 }
 
 
@@ -113,15 +120,13 @@ def test_algorithm_1_as_written(tmp_path):
 
 @given(st.integers(1, 16), st.integers(1, 50), st.integers(20, 300))
 def test_one_update_for_every_k_samples(n_envs, k, total):
-    trainer = object.__new__(MultiAgentDAggerTrainer)
-    trainer.dataset, trainer.min_samples, trainer.samples_per_update, trainer._owed = [0], 1, k, 0.0
-    steps = -(-total // n_envs)
-    assert sum(trainer._updates_due(n_envs) for _ in range(steps)) == steps * n_envs // k
+    schedule, steps = UpdateSchedule(k), -(-total // n_envs)
+    assert sum(schedule.due(n_envs) for _ in range(steps)) == steps * n_envs // k
 
 
 def test_the_students_act_unless_a_schedule_says_otherwise(tmp_path):
     def played_right(**kwargs):
-        trainer = matching_trainer(tmp_path, n_envs=500, min_samples=10**9, **kwargs)
+        trainer = matching_trainer(tmp_path, n_envs=500, buffer=BufferConfig(min_samples=10**9), **kwargs)
         played = Recording(trainer.venv)
         observations = trainer.collector.step(0)[0].observations
         right = played.actions[0] == CueExpert().labels(observations)
@@ -164,7 +169,7 @@ def test_rounds_advance_the_beta_schedule(tmp_path):
 def test_same_seed_same_students(tmp_path):
     def weights():
         trainer = matching_trainer(
-            tmp_path, beta_schedule=LinearBetaSchedule(10), when_full="reservoir", capacity=100
+            tmp_path, beta_schedule=LinearBetaSchedule(10), buffer=BufferConfig(100, "reservoir")
         )
         trainer.train(800)
         return trainer.policy.state_dict()
@@ -183,7 +188,7 @@ def test_demonstrations_of_imitations_types_teach_without_the_expert(tmp_path):
     batches = [{"obs": flat.obs[i : i + 32], "acts": flat.acts[i : i + 32]} for i in range(0, len(flat), 32)]
     for demonstrations in (trajectories, flat, batches):
         trainer = matching_trainer(
-            tmp_path, demonstrations=demonstrations, soft_labels=demonstrations is flat
+            tmp_path, demonstrations=demonstrations, labels=LabelConfig(soft=demonstrations is flat)
         )
         assert len(trainer.dataset) == len(flat)
         for _ in range(200):
@@ -209,7 +214,7 @@ def test_dead_agents_and_masks_are_respected(tmp_path):
     venv = joint_vec_env(MortalEnv, 6, seed=0, team_reward="sum")  # raises on an unavailable action
     trainer = MultiAgentDAggerTrainer(
         venv=venv,
-        expert=FirstAvailable(venv.team),
+        expert_policy=FirstAvailable(venv.team),
         rng=np.random.default_rng(0),
         samples_per_update=6,
         batch_size=64,
@@ -244,7 +249,7 @@ def test_teams_that_mix_categories_and_numbers_learn(tmp_path):
 
     trainer = MultiAgentDAggerTrainer(
         venv=venv,
-        expert=Constant(),
+        expert_policy=Constant(),
         rng=np.random.default_rng(0),
         samples_per_update=4,
         batch_size=64,
@@ -264,7 +269,7 @@ def test_students_of_the_scripted_expert_approach_it(tmp_path):
     th.manual_seed(0)
     trainer = MultiAgentDAggerTrainer(
         venv=venv,
-        expert=expert,
+        expert_policy=expert,
         rng=np.random.default_rng(0),
         samples_per_update=16,
         batch_size=256,
@@ -294,8 +299,10 @@ def test_faults_of_the_expert_are_named(tmp_path):
     with pytest.raises(ExpertError, match=r"shape \(8, 3\), expected \(8, 2\)"):
         matching_trainer(tmp_path, expert=Hard()).train(10)
     with pytest.raises(ExpertError, match="no `probabilities`"):
-        matching_trainer(tmp_path, expert=Hard(), soft_labels=True)
-    for name in ("batch_size", "samples_per_update", "label_temperature"):
+        matching_trainer(tmp_path, expert=Hard(), labels=LabelConfig(soft=True))
+    with pytest.raises(ValueError, match="temperature=0: expected more than 0"):
+        LabelConfig(temperature=0)
+    for name in ("batch_size", "samples_per_update"):
         with pytest.raises(ValueError, match=f"^{name}=0: expected more than 0$"):
             matching_trainer(tmp_path, **{name: 0})
     three = joint_vec_env(partial(MatchingGame, 3), 2, seed=0)
@@ -303,7 +310,9 @@ def test_faults_of_the_expert_are_named(tmp_path):
     with pytest.raises(
         SpaceError, match=r"^MultiAgentDAggerTrainer: policy and venv are of different teams$"
     ):
-        MultiAgentDAggerTrainer(venv=three, expert=CueExpert(), policy=policy, rng=np.random.default_rng(0))
+        MultiAgentDAggerTrainer(
+            venv=three, expert_policy=CueExpert(), policy=policy, rng=np.random.default_rng(0)
+        )
 
 
 def test_what_a_row_of_the_log_says(tmp_path):
@@ -334,11 +343,11 @@ def test_what_a_row_of_the_log_says(tmp_path):
 def test_what_a_callback_is_told(tmp_path, monkeypatch):
     trainer = matching_trainer(tmp_path)
 
-    def update():
-        trainer.n_updates += 1
+    def update(dataset):
+        trainer.learner.n_updates += 1
         return th.tensor([1.0, 10.0]) * trainer.n_updates
 
-    monkeypatch.setattr(trainer, "update", update)
+    monkeypatch.setattr(trainer.learner, "update", update)
     told = []
     trainer.train(100, callback=told.append, log_interval=4)
     assert [each.timesteps for each in told] == list(range(8, 105, 8))
@@ -361,12 +370,12 @@ def test_how_fast_it_is_counts_from_where_this_call_began(tmp_path, monkeypatch)
     clock = iter([10.0, 12.0, 100.0, 102.0])
     monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     trainer.train(240, log_interval=15, callback=lambda progress: progress.timesteps < 160)
-    trainer.go_on(log_interval=15)
+    trainer.resume(log_interval=15)
     assert rates == [(120, 60.0), (240, 40.0)]
 
 
 def test_nothing_is_learned_from_less_than_the_least(tmp_path):
-    trainer = matching_trainer(tmp_path, min_samples=160)
+    trainer = matching_trainer(tmp_path, buffer=BufferConfig(min_samples=160))
     began = []
     trainer.train(240, callback=lambda told: began.append(told.timesteps) if told.n_updates else None)
     assert began[0] == 160
@@ -376,11 +385,9 @@ def test_nothing_is_learned_from_less_than_the_least(tmp_path):
 def test_gradients_are_clipped_to_the_norm(tmp_path, most):
     trainer = matching_trainer(
         tmp_path,
-        max_grad_norm=most,
-        optimizer_class=th.optim.SGD,
-        optimizer_kwargs={"weight_decay": 0.0},
+        optimizer=OptimizerConfig(th.optim.SGD, {"weight_decay": 0.0}, max_grad_norm=most),
         learning_rate=1.0,
-        min_samples=10**6,
+        buffer=BufferConfig(min_samples=10**6),
     )
     trainer.train(80)
     before = [weight.detach().clone() for weight in trainer.policy.action_net.parameters()]
@@ -393,28 +400,24 @@ def test_gradients_are_clipped_to_the_norm(tmp_path, most):
 def test_its_arguments_come_to_its_parts(tmp_path):
     trainer = matching_trainer(
         tmp_path,
-        capacity=50,
-        when_full="reservoir",
+        buffer=BufferConfig(50, "reservoir"),
         learning_rate=lambda left: 0.01 * left,
-        optimizer_kwargs={"weight_decay": 0.25},
+        optimizer=OptimizerConfig(optimizer_kwargs={"weight_decay": 0.25}),
     )
     assert (trainer.dataset.capacity, trainer.dataset.when_full) == (50, "reservoir")
-    (group,) = trainer.optimizer.param_groups
+    (group,) = trainer.learner.optimizer.param_groups
     assert (group["lr"], group["weight_decay"]) == (0.01, 0.25)
     talking = ParticleVecEnv(make_scenario("speaker-listener"), 2, seed=0)
     trainer = MultiAgentDAggerTrainer(
         venv=talking,
-        expert=CueExpert(),
+        expert_policy=CueExpert(),
         rng=np.random.default_rng(0),
-        message_relaxation="softmax",
-        message_temperature=0.7,
-        message_entropy=0.2,
+        messages=MessageConfig("softmax", 0.7, 0.2),
         custom_logger=quiet(tmp_path),
     )
-    told = trainer.communication
-    assert (told.kind, told.temperature, told.entropy) == ("softmax", 0.7, 0.2)
+    assert trainer.learner.communication.config == MessageConfig("softmax", 0.7, 0.2)
     for shared in (True, False):
-        trainer = matching_trainer(tmp_path, shared_dataset=shared)
+        trainer = matching_trainer(tmp_path, buffer=BufferConfig(shared=shared))
         assert (trainer.dataset._owners is None) == shared
 
 
@@ -422,17 +425,17 @@ def test_noise_in_messages_is_the_trainers_own(tmp_path):
     talking = ParticleVecEnv(make_scenario("speaker-listener"), 2, seed=0)
     trainer = MultiAgentDAggerTrainer(
         venv=talking,
-        expert=ScriptedGoalExpert(talking.team, make_scenario("speaker-listener").agents),
+        expert_policy=ScriptedGoalExpert(talking.team, make_scenario("speaker-listener").agents),
         rng=np.random.default_rng(0),
         batch_size=8,
         samples_per_update=10**6,
         custom_logger=quiet(tmp_path),
     )
     trainer.train(40)
-    everyones, own = th.get_rng_state(), trainer.communication.generator.get_state()
+    everyones, own = th.get_rng_state(), trainer.learner.communication.generator.get_state()
     trainer.update()
     assert th.equal(everyones, th.get_rng_state())
-    assert not th.equal(own, trainer.communication.generator.get_state())
+    assert not th.equal(own, trainer.learner.communication.generator.get_state())
 
 
 def test_networks_learn_in_their_training_mode(tmp_path):
@@ -459,15 +462,15 @@ def test_datasets_of_their_own_are_refused_where_agents_learn_from_others(tmp_pa
     )
     talking = ParticleVecEnv(make_scenario("speaker-listener"), 2, seed=0)
     for venv, students, told in (
-        (talking, None, "dataset 'own': agents that communicate learn from one another; use 'shared'"),
-        (seeing, policy, "dataset 'own': a `joint` actor learns from joint observations; use 'shared'"),
+        (talking, None, "shared_dataset false: agents that communicate learn from one another"),
+        (seeing, policy, "shared_dataset false: a `joint` actor learns from joint observations"),
     ):
         with pytest.raises(ConfigError, match=f"^{re.escape(told)}$"):
             MultiAgentDAggerTrainer(
                 venv=venv,
-                expert=CueExpert(),
+                expert_policy=CueExpert(),
                 policy=students,
-                shared_dataset=False,
+                buffer=BufferConfig(shared=False),
                 rng=np.random.default_rng(0),
             )
 
@@ -475,7 +478,7 @@ def test_datasets_of_their_own_are_refused_where_agents_learn_from_others(tmp_pa
 def test_the_learning_rate_follows_its_schedule(tmp_path):
     trainer = matching_trainer(tmp_path, learning_rate=lambda left: 0.01 * left)
     seen = []
-    trainer.train(80, callback=lambda _: seen.append(trainer.optimizer.param_groups[0]["lr"]))
+    trainer.train(80, callback=lambda _: seen.append(trainer.learner.optimizer.param_groups[0]["lr"]))
     np.testing.assert_allclose(seen, 0.01 * (1 - np.arange(10) / 10))
 
 
@@ -486,7 +489,7 @@ def test_demonstrations_have_what_the_dataset_needs(tmp_path):
         venv.reset()
         trainer = MultiAgentDAggerTrainer(
             venv=venv,
-            expert=FirstAvailable(venv.team),
+            expert_policy=FirstAvailable(venv.team),
             rng=np.random.default_rng(0),
             custom_logger=quiet(tmp_path),
         )

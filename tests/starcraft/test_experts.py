@@ -10,7 +10,7 @@ from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import EnvError, InvalidActionError, UnknownNameError
 from cesma_sb3.evaluation import evaluate, greedy, make_actor, random_act
 from cesma_sb3.experts import SB3Expert, reference_expert
-from cesma_sb3.imitation import MultiAgentDAggerTrainer
+from cesma_sb3.imitation import LabelConfig, MultiAgentDAggerTrainer
 from cesma_sb3.imitation.collector import Collector, students_actor
 from cesma_sb3.policies import TeamPolicy
 from tests.starcraft.skirmish import deaths
@@ -37,7 +37,7 @@ def students_of(expert, venv, network, timesteps=2000):
     )
     MultiAgentDAggerTrainer(
         venv=venv,
-        expert=expert,
+        expert_policy=expert,
         policy=policy,
         rng=np.random.default_rng(0),
         batch_size=16 if network == "recurrent" else 128,
@@ -120,8 +120,7 @@ def collected(venv):
         AlwaysShoots(),
         beta=lambda _: 0.0,
         beta_per_agent=False,
-        soft_labels=False,
-        temperature=1.0,
+        labels=LabelConfig(),
         rng=np.random.default_rng(0),
     )
     return [collector.step(0)[0] for _ in range(2)]
