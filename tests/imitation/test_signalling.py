@@ -137,7 +137,7 @@ def _draws_of_plain_batches(trainer):
 
 
 def test_agents_that_communicate_share_their_dataset(tmp_path):
-    with pytest.raises(ConfigError, match="use 'shared'"):
+    with pytest.raises(ConfigError, match="shared_dataset false: agents that communicate"):
         trainer_of(tmp_path, buffer=BufferConfig(shared=False))
 
 

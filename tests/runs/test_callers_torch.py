@@ -111,14 +111,14 @@ def test_a_team_and_its_agents(name, venv, tmp_path):
     [*(("dagger", name) for name in SETTINGS), ("bc", "dtype"), ("bc", "inference"), ("smile", "device")],
 )
 def test_a_trainer_alone(algorithm, name, venv):
-    more = {"dagger": {}, "bc": {"final_updates": 2}, "smile": {"n_iterations": 2}}[algorithm]
+    often = {"samples_per_update": 4}
+    more = {"dagger": often, "bc": {"final_updates": 2, **often}, "smile": {"n_iterations": 2}}[algorithm]
     with setting(name):
         trainer = ALGORITHMS[algorithm](
             venv=venv,
-            expert=controllers.joint,
+            expert_policy=controllers.joint,
             rng=np.random.default_rng(0),
             batch_size=4,
-            samples_per_update=4,
             custom_logger=imitation_logger.configure(None, []),
             **more,
         )
