@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+import torch as th
 
 from benchmarks.keep import KEPT
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.policies import parameter_counts
-from cesma_sb3.training.build import expert_env, make_model, make_students
 from cesma_sb3.training.evaluator import joint_env
+from cesma_sb3.training.models import StandInVecEnv, expert_env, make_model, make_students
 from cesma_sb3.training.pretrained import is_trained
 from cesma_sb3.training.run_folder import REPORT, RunFolder
 
@@ -35,18 +37,15 @@ def count_again(run: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:
 def counts_of(experiment: Experiment) -> dict[str, dict[str, int]]:
     """What the report of this experiment says of its networks."""
     found: dict[str, dict[str, int]] = {}
-    with closing(joint_env(experiment, 1, 0)) as venv:
-        if is_trained(experiment.expert):
-            with closing(expert_env(experiment, venv.team, 0)) as seen:
-                kwargs = dict(experiment.expert.kwargs)
-                if "buffer_size" in kwargs:  # it is no network, and may be large
-                    kwargs["buffer_size"] = 1_000
-                config = experiment.expert.model_copy(update={"kwargs": kwargs})
-                model = make_model(experiment.model_copy(update={"expert": config}), seen, 0)
-                found["students" if experiment.dagger is None else "expert"] = parameter_counts(model)
-        if experiment.dagger is not None:
-            students = make_students(experiment, venv.team, experiment.dagger.learning_rate)
-            found["students"] = parameter_counts(students)
+    expert, cpu, is_imitated = experiment.expert, th.device("cpu"), experiment.dagger is not None
+    with closing(joint_env(experiment.env, 1, 0)) as venv:
+        if is_trained(expert):
+            make = partial(StandInVecEnv, venv, expert.n_envs)
+            seen = expert_env(make, venv.team, expert, experiment.students, 0, is_imitated=is_imitated)
+            model = make_model(expert, seen, 0, cpu, trains=False)
+            found["expert" if is_imitated else "students"] = parameter_counts(model)
+        if is_imitated:
+            found["students"] = parameter_counts(make_students(experiment.students, venv.team, cpu))
     return found
 
 

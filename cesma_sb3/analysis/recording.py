@@ -11,7 +11,8 @@ from cesma_sb3.envs.rendering import RGB, Pixels, to_rgb
 from cesma_sb3.envs.rollouts import Rollout
 from cesma_sb3.errors import CesmaError, EnvError, StorageError
 from cesma_sb3.evaluation import Actor, make_actor
-from cesma_sb3.training.evaluator import Evaluator, threads
+from cesma_sb3.training.context import torch_settings
+from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.load import load_expert, load_students
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils.closing import closing
@@ -73,10 +74,10 @@ def record_episodes(
     folder = RunFolder.open(run_dir, trust=trust)
     experiment = folder.load({} if seed is None else {"seed": seed})
     evaluator = Evaluator(experiment, agents=folder.agents, drawn=frames)
-    with threads(experiment.threads), closing(evaluator):
+    with torch_settings(experiment.threads), closing(evaluator):
         actors: dict[str, Actor] = {}
         if experiment.dagger is not None:
-            actors["expert"] = make_actor(load_expert(folder, evaluator))
+            actors["expert"] = make_actor(load_expert(folder, experiment, evaluator))
         actors["students"] = evaluator.act_of(load_students(folder, evaluator.venv.team))
         camera = _Camera(evaluator.venv, experiment.env.id) if frames else None
         return {

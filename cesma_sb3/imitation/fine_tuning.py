@@ -67,10 +67,25 @@ class FineTuningPPO(TeamPPO):
         self.imitation_coef_final = imitation_coef_final
         self.critic_warmup_fraction = critic_warmup_fraction
         super().__init__(*args, **kwargs)
-        if students is None:  # made by SB3, to be given weights from a file
-            return
+        if students is not None:  # else it is made by SB3, which gives it the weights in a file
+            self.start_from(students, expert)
+
+    def start_from(self, students: TeamPolicy, expert: Expert | None) -> None:
+        """Gives the actors the weights of students, and how these act.
+
+        Args:
+            students: A team with the policy's networks.
+            expert: What the term of imitation holds them to.
+        """
+        self.expert = expert
         self.policy.action_net.load_state_dict(students.action_net.state_dict())
         self.policy.log_std.data.copy_(students.log_std.detach())
+        self.policy.acts_deterministically = students.acts_deterministically
+        # What SB3 saves, and makes the policy by when it loads the model.
+        self.policy_kwargs = {
+            **self.policy_kwargs,
+            "acts_deterministically": students.acts_deterministically,
+        }
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "expert"]

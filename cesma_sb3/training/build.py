@@ -1,243 +1,350 @@
-"""From an experiment's values to untrained models, and from models to what labels or is the whole team."""
+"""Everything that a run needs is made and checked here, once, before anything trains.
+
+One environment is open during the whole run: the evaluator's. Models are made on a stand-in for the
+environments of their stage, which opens them when it begins and closes them at its end.
+"""
 
 from __future__ import annotations
 
-import inspect
+import dataclasses
+import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
-import torch as th
+from imitation.util.logger import HierarchicalLogger
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.noise import NormalActionNoise
-from stable_baselines3.common.utils import get_device
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.utils import set_random_seed
 
-from cesma_sb3.config.resolve import (
-    activation_class,
-    algorithm_class,
-    loss_class,
-    policy_class,
-    student_module,
-)
-from cesma_sb3.config.schema import DaggerConfig, Experiment, ExpertConfig, StudentsConfig
+from cesma_sb3.config.schema import DaggerConfig, Experiment, ExpertConfig, FineTuningConfig, StudentsConfig
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
-from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
-from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, error_line, message_of
-from cesma_sb3.experts import Expert, MessageFreeExpert, SB3Expert
-from cesma_sb3.imitation.information_cost import InformationCostVecEnv
-from cesma_sb3.policies import TeamPolicy, Visibility
-from cesma_sb3.policies.networks.factory import NetworkSpec, make_net
+from cesma_sb3.errors import ConfigError, ExpertError
+from cesma_sb3.experts import Expert, SamplingExpert
+from cesma_sb3.imitation.dataset import sample_bytes
+from cesma_sb3.imitation.fine_tuning import FineTuningPPO
+from cesma_sb3.policies import MixturePolicy, SequencePolicy, TeamEnsemble, TeamPolicy, Visibility
+from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.team_views import has_messages
-from cesma_sb3.training.evaluator import joint_env
-from cesma_sb3.utils.signatures import arguments_of
+from cesma_sb3.training import state as state_module
+from cesma_sb3.training.acting_mode import stochastic_expert
+from cesma_sb3.training.context import RunContext
+from cesma_sb3.training.dry_run import check_results
+from cesma_sb3.training.evaluator import Evaluator
+from cesma_sb3.training.load import load_initial_expert, load_initial_students
+from cesma_sb3.training.models import (
+    StandInVecEnv,
+    as_expert,
+    baseline_team,
+    check_masks,
+    expert_env,
+    make_loss,
+    make_model,
+    make_students,
+)
+from cesma_sb3.training.outcome import Outcome, TrainedExpert, TrainedStudents
+from cesma_sb3.training.pretrained import InMemoryExpert, is_trained, make_pretrained
+from cesma_sb3.training.trainer import make_trainer
+from cesma_sb3.utils.memory import in_words, memory
+from cesma_sb3.utils.torch_defaults import GeneratorState, own_generators
 
 
-def expert_env(experiment: Experiment, team: TeamSpaces, seed: int) -> JointVecEnv:
-    """What the expert is trained on: the experiment's environment, in the expert's action view.
+@dataclasses.dataclass(frozen=True)
+class ExpertTraining:
+    """What an untrained expert needs for its training."""
 
-    An expert sees the whole team and has no need to talk: messages are left out of what it sees and does,
-    unless it is to use them. A baseline's agents do.
+    model: BaseAlgorithm
+    """The algorithm, on a stand-in for its environments."""
+    open_env: Callable[[], JointVecEnv]
+    """Opens its environments."""
+    generators: GeneratorState
+    """The global generators after its weights were drawn, from which its training draws on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BuiltExpert:
+    """The centralized controller before its stage, or the agents of a baseline."""
+
+    config: ExpertConfig
+    expert: Expert
+    """Labels by its likeliest actions."""
+    stochastic: SamplingExpert | None
+    """Labels by samples; None of an expert that is no distribution."""
+    model: BaseAlgorithm | BasePolicy | None
+    """The SB3 algorithm or policy, if it is one."""
+    training: ExpertTraining | None
+    """None of a pretrained expert."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BuiltStudents:
+    """The students before their stage."""
+
+    config: DaggerConfig
+    policy: TeamPolicy
+    loss: Any
+    """The loss, or the name of one of this package's."""
+    deterministic: bool | None
+    """Whether they act by their likeliest actions; None: as their expert does."""
+    match_slack: float
+    """How far below the expert's return an evaluation still counts as a match."""
+    generators: GeneratorState
+    """The global generators after their weights were drawn, from which their training draws on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BuiltFineTuning:
+    """Fine-tuning before its stage."""
+
+    config: FineTuningConfig
+    model: FineTuningPPO
+    """The algorithm, with the students' networks, on a stand-in for its environments."""
+    generators: GeneratorState
+    """The global generators after the critic's weights were drawn, from which its training draws on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BuiltRun:
+    """All stages of a run, of which none has begun."""
+
+    context: RunContext
+    expert: BuiltExpert
+    students: BuiltStudents | None
+    """None of a baseline, and of an expert that nobody imitates in this run."""
+    fine_tuning: BuiltFineTuning | None
+    is_baseline: bool
+    """Whether the expert's agents learn by themselves and are the team."""
+    dataset_size: str | None
+    """Most memory that the students' dataset takes, in words."""
+
+
+def build(
+    experiment: Experiment,
+    context: RunContext,
+    in_memory: InMemoryExpert | None = None,
+    *,
+    has_students: bool = True,
+) -> BuiltRun:
+    """Makes and checks everything that a run needs; nothing trains.
 
     Args:
         experiment: As resolved.
-        team: The environment's, whose order of agents this one keeps.
-        seed: Of the environments.
+        context: What its stages share.
+        in_memory: The expert itself, if `decentralize` took one in memory.
+        has_students: Whether the expert is imitated in this run.
 
     Raises:
-        ConfigError: The expert has an information cost, and these students cannot be predicted.
-
-    Source: section 4.4 (the labels are of physical observations, for physical actions).
+        CesmaError: A part does not fit another, a file is missing, or a result could not be written.
     """
-    config = experiment.expert
-    if config.communicates or experiment.dagger is None or not has_messages(team):
-        venv = joint_env(experiment, config.n_envs, seed, config.action_view, agents=team.agents)
-        return venv if config.information_cost is None else _information_cost(experiment, venv, seed)
-    if config.information_cost is not None:
-        raise ConfigError(
-            "information_cost: expected agents that do not communicate: others tell what one sees not"
-        )
-    return MessageFreeVecEnv(
-        joint_env(experiment, config.n_envs, seed, agents=team.agents), config.action_view
+    is_baseline = experiment.dagger is None
+    students = fine_tuning = size = None
+    if experiment.dagger is not None and has_students:
+        students = build_students(experiment.students, experiment.dagger, context)
+        _check_checkpoint(students, experiment.students, context)
+    expert = build_expert(
+        experiment.expert, experiment.students, context, in_memory, is_imitated=not is_baseline
     )
+    if students is not None:
+        size = dataset_size(students.config, context.team)
+        _check_trainer(students, expert.expert, context)
+        if experiment.fine_tuning is not None:
+            fine_tuning = build_fine_tuning(experiment.fine_tuning, students, expert.expert, context)
+    built = BuiltRun(context, expert, students, fine_tuning, is_baseline, size)
+    check_results(context.folder, experiment, _untrained(built), context.team.agents)
+    return built
 
 
-def _information_cost(experiment: Experiment, venv: JointVecEnv, seed: int) -> InformationCostVecEnv:
-    config = experiment.expert.information_cost
-    assert config is not None
-    spec = students_spec(experiment.students)
-    try:
-        return InformationCostVecEnv(venv, spec=spec, seed=seed, **config.model_dump())
-    except ConfigError:
-        venv.close()
-        raise
-
-
-def find_device(experiment: Experiment) -> th.device:
-    """Where the experiment's networks learn.
-
-    Raises:
-        ConfigError: There is no such device here.
-    """
-    if experiment.device == "auto":
-        return get_device("auto")
-    try:
-        return th.zeros(0, device=experiment.device).device
-    except (AssertionError, RuntimeError) as error:  # of a PyTorch without it, or a machine
-        wrong = f"{experiment.device} is not here, expected cpu or auto"
-        raise ConfigError(f"device: {wrong}: {message_of(error)}") from None
-
-
-def make_model(experiment: Experiment, venv: JointVecEnv, seed: int) -> BaseAlgorithm:
-    """The untrained SB3 algorithm that the experiment names.
+def build_expert(
+    config: ExpertConfig,
+    students: StudentsConfig,
+    context: RunContext,
+    in_memory: InMemoryExpert | None = None,
+    *,
+    is_imitated: bool = True,
+) -> BuiltExpert:
+    """Makes the expert, untrained or pretrained, or the agents of a baseline.
 
     Raises:
-        ConfigError: The experiment's device is not here.
-        ExpertError: The algorithm refuses an argument, or the environment.
+        CesmaError: It does not fit the environment, or its files do not fit it.
     """
-    config = experiment.expert
-    algorithm = algorithm_class(config.algorithm)
-    policy = policy_class(algorithm, config.policy)
-    kwargs, policy_kwargs = dict(config.kwargs), dict(config.policy_kwargs)
-    # What YAML cannot say: SB3 wants [4, episode] as a tuple, activations as classes, and noise as an object.
-    if isinstance(kwargs.get("train_freq"), list):
-        kwargs["train_freq"] = tuple(kwargs["train_freq"])
-    if config.learning_rate_final < 1:
-        kwargs["learning_rate"] = partial(falling, kwargs["learning_rate"], config.learning_rate_final)
-    if isinstance(kwargs.get("action_noise"), float):  # its standard deviation, of actions scaled to [-1, 1]
-        size = venv.action_space.shape
-        assert size is not None
-        kwargs["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, kwargs["action_noise"]))
-    if isinstance(policy_kwargs.get("activation_fn"), str):
-        policy_kwargs["activation_fn"] = activation_class(policy_kwargs["activation_fn"])
-    if "team" in inspect.signature(policy.__init__).parameters:
-        policy_kwargs["team"] = venv.team
-    if "device" in arguments_of(algorithm):
-        kwargs.setdefault("device", find_device(experiment))
-    try:
-        return algorithm(policy, venv, policy_kwargs=policy_kwargs, seed=seed, **kwargs)
-    except (AssertionError, TypeError, ValueError) as error:  # what SB3 says of arguments, in its own words
-        raise ExpertError(f"expert: {algorithm.__name__}: {message_of(error)}") from error
+    evaluator = context.evaluator
+    if in_memory is not None or not is_trained(config):
+        if not is_imitated:
+            raise ExpertError(
+                "dagger: null: expected an algorithm to train, for nobody imitates a finished expert"
+            )
+        pretrained = make_pretrained(config, evaluator, in_memory)
+        stochastic = stochastic_expert(pretrained.expert, config, evaluator)
+        return BuiltExpert(config, pretrained.expert, stochastic, pretrained.model, None)
+    check_masks(config, evaluator.venv)
+    seed = context.seeds.expert
+    as_seen = partial(
+        expert_env, team=context.team, config=config, students=students, seed=seed, is_imitated=is_imitated
+    )
+    with own_generators():
+        stand_in = as_seen(partial(StandInVecEnv, evaluator.venv, config.n_envs))
+        model = make_model(config, stand_in, seed, context.device)
+        generators = GeneratorState()
+        load_initial_expert(model, config.init_from, context.team.agents)
+    if not is_imitated:
+        baseline_team(model)
+    expert = as_expert(model, stand_in, context.team)
+    open_env = partial(as_seen, partial(context.make_env, config.n_envs, seed))
+    stochastic = stochastic_expert(expert, config, evaluator)
+    return BuiltExpert(config, expert, stochastic, model, ExpertTraining(model, open_env, generators))
 
 
-def check_masks(config: ExpertConfig, venv: JointVecEnv) -> None:
-    """Whether an algorithm keeps to the actions that are available, if the environment says which these are.
-
-    sb3-contrib's algorithms that do so have `use_masking` in `learn`; of others, the class says `uses_masks`.
+def build_students(
+    config: StudentsConfig, dagger: DaggerConfig, context: RunContext, visibility: Visibility = "own"
+) -> BuiltStudents:
+    """Makes the untrained students and their loss.
 
     Args:
-        config: Of an expert that is trained.
-        venv: The environment; it may be reset.
+        config: The students' part of the experiment.
+        dagger: How they learn.
+        context: What the stages of the run share.
+        visibility: `joint`: students that see what all see, to learn what their own view costs.
 
     Raises:
-        ConfigError: It would train on actions that cannot be done.
+        CesmaError: These networks do not fit the team, the weights that they start from are missing, or their
+            loss cannot be made.
     """
-    algorithm = algorithm_class(config.algorithm)
-    if (
-        getattr(algorithm, "uses_masks", False)
-        or "use_masking" in inspect.signature(algorithm.learn).parameters
-    ):
-        return
-    if not venv.team.has_masks:
-        venv.reset()  # masks may come with the infos
-    if venv.replaces_unavailable or not (venv.team.has_masks or venv.agent_masks is not None):
-        return
+    slack = match_slack(dagger, context.evaluator)
+    with own_generators():
+        # Initial weights come from PyTorch's global generator, as everywhere in SB3.
+        set_random_seed(context.seeds.students)
+        policy = make_students(config, context.team, context.device, visibility)
+        load_initial_students(policy, config.init_from)
+        loss = make_loss(dagger, policy)
+        generators = GeneratorState()
+    deterministic = None if config.deterministic == "auto" else config.deterministic
+    return BuiltStudents(dagger, policy, loss, deterministic, slack, generators)
+
+
+def build_fine_tuning(
+    config: FineTuningConfig, students: BuiltStudents, expert: Expert, context: RunContext
+) -> BuiltFineTuning:
+    """Makes the algorithm that fine-tunes the students.
+
+    Raises:
+        ConfigError: The students are an ensemble, have a memory or masks.
+        ExpertError: The expert has a memory, and is to be imitated further.
+    """
+    policy = _ensemble(students.config.algorithm, students.policy)
+    if not isinstance(policy, TeamPolicy):
+        raise ConfigError("fine_tuning: these students are an ensemble of teams, expected one (dagger or bc)")
+    arguments: dict[str, Any] = {"device": context.device, **config.kwargs}
+    with own_generators():
+        model = FineTuningPPO(
+            TeamPolicy,
+            StandInVecEnv(context.evaluator.venv, config.n_envs),
+            students=policy,
+            expert=expert,
+            imitation_coef=config.imitation_coef,
+            imitation_coef_final=config.imitation_coef_final,
+            critic_warmup_fraction=config.critic_warmup_fraction,
+            seed=context.seeds.fine_tuning,
+            policy_kwargs={
+                "team": context.team,
+                "critic_visibility": config.critic_visibility,
+                **policy.spec.arguments(),
+            },
+            **arguments,
+        )
+        generators = GeneratorState()
+    return BuiltFineTuning(config, model, generators)
+
+
+def match_slack(config: DaggerConfig, evaluator: Evaluator) -> float:
+    """How far below the expert's return an evaluation still counts as a match.
+
+    Raises:
+        ConfigError: There is a tolerance, and no reference that is better than a random team.
+    """
+    if not config.early_stopping_tolerance:
+        return 0.0
+    if evaluator.reference is not None and (span := evaluator.span()) > 0:
+        return config.early_stopping_tolerance * span
+    why = "is no better than a random team" if evaluator.reference is not None else "does not exist"
     raise ConfigError(
-        f"expert.algorithm: {algorithm.__name__} does not know action masks, which this environment has; "
-        "expected MaskablePPO or RecurrentFactoredDQN (a class of yours that keeps to them has uses_masks = "
-        "True), or an environment that replaces what is unavailable (of battles, env.kwargs.unavailable: "
-        "replace)"
+        f"dagger.early_stopping_tolerance {config.early_stopping_tolerance:g}: a fraction of the distance "
+        f"from a random team to the reference, which {why} for {evaluator.env.id}; expected 0"
     )
 
 
-def falling(start: float, final_fraction: float, progress_remaining: float) -> float:
-    """From `start` linearly down to a fraction of it as the remaining progress goes from 1 to 0."""
-    return start * (final_fraction + (1.0 - final_fraction) * progress_remaining)
-
-
-def as_expert(model: BaseAlgorithm, venv: JointVecEnv, team: TeamSpaces) -> Expert:
-    """A model as what labels the whole team's observations.
-
-    Args:
-        model: Trained, or to be.
-        venv: What it is trained on.
-        team: The team that it labels.
-    """
-    expert = SB3Expert(model, venv.team, venv.view)
-    return expert if venv.team == team else MessageFreeExpert(expert, team)
-
-
-def own_team(model: BaseAlgorithm) -> TeamPolicy:
-    """The actors of a model, each on its own agent's observation, as a team that acts.
+def dataset_size(config: DaggerConfig, team: TeamSpaces) -> str:
+    """Returns the most memory that the students' dataset takes, in words.
 
     Raises:
-        ExpertError: They see more, or cannot be taken apart.
+        ConfigError: It would take more than this machine has.
     """
-    policy = model.policy
-    found = policy if isinstance(policy, TeamPolicy) else getattr(policy, "team_policy", None)
-    if found is None:
-        raise ExpertError(
-            f"dagger: null: {type(model).__name__} has no actors of each agent's own; expected an algorithm "
-            "with `actor_visibility: own`, or dagger to imitate it"
+    n_samples = min(config.capacity, config.total_timesteps + config.n_envs - 1)
+    size = n_samples * sample_bytes(
+        team,
+        has_masks=team.has_masks,
+        soft_labels=config.labels == "soft",
+        communicates=MessageChannel.of(team) is not None,
+    )
+    available = memory()
+    if available is not None and size > available:
+        raise ConfigError(
+            f"dagger.capacity {config.capacity}: the dataset would take up to {in_words(size)} for "
+            f"{n_samples:,} samples, and there are {in_words(available)} of memory; expected at most "
+            f"{available * n_samples // size}"
         )
-    team = found if isinstance(found, TeamPolicy) else found()
-    if team.actor_visibility != "own":
-        raise ExpertError(
-            "dagger: null: the actors see the whole team; expected policy_kwargs.actor_visibility: own, or "
-            "dagger to imitate them"
+    return in_words(size)
+
+
+def _check_checkpoint(students: BuiltStudents, config: StudentsConfig, context: RunContext) -> None:
+    """Refuses networks and losses of a user's class whose state a checkpoint cannot hold."""
+    is_users = config.module is not None or students.config.loss_class is not None
+    if is_users and context.checkpoints.config.is_written:
+        with own_generators():
+            again = build_students(config, students.config, context)
+            made = [{"students": each.policy, "dagger.loss_class": each.loss} for each in (students, again)]
+            state_module.restore(made[1], *state_module.capture(made[0]))  # as if it were interrupted here
+
+
+def _check_trainer(students: BuiltStudents, expert: Expert, context: RunContext) -> None:
+    """Refuses values of `dagger` that do not fit one another, the expert or the team."""
+    quiet = HierarchicalLogger(Logger(None, []))
+    venv = StandInVecEnv(context.evaluator.venv, students.config.n_envs)
+    with own_generators(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come when the trainer is made for good
+        make_trainer(
+            students.config,
+            students.policy,
+            expert=expert,
+            venv=venv,
+            loss=students.loss,
+            evaluator=context.evaluator,
+            logger=quiet,
         )
-    assert isinstance(team, TeamPolicy)
-    return team
 
 
-def make_students(
-    experiment: Experiment, team: TeamSpaces, learning_rate: float, sees: Visibility = "own"
-) -> TeamPolicy:
-    """The untrained students; with `sees="joint"`, as if each saw what all see.
-
-    Raises:
-        ConfigError: The experiment's device is not here.
-    """
-    spec = students_spec(experiment.students)
-    policy = TeamPolicy(
-        team.observation_space,
-        team.action_space,
-        lambda _: learning_rate,
-        team=team,
-        actor_visibility=sees,
-        **spec.arguments(),
+def _untrained(built: BuiltRun) -> Outcome:
+    """What the run would return if nothing trained."""
+    if built.is_baseline:
+        assert built.expert.training is not None
+        model = built.expert.training.model
+        return Outcome(None, TrainedStudents(policy=baseline_team(model), model=model))
+    expert = TrainedExpert(
+        expert=built.expert.expert,
+        model=built.expert.model,
+        is_pretrained=built.expert.training is None,
     )
-    if sees == "joint":
-        # As many networks as the students have: one that gave the whole team's actions would have less room.
-        net = make_net(team, sees, team.output_sizes, spec, for_each_agent=True)
-        policy.action_net = net.to(policy.device)
-    return policy.to(find_device(experiment))
+    if built.students is None:
+        return Outcome(expert, None)
+    imitators = TrainedStudents(policy=_ensemble(built.students.config.algorithm, built.students.policy))
+    if built.fine_tuning is None:
+        return Outcome(expert, imitators)
+    model = built.fine_tuning.model
+    return Outcome(expert, TrainedStudents(policy=model.policy, model=model), imitators)
 
 
-def make_loss(config: DaggerConfig, policy: TeamPolicy) -> Any:
-    """The loss of the user's class that an experiment names, or the name of one of ours.
-
-    Raises:
-        ConfigError: The class cannot be made.
-    """
-    if config.loss_class is None:
-        return config.loss
-    try:
-        return loss_class(config.loss_class)(policy.team, policy.head, **config.loss_kwargs)
-    except CesmaError:
-        raise
-    except Exception as error:  # whatever a foreign class raises
-        raise ConfigError(f"dagger.loss_class: {config.loss_class}: {error_line(error)}") from error
-
-
-def students_spec(config: StudentsConfig) -> NetworkSpec:
-    """How the students' networks are built."""
-    return NetworkSpec(
-        kind=config.network,
-        hidden_sizes=config.hidden_sizes,
-        activation=activation_class(config.activation),
-        share_parameters=config.share_parameters,
-        use_agent_id=config.use_agent_id,
-        module=student_module(config),
-        module_kwargs=config.kwargs,
-    )
+def _ensemble(algorithm: str, policy: TeamPolicy) -> TeamPolicy | TeamEnsemble:
+    """What an imitation algorithm makes of such teams."""
+    if algorithm == "forward-training":
+        return SequencePolicy([policy])
+    return MixturePolicy([policy]) if algorithm in {"smile", "searn"} else policy

@@ -20,7 +20,7 @@ from cesma_sb3.experts.adapt import of_predict
 from cesma_sb3.experts.loading import found_file
 from cesma_sb3.experts.sb3_files import Saved
 from cesma_sb3.training.experiment_files import MODEL, NORMALIZATION
-from cesma_sb3.training.pretrained import Handed
+from cesma_sb3.training.pretrained import InMemoryExpert
 from cesma_sb3.training.run import RunResult, run_experiment
 from cesma_sb3.utils import modules
 
@@ -78,13 +78,13 @@ def decentralize(
     Source: section 4.1 ("any expert architecture ... may be used").
     """
     described, handed = _expert(expert, algorithm)
-    given = None
+    in_memory = None
     if handed is not None:
         if not isinstance(normalization, VecNormalize | None):
             raise ConfigError("normalization: expected VecNormalize itself, beside a controller in memory")
         if normalization is None and isinstance(handed, BaseAlgorithm):
             normalization = handed.get_vec_normalize_env()
-        given = Handed(handed, normalization)
+        in_memory = InMemoryExpert(handed, normalization)
         if isinstance(handed, BaseAlgorithm) and normalization is not None:
             described["normalization"] = NORMALIZATION
     elif normalization is not None:
@@ -99,7 +99,7 @@ def decentralize(
         "dagger": {"total_timesteps": total_timesteps},
     }
     experiment = make_experiment(values, overrides, called="decentralize")
-    return run_experiment(experiment, out=out, progress=progress, handed=given)
+    return run_experiment(experiment, out=out, progress=progress, in_memory=in_memory)
 
 
 def _expert(expert: Any, algorithm: str | Saved | None) -> tuple[dict[str, Any], Any]:

@@ -1,4 +1,4 @@
-"""Experts that a run finds finished: scripted, of a class, read from a file, or handed over."""
+"""Experts that a run does not train: scripted, of a class, loaded from a file, or in memory."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from cesma_sb3.utils import modules
 
 
 @dataclasses.dataclass(frozen=True)
-class Finished:
-    """A controller that is not trained here."""
+class PretrainedExpert:
+    """An expert that is not trained in this run."""
 
     expert: Expert
     model: BaseAlgorithm | BasePolicy | None = None
@@ -39,13 +39,13 @@ class Finished:
 
 
 @dataclasses.dataclass(frozen=True)
-class Handed:
-    """A controller in memory."""
+class InMemoryExpert:
+    """A controller in memory, as `decentralize` takes it."""
 
     controller: Any
-    """See `adapt_expert`."""
+    """An algorithm or policy of SB3, a function, or another controller that `adapt_expert` takes."""
     normalization: VecNormalize | None = None
-    """Statistics that its observations are normalized by, if they are."""
+    """Statistics that normalize its observations, if they are normalized."""
 
     @property
     def savers(self) -> dict[str, Callable[[str], object]]:
@@ -67,23 +67,25 @@ def is_trained(config: ExpertConfig) -> bool:
     return not config.is_pretrained and controller(config) is None
 
 
-def keep(folder: RunFolder, experiment: Experiment, handed: Handed | None = None) -> None:
-    """Puts every file that a run needs into its folder, before its first stage.
+def keep_input_files(
+    folder: RunFolder, experiment: Experiment, in_memory: InMemoryExpert | None = None
+) -> None:
+    """Copies every file that a run needs into its folder, before its first stage.
 
     Args:
-        folder: The run's.
-        experiment: As it was before it had a folder: its files are anywhere.
-        handed: The expert itself, if `decentralize` was given it.
+        folder: The run folder.
+        experiment: The experiment as it was before it had a folder: its files are anywhere.
+        in_memory: The expert itself, if `decentralize` took one in memory.
 
     Raises:
         StorageError: There is no such file, or the controller cannot be saved.
     """
     for run_dir in (experiment.expert.init_from, experiment.students.init_from):
         if run_dir is not None:
-            RunFolder.open(run_dir)  # says what is wrong with it
+            RunFolder.open(run_dir)  # raises an error that says what is wrong with it
+    savers = {} if in_memory is None else in_memory.savers
     for name, source in kept_files(experiment).items():
-        in_memory = None if handed is None else handed.savers.get(name)
-        folder.keep(name, source if in_memory is None else partial(_save, in_memory))
+        folder.keep(name, partial(_save, savers[name]) if name in savers else source)
     if experiment.expert.algorithm == IN_MEMORY:
         folder.note(not_kept="the expert, which was in memory alone")
         warnings.warn(
@@ -95,7 +97,7 @@ def keep(folder: RunFolder, experiment: Experiment, handed: Handed | None = None
 
 
 def save_model(model: Any, path: Path | str) -> None:
-    """Saves an SB3 model; the file is closed also where that fails, in which SB3 leaves it open."""
+    """Saves an SB3 model, and closes the file also where that fails, which SB3 does not."""
     with Path(path).open("wb") as file:
         model.save(file)
 
@@ -107,48 +109,48 @@ def _save(save: Callable[[str], object], path: Path) -> None:
         raise StorageError(f"expert: it cannot be saved with the run: {message_of(error)}") from error
 
 
-def finished_expert(config: ExpertConfig, evaluator: Evaluator, handed: Handed | None = None) -> Finished:
-    """The expert that an experiment names and does not train: in a first run, in one that resumes, and later.
+def make_pretrained(
+    config: ExpertConfig, evaluator: Evaluator, in_memory: InMemoryExpert | None = None
+) -> PretrainedExpert:
+    """Makes the expert that an experiment names and does not train: in a new run, a resumed one, and later.
 
     Args:
-        config: The experiment's values, for which `is_trained` is False. Its files are the run folder's; in
-            a first run, those that they are copied from.
-        evaluator: Knows the environment, and its scripted expert.
-        handed: The expert itself, if `decentralize` was given it.
+        config: The expert's part of the experiment, for which `is_trained` is False. Its files are the run
+            folder's; in a new run, those that they are copied from.
+        evaluator: Has the environment, whose team the expert controls, and its scripted expert.
+        in_memory: The expert itself, if `decentralize` took one in memory.
 
     Raises:
         ExpertError: There is no such expert for this environment, or it does not fit the team.
         StorageError: A file is missing or torn, or may not be loaded without trust.
     """
     venv = evaluator.venv
-    if handed is not None:
-        return _handed(config, venv, handed)
+    if in_memory is not None:
+        model = in_memory.controller if isinstance(in_memory.controller, BaseAlgorithm) else None
+        return PretrainedExpert(_adapt(config, venv, in_memory.controller, in_memory.normalization), model)
     if config.algorithm == SCRIPTED:
         if evaluator.reference is None:
-            where = evaluator.experiment.env.id
-            raise ExpertError(f"expert.algorithm: there is no scripted expert for env.id {where!r}")
-        return Finished(evaluator.reference)
+            raise ExpertError(
+                f"expert.algorithm: there is no scripted expert for env.id {evaluator.env.id!r}"
+            )
+        return PretrainedExpert(evaluator.reference)
     if config.algorithm == IN_MEMORY:
         raise StorageError(
             "expert.algorithm: the expert was handed to decentralize() in memory, and no file holds it"
         )
     if config.path is None:
-        return Finished(_adapted(config, venv, _made(config, venv.team)))
-    return _read(config, venv, found_file(config.path))
+        return PretrainedExpert(_adapt(config, venv, _instantiate(config, venv.team)))
+    return _load(config, venv, found_file(config.path))
 
 
-def _handed(config: ExpertConfig, venv: JointVecEnv, handed: Handed) -> Finished:
-    model = handed.controller if isinstance(handed.controller, BaseAlgorithm) else None
-    return Finished(_adapted(config, venv, handed.controller, handed.normalization), model)
-
-
-def _read(config: ExpertConfig, venv: JointVecEnv, path: Path) -> Finished:
+def _load(config: ExpertConfig, venv: JointVecEnv, path: Path) -> PretrainedExpert:
     if config.trust and config.algorithm != ONNX:
         modules.reach()  # what is pickled may be of the user's own modules
     if config.algorithm in {ONNX, TORCHSCRIPT}:
-        found = load_onnx(path) if config.algorithm == ONNX else load_torchscript(path, trust=config.trust)
-        policy = found if isinstance(found, BasePolicy) else None
-        return Finished(_adapted(config, venv, found), policy)
+        loaded = load_onnx(path) if config.algorithm == ONNX else load_torchscript(path, trust=config.trust)
+        return PretrainedExpert(
+            _adapt(config, venv, loaded), loaded if isinstance(loaded, BasePolicy) else None
+        )
     known = known_spaces(venv.team, undivided_view(venv))
     policy = load_sb3(path, saved_class(config.algorithm), trust=config.trust, known=known)
     statistics = None
@@ -156,28 +158,28 @@ def _read(config: ExpertConfig, venv: JointVecEnv, path: Path) -> Finished:
         statistics = load_normalization(found_file(config.normalization), trust=config.trust)
     model = policy if isinstance(policy, BasePolicy) else None
     try:
-        return Finished(_adapted(config, venv, policy, statistics), model)
+        return PretrainedExpert(_adapt(config, venv, policy, statistics), model)
     except ExpertError as error:
         raise type(error)(f"{path}: {error}") from None
 
 
-def _made(config: ExpertConfig, team: TeamSpaces) -> Any:
-    """What `module:name` names: a class is made, anything else is the controller itself."""
-    found = controller(config)
-    if not isinstance(found, type):
-        return found
-    takes_team = "team" in inspect.signature(found).parameters
+def _instantiate(config: ExpertConfig, team: TeamSpaces) -> Any:
+    """The controller that `module:name` names; a class is instantiated."""
+    named = controller(config)
+    if not isinstance(named, type):
+        return named
+    takes_team = "team" in inspect.signature(named).parameters
     try:
-        return found(**config.kwargs, **({"team": team} if takes_team else {}))
+        return named(**config.kwargs, **({"team": team} if takes_team else {}))
     except TypeError as error:
         raise ExpertError(f"expert.algorithm: {config.algorithm}: {error}") from error
 
 
-def _adapted(
-    config: ExpertConfig, venv: JointVecEnv, found: Any, normalization: VecNormalize | None = None
+def _adapt(
+    config: ExpertConfig, venv: JointVecEnv, brought: Any, normalization: VecNormalize | None = None
 ) -> Expert:
     return adapt_expert(
-        found,
+        brought,
         venv.team,
         view=config.action_view,
         outputs=config.outputs,

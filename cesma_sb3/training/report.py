@@ -16,42 +16,13 @@ from cesma_sb3.errors import CesmaError, StorageError, error_line
 from cesma_sb3.evaluation import Returns, normalized
 from cesma_sb3.policies import TeamEnsemble, parameter_counts, team_files
 from cesma_sb3.policies.save_util import weights
-from cesma_sb3.training.acting_mode import Way, below_random
+from cesma_sb3.training.acting_mode import ActingMode, below_random
 from cesma_sb3.training.callbacks import Curve, CurvePoint
 from cesma_sb3.training.experiment_files import MODEL, STUDENTS_MODEL
+from cesma_sb3.training.outcome import NOT_TRAINED, Outcome, TrainedExpert, TrainedStudents
 from cesma_sb3.training.pretrained import save_model
 from cesma_sb3.training.run_folder import EVALUATIONS, EXPERT, EXPERT_WEIGHTS, FIGURE, STUDENTS, RunFolder
-from cesma_sb3.training.stages import NOT_TRAINED, Trained, TrainedExpert, TrainedStudents
 from cesma_sb3.utils.plotting.learning_curves import draw_learning_curves
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What a run trained."""
-
-    trained: TrainedExpert | None
-    """The expert; None of a baseline."""
-    students: TrainedStudents | None
-    """The team that acts in the end; None of a run of the expert alone."""
-    imitators: TrainedStudents | None = None
-    """The students before fine-tuning, if there was any."""
-
-    @property
-    def ways(self) -> dict[str, Way]:
-        """How each policy that was trained by itself was found to act best, by its name in the report."""
-        found = {"expert": self.trained, "students": self.students}
-        ways = {who: stage.way for who, stage in found.items() if stage is not None}
-        return {who: way for who, way in ways.items() if way is not None}
-
-    @property
-    def stages(self) -> dict[str, Trained]:
-        """What was done, in order."""
-        found: list[tuple[str, Trained | None]] = [("students", self.students)]
-        if self.trained is not None:
-            tuned = None if self.imitators is None else self.students
-            imitated = self.imitators or self.students
-            found = [("expert", self.trained), ("decentralize", imitated), ("fine-tune", tuned)]
-        return {name: stage for name, stage in found if stage is not None}
 
 
 def make_report(
@@ -86,48 +57,47 @@ def make_report(
     }
     if wins := {policy: _win_rate(found) for policy, found in returns.items() if found.wins is not None}:
         report["win_rate"] = wins
-    ways = {} if outcome is None else outcome.ways
-    notes = _notes(returns, ways)
+    modes = {} if outcome is None else outcome.modes
+    notes = _notes(returns, modes)
     if outcome is not None and (imitated := outcome.imitators or outcome.students) is not None:
         notes += [NOT_TRAINED] * (imitated.n_updates == 0)
     if notes:
         report["notes"] = notes
     if outcome is not None:
-        report["deterministic"] = {who: way.deterministic for who, way in ways.items()}
+        report["deterministic"] = {who: mode.deterministic for who, mode in modes.items()}
         if outcome.students is not None:
             report["deterministic"]["students"] = outcome.students.policy.acts_deterministically
-        if measured := {who: _measured(way) for who, way in ways.items() if way.measured}:
-            report["ways"] = measured
+        if measured := {who: _measured(mode) for who, mode in modes.items() if mode.alternatives}:
+            report["acting_modes"] = measured
         stages = outcome.stages
         report["env_samples"] = {name: stage.env_samples for name, stage in stages.items()}
         report["seconds"] = {name: round(stage.seconds, 2) for name, stage in stages.items()}
-        report["parameters"] = _parameters(outcome.trained, outcome.students)
+        report["parameters"] = _parameters(outcome.expert, outcome.students)
         if (imitated := outcome.imitators or outcome.students) is not None:
             report["stopped_early"] = imitated.stopped_early
     return report
 
 
-def _measured(way: Way) -> dict[str, dict[str, float | None]]:
-    """What a policy returns in each of its ways."""
+def _measured(mode: ActingMode) -> dict[str, dict[str, float | None]]:
+    """Returns of a policy in each of its modes."""
     measured: dict[str, dict[str, float | None]] = {}
-    for name, found in way.measured.items():
+    for name, found in mode.alternatives.items():
         measured[name] = {"return": found.mean, "standard_error": found.standard_error}
         if found.wins is not None:
             measured[name]["win_rate"] = found.win_rate
     return measured
 
 
-def _notes(returns: Mapping[str, Returns], ways: Mapping[str, Way]) -> list[str]:
+def _notes(returns: Mapping[str, Returns], modes: Mapping[str, ActingMode]) -> list[str]:
     """What a reader of the numbers must know, a line each."""
     notes = []
-    for who, way in ways.items():
-        if way.measured:
-            both = ", ".join(f"{name} {found.mean:.4g}" for name, found in way.measured.items())
-            notes.append(
-                f"{who}: returns {both}: it acts {'deterministically' if way.deterministic else 'by draws'}"
-            )
-    if "expert" in returns and (told := below_random("expert", returns["expert"], returns["random"])):
-        notes.append(told)
+    for who, mode in modes.items():
+        if mode.alternatives:
+            both = ", ".join(f"{name} {found.mean:.4g}" for name, found in mode.alternatives.items())
+            chosen = "deterministically" if mode.deterministic else "stochastically"
+            notes.append(f"{who}: returns {both}: it acts {chosen}")
+    if "expert" in returns and (low := below_random("expert", returns["expert"], returns["random"])):
+        notes.append(low)
     if alike := [policy for policy, found in returns.items() if found.are_alike]:
         n_episodes = len(returns[alike[0]].team)
         notes.append(
@@ -163,14 +133,14 @@ def _reward(experiment: Experiment) -> str:
 
 
 def _row(stage: str, point: CurvePoint) -> dict[str, Any]:
-    """A point of a learning curve as a row of the table of evaluations."""
+    """Returns a point of a learning curve as a row of the table of evaluations."""
     score = point.score
     won = {} if score.win_rate is None else {"win_rate": score.win_rate}
     return {"stage": stage, "env_samples": point.timesteps, "return": score.mean, **won}
 
 
 def _curves(outcome: Outcome) -> dict[str, Curve]:
-    """The learning curves of all stages; each begins at the environment samples of those before it."""
+    """Returns the learning curves of all stages; each begins at the environment samples of those before."""
     names = {"decentralize": "students", "fine-tune": "fine-tuned"}
     curves: dict[str, Curve] = {"expert": []}
     offset = 0
@@ -204,7 +174,7 @@ def save_results(
     Raises:
         StorageError: Something that was trained cannot be written, or the disk is full.
     """
-    trained, students = outcome.trained, outcome.students
+    trained, students = outcome.expert, outcome.students
     if students is not None:
         with _writing(STUDENTS):
             folder.write_folder(STUDENTS, team_files(students.policy))
@@ -214,7 +184,7 @@ def save_results(
         policy = model.policy if isinstance(model, BaseAlgorithm) else model
         with _writing(f"{EXPERT}/{EXPERT_WEIGHTS}"):
             folder.write_bytes(f"{EXPERT}/{EXPERT_WEIGHTS}", weights(policy))
-        if isinstance(model, BaseAlgorithm) and trained.finished is None:  # else its file is there already
+        if isinstance(model, BaseAlgorithm) and not trained.is_pretrained:  # else its file is there already
             with _writing(MODEL):
                 folder.write_with(MODEL, partial(save_model, model))
     if students is not None and students.model is not None:
@@ -263,5 +233,5 @@ def _draw(
 
 
 def _returns_of(curve: Curve) -> list[tuple[int, float]]:
-    """A learning curve as it is drawn: environment samples and mean return."""
+    """Returns a learning curve as it is drawn: environment samples and mean return."""
     return [(point.timesteps, point.score.mean) for point in curve]

@@ -1,4 +1,4 @@
-"""`run`: the page to read first. Each line of it is a room, and data flows from one to the next.
+"""`run` trains one experiment from start to end: the file to read first. Data flows one way.
 
 registry entry -> environment -> joint view -> expert -> labels -> students -> evaluation -> run folder
 """
@@ -6,9 +6,8 @@ registry entry -> environment -> joint view -> expert -> labels -> students -> e
 from __future__ import annotations
 
 import dataclasses
-import errno
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -18,48 +17,36 @@ import numpy as np
 
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import IN_MEMORY, Experiment
-from cesma_sb3.errors import (
-    CesmaError,
-    ConfigError,
-    EnvError,
-    Interrupted,
-    InvalidActionError,
-    StorageError,
-    UserCodeError,
-    error_line,
-    is_of_user_code,
-)
+from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import Actor, Change, Returns, make_actor, with_channel
 from cesma_sb3.experts import Expert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
 from cesma_sb3.policies.save_util import check_owners
+from cesma_sb3.training.build import BuiltRun, build
 from cesma_sb3.training.checkpoint import Checkpoints
-from cesma_sb3.training.dry_run import Rehearsal
-from cesma_sb3.training.evaluator import Evaluator, Watch, threads
-from cesma_sb3.training.load import expert_agents, initial_agents, load_expert, load_students, try_students
-from cesma_sb3.training.pretrained import Handed, keep
-from cesma_sb3.training.report import Outcome, make_report, save_results
+from cesma_sb3.training.context import RunContext, find_device, torch_settings
+from cesma_sb3.training.evaluator import Evaluator, Watch
+from cesma_sb3.training.load import expert_agents, initial_agents, load_expert, load_students
+from cesma_sb3.training.outcome import Outcome
+from cesma_sb3.training.pretrained import InMemoryExpert, keep_input_files
+from cesma_sb3.training.report import make_report, save_results
 from cesma_sb3.training.run_folder import CONFIG, RunFolder
-from cesma_sb3.training.stages import TrainedExpert, decentralize, fine_tune, train_expert, train_own
-from cesma_sb3.utils import modules
-from cesma_sb3.utils.closing import closing, logged_by
-from cesma_sb3.utils.locks import exclusive_lock
+from cesma_sb3.training.run_status import recorded, refuse_while_importing
+from cesma_sb3.training.stages import decentralize, fine_tune, train_baseline, train_expert
+from cesma_sb3.utils.closing import closing
 from cesma_sb3.utils.progress import StageProgress, announce
-from cesma_sb3.utils.signals import terminated_as_interrupted
-
-_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG})
 
 
 @dataclasses.dataclass(frozen=True)
 class RunResult:
-    """What a run gives."""
+    """What a run returns."""
 
     expert: Expert | None
     """The centralized controller; None of a baseline (`dagger: null`), which has none."""
     students: TeamPolicy | TeamEnsemble
     """All decentralized policies as one; `students.agent(i)` is one of them."""
     report: dict[str, Any]
-    """What `report.json` holds."""
+    """The content of `report.json`."""
     run_dir: Path
     """The run folder."""
 
@@ -80,14 +67,14 @@ def run(
 
     Args:
         name: A registered experiment (`cesma list`), or a YAML file. With `resume` it may be left out.
-        seed: In place of the experiment's.
+        seed: Seed in place of the experiment's.
         out: The run folder, new or empty; None: `runs/NAME/<time>-seed<N>` under the current folder.
-        resume: The folder of an interrupted run, which goes on from its last checkpoint (the experiment's
+        resume: The folder of an interrupted run, which is resumed from its last checkpoint (the experiment's
             `checkpoint` says when one is written). Where the environment's state can be kept, as the particle
             world's is, the numbers are those of a run that was never interrupted; else episodes begin anew.
-        trust: That files of the expert may run code when they are loaded (`expert.trust`); with `resume`,
-            that the folder may run the code that it names or holds, though it was made elsewhere.
-        progress: Show a progress bar of each stage on standard error.
+        trust: Whether files of the expert may run code when they are loaded (`expert.trust`); with `resume`,
+            whether the folder may run the code that it names or holds, though it was made elsewhere.
+        progress: Whether to show a progress bar of each stage on standard error.
         **overrides: Values in place of the experiment's: nested (`expert={"n_envs": 8}`), or with dotted keys
             (`**{"expert.n_envs": 8}`).
 
@@ -102,7 +89,7 @@ def run(
     values = overrides if seed is None else {**overrides, "seed": seed}
     if resume is not None:
         if out is not None:
-            raise ConfigError("out and resume: expected one of them: the run goes on in its own folder")
+            raise ConfigError("out and resume: expected one of them: a run is resumed in its own folder")
         return _resume(RunFolder.open(resume, trust=trust), name, values, progress)
     if name is None:
         raise ConfigError("expected the name of an experiment, or a run to resume")
@@ -110,63 +97,30 @@ def run(
     return run_experiment(load_experiment(name, values), out=out, progress=progress)
 
 
-def _resume(folder: RunFolder, name: str | Path | None, values: dict[str, Any], progress: bool) -> RunResult:
-    """Lets a run go on in its folder, if it is the run that is meant."""
-    if name is not None or values:
-        meant = load_experiment(folder.path / CONFIG if name is None else name, values, check_names=False)
-        if name is not None and "seed" not in values:
-            meant = meant.model_copy(update={"seed": folder.experiment.seed})
-        if other := folder.differences(meant):
-            raise ConfigError(f"{folder.path}: is of another experiment: {other[0]}")
-        folder.trust = folder.trust or name is not None  # all that the folder names, the user has named
-    if folder.experiment.expert.algorithm == IN_MEMORY:
-        raise ConfigError(f"{folder.path}: its expert was in memory alone: this run cannot be resumed")
-    experiment = folder.load()
-    with _measured(experiment, folder, None, resumes=True) as (_, evaluator):
-        return _run(folder, evaluator, progress, None, resumes=True)
-
-
 def run_experiment(
     experiment: Experiment,
     *,
     out: Path | str | None = None,
     progress: bool = False,
-    handed: Handed | None = None,
+    in_memory: InMemoryExpert | None = None,
     watch: Watch | None = None,
 ) -> RunResult:
-    """`run`, of an experiment as resolved.
+    """Trains an experiment as `run` does, given its resolved values in place of its name.
 
     Args:
-        experiment: Its values.
-        out: See `run`.
-        progress: Likewise.
-        handed: The expert itself, if `decentralize` was given it.
-        watch: Told of each measurement on the way; what it raises ends the run.
+        experiment: As resolved.
+        out: The run folder, new or empty; None: `runs/NAME/<time>-seed<N>` under the current folder.
+        progress: Whether to show a progress bar of each stage on standard error.
+        in_memory: The expert itself, if `decentralize` took one in memory.
+        watch: Called after each evaluation during training; what it raises ends the run.
+
+    Raises:
+        CesmaError: Bad input: one line, before anything is trained.
+        Interrupted: Ctrl-C or SIGTERM: a checkpoint is written first.
     """
-    with _measured(experiment, out, watch, handed) as (folder, evaluator):
-        return _run(folder, evaluator, progress, handed)
-
-
-def _run(
-    folder: RunFolder,
-    evaluator: Evaluator,
-    progress: bool,
-    handed: Handed | None,
-    *,
-    resumes: bool = False,
-) -> RunResult:
-    """Both stages and what they come to; of a run that goes on, what is left of them."""
-    experiment = evaluator.experiment
-    checkpoints = Checkpoints(folder, experiment.checkpoint, resumes=resumes)
-    rehearsal = Rehearsal(folder, experiment, evaluator)
-    outcome = _train(
-        experiment, evaluator, checkpoints, progress=progress, handed=handed, rehearsal=rehearsal
-    )
-    report = _finish(folder, experiment, evaluator, outcome)
-    checkpoints.remove()
-    assert outcome.students is not None
-    expert = None if outcome.trained is None else outcome.trained.expert
-    return RunResult(expert, outcome.students.policy, report, folder.path)
+    with _opened(experiment, out, in_memory, watch) as context:
+        built = build(experiment, context, in_memory)
+        return _train(experiment, built, progress)
 
 
 def run_expert(
@@ -176,85 +130,127 @@ def run_expert(
     progress: bool = False,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
-    """The first stage of a run alone. Its folder can be named by `expert.init_from`.
+    """Runs the first stage of an experiment alone. `expert.init_from` can name its folder.
 
     Args:
-        experiment: Its values; it has an expert to be imitated.
-        out: See `run`.
-        progress: Likewise.
-        watch: See `run_experiment`.
+        experiment: As resolved; it has an expert that could be imitated.
+        out: The run folder, new or empty; None: `runs/NAME/<time>-seed<N>` under the current folder.
+        progress: Whether to show a progress bar on standard error.
+        watch: Called after each evaluation during training; what it raises ends the run.
 
     Returns:
         The report, without students.
     """
-    with (
-        _measured(experiment, out, watch) as (folder, evaluator),
-        StageProgress("expert", experiment.expert.total_timesteps, enabled=progress) as shown,
-    ):
-        checkpoints = Checkpoints(folder, experiment.checkpoint)
-        tried = Rehearsal(folder, evaluator.experiment, evaluator).alone
-        trained = train_expert(evaluator.experiment, evaluator, checkpoints, shown.update, tried=tried)
-        report = _finish(folder, evaluator.experiment, evaluator, Outcome(trained, None))
-        checkpoints.remove()
-        return report
+    with _opened(experiment, out, watch=watch) as context:
+        built = build(experiment, context, has_students=False)
+        return _finish(experiment, context, _outcome(built, progress))
+
+
+def _resume(folder: RunFolder, name: str | Path | None, values: dict[str, Any], progress: bool) -> RunResult:
+    """Resumes a run in its folder, if it is the run that the user means."""
+    if name is not None or values:
+        meant = load_experiment(folder.path / CONFIG if name is None else name, values, check_names=False)
+        if name is not None and "seed" not in values:
+            meant = meant.model_copy(update={"seed": folder.experiment.seed})
+        if different := folder.differences(meant):
+            raise ConfigError(f"{folder.path}: is of another experiment: {different[0]}")
+        folder.trust = folder.trust or name is not None  # all that the folder names, the user has named
+    if folder.experiment.expert.algorithm == IN_MEMORY:
+        raise ConfigError(f"{folder.path}: its expert was in memory alone: this run cannot be resumed")
+    experiment = folder.load()
+    with _opened(experiment, folder) as context:
+        built = build(experiment, context)
+        return _train(experiment, built, progress)
 
 
 @contextmanager
-def _measured(
+def _opened(
     experiment: Experiment,
     out: Path | str | RunFolder | None,
-    watch: Watch | None,
-    handed: Handed | None = None,
-    *,
-    resumes: bool = False,
-) -> Iterator[tuple[RunFolder, Evaluator]]:
-    """A run folder that holds all that the run needs, and what measures; if the run fails it tells why.
+    in_memory: InMemoryExpert | None = None,
+    watch: Watch | None = None,
+) -> Iterator[RunContext]:
+    """Opens the run's environment for evaluations, in a run folder that records how the run ends.
+
+    A new run's folder first gets the files that the experiment names, and the order of its agents.
 
     Args:
         experiment: As resolved.
-        out: Of a run that resumes, its folder; else see `run`.
-        watch: See `run_experiment`.
-        handed: The expert itself, if `decentralize` was given it.
-        resumes: Whether the folder has all of it already.
+        out: The folder of a run that is resumed; else that of a new run, as `run` takes it.
+        in_memory: The expert itself, if `decentralize` took one in memory.
+        watch: Called after each evaluation during training.
     """
-    if (module := modules.being_imported()) is not None:
-        raise ConfigError(
-            f"{module}: makes a run while it is imported; expected `if __name__ == '__main__':` before it"
-        )
+    refuse_while_importing()
+    resumes = isinstance(out, RunFolder)
     folder = out if isinstance(out, RunFolder) else RunFolder.create(experiment, out)
-    with (
-        terminated_as_interrupted(),
-        threads(experiment.threads),
-        exclusive_lock(folder.path, "another run writes there"),
-        _recorded(folder, resumes=resumes, watched=watch is not None),
-        logged_by(folder.log),
-    ):
+    with recorded(folder, resumes=resumes, watched=watch is not None), torch_settings(experiment.threads):
+        owners = None
         if not resumes:
-            keep(folder, experiment, handed)
-        owners = None if resumes else expert_agents(experiment, handed)
+            keep_input_files(folder, experiment, in_memory)
+            owners = expert_agents(experiment, in_memory)
         agents = folder.agents or owners or initial_agents(experiment)
         with closing(Evaluator(experiment, watch, agents)) as evaluator:
             if owners is not None:
-                where = experiment.expert.path if handed is None else f"expert {experiment.expert.algorithm}"
+                where = (
+                    experiment.expert.path if in_memory is None else f"expert {experiment.expert.algorithm}"
+                )
                 check_owners(owners, evaluator.venv.team.agents, where or "expert")
             folder.keep_agents(evaluator.venv.team.agents)
-            evaluator.slack()  # refused here, if there is no such thing
-            try_students(experiment, evaluator.venv.team)
-            yield folder, evaluator
+            yield RunContext(
+                evaluator,
+                Checkpoints(folder, experiment.checkpoint, resumes=resumes),
+                find_device(experiment.device),
+                experiment.evaluation.eval_freq,
+            )
 
 
-def _finish(
-    folder: RunFolder, experiment: Experiment, evaluator: Evaluator, outcome: Outcome
-) -> dict[str, Any]:
-    """Measures what was trained, and writes everything down."""
-    expert = None if outcome.trained is None else outcome.trained.expert
+def _train(experiment: Experiment, built: BuiltRun, progress: bool) -> RunResult:
+    """Trains all stages, measures what they trained, and writes the results."""
+    outcome = _outcome(built, progress)
+    assert outcome.students is not None
+    report = _finish(experiment, built.context, outcome)
+    expert = None if outcome.expert is None else outcome.expert.expert
+    return RunResult(expert, outcome.students.policy, report, built.context.folder.path)
+
+
+def _outcome(built: BuiltRun, progress: bool) -> Outcome:
+    """Trains the expert, then the students on its labels, then the students on the team's reward.
+
+    A baseline's agents are trained by themselves.
+    """
+    context = built.context
+    bar = partial(StageProgress, enabled=progress)
+    if built.dataset_size is not None:
+        announce(f"students: a dataset of at most {built.dataset_size}", enabled=progress)
+    if built.is_baseline:
+        with bar("students", built.expert.config.total_timesteps) as shown:
+            return Outcome(None, train_baseline(built.expert, context, shown.update))
+    with bar("expert", built.expert.config.total_timesteps) as shown:
+        expert = train_expert(built.expert, context, shown.update)
+    if built.students is None:
+        return Outcome(expert, None)
+    with bar("students", built.students.config.total_timesteps) as shown:
+        students = decentralize(built.students, expert.expert, context, shown.update)
+    if built.fine_tuning is None:
+        return Outcome(expert, students)
+    assert isinstance(students.policy, TeamPolicy)
+    with bar("fine-tuning", built.fine_tuning.config.total_timesteps) as shown:
+        tuned = fine_tune(built.fine_tuning, students.policy, expert.expert, context, shown.update)
+    return Outcome(expert, tuned, imitators=students)
+
+
+def _finish(experiment: Experiment, context: RunContext, outcome: Outcome) -> dict[str, Any]:
+    """Measures what was trained, writes the results, and removes the checkpoints."""
+    evaluator, folder = context.evaluator, context.folder
+    expert = None if outcome.expert is None else outcome.expert.expert
     students = None if outcome.students is None else evaluator.act_of(outcome.students.policy)
-    measured = {who: way.returns for who, way in outcome.ways.items()}
+    measured = {who: mode.returns for who, mode in outcome.modes.items()}
     returns = _final_returns(evaluator, expert, students, measured)
     if outcome.imitators is not None:
         returns["imitators"] = evaluator.final(evaluator.act_of(outcome.imitators.policy))
     report = make_report(experiment, returns, outcome)
     save_results(folder, experiment, returns=returns, outcome=outcome, report=report)
+    context.checkpoints.remove()
     return report
 
 
@@ -294,49 +290,17 @@ def evaluate_run(
     if episodes is not None:
         changes = {**changes, "evaluation.n_final_episodes": episodes}
     experiment = folder.load(changes)
-    with threads(experiment.threads), closing(Evaluator(experiment, agents=folder.agents)) as evaluator:
-        expert = None if experiment.dagger is None else load_expert(folder, evaluator)
+    with (
+        torch_settings(experiment.threads),
+        closing(Evaluator(experiment, agents=folder.agents)) as evaluator,
+    ):
+        expert = None if experiment.dagger is None else load_expert(folder, experiment, evaluator)
         act = evaluator.act_of(load_students(folder, evaluator.venv.team))
         if messages is not None:
             rng = np.random.default_rng(evaluator.seeds.students)
             act = with_channel(act, evaluator.venv.team, messages, rng)
         returns = _final_returns(evaluator, expert, act)
     return make_report(experiment, returns)
-
-
-def _train(
-    experiment: Experiment,
-    evaluator: Evaluator,
-    checkpoints: Checkpoints,
-    *,
-    progress: bool,
-    handed: Handed | None,
-    rehearsal: Rehearsal,
-) -> Outcome:
-    """An expert, what is learned from it, and what comes of that; of a baseline, a team by itself."""
-    bar = partial(StageProgress, enabled=progress)
-    if experiment.dagger is None:
-        with bar("students", experiment.expert.total_timesteps) as shown:
-            return Outcome(
-                None, train_own(experiment, evaluator, checkpoints, shown.update, tried=rehearsal.team)
-            )
-
-    def tried(untrained: TrainedExpert) -> None:
-        """Nothing is shown before everything was checked: bad input is one line."""
-        rehearsal.expert(untrained)
-        announce(f"students: a dataset of at most {rehearsal.dataset()}", enabled=progress)
-
-    with bar("expert", experiment.expert.total_timesteps) as shown:
-        trained = train_expert(experiment, evaluator, checkpoints, shown.update, tried=tried, handed=handed)
-    with bar("students", experiment.dagger.total_timesteps) as shown:
-        students = decentralize(experiment, trained, evaluator, checkpoints, shown.update)
-    if experiment.fine_tuning is None:
-        return Outcome(trained, students)
-    with bar("fine-tuning", experiment.fine_tuning.total_timesteps) as shown:
-        tuned = fine_tune(
-            experiment, students, trained.expert, evaluator, checkpoints=checkpoints, tick=shown.update
-        )
-    return Outcome(trained, tuned, imitators=students)
 
 
 def _final_returns(
@@ -353,33 +317,3 @@ def _final_returns(
         if act is not None
     }
     return {**returns, **evaluator.anchors()}
-
-
-@contextmanager
-def _recorded(folder: RunFolder, *, resumes: bool, watched: bool) -> Iterator[None]:
-    """Leaves the reason in the run folder if the run fails; bad input leaves no folder.
-
-    Args:
-        folder: The run's.
-        resumes: Whether the run goes on in it.
-        watched: Whether somebody watches, and may end the run by an error that is handed on as it is.
-    """
-    try:
-        if resumes:
-            folder.resume()
-        yield
-    except BaseException as error:
-        refused = isinstance(error, CesmaError) and not isinstance(error, EnvError | InvalidActionError)
-        with suppress(StorageError):  # which the error is about, perhaps
-            if isinstance(error, KeyboardInterrupt):
-                folder.interrupt()
-            elif resumes or not (refused and folder.discard()):
-                folder.fail(error)
-        if isinstance(error, KeyboardInterrupt):
-            raise Interrupted(folder.path) from None
-        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:  # of SB3's loggers
-            raise StorageError(f"{folder.path}: cannot be written: {error.strerror}") from None
-        ours = not isinstance(error, Exception) or isinstance(error, CesmaError | MemoryError)
-        if not ours and not watched and is_of_user_code(error):
-            raise UserCodeError(f"{folder.path}: {error_line(error)}") from error
-        raise

@@ -6,7 +6,7 @@ signature.json     by which the user's own folders are known (`cesma_sb3/trainin
 run.json           name, seed, command, status, times, agents in their order, versions, machine
 checkpoints/       where a run stands that has not finished (`cesma_sb3/training/checkpoint.py`)
 expert/, students/ what was trained
-ways.json          how an expert that is a distribution acts (`cesma_sb3/training/acting_mode.py`)
+acting_modes.json  whether an expert that is a distribution samples (`cesma_sb3/training/acting_mode.py`)
 evaluations.csv    each evaluation on the way
 report.json        the results; a folder without it is of a run that did not finish
 error.log          the tracebacks of what a failed run ended with, and of what could not be closed

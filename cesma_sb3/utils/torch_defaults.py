@@ -40,15 +40,29 @@ def plain_torch() -> Iterator[None]:
         _within.reset(token)
 
 
+class GeneratorState:
+    """The state of Python's, NumPy's and PyTorch's global generators when it is made."""
+
+    def __init__(self) -> None:
+        self._python = random.getstate()
+        self._numpy = np.random.get_state()  # noqa: NPY002  # SB3 seeds this one, for what others draw from it
+        self._torch = th.get_rng_state()
+        self._cuda = th.cuda.get_rng_state_all() if th.cuda.is_initialized() else None
+
+    def restore(self) -> None:
+        """Puts the generators back into this state."""
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)  # noqa: NPY002  # as above
+        th.set_rng_state(self._torch)
+        if self._cuda is not None:
+            th.cuda.set_rng_state_all(self._cuda)
+
+
 @contextlib.contextmanager
 def own_generators() -> Iterator[None]:
-    """Whatever is drawn or seeded, leaves Python's, NumPy's and PyTorch's global generators as they were."""
-    pythons = random.getstate()
-    numpys = np.random.get_state()  # noqa: NPY002  # SB3 seeds this one, for what others draw from it
-    devices = range(th.cuda.device_count()) if th.cuda.is_initialized() else ()
-    with th.random.fork_rng(devices=devices):
-        try:
-            yield
-        finally:
-            random.setstate(pythons)
-            np.random.set_state(numpys)  # noqa: NPY002  # as above
+    """Restores Python's, NumPy's and PyTorch's global generators after the block, whatever it draws."""
+    before = GeneratorState()
+    try:
+        yield
+    finally:
+        before.restore()

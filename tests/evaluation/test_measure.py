@@ -1,29 +1,33 @@
 """An evaluator's unit: the distance from a random team to the reference, where there is such a distance."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from cesma_sb3.config.registry import make_experiment
+from cesma_sb3.config.schema import DaggerConfig, EnvConfig
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.evaluation import Returns
+from cesma_sb3.training.build import match_slack
 from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.run import run_experiment
 
 
-def evaluator_of(random, reference=None, tolerance=0.0, dagger=True):
+def evaluator_of(random, reference=None):
     """One that has measured."""
     found = object.__new__(Evaluator)
-    config = SimpleNamespace(early_stopping_tolerance=tolerance) if dagger else None
-    found.experiment = SimpleNamespace(dagger=config, env=SimpleNamespace(id="my_env:Env"))
+    found.env = EnvConfig(id="my_env:Env")
     found.reference = None if reference is None else object()
     returns = {"random": random, **({} if reference is None else {"reference": reference})}
     found._anchors = {
         name: Returns(np.full(2, value), np.ones(2, dtype=np.int64), {}) for name, value in returns.items()
     }
     return found
+
+
+def tolerating(tolerance):
+    return DaggerConfig(total_timesteps=1, early_stopping_tolerance=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -35,9 +39,9 @@ def test_scores_divide_by_a_distance_alone(random, reference, value, score):
 
 
 def test_a_tolerance_is_a_part_of_that_distance():
-    assert evaluator_of(-10.0, 10.0, tolerance=0.1).slack() == 2.0
-    for evaluator in (evaluator_of(1.0), evaluator_of(1.0, 1.0), evaluator_of(1.0, dagger=False)):
-        assert evaluator.slack() == 0.0
+    assert match_slack(tolerating(0.1), evaluator_of(-10.0, 10.0)) == 2.0
+    for evaluator in (evaluator_of(1.0), evaluator_of(1.0, 1.0)):
+        assert match_slack(tolerating(0.0), evaluator) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -46,7 +50,7 @@ def test_a_tolerance_is_a_part_of_that_distance():
 )
 def test_a_tolerance_without_a_distance_is_refused(reference, why):
     with pytest.raises(ConfigError) as caught:
-        evaluator_of(1.0, reference, tolerance=0.05).slack()
+        match_slack(tolerating(0.05), evaluator_of(1.0, reference))
     told = str(caught.value)
     assert told.startswith(
         "dagger.early_stopping_tolerance 0.05: a fraction of the distance from a random team to the "

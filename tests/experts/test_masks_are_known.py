@@ -8,7 +8,7 @@ from cesma_sb3 import run
 from cesma_sb3.config.schema import ExpertConfig
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.training.build import check_masks
+from cesma_sb3.training.models import check_masks
 from tests.envs_for_tests import MatchingGame, MortalEnv
 
 

@@ -173,7 +173,7 @@ def test_an_experiment_says_max_steps_of_any_environment(env):
         "expert": expert,
         "dagger": {"total_timesteps": 1},
     }
-    venv = joint_env(make_experiment(values, {}, called="here"), 2, seed=0)
+    venv = joint_env(make_experiment(values, {}, called="here").env, 2, seed=0)
     venv.reset()
     ends = [venv.step(np.zeros((2, 2), int))[2].tolist() for _ in range(8)]
     assert ends == ([[False, False]] * 3 + [[True, True]]) * 2

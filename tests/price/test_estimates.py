@@ -22,7 +22,7 @@ from cesma_sb3.config.schema import DaggerConfig
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.training.build import make_students
+from cesma_sb3.training.models import make_students
 from tests.price.hidden_goal import HiddenGoal
 
 
@@ -207,7 +207,9 @@ def test_students_that_see_everything_have_a_network_each(network, shared):
     values = {"network": network, "hidden_sizes": sizes, "share_parameters": shared}
     experiment = load_experiment("spread-3-scripted", {"students": values})
     team = make_vec_env("spread", kwargs={"n_agents": 3}).team
-    own, seeing = (make_students(experiment, team, 1e-3, sees) for sees in ("own", "joint"))
+    own, seeing = (
+        make_students(experiment.students, team, th.device("cpu"), sees) for sees in ("own", "joint")
+    )
     count = [sum(weights.numel() for weights in each.action_net.parameters()) for each in (own, seeing)]
     assert count[0] <= count[1]
     observations = th.randn(4, team.observation_size)

@@ -1,14 +1,12 @@
 """How much memory there is, and what is said of a dataset before anything trains."""
 
-import dataclasses
-
 import pytest
 from gymnasium import spaces
 
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.training import dry_run
+from cesma_sb3.training import build
 from cesma_sb3.utils import memory as memory_module
 from cesma_sb3.utils.memory import in_words, memory
 
@@ -37,26 +35,14 @@ def test_the_least_limit_counts(tmp_path, monkeypatch):
         assert memory() == limit
 
 
-@dataclasses.dataclass
-class Venv:
-    team: TeamSpaces
-
-
-@dataclasses.dataclass
-class Known:
-    """What a rehearsal asks of an evaluator."""
-
-    venv: Venv
-
-
 def dataset_of(monkeypatch, there_is, **overrides):
     pixels = spaces.Box(0, 255, (96, 96, 3), "uint8")
     acts = spaces.Discrete(3)
     team = TeamSpaces(["a", "b"], {"a": pixels, "b": pixels}, {"a": acts, "b": acts})
-    monkeypatch.setattr(dry_run, "memory", lambda: there_is)
+    monkeypatch.setattr(build, "memory", lambda: there_is)
     values = {f"dagger.{key}": value for key, value in overrides.items()}
     experiment = load_experiment("spread-3", values, check_names=False)
-    return dry_run.Rehearsal(None, experiment, Known(Venv(team))).dataset()
+    return build.dataset_size(experiment.dagger, team)
 
 
 def test_a_dataset_takes_what_its_samples_take(monkeypatch):

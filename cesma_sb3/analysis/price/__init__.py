@@ -21,7 +21,8 @@ from cesma_sb3.analysis.price.return_gap import return_gap
 from cesma_sb3.analysis.price.theorem1 import theorem1
 from cesma_sb3.errors import ConfigError, integer
 from cesma_sb3.spaces.communication import MessageChannel
-from cesma_sb3.training.evaluator import Evaluator, threads
+from cesma_sb3.training.context import torch_settings
+from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils.closing import closing
 
@@ -78,7 +79,8 @@ def price(
         timesteps = int(report["env_samples"].get("decentralize", folder.experiment.dagger.total_timesteps))
     timesteps = integer("timesteps", timesteps)
     experiment = folder.load(changes)
-    with threads(experiment.threads), closing(Evaluator(experiment, agents=folder.agents)) as evaluator:
+    evaluator = Evaluator(experiment, agents=folder.agents)
+    with torch_settings(experiment.threads), closing(evaluator):
         rows = [*_estimates(GapMeasurement(folder, experiment, evaluator), timesteps, progress)]
     settings = {
         "episodes": experiment.evaluation.n_final_episodes,

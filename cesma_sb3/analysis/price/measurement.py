@@ -18,11 +18,13 @@ from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert
 from cesma_sb3.experts.base import SoftExpert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy, Visibility
 from cesma_sb3.training.acting_mode import imitates_probabilities
+from cesma_sb3.training.build import build_students
 from cesma_sb3.training.checkpoint import Checkpoints
+from cesma_sb3.training.context import RunContext, find_device
 from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.load import load_expert, load_students
 from cesma_sb3.training.run_folder import RunFolder
-from cesma_sb3.training.stages import TrainedExpert, decentralize
+from cesma_sb3.training.stages import decentralize
 from cesma_sb3.utils.progress import StageProgress
 
 
@@ -53,7 +55,7 @@ class GapMeasurement:
     def __init__(self, folder: RunFolder, experiment: Experiment, evaluator: Evaluator) -> None:
         self.folder, self.experiment, self.evaluator = folder, experiment, evaluator
         self.venv, self.team = evaluator.venv, evaluator.venv.team
-        self.expert: Expert = load_expert(folder, evaluator)
+        self.expert: Expert = load_expert(folder, experiment, evaluator)
         self.policy: TeamPolicy | TeamEnsemble = load_students(folder, self.team)
         self.is_soft = imitates_probabilities(self.dagger, self.expert, self.team)
         self.students_returns = evaluator.final(evaluator.act_of(self.policy))
@@ -170,23 +172,21 @@ class GapMeasurement:
             "early_stopping_evaluations": None,
             "keep": "last",
         }
-        experiment = self.experiment.model_copy(
-            update={
-                "dagger": self.dagger.model_copy(update=dagger),
-                "students": self.experiment.students.model_copy(update={"init_from": None}),
-                "evaluation": self.experiment.evaluation.model_copy(update={"eval_freq": timesteps}),
-            }
-        )
         never = CheckpointConfig(minutes=None, save_freq=None)
+        context = RunContext(
+            self.evaluator,
+            Checkpoints(self.folder, never),
+            find_device(self.experiment.device),
+            eval_freq=timesteps,
+        )
+        students = build_students(
+            self.experiment.students.model_copy(update={"init_from": None}),
+            self.dagger.model_copy(update=dagger),
+            context,
+            sees,
+        )
         with StageProgress(f"students that see {what}", timesteps, enabled=progress) as shown:
-            trained = decentralize(
-                experiment,
-                TrainedExpert([], 0, 0.0, self.expert, None),
-                self.evaluator,
-                Checkpoints(self.folder, never),
-                shown.update,
-                stage="see-everything" if sees == "joint" else "see-their-own",
-                sees=sees,
-            )
+            stage = "see-everything" if sees == "joint" else "see-their-own"
+            trained = decentralize(students, self.expert, context, shown.update, stage=stage)
         assert isinstance(trained.policy, TeamPolicy)
         return trained.policy

@@ -41,13 +41,13 @@ def done(tmp_path_factory):
 
 def test_the_better_way_is_the_experts_and_its_students(done):
     report = done.report
-    assert report["ways"]["expert"]["deterministic"]["return"] == 0.0
-    assert report["ways"]["expert"]["sampled"]["return"] > 0.95
-    assert report["return"]["expert"] == report["ways"]["expert"]["sampled"]["return"]
+    assert report["acting_modes"]["expert"]["deterministic"]["return"] == 0.0
+    assert report["acting_modes"]["expert"]["stochastic"]["return"] > 0.95
+    assert report["return"]["expert"] == report["acting_modes"]["expert"]["stochastic"]["return"]
     assert report["deterministic"] == {"expert": False, "students": False}
     assert report["return"]["students"] > 0.95
     assert report["return"]["random"] < 0.6
-    assert any(note.endswith("it acts by draws") for note in report["notes"])
+    assert any(note.endswith("it acts stochastically") for note in report["notes"])
     assert isinstance(done.expert, SamplingExpert)
 
 
@@ -86,7 +86,7 @@ def test_a_key_says_which_way(tmp_path):
         )
     assert result.report["deterministic"] == {"expert": True, "students": True}
     assert result.report["return"]["students"] == 0.0
-    assert result.report["ways"]["expert"]["sampled"]["return"] > 0.9
+    assert result.report["acting_modes"]["expert"]["stochastic"]["return"] > 0.9
     assert any("less than a random team" in note for note in result.report["notes"])
     # Students that draw learn from labels that do not.
     values = {**values, "students.deterministic": False}
@@ -132,11 +132,11 @@ def test_pieces_make_the_same_run(tmp_path):
 
 def test_what_was_chosen_is_not_chosen_again(done, tmp_path):
     """Where an environment ignores its seeds, a second look may say another thing."""
-    (done.run_dir / "ways.json").write_text(json.dumps({"expert": {"deterministic": True}}))
+    (done.run_dir / "acting_modes.json").write_text(json.dumps({"expert": {"deterministic": True}}))
     try:
         assert evaluate_run(done.run_dir, episodes=8)["return"]["expert"] == 0.0
     finally:
-        (done.run_dir / "ways.json").write_text(json.dumps({"expert": {"deterministic": False}}))
+        (done.run_dir / "acting_modes.json").write_text(json.dumps({"expert": {"deterministic": False}}))
 
 
 def test_who_is_no_distribution_cannot_draw(tmp_path):

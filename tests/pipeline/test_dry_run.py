@@ -119,7 +119,7 @@ def nothing_trains(monkeypatch):
     monkeypatch.setattr("cesma_sb3.imitation.MultiAgentDAggerTrainer.train", fail)
 
 
-HERE = "tests.pipeline.test_rehearsal"
+HERE = "tests.pipeline.test_dry_run"
 OWN = {"students.network": "custom", "students.module": f"{HERE}:Counted", "students.hidden_sizes": []}
 MASKED = {"env.id": "tests.envs_for_tests:MortalEnv", "expert.algorithm": "MaskablePPO"}
 TUNED = {"fine_tuning": {"total_timesteps": 16, "n_envs": 2}}
@@ -172,11 +172,11 @@ def test_what_is_shared_comes_back(tmp_path):
 
 
 def test_it_leaves_no_trace(tmp_path, monkeypatch):
-    """The same files and numbers as without a rehearsal."""
+    """The same files and numbers as without a dry run."""
     ran = []
     for name in ("with", "without"):
         if name == "without":
-            monkeypatch.setattr("cesma_sb3.training.dry_run.Rehearsal.expert", lambda self, expert: None)
+            monkeypatch.setattr("cesma_sb3.training.build.check_results", lambda *args: None)
         result = run_experiment(untrained(), out=tmp_path / name)
         ran.append(result)
     files = [sorted(p.name for p in each.run_dir.rglob("*") if "tfevents" not in p.name) for each in ran]
