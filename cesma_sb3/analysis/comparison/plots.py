@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cesma_sb3.analysis.comparison.statistics import Band, Scores, iqm_curve, profile
-from cesma_sb3.analysis.comparison.systems import Metric, System, Task
+from cesma_sb3.analysis.comparison.systems import Metric, Task
 from cesma_sb3.analysis.comparison.tables import (
     METRIC_TITLES,
     STATISTIC_TITLES,
@@ -26,6 +26,7 @@ from cesma_sb3.utils.plotting import (
     PlotPanel,
     draw_intervals,
     draw_panels,
+    interpolate,
 )
 
 INTERVALS, PAIRS, PROFILES, SAMPLES = "intervals.png", "improvement.png", "profiles.png", "samples.png"
@@ -145,23 +146,14 @@ def _samples_panel(task: Task, metric: Metric, labels: Sequence[str], repetition
     lines = []
     for label in labels:
         if label in task.systems:
-            x, curves = _at_common_points(task.systems[label], metric)
-            lines.append(_line(label, x, iqm_curve(curves, repetitions=repetitions)))
+            system = task.systems[label]
+            curves = [system.curve(seed, metric) for seed in system.runs]
+            x, values = interpolate(curves)
+            all_started = x >= max(curve[0][0] for curve in curves)
+            band = iqm_curve(values[:, all_started], repetitions=repetitions)
+            lines.append(_line(label, x[all_started], band))
     return PlotPanel(task.name, "environment samples", METRIC_TITLES[metric], tuple(lines))
 
 
 def _line(label: str, x: Scores, band: Band) -> PlotLine:
     return PlotLine(label, (Envelope(x, band.value, band.low, band.high),))
-
-
-def _at_common_points(system: System, metric: Metric) -> tuple[Scores, Scores]:
-    """Interpolate the curves of all runs, as `envelope` does, from where the last of them starts.
-
-    Returns:
-        Environment samples [P], and the value of each run there [R, P].
-    """
-    curves = [np.asarray(system.curve(seed, metric), dtype=np.float64) for seed in system.runs]
-    start = max(curve[0, 0] for curve in curves)
-    x = np.unique(np.concatenate([curve[:, 0] for curve in curves]))
-    x = x[x >= start]
-    return x, np.stack([np.interp(x, *curve.T) for curve in curves])

@@ -6,7 +6,6 @@ Shape suffixes: S steps, N agents, T timesteps, E episodes, I entries of joint o
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,7 @@ from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 _CHUNK = 4096
-"""Steps that are evaluated at once."""
+"""Steps that pass through the networks at once."""
 _EPISODES = 128
 """Episodes that are unrolled at once."""
 
@@ -64,12 +63,8 @@ class StepLoss:
         loss = ColumnwiseLoss(policy.team, policy.head, self.kind)
         policy.set_training_mode(False)
         with th.no_grad():
-            outputs = _outputs(policy, rollouts)
-            parts = [
-                loss.each(outputs[where], _batch(rollouts, where))
-                for where in _slices(len(rollouts.times), _CHUNK)
-            ]
-        return np.where(rollouts.alive, th.cat(parts).double().numpy(), np.nan)
+            losses = loss.each(_outputs(policy, rollouts), _batch(rollouts))
+        return np.where(rollouts.alive, losses.double().numpy(), np.nan)
 
     def least(self, rollouts: Rollouts, team: TeamSpaces) -> Floats:
         """Return the least possible loss, [S, N]; NaN where the agent is dead.
@@ -94,16 +89,16 @@ def _slices(total: int, size: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, total, size)]
 
 
-def _batch(rollouts: Rollouts, where: slice) -> Batch:
-    def tensor(array: npt.NDArray[Any] | None) -> th.Tensor | None:
-        return None if array is None else th.as_tensor(array[where])
-
+def _batch(rollouts: Rollouts) -> Batch:
+    masks, probabilities = (
+        None if array is None else th.as_tensor(array) for array in (rollouts.masks, rollouts.probabilities)
+    )
     return Batch(
-        th.as_tensor(rollouts.observations[where]),
-        th.as_tensor(rollouts.labels[where]),
-        th.as_tensor(rollouts.alive[where]),
-        tensor(rollouts.masks),
-        tensor(rollouts.probabilities),
+        th.as_tensor(rollouts.observations),
+        th.as_tensor(rollouts.labels),
+        th.as_tensor(rollouts.alive),
+        masks,
+        probabilities,
     )
 
 

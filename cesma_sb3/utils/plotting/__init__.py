@@ -2,7 +2,7 @@
 
 from cesma_sb3.utils.plotting.intervals import Interval, IntervalPanel, draw_intervals
 from cesma_sb3.utils.plotting.learning_curves import Points, draw_learning_curves
-from cesma_sb3.utils.plotting.panels import Envelope, PlotLine, PlotPanel, draw_panels, envelope
+from cesma_sb3.utils.plotting.panels import Envelope, PlotLine, PlotPanel, draw_panels, envelope, interpolate
 
 __all__ = [
     "Envelope",
@@ -15,4 +15,5 @@ __all__ = [
     "draw_learning_curves",
     "draw_panels",
     "envelope",
+    "interpolate",
 ]

@@ -55,18 +55,29 @@ class Envelope:
     high: Values
 
 
-def envelope(curves: Sequence[Points], center: Center = "mean") -> Envelope:
-    """Summarize curves of several seeds at all points where one of them was measured.
+def interpolate(curves: Sequence[Points]) -> tuple[Values, Values]:
+    """Interpolate curves of several seeds at all points where one of them was measured.
 
-    Between its own points a curve is interpolated. After its end it keeps its last value, as students do that
-    stopped when they matched the expert.
+    After its end a curve keeps its last value, as students do that stopped when they matched the expert.
+
+    Args:
+        curves: At least one; each has at least one point, in the order of x.
+
+    Returns:
+        The points [P], and the values of all R curves there [R, P].
+    """
+    x = np.unique([at for curve in curves for at, _ in curve])
+    return x, np.stack([np.interp(x, *np.asarray(curve, dtype=np.float64).T) for curve in curves])
+
+
+def envelope(curves: Sequence[Points], center: Center = "mean") -> Envelope:
+    """Summarize curves of several seeds (see `interpolate`).
 
     Args:
         curves: At least one; each has at least one point, in the order of x.
         center: What the line between minimum and maximum is.
     """
-    x = np.unique([at for curve in curves for at, _ in curve])
-    values = np.stack([np.interp(x, *np.asarray(curve, dtype=np.float64).T) for curve in curves])
+    x, values = interpolate(curves)
     middle = np.median(values, axis=0) if center == "median" else values.mean(axis=0)
     return Envelope(x, middle, values.min(axis=0), values.max(axis=0))
 
