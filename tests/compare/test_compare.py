@@ -144,7 +144,7 @@ def test_folders_that_do_not_fit(made, tmp_path, monkeypatch):
     [
         ([], {}, "expected the name of an experiment, or a folder of runs"),
         (["spread-33"], {}, "unknown experiment 'spread-33'; did you mean 'spread-3"),
-        (["spread-3", "spread-6-maddpg"], {}, "are different tasks (env.kwargs.n_agents: 3 and 6)"),
+        (["spread-3", "spread-6-maddpg"], {}, "are different tasks (env.kwargs.n_agents is 3, not 6)"),
         (
             ["spread-3", "spread-3=spread-3-mlp"],
             {},

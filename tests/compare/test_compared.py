@@ -147,7 +147,7 @@ def test_other_arguments_are_another_task(root, tmp_path):
 def test_runs_that_cannot_be_compared(root, tmp_path):
     with pytest.raises(ConfigError, match="spread-3 and speaker-listener-ddpg are different tasks") as caught:
         tasks_of((None, root / "spread-3"), (None, root / "speaker-listener-ddpg"))
-    assert "(env.id: spread and speaker-listener)" in str(caught.value)
+    assert "(env.id is 'spread', not 'speaker-listener')" in str(caught.value)
     shutil.copytree(root / "spread-3" / "seed-0", tmp_path / "seed-0")
     with pytest.raises(ConfigError, match=r"is seed 0 of spread-3, as .* is"):
         tasks_of((None, root / "spread-3"), (None, tmp_path))

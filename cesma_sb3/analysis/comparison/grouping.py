@@ -10,8 +10,7 @@ from typing import Any
 
 from cesma_sb3.analysis.comparison.systems import System, Task
 from cesma_sb3.analysis.run_data import RunData
-from cesma_sb3.config.overrides import flatten
-from cesma_sb3.config.schema import Experiment
+from cesma_sb3.config.schema import Experiment, differences
 from cesma_sb3.errors import ConfigError
 
 
@@ -151,10 +150,8 @@ def _derived_label(experiment: Experiment, task: str) -> str:
 
 
 def _nothing_to_compare(first: Experiment, other: Experiment) -> str:
-    one, two = (flatten({"env": _environment(experiment)}) for experiment in (first, other))
-    keys = [key for key in {**one, **two} if one.get(key) != two.get(key)]
-    differ = f"{keys[0]}: {one.get(keys[0])} and {two.get(keys[0])}" if keys else "other rewards"
+    found = differences(_environment(first), _environment(other), "env") or ["other rewards"]
     return (
-        f"{first.name} and {other.name} are different tasks ({differ}), whose scores say nothing of each "
+        f"{first.name} and {other.name} are different tasks ({found[0]}), whose scores say nothing of each "
         "other; expected two experiments of a task, or systems with a label on several: LABEL=NAME"
     )

@@ -152,7 +152,9 @@ def _details(folder: RunFolder, episodes: int, *, trust: bool) -> dict[str, Any]
         "policies": list(by_policy),
         "missing": missing,
         "price": _read_optional(folder, PRICE).get("rows", []),
-        "config": [(key, json.dumps(value)) for key, value in _flat(folder.experiment).items()],
+        "config": [
+            (key, json.dumps(value)) for key, value in flatten(folder.experiment.to_mapping()).items()
+        ],
     }
 
 
@@ -178,14 +180,10 @@ def _data_url(picture: Image.Image) -> str:
 
 def _differences(experiments: Sequence[Experiment]) -> list[tuple[str, list[str]]]:
     """Return the keys whose values are not the same in all runs, each with the value of every run."""
-    flat = [_flat(experiment) for experiment in experiments]
+    flat = [flatten(experiment.to_mapping()) for experiment in experiments]
     keys = dict.fromkeys(key for each in flat for key in each)
     rows = [(key, [json.dumps(each[key]) if key in each else "" for each in flat]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
-
-
-def _flat(experiment: Experiment) -> dict[str, Any]:
-    return flatten(experiment.to_mapping())
 
 
 def _render(**values: Any) -> str:
