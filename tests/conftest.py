@@ -7,6 +7,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -25,6 +26,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
+from tests import shared_runs  # noqa: E402
 from tests.in_this_process import in_this_process  # noqa: E402
 
 torch.set_num_threads(1)
@@ -45,3 +47,14 @@ def runs_in_this_process() -> Iterator[None]:
     """Sweeps, figures and comparisons start no process, which would take seconds for each run."""
     with in_this_process():
         yield
+
+
+@pytest.fixture(scope="session")
+def shared_run(tmp_path_factory: pytest.TempPathFactory) -> shared_runs.SharedRuns:
+    """The folder of a finished run that all processes of the session share (`tests.shared_runs`)."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each has a folder in that of the session
+        root = root.parent
+    folder = root / "shared-runs"
+    folder.mkdir(exist_ok=True)
+    return partial(shared_runs.make, root=folder)

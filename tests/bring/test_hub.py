@@ -27,17 +27,10 @@ from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.run_folder import RunFolder
 from tests.bring.local_hub import local_hub
 
-SMALL = {
-    "dagger.total_timesteps": 512,
-    "dagger.n_envs": 8,
-    "students.hidden_sizes": [16],
-    "evaluation": {"n_final_episodes": 8, "n_eval_episodes": 8, "n_envs": 8},
-}
-
 
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory) -> Path:
-    return cesma_sb3.run("spread-3-scripted", out=tmp_path_factory.mktemp("hub") / "run", **SMALL).run_dir
+def run_dir(shared_run) -> Path:
+    return shared_run("scripted")
 
 
 @pytest.fixture
@@ -146,7 +139,7 @@ def test_nothing_that_was_published_runs_when_loaded(run_dir, server, tmp_path):
     server.repos["a/b"]["expert/model.zip"] = pickle.dumps(Hostile())
     cesma_sb3.load_from_hub("a/b")
     server.repos["a/b"]["students/team.safetensors"] = pickle.dumps(Hostile())
-    with pytest.raises(StorageError, match=r"team\.safetensors: cannot be read"):
+    with pytest.raises(StorageError, match=r"team\.safetensors"):
         cesma_sb3.load_from_hub("a/b")
     assert not (tmp_path / "ran").exists()
     assert not any("model.zip" in asked for asked in server.asked)

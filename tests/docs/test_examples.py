@@ -69,14 +69,8 @@ def test_followable_expert(tmp_path, monkeypatch):
     assert set(found) == {"plain", "information_cost"}
 
 
-def test_watch(tmp_path):
-    budget = {
-        "dagger.total_timesteps": 512,
-        "evaluation.n_final_episodes": 8,
-        "evaluation.n_eval_episodes": 8,
-    }
-    run = cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **budget)
-    frames = example("watch")["watch"](run.run_dir, tmp_path / "team.gif", n_episodes=2)
+def test_watch(shared_run, tmp_path):
+    frames = example("watch")["watch"](shared_run("scripted"), tmp_path / "team.gif", n_episodes=2)
     assert len(frames) == 2 * (1 + 25)
     assert all(frame.shape == (600, 600, 3) and frame.std() > 0 for frame in frames)
     with Image.open(tmp_path / "team.gif") as picture:

@@ -9,9 +9,9 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
-import cesma_sb3
 from cesma_sb3 import cli
 from cesma_sb3.analysis.html_report import write_html_report
 from cesma_sb3.analysis.html_report.charts import to_json
@@ -24,20 +24,22 @@ pytest.importorskip("plotly", reason="Plotly is not installed: pip install 'cesm
 in_a_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium")
 
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
-VALUES = {
-    "description": HOSTILE,
-    "dagger.total_timesteps": 4000,
-    "dagger.n_envs": 16,
-    "evaluation": {"n_final_episodes": 8, "n_eval_episodes": 8, "eval_freq": 1000, "n_envs": 4},
-}
+
+
+def with_values(run, out, **values):
+    """A copy of a run folder, of an experiment with other values."""
+    shutil.copytree(run, out)
+    content = yaml.safe_load((out / "config.yaml").read_text())
+    (out / "config.yaml").write_text(yaml.safe_dump({**content, **values}))
+    return out
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(shared_run, tmp_path_factory):
     """Two runs with different values."""
     folder = tmp_path_factory.mktemp("runs")
     made = [
-        cesma_sb3.run("spread-3-scripted", out=folder / str(seed), seed=seed, **VALUES).run_dir
+        with_values(shared_run("scripted"), folder / str(seed), seed=seed, description=HOSTILE)
         for seed in (0, 1)
     ]
     rows = [
@@ -307,7 +309,7 @@ def test_mp4_without_pyav(runs, tmp_path, monkeypatch):
 def test_rollouts_are_those_of_the_evaluation(runs):
     returns = json.loads((runs[0] / "episodes.json").read_text())
     for policy, rollouts in record_episodes(runs[0], episodes=2).items():
-        # Its first environment ran the first two of the eight.
+        # Its first environment ran the first two.
         assert [rollout.returns[-1] for rollout in rollouts] == pytest.approx(returns[policy][:2])
         assert all(rollout.won is None for rollout in rollouts)
         # Before each of the 25 steps and after the last, which is not where the next episode begins.

@@ -1,5 +1,7 @@
 """Networks over entities act, and go on learning, in teams of another size."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -7,46 +9,45 @@ import cesma_sb3
 from cesma_sb3.errors import LayoutError, StorageError
 from cesma_sb3.policies import load_team
 from cesma_sb3.training.run import evaluate_run
+from tests.shared_runs import RUNS
 
-TINY = {
-    "expert": {"total_timesteps": 300, "n_envs": 8, "kwargs": {"learning_starts": 100, "batch_size": 16}},
-    "dagger": {"total_timesteps": 320, "n_envs": 16, "batch_size": 32},
-    "evaluation": {"n_final_episodes": 20, "n_eval_episodes": 8, "eval_freq": 300, "n_envs": 8},
-}
+NAME, VALUES = RUNS["trained"]
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    return cesma_sb3.run("spread-3", out=tmp_path_factory.mktemp("runs") / "run", **TINY)
+def small(shared_run):
+    """The folder of a run of three agents."""
+    return shared_run("trained")
 
 
 def test_expert_and_students_are_measured_in_a_larger_team(small):
-    report = evaluate_run(small.run_dir, **{"env.kwargs.n_agents": 5})
+    report = evaluate_run(small, **{"env.kwargs.n_agents": 5})
+    own = json.loads((small / "report.json").read_text())
     assert set(report["agent_return"]["students"]) == {f"agent_{i}" for i in range(5)}
-    assert report["return"]["random"] < small.report["return"]["random"]  # more landmarks to be far from
+    assert report["return"]["random"] < own["return"]["random"]  # more landmarks to be far from
     assert set(report["return"]) == {"expert", "students", "random", "reference"}
 
 
 def test_a_silent_team_has_no_messages_to_change(small):
     with pytest.raises(LayoutError, match="no messages to change"):
-        evaluate_run(small.run_dir, messages="zeroed")
+        evaluate_run(small, messages="zeroed")
 
 
 def test_a_larger_team_starts_from_a_smaller_ones_weights(small, tmp_path):
-    start = {"init_from": str(small.run_dir)}
+    start = {"init_from": str(small)}
     grown = cesma_sb3.run(
-        "spread-3",
+        NAME,
         out=tmp_path / "run",
         **{
-            **TINY,
+            **VALUES,
             "env.kwargs.n_agents": 4,
-            "expert": {**TINY["expert"], **start, "total_timesteps": 0},
+            "expert": {**VALUES["expert"], **start, "total_timesteps": 0},
             "students": start,
             "dagger.total_timesteps": 16,
             "dagger.batch_size": 64,  # larger than what is collected: no update
         },
     )
-    before, after = small.students.state_dict(), grown.students.state_dict()
+    before, after = load_team(small / "students").state_dict(), grown.students.state_dict()
     assert grown.students.team.n_agents == 4
     for name in before:
         np.testing.assert_array_equal(before[name], after[name])
@@ -56,11 +57,9 @@ def test_a_larger_team_starts_from_a_smaller_ones_weights(small, tmp_path):
 
 def test_networks_made_for_their_team_do_not_grow(tmp_path):
     plain = {"network": "feed-forward", "hidden_sizes": [8]}
-    result = cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **{**TINY_SCRIPTED, "students": plain})
+    short = {"dagger": VALUES["dagger"], "evaluation": VALUES["evaluation"], "students": plain}
+    result = cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **short)
     with pytest.raises(
         StorageError, match=r"belong to the agents agent_0, agent_1, agent_2; expected .*, agent_3"
     ):
         evaluate_run(result.run_dir, **{"env.kwargs.n_agents": 4})
-
-
-TINY_SCRIPTED = {key: value for key, value in TINY.items() if key != "expert"}

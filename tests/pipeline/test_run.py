@@ -13,17 +13,15 @@ from cesma_sb3.algorithms import GumbelSoftmaxDDPG
 from cesma_sb3.errors import ConfigError, ExpertError, StorageError
 from cesma_sb3.training.evaluator import Seeds
 from cesma_sb3.training.run import evaluate_run
+from tests.shared_runs import RUNS
 
-TINY = {
-    "expert": {"total_timesteps": 600, "n_envs": 8, "kwargs": {"learning_starts": 100, "batch_size": 16}},
-    "dagger": {"total_timesteps": 640, "n_envs": 16, "batch_size": 32},
-    "evaluation": {"n_final_episodes": 20, "n_eval_episodes": 8, "eval_freq": 300, "n_envs": 8},
-}
+NAME, VALUES = RUNS["trained"]
+TINY = {key: value for key, value in VALUES.items() if key != "seed"}
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
-    return cesma_sb3.run("spread-3", seed=3, out=tmp_path_factory.mktemp("runs") / "run", **TINY)
+    return cesma_sb3.run(NAME, out=tmp_path_factory.mktemp("runs") / "run", **VALUES)
 
 
 def test_the_report_says_what_was_reached_and_what_it_cost(result):
@@ -91,11 +89,11 @@ def test_one_agent_acts_alone(result):
     assert action in range(5)
 
 
-def test_same_seed_same_report(result, tmp_path):
-    again = cesma_sb3.run("spread-3", seed=3, out=tmp_path / "again", **TINY)
+def test_same_seed_same_report(result, shared_run, tmp_path):
+    again = json.loads((shared_run("trained") / "report.json").read_text())
     for key in ("return", "normalized", "std", "agent_return", "env_samples"):
-        assert again.report[key] == result.report[key]
-    other = cesma_sb3.run("spread-3", seed=4, out=tmp_path / "other", **TINY)
+        assert again[key] == result.report[key]
+    other = cesma_sb3.run(NAME, out=tmp_path / "other", **{**VALUES, "seed": 4})
     assert other.report["return"] != result.report["return"]
 
 

@@ -8,12 +8,9 @@ from stable_baselines3.common.noise import VectorizedActionNoise
 import cesma_sb3
 from cesma_sb3.experts import MessageFreeExpert
 from cesma_sb3.training.run import evaluate_run
+from tests.shared_runs import RUNS
 
-TINY = {
-    "expert": {"total_timesteps": 400, "n_envs": 8, "kwargs": {"learning_starts": 100, "batch_size": 16}},
-    "dagger": {"total_timesteps": 640, "n_envs": 16, "batch_size": 32},
-    "evaluation": {"n_final_episodes": 20, "n_eval_episodes": 8, "eval_freq": 300, "n_envs": 8},
-}
+TINY = {key: value for key, value in RUNS["trained"][1].items() if key != "seed"}
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 from contextlib import closing
 
 import numpy as np
@@ -85,10 +86,8 @@ def test_what_an_unsure_expert_leaves_open_is_lost_to_nothing(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    values = {"dagger.total_timesteps": 4000, "dagger.n_envs": 16, "evaluation": EVALUATION}
-    out = tmp_path_factory.mktemp("spread") / "run"
-    return cesma_sb3.run("spread-3-scripted", out=out, **values).run_dir
+def run(shared_run, tmp_path_factory):
+    return shutil.copytree(shared_run("scripted"), tmp_path_factory.mktemp("spread") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +152,8 @@ def test_it_is_the_same_again_and_in_the_run_folder(run, found, capsys):
     assert "lost to partial observation" not in table
 
 
-def test_who_talks_is_also_measured_without_being_heard(tmp_path):
-    values = {"dagger.total_timesteps": 3000, "dagger.n_envs": 16, "evaluation": EVALUATION}
-    run = cesma_sb3.run("speaker-listener-scripted", out=tmp_path / "run", **values).run_dir
+def test_who_talks_is_also_measured_without_being_heard(shared_run, tmp_path):
+    run = shutil.copytree(shared_run("talking"), tmp_path / "run")
     found = price(run, timesteps=1000)
     for change in ("shuffled", "zeroed", "random"):
         assert named(found, f"return lost with messages {change}").low is not None
@@ -168,8 +166,8 @@ def test_who_talks_is_also_measured_without_being_heard(tmp_path):
         "speaker-listener-scripted",
         out=tmp_path / "alone",
         **{
-            **values,
             "dagger.total_timesteps": 256,
+            "dagger.n_envs": 16,
             "evaluation": {**EVALUATION, "n_final_episodes": 4, "n_envs": 1},
         },
     )
@@ -194,16 +192,14 @@ def test_students_with_a_memory_have_losses_too(tmp_path):
     assert named(found, "u: largest cost of one deviation").value is None
 
 
-def test_students_that_are_trained_again_are_the_runs_own(tmp_path):
-    values = {"dagger.total_timesteps": 1024, "dagger.n_envs": 16, "dagger.keep": "last"}
-    run = cesma_sb3.run("speaker-listener-scripted", out=tmp_path / "run", evaluation=EVALUATION, **values)
-    folder = RunFolder.open(run.run_dir)
+def test_students_that_are_trained_again_are_the_runs_own(shared_run):
+    folder = RunFolder.open(shared_run("talking"))
     with closing(Evaluator(folder.experiment)) as evaluator:
         measured = GapMeasurement(folder, folder.experiment, evaluator)
-        assert measured.train_comparison_students(1024, progress=False).own_view is None
-        again = measured.train_comparison_students(1040, progress=False).own_view
+        assert measured.train_comparison_students(2048, progress=False).own_view is None
+        again = measured.train_comparison_students(2064, progress=False).own_view
         assert measured.train_comparison_students(0, progress=False) is None
-        twice = measured._train(1024, False, "own")
+        twice = measured._train(2048, False, "own")
     # Who talked hears nothing new; who did not, hears a code of its own, and nothing else changes.
     for rollouts in (measured.students_rollouts, measured.expert_rollouts):
         np.testing.assert_array_equal(with_messages_of(twice, rollouts).observations, rollouts.observations)
