@@ -14,8 +14,7 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 from stable_baselines3 import PPO
 
-from cesma_sb3 import JointEnv, MultiAgentDAggerTrainer, SB3Expert, evaluate
-from cesma_sb3.envs.joint_vec_env import joint_vec_env
+from cesma_sb3 import JointEnv, MultiAgentDAggerTrainer, SB3Expert, evaluate, joint_vec_env
 from cesma_sb3.evaluation import greedy, make_actor
 
 

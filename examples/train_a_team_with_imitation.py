@@ -12,10 +12,10 @@ import torch
 from imitation.algorithms.bc import BC
 from imitation.data import rollout
 
-from cesma_sb3 import ParticleVecEnv, ScriptedNavigationExpert, TeamPolicy, evaluate
+from cesma_sb3 import ParticleVecEnv, TeamPolicy, evaluate
 from cesma_sb3.envs.particle import Spread
 from cesma_sb3.evaluation import greedy, make_actor
-from cesma_sb3.experts import ExpertPolicy
+from cesma_sb3.experts import ExpertPolicy, ScriptedNavigationExpert
 
 
 def main(n_episodes: int = 1_000, n_epochs: int = 10) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""What a finished run is worth."""
+"""The commands `price`, `report` and `video`: analyses of finished runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cesma_sb3.cli.app import cesma
-from cesma_sb3.cli.options import Whole, json_option, trust_option
+from cesma_sb3.cli.options import PATH, Whole, json_option, trust_option
 from cesma_sb3.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -17,33 +17,40 @@ if TYPE_CHECKING:
 
 
 @cesma.command()
-@click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option("--episodes", type=Whole(min=1), help="Of each measurement; else the experiment's.")
-@click.option("--seed", type=Whole(min=0), help="Of the initial states; else the run's.")
+@click.argument("run_dir", type=PATH)
+@click.option(
+    "--episodes",
+    type=Whole(min=1),
+    help="Episodes of each estimate.",
+    show_default="n_final_episodes of the run",
+)
+@click.option(
+    "--seed", type=Whole(min=0), help="Seed of the episodes' initial states.", show_default="the run's"
+)
 @click.option(
     "--timesteps",
     type=Whole(min=0),
-    help="Of students that are trained to tell what partial observation costs; else as many as the run's "
-    "had. 0: there are none.",
+    help="Timesteps of training further students, which show what partial observation costs; 0: train none.",
+    show_default="as many as the run's students had",
 )
 @trust_option
 @json_option
 def price(run_dir: Path, as_json: bool, **options: Any) -> None:
-    """Measure what decentralization costs in a finished run, and to what it is lost.
+    """Measure what decentralization costs in a finished run, and why.
 
-    The numbers are written into the run folder; docs/price.md defines each.
+    The estimates are written into the run folder; docs/price.md defines each.
     """
     from cesma_sb3.analysis.price import price as measure
 
-    found = measure(run_dir, progress=True, **options)
+    result = measure(run_dir, progress=True, **options)
     if as_json:
-        print_json({"rows": [dataclasses.asdict(row) for row in found.rows], "settings": found.settings})
+        print_json({"rows": [dataclasses.asdict(row) for row in result.rows], "settings": result.settings})
         return
     rows = [
-        [row.agent or "team", row.name, _shown(row.value), _interval(row), row.unit] for row in found.rows
+        [row.agent or "team", row.name, _shown(row.value), _interval(row), row.unit] for row in result.rows
     ]
-    print_table(["whose", "what", "value", "95%", "unit"], rows)
-    click.echo(found.path)
+    print_table(["agent", "estimate", "value", "95%", "unit"], rows)
+    click.echo(result.path)
 
 
 def _interval(row: Estimate) -> str:
@@ -55,27 +62,35 @@ def _shown(value: float | None) -> str:
 
 
 @cesma.command()
-@click.argument("run_dirs", nargs=-1, required=True, metavar="RUN_DIR...", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The file; else report.html in the run folder.")
+@click.argument("run_dirs", nargs=-1, required=True, metavar="RUN_DIR...", type=PATH)
+@click.option(
+    "--out",
+    type=PATH,
+    help="The HTML file to write.",
+    show_default="report.html in the run folder",
+)
 @click.option(
     "--episodes",
     type=Whole(min=0),
     default=3,
     show_default=True,
-    help="Of each policy, to play.",
+    help="Episodes of each policy that the page plays; 0: none.",
 )
 @trust_option
 def report(run_dirs: tuple[Path, ...], **options: Any) -> None:
-    """Write a page about a finished run that needs no network; of several runs, one that compares them."""
+    """Write an HTML page about a finished run, or one that compares several. It needs no network."""
     from cesma_sb3.analysis.html_report import write_html_report
 
     click.echo(write_html_report(run_dirs, **options))
 
 
 @cesma.command()
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PATH)
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="A .gif or .mp4 file; else video.gif in the run folder."
+    "--out",
+    type=PATH,
+    help="The .gif or .mp4 file to write.",
+    show_default="video.gif in the run folder",
 )
 @click.option(
     "--policy",
@@ -84,14 +99,22 @@ def report(run_dirs: tuple[Path, ...], **options: Any) -> None:
     multiple=True,
     default=("expert", "students"),
     show_default=True,
-    help="Whom to show; may be given again.",
+    help="A policy to show; repeatable.",
 )
-@click.option("--episodes", type=Whole(min=1), default=3, show_default=True, help="In a row.")
-@click.option("--seed", type=Whole(min=0), help="Of the initial states; else the run's.")
-@click.option("--fps", type=float, default=8.0, show_default=True, help="Steps in a second.")
+@click.option(
+    "--episodes",
+    type=Whole(min=1),
+    default=3,
+    show_default=True,
+    help="Number of episodes, one after another.",
+)
+@click.option(
+    "--seed", type=Whole(min=0), help="Seed of the episodes' initial states.", show_default="the run's"
+)
+@click.option("--fps", type=float, default=8.0, show_default=True, help="Environment steps per second.")
 @trust_option
 def video(run_dir: Path, **options: Any) -> None:
-    """Draw episodes of a run, expert and students side by side, as an animated GIF or an MP4 file."""
+    """Write episodes of a run, expert and students side by side, as an animated GIF or an MP4 file."""
     from cesma_sb3.analysis.video import write_video
 
     click.echo(write_video(run_dir, **options))

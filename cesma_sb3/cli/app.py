@@ -1,4 +1,4 @@
-"""The group that the sub-commands join, and how the program ends."""
+"""The command group, and the exit status of the program."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cesma_sb3.utils.secrets import masked
 _SHOW_WARNING = warnings.showwarning
 
 _LONGEST = 4_000
-"""Letters of an error's line: what a hostile file holds is not printed whole."""
+"""Most letters of an error's line: the content of a hostile file is not printed whole."""
 
 
 class _Commands(click.Group):
-    """Names the nearest command when there is none of that name."""
+    """A group whose error for an unknown command has the nearest name."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -44,9 +44,13 @@ def cesma(context: click.Context) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """The entry point: exit 0, 1 if a figure's run failed, 2 with one line for bad input, 130 after Ctrl-C.
+    """Run the command line, and exit.
 
-    A bug keeps its traceback.
+    The exit status is 0; 1 if a run of a sweep, a figure or a comparison failed; 2, with one line of error,
+    for bad input; 130 after Ctrl-C. A bug keeps its traceback.
+
+    Args:
+        arguments: The words after `cesma`; None: those of this process.
     """
     try:
         with warnings.catch_warnings():
@@ -70,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
-    """Ours are meant for whoever typed the command; others for whoever wrote the code."""
+    """Print this package's warnings as one line, for a user; others as Python does, for a developer."""
     if issubclass(category, CesmaWarning):
         click.echo(f"warning: {message}", err=True)
     else:

@@ -1,4 +1,4 @@
-"""Teams that leave the run folder."""
+"""The commands `export` and `push`: teams for use elsewhere."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from typing import Any
 import click
 
 from cesma_sb3.cli.app import cesma
-from cesma_sb3.cli.options import trust_option
+from cesma_sb3.cli.options import PATH, trust_option
 
 
 @cesma.command()
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PATH)
 @click.option(
     "--format",
     type=click.Choice(["onnx", "torchscript", "sb3"]),
     default="onnx",
     show_default=True,
-    help="Of the files; sb3 is of plain networks alone.",
+    help="Format of the files; sb3 is for feed-forward networks only.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="The folder, new or empty; else in the run folder."
+    "--out",
+    type=PATH,
+    help="The folder to write, new or empty.",
+    show_default="export/FORMAT in the run folder",
 )
 @trust_option
 def export(run_dir: Path, **options: Any) -> None:
-    """Write one file for each agent, which runs without this package, and a JSON beside it that says how."""
+    """Write one file for each agent, which runs without this package, and a JSON file that describes it."""
     from cesma_sb3.deploy import export as exporting
 
     for path in sorted(exporting.export(run_dir, **options).iterdir()):
@@ -33,15 +36,15 @@ def export(run_dir: Path, **options: Any) -> None:
 
 
 @cesma.command()
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PATH)
 @click.argument("repo_id", metavar="USER/NAME|FOLDER")
-@click.option("--private", is_flag=True, help="If the repository is made.")
-@click.option("--message", help="Of the commit.")
+@click.option("--private", is_flag=True, help="Create the repository as private, if it is new.")
+@click.option("--message", help="Message of the commit.")
 @trust_option
 def push(run_dir: Path, repo_id: str, trust: bool, **options: Any) -> None:
-    """Publish the students of a run on the Hugging Face Hub, with a card that holds its report.
+    """Publish the students of a run on the Hugging Face Hub, with a model card that has the run's report.
 
-    With a path such as ./FOLDER in place of USER/NAME, what would be uploaded is written there.
+    With a path such as ./FOLDER in place of USER/NAME, the files are written there and nothing is uploaded.
     """
     from cesma_sb3.deploy import hub
 

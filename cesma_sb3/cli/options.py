@@ -5,46 +5,49 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from cesma_sb3.errors import ConfigError, Interrupted
 
+PATH = click.Path(path_type=Path)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Whole(click.IntRange):
-    """An integer, which may be written as YAML has numbers: `1000`, `1_000`, `1e3`."""
+    """An integer, written as in YAML: `1000`, `1_000`, `1e3`."""
 
     name = "integer"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The integer; click's own message if it is none, or out of its range."""
+        """Convert a number or its text; click's own error if it is no integer or out of range."""
         try:
             number = float(value)
             value = int(number) if number.is_integer() and not str(value).lstrip("+-").isdigit() else value
-        except ValueError:  # told by click
+        except ValueError:  # click reports it
             pass
         return super().convert(value, param, ctx)
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
 
 trust_option = click.option(
     "--trust",
     is_flag=True,
-    help="Code that the run folder names or holds may run, though it was made elsewhere (docs/trust.md).",
+    help="Allow a run folder from another machine to run the code that it names or holds (docs/trust.md).",
 )
 
 
-def settings_option(text: str) -> Callable[[Command], Command]:
-    """`--set KEY=VALUE`, any number of them: the argument `settings`, for `overrides_of`."""
+def settings_option(example: str) -> Callable[[Command], Command]:
+    """Add `--set KEY=VALUE`, which may be repeated, as the argument `settings` for `overrides_of`."""
+    text = f"Override a value of the experiment, such as {example}; repeatable."
     return click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help=text)
 
 
 def overrides_of(settings: tuple[str, ...]) -> dict[str, Any]:
-    """Dotted keys and their values, from `key.path=value`."""
+    """Parse `key.path=value` words into values by dotted key."""
     from cesma_sb3.config.yaml import read_value
 
     overrides: dict[str, Any] = {}
@@ -57,25 +60,16 @@ def overrides_of(settings: tuple[str, ...]) -> dict[str, Any]:
 
 
 @contextmanager
-def told_how_to_resume() -> Iterator[None]:
-    """After an interrupt of a run, what to type."""
+def print_resume_hint() -> Iterator[None]:
+    """Print the command that resumes the work, if the block is interrupted."""
     try:
         yield
-    except Interrupted as error:
+    except KeyboardInterrupt as error:
         from cesma_sb3.training.run_folder import command_line
 
-        program = " ".join(command_line().split()[: 3 if command_line().startswith("python -m ") else 1])
-        click.echo(f"to go on: {program} run --resume {shlex.quote(str(error.run_dir))}", err=True)
-        raise
-
-
-@contextmanager
-def told_how_to_go_on() -> Iterator[None]:
-    """After an interrupt, what to type."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        from cesma_sb3.training.run_folder import command_line
-
-        click.echo(f"to go on: {command_line()}", err=True)
+        command = command_line()
+        if isinstance(error, Interrupted):  # one run, which is resumed by its folder
+            program = " ".join(command.split()[: 3 if command.startswith("python -m ") else 1])
+            command = f"{program} run --resume {shlex.quote(str(error.run_dir))}"
+        click.echo(f"to resume: {command}", err=True)
         raise

@@ -1,4 +1,4 @@
-"""What commands print, for a person or for a program."""
+"""Tables and JSON on standard output."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from cesma_sb3.multirun.plan import Failure
 
 POLICIES = ("expert", "imitators", "students", "reference", "random")
-"""Rows of a result, in the order in which they are shown."""
+"""Policies of a report, in the order of their rows."""
 
 
 def print_result(name: str, report: Mapping[str, Any]) -> None:
-    """Return and normalised score of each policy."""
+    """Print return and normalised score of each policy of a report."""
     returns, scores, wins = report["return"], report["normalized"], report.get("win_rate")
     header = [name, "return", "normalized", *([] if wins is None else ["win rate", "95%"])]
     rows = []
@@ -35,24 +35,24 @@ def print_result(name: str, report: Mapping[str, Any]) -> None:
 
 
 def number(value: float | None) -> str:
-    """A number with two digits; `-` for none."""
+    """Format a number with two decimals; `-` for None and NaN."""
     return "-" if value is None or value != value else f"{value:.2f}"  # noqa: PLR0124  # NaN
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """Both ends of an interval; `-` where there is none."""
+    """Format an interval; `-` where an end is None."""
     return "-" if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
 def cell(value: Any) -> str:
-    """A value of any kind as a table shows it."""
+    """Format a value of any kind for a table."""
     if value is None:
         return "-"
     return f"{value:,.2f}" if isinstance(value, float) else str(value)
 
 
 def print_table(header: list[str], rows: list[list[str]], *, numbers: bool = False) -> None:
-    """Prints a table as wide as the terminal; a file or a program has no width to keep to.
+    """Print a table, as wide as the terminal; 200 columns wide where there is none.
 
     Args:
         header: Titles of the columns.
@@ -77,14 +77,14 @@ def print_table(header: list[str], rows: list[list[str]], *, numbers: bool = Fal
 
 
 def print_json(value: Any) -> None:
-    """Prints for a program."""
+    """Print a value as JSON."""
     from cesma_sb3.training.run_files import to_json
 
     click.echo(json.dumps(to_json(value), indent=2, allow_nan=False))
 
 
-def tell_failures(failures: Sequence[Failure]) -> int:
-    """Names the runs that failed; the exit status that this means."""
+def print_failures(failures: Sequence[Failure]) -> int:
+    """Print the runs that failed on standard error, and return the exit status."""
     for failure in failures:
         click.echo(f"failed: {failure.run}: {failure.cause} (log: {failure.log})", err=True)
     return 1 if failures else 0

@@ -1,4 +1,4 @@
-"""Experiments: listed, shown, run and measured."""
+"""The commands `list`, `show`, `run`, `decentralize` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import click
 
 from cesma_sb3.cli.app import cesma
 from cesma_sb3.cli.options import (
+    PATH,
     Whole,
     json_option,
     overrides_of,
+    print_resume_hint,
     settings_option,
-    told_how_to_resume,
     trust_option,
 )
 from cesma_sb3.cli.output import print_json, print_result, print_table
@@ -36,7 +37,7 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Print an experiment as resolved: NAME, or a YAML file."""
+    """Print all values of an experiment: NAME, or a YAML file."""
     from cesma_sb3.config.registry import load_experiment
     from cesma_sb3.config.yaml import write_mapping
 
@@ -49,21 +50,24 @@ def show(name: str, as_json: bool) -> None:
 
 @cesma.command()
 @click.argument("name", required=False)
-@click.option("--seed", type=Whole(min=0), help="All randomness comes from it.")
-@settings_option("Override a value: expert.n_envs=8.")
+@click.option("--seed", type=Whole(min=0), help="Seed of the run.", show_default="the experiment's")
+@settings_option("expert.n_envs=8")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="The run folder, new or empty; else one under runs/NAME."
+    "--out",
+    type=PATH,
+    help="The run folder, new or empty.",
+    show_default="a new one under runs/NAME",
 )
 @click.option(
     "--resume",
     metavar="RUN_DIR",
-    type=click.Path(path_type=Path),
-    help="Go on with an interrupted run, in its folder; NAME may be left out.",
+    type=PATH,
+    help="Folder of an interrupted run to resume; NAME may be left out.",
 )
 @trust_option
 @json_option
 def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Run an experiment: NAME, or a YAML file."""
+    """Train expert and students of an experiment, and evaluate them: NAME, or a YAML file."""
     from cesma_sb3.config.registry import load_experiment
 
     overrides = overrides_of(settings)
@@ -72,13 +76,15 @@ def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: 
     if seed is not None:
         overrides["seed"] = seed
     shown = None
-    if name is not None:  # tell of a bad value before PyTorch is loaded
+    if name is not None:  # refuse a bad value before PyTorch is loaded
         shown = load_experiment(name, overrides, check_names=False).name
 
     from cesma_sb3.training import run as run_module
 
-    with told_how_to_resume():
-        result = run_module.run(name, seed=overrides.pop("seed", None), **options, progress=True, **overrides)
+    with print_resume_hint():
+        result = run_module.run(
+            name, seed=overrides.pop("seed", None), **options, progress=True, overrides=overrides
+        )
     if as_json:
         print_json({"run_dir": str(result.run_dir), **result.report})
     else:
@@ -89,12 +95,12 @@ def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: 
 @cesma.command()
 @click.argument("expert")
 @click.argument("env")
-@click.option("--algorithm", metavar="CLASS", help="What an SB3 file was saved by: PPO, or module:Class.")
-@click.option("--normalization", metavar="FILE", help="The file of the model's VecNormalize.")
+@click.option("--algorithm", metavar="CLASS", help="Class that saved an SB3 file: PPO, or module:Class.")
+@click.option("--normalization", metavar="FILE", help="File of the model's VecNormalize statistics.")
 @click.option(
     "--trust",
     is_flag=True,
-    help="The files may run code when they are loaded: SB3's, TorchScript's, pickles.",
+    help="Allow the files to run code when they are loaded, as SB3's, TorchScript's and pickles can.",
 )
 @click.option(
     "--timesteps",
@@ -102,14 +108,19 @@ def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: 
     type=Whole(min=1),
     default=100_000,
     show_default=True,
-    help="Environment timesteps of the decentralization, at most.",
+    help="Most environment timesteps of the imitation.",
 )
-@click.option("--seed", type=Whole(min=0), default=0, help="All randomness comes from it.")
-@settings_option("A further value: env.team_reward=mean.")
-@click.option("--out", type=click.Path(path_type=Path), help="The run folder; else one under runs/.")
+@click.option("--seed", type=Whole(min=0), default=0, show_default=True, help="Seed of the run.")
+@settings_option("env.team_reward=mean")
+@click.option(
+    "--out",
+    type=PATH,
+    help="The run folder, new or empty.",
+    show_default="a new one under runs/decentralized",
+)
 @json_option
 def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Turn a finished controller into one policy for each agent, and measure both.
+    """Decentralize a pretrained controller into one policy for each agent, and evaluate both.
 
     EXPERT is a file (SB3's .zip, TorchScript, ONNX) or module:name; ENV a registered environment or
     package.module:function of a PettingZoo environment.
@@ -118,8 +129,8 @@ def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool
 
     from cesma_sb3.training import decentralize as decentralize_module
 
-    with told_how_to_resume():
-        result = decentralize_module.decentralize(expert, env, **options, progress=True, **overrides)
+    with print_resume_hint():
+        result = decentralize_module.decentralize(expert, env, **options, progress=True, overrides=overrides)
     if as_json:
         print_json({"run_dir": str(result.run_dir), **result.report})
     else:
@@ -128,27 +139,34 @@ def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool
 
 
 @cesma.command()
-@click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option("--episodes", type=Whole(min=1), help="Episodes of each policy; else the experiment's.")
-@click.option("--seed", type=Whole(min=0), help="Seed of the episodes; else the run's.")
+@click.argument("run_dir", type=PATH)
+@click.option(
+    "--episodes",
+    type=Whole(min=1),
+    help="Episodes of each policy.",
+    show_default="n_final_episodes of the run",
+)
+@click.option(
+    "--seed", type=Whole(min=0), help="Seed of the episodes' initial states.", show_default="the run's"
+)
 @click.option(
     "--messages",
     type=click.Choice(["shuffled", "zeroed", "random"]),
-    help="What the students hear instead of what was said: another world's messages, none, or random ones.",
+    help="Messages that students receive in place of those sent: another environment's, zeros, or random.",
 )
-@settings_option("Override a value: env.kwargs.n_agents=12.")
+@settings_option("env.kwargs.n_agents=12")
 @trust_option
 @json_option
 def evaluate(run_dir: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Evaluate the policies of a run folder again, perhaps in another team or environment."""
+    """Evaluate the policies of a run folder again, also in another team or environment."""
     from cesma_sb3.training.run_folder import RunFolder
 
-    name = RunFolder.open(run_dir).experiment.name  # tell of a bad folder before PyTorch is loaded
+    name = RunFolder.open(run_dir).experiment.name  # refuse a bad folder before PyTorch is loaded
     overrides = overrides_of(settings)
 
     from cesma_sb3.training import run as run_module
 
-    report = run_module.evaluate_run(run_dir, **options, **overrides)
+    report = run_module.evaluate_run(run_dir, **options, overrides=overrides)
     if as_json:
         print_json(report)
     else:

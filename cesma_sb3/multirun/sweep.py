@@ -52,7 +52,8 @@ def sweep(
     address: str | None = None,
     out: Path | str | None = None,
     progress: bool = False,
-    **overrides: Any,
+    overrides: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> Sweep:
     """Make every run that is not there yet, and a table of all.
 
@@ -68,7 +69,9 @@ def sweep(
         address: Of a Ray cluster, on which the runs are made instead: `auto`, `HOST:PORT`, `ray://HOST:PORT`.
         out: The results folder; None: `runs/sweep`.
         progress: Show each run on standard error.
-        **overrides: Values in place of the experiments', in every run.
+        overrides: Values in place of the experiments' in every run, by dotted key (`{"expert.n_envs": 8}`) or
+            nested.
+        **more: Further overrides, as keywords: `expert={"n_envs": 8}`.
 
     Raises:
         CesmaError: Bad input: one line, before anything runs.
@@ -80,6 +83,7 @@ def sweep(
     names = [names] if isinstance(names, str | Path) else list(names)
     if not names:
         raise ConfigError("expected the name of an experiment")
+    overrides = {**(overrides or {}), **more}
     if "seed" in overrides:
         raise ConfigError("override: seed: expected none, for a sweep has seeds of its own")
     folder = Path("runs", "sweep") if out is None else as_path(out)

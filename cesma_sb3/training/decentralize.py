@@ -41,7 +41,8 @@ def decentralize(
     seed: int = 0,
     out: Path | str | None = None,
     progress: bool = False,
-    **overrides: Any,
+    overrides: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> RunResult:
     """Turns a controller of a whole team into one policy for each agent, and measures both.
 
@@ -65,8 +66,8 @@ def decentralize(
         seed: All randomness comes from it.
         out: The run folder, new or empty; None: under `runs/NAME`.
         progress: Show a progress bar on standard error.
-        **overrides: Further values of the experiment, nested or with dotted keys: `students={"network":
-            "entities"}`, `**{"dagger.n_envs": 8}`, `**{"expert.outputs": "logits"}`.
+        overrides: Further values of the experiment, by dotted key (`{"dagger.n_envs": 8}`) or nested.
+        **more: Further overrides, as keywords: `students={"network": "entities"}`.
 
     Raises:
         CesmaError: Bad input: one line. A controller that does not fit the team names both.
@@ -98,7 +99,7 @@ def decentralize(
         "expert": {"trust": trust, **described},
         "dagger": {"total_timesteps": total_timesteps},
     }
-    experiment = make_experiment(values, overrides, called="decentralize")
+    experiment = make_experiment(values, {**(overrides or {}), **more}, called="decentralize")
     return run_experiment(experiment, out=out, progress=progress, in_memory=in_memory)
 
 

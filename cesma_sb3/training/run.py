@@ -59,7 +59,8 @@ def run(
     resume: Path | str | None = None,
     trust: bool = False,
     progress: bool = False,
-    **overrides: Any,
+    overrides: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> RunResult:
     """Trains a centralized expert, decentralizes it into one policy for each agent, and measures both.
 
@@ -75,8 +76,8 @@ def run(
         trust: Whether files of the expert may run code when they are loaded (`expert.trust`); with `resume`,
             whether the folder may run the code that it names or holds, though it was made elsewhere.
         progress: Whether to show a progress bar of each stage on standard error.
-        **overrides: Values in place of the experiment's: nested (`expert={"n_envs": 8}`), or with dotted keys
-            (`**{"expert.n_envs": 8}`).
+        overrides: Values in place of the experiment's, by dotted key (`{"expert.n_envs": 8}`) or nested.
+        **more: Further overrides, as keywords: `expert={"n_envs": 8}`.
 
     Raises:
         CesmaError: Bad input: one line, before anything is trained.
@@ -86,7 +87,7 @@ def run(
         >>> result = cesma_sb3.run("spread-3", seed=1)
         >>> action, _ = result.students.agent(0).predict(own_observation, deterministic=True)
     """
-    values = overrides if seed is None else {**overrides, "seed": seed}
+    values = {**(overrides or {}), **more} | ({} if seed is None else {"seed": seed})
     if resume is not None:
         if out is not None:
             raise ConfigError("out and resume: expected one of them: a run is resumed in its own folder")
@@ -261,7 +262,8 @@ def evaluate_run(
     seed: int | None = None,
     messages: Change | None = None,
     trust: bool = False,
-    **overrides: Any,
+    overrides: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
     """Measures the policies of a run folder again, perhaps in another environment.
 
@@ -271,9 +273,10 @@ def evaluate_run(
         seed: Of the episodes' initial states; None: the run's, which gives the report's own numbers again.
         messages: What the students hear instead of what was said (`with_channel`); None: what was said.
         trust: That the folder may run the code that it names or holds, though it was made elsewhere.
-        **overrides: Values in place of the run's, as `run` takes them. Agents are found by their names, in
-            whatever order the environment has them. With `env.kwargs.n_agents=12`, policies over entities,
-            whose agents share all weights, act in a team of another size.
+        overrides: Values in place of the run's, by dotted key or nested. Agents are found by their names, in
+            whatever order the environment has them. With `env.kwargs.n_agents`, policies over entities, whose
+            agents share all weights, act in a team of another size.
+        **more: Further overrides, as keywords: `expert={"n_envs": 8}`.
 
     Returns:
         `return`, `normalized`, `std` and `standard_error` by policy, and `episodes`.
@@ -286,7 +289,7 @@ def evaluate_run(
         UnknownNameError: There is no such change of the messages.
     """
     folder = RunFolder.open(run_dir, trust=trust)
-    changes: dict[str, Any] = overrides if seed is None else {**overrides, "seed": seed}
+    changes = {**(overrides or {}), **more} | ({} if seed is None else {"seed": seed})
     if episodes is not None:
         changes = {**changes, "evaluation.n_final_episodes": episodes}
     experiment = folder.load(changes)

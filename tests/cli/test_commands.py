@@ -96,9 +96,11 @@ def test_run_passes_everything_on(call, pipeline, tmp_path):
         "resume": None,
         "trust": False,
         "progress": True,
-        "expert.kwargs.learning_rate": 1e-4,
-        "students.hidden_sizes": [32, 32],
-        "dagger.max_grad_norm": None,
+        "overrides": {
+            "expert.kwargs.learning_rate": 1e-4,
+            "students.hidden_sizes": [32, 32],
+            "dagger.max_grad_norm": None,
+        },
     }
     rows = [line.split() for line in out.splitlines() if line.strip()]
     assert rows[0] == ["spread-3", "return", "normalized"]
@@ -139,7 +141,9 @@ def test_evaluate(call, pipeline, tmp_path):
     folder = RunFolder.create(load_experiment("spread-3-scripted"), tmp_path / "out").path
     code, out, _ = call("evaluate", str(folder), "--episodes", "10", "--seed", "2", "--messages", "zeroed")
     assert code == 0
-    assert pipeline.calls == [(folder, {"episodes": 10, "seed": 2, "messages": "zeroed", "trust": False})]
+    assert pipeline.calls == [
+        (folder, {"episodes": 10, "seed": 2, "messages": "zeroed", "trust": False, "overrides": {}})
+    ]
     assert out.split()[:3] == ["spread-3-scripted", "return", "normalized"]
     assert json.loads(call("evaluate", str(folder), "--json")[1]) == REPORT
 

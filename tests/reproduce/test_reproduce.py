@@ -137,7 +137,7 @@ def test_when_stopped_what_to_type_is_told(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(["reproduce", str(file), "--seeds", "1", "--out", str(tmp_path / "out")])
     assert caught.value.code == 130
-    assert f"to go on: {command_line()}\n" in capsys.readouterr().err
+    assert f"to resume: {command_line()}\n" in capsys.readouterr().err
 
 
 def test_two_at_once_are_refused(done, figure):

@@ -49,6 +49,6 @@ def test_when_stopped_what_is_finished_stays_and_what_to_type_is_told(tmp_path, 
             time.sleep(0.1)
         process.send_signal(getattr(signal, name))
         assert process.wait() == 130
-    assert "to go on: python -m cesma_sb3 sweep spread-3-scripted " in (tmp_path / "err").read_text()
+    assert "to resume: python -m cesma_sb3 sweep spread-3-scripted " in (tmp_path / "err").read_text()
     statuses = [json.loads(path.read_text())["status"] for path in out.glob("runs/*/seed-0/run.json")]
     assert sorted(statuses) == ["finished", "interrupted"]

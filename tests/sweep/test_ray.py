@@ -205,7 +205,7 @@ def test_when_stopped_nothing_is_left_on_the_nodes(cluster, folder):
     driver.send_signal(signal.SIGINT)
     status, _, error = result(driver)
     assert status == 130
-    assert "to go on: python -m cesma_sb3 sweep " in error
+    assert "to resume: python -m cesma_sb3 sweep " in error
     assert {run: found for run, found in marks(folder).items() if run.startswith("long")} == {
         "long.yaml-0": processes
     }

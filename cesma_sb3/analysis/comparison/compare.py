@@ -74,7 +74,8 @@ def compare(
     runs: Path | str | None = None,
     out: Path | str | None = None,
     progress: bool = False,
-    **overrides: Any,
+    overrides: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> Comparison:
     """Compare experiments over seeds: aggregates with 95% intervals, probabilities of improvement, profiles.
 
@@ -97,11 +98,14 @@ def compare(
         runs: The results folder where runs are looked for and made; None: `runs/sweep`.
         out: The folder of tables and plots; None: `runs/compare`.
         progress: Print a line for each run on standard error.
-        **overrides: Values in place of those of the experiments that are given by name.
+        overrides: Values in place of those of the experiments that are given by name, by dotted key
+            (`{"expert.n_envs": 8}`) or nested.
+        **more: Further overrides, as keywords: `expert={"n_envs": 8}`.
 
     Raises:
         CesmaError: Bad input, before anything runs; or runs that cannot be compared.
     """
+    overrides = {**(overrides or {}), **more}
     if metric is not None and metric not in METRICS:
         raise ConfigError(f"metric: {unknown_name('metric', metric, METRICS)}")
     repetitions = integer("repetitions", repetitions, 1)
@@ -127,7 +131,7 @@ def compare(
             address=address,
             out=runs,
             progress=progress,
-            **overrides,
+            overrides=overrides,
         )
     finished, notes = _finished_runs(sources, swept)
     tasks = make_tasks(group_runs(finished), experts=experts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -70,7 +70,8 @@ def tune(
     out: Path | str | None = None,
     progress: bool = False,
     trust: bool = False,
-    **overrides: Any,
+    overrides: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> TuningResult:
     """Run an experiment with values from a search space, and look for those that score best.
 
@@ -101,7 +102,9 @@ def tune(
         out: The study's folder; None: `runs/tune/<study>` under the current folder.
         progress: Show how far the study is on standard error.
         trust: That the folder `expert` may run the code that it names or holds, though it was made elsewhere.
-        **overrides: Values in place of the experiment's, in every trial.
+        overrides: Values in place of the experiment's in all trials, by dotted key, such as
+            `{"expert.n_envs": 8}`, or nested.
+        **more: Further overrides, as keywords: `expert={"n_envs": 8}`.
 
     Raises:
         CesmaError: Bad input, before anything is trained; or no trial finished.
@@ -115,7 +118,7 @@ def tune(
         raise ConfigError(f"objective: {unknown_name('objective', objective, get_args(Objective))}")
     if study is not None and not is_name(study):
         raise ConfigError(f"study: expected letters, digits and - _ . only, got {short_repr(study)}")
-    fixed = {**plain(overrides), "seed": seed}
+    fixed = {**plain({**(overrides or {}), **more}), "seed": seed}
     base = load_experiment(name, fixed)
     if stage_wise and (objective != "students" or expert is not None or base.dagger is None):
         raise ConfigError(
