@@ -60,11 +60,15 @@ def overrides_of(settings: tuple[str, ...]) -> dict[str, Any]:
 
 
 @contextmanager
-def print_resume_hint() -> Iterator[None]:
-    """Print the command that resumes the work, if the block is interrupted."""
+def print_resume_hint(interrupt: type[KeyboardInterrupt] = KeyboardInterrupt) -> Iterator[None]:
+    """Print the command that resumes the work, if the block is interrupted.
+
+    Args:
+        interrupt: The exception; `Interrupted` if there is nothing to resume before a run has begun.
+    """
     try:
         yield
-    except KeyboardInterrupt as error:
+    except interrupt as error:
         from cesma_sb3.training.run_folder import command_line
 
         command = command_line()

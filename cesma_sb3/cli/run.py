@@ -18,6 +18,7 @@ from cesma_sb3.cli.options import (
     trust_option,
 )
 from cesma_sb3.cli.output import print_json, print_result, print_table
+from cesma_sb3.errors import Interrupted
 
 
 @cesma.command("list")
@@ -81,7 +82,7 @@ def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: 
 
     from cesma_sb3.training import run as run_module
 
-    with print_resume_hint():
+    with print_resume_hint(Interrupted):
         result = run_module.run(
             name, seed=overrides.pop("seed", None), **options, progress=True, overrides=overrides
         )
@@ -129,7 +130,7 @@ def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool
 
     from cesma_sb3.training import decentralize as decentralize_module
 
-    with print_resume_hint():
+    with print_resume_hint(Interrupted):
         result = decentralize_module.decentralize(expert, env, **options, progress=True, overrides=overrides)
     if as_json:
         print_json({"run_dir": str(result.run_dir), **result.report})
