@@ -20,7 +20,7 @@ from imitation.algorithms.dagger import SimpleDAggerTrainer
 from imitation.util import logger as imitation_logger
 
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
-from cesma_sb3.evaluation import evaluate, greedy, make_actor
+from cesma_sb3.evaluation import evaluate
 from cesma_sb3.experts import ExpertPolicy, ScriptedNavigationExpert
 from cesma_sb3.imitation import DAggerProgress, MultiAgentDAggerTrainer
 from cesma_sb3.policies import TeamPolicy
@@ -44,7 +44,7 @@ def make_policy(env: ParticleVecEnv) -> TeamPolicy:
 
 def measure(policy: TeamPolicy, evaluation: ParticleVecEnv) -> float:
     """Mean team return of the students."""
-    return evaluate(greedy(policy), evaluation, n_episodes=EPISODES, seed=7).mean
+    return evaluate(policy, evaluation, n_eval_episodes=EPISODES, seed=7).mean
 
 
 def run_stock(expert: ScriptedNavigationExpert, evaluation: ParticleVecEnv) -> tuple[float, float]:
@@ -128,7 +128,7 @@ def run_dagger() -> dict[str, Any]:
             "ours": "MultiAgentDAggerTrainer, its defaults, 64 environments",
             "theirs": "imitation's SimpleDAggerTrainer, its defaults (batch 32, 4 epochs), 8 environments",
             "expert": "scripted",
-            "expert_return": evaluate(make_actor(expert), evaluation, n_episodes=EPISODES, seed=7).mean,
+            "expert_return": evaluate(expert, evaluation, n_eval_episodes=EPISODES, seed=7).mean,
             "environment": "spread, 3 agents, paper's reward",
             "students": "own observations, two layers of 128 for each agent",
             "timesteps_ours": timesteps,

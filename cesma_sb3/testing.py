@@ -20,7 +20,7 @@ import torch as th
 from cesma_sb3.envs.joint_env import TeamReward
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
 from cesma_sb3.envs.rollouts import Actor, Rollout, Step, reset_actor
-from cesma_sb3.evaluation import random_act
+from cesma_sb3.evaluation import random_actor
 from cesma_sb3.experts import Expert, RecurrentExpert, SoftExpert
 from cesma_sb3.experts.base import Actions, Masks
 from cesma_sb3.policies import TeamPolicy, load_team, save_team
@@ -73,7 +73,7 @@ def _random_steps(
     """Step two environments of one batch with random available actions."""
     venv = joint_vec_env(make_env, 2, seed=seed, team_reward=team_reward)
     with closing(venv):
-        rollout = Rollout(venv, random_act(venv.team, np.random.default_rng(seed)))
+        rollout = Rollout(venv, random_actor(venv.team, np.random.default_rng(seed)))
         return _RandomSteps(venv.team, list(itertools.islice(rollout, n_steps)))
 
 
@@ -94,7 +94,7 @@ def check_expert(expert: Expert, venv: JointVecEnv, *, n_steps: int = 50, seed: 
     _expect(venv.num_envs > 1, f"venv: {venv.num_envs} environment, expected two at least")
     name = type(expert).__name__
     label: Actor = expert.actor() if isinstance(expert, RecurrentExpert) else expert.labels
-    rollout = Rollout(venv, random_act(venv.team, np.random.default_rng(seed)))
+    rollout = Rollout(venv, random_actor(venv.team, np.random.default_rng(seed)))
     for index, step in enumerate(itertools.islice(rollout, n_steps)):
         observations, masks = step.observations.copy(), step.masks
         labels = label(observations, None if masks is None else masks.copy())

@@ -15,7 +15,6 @@ from pettingzoo import ParallelEnv
 from stable_baselines3 import PPO
 
 from cesma_sb3 import JointEnv, MultiAgentDAggerTrainer, SB3Expert, evaluate, joint_vec_env
-from cesma_sb3.evaluation import greedy, make_actor
 
 
 class Meet(ParallelEnv):
@@ -78,8 +77,7 @@ def main(expert_timesteps: int = 40_000, student_timesteps: int = 20_000) -> tup
     trainer.train(student_timesteps)
 
     returns = [
-        evaluate(act, venv, n_episodes=100, seed=1).mean
-        for act in (make_actor(expert), greedy(trainer.policy))
+        evaluate(policy, venv, n_eval_episodes=100, seed=1).mean for policy in (expert, trainer.policy)
     ]
     print(f"return: expert {returns[0]:.2f}, students {returns[1]:.2f}")
     observations, _ = env.parallel_env.reset(seed=2)

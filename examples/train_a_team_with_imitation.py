@@ -14,7 +14,6 @@ from imitation.data import rollout
 
 from cesma_sb3 import ParticleVecEnv, TeamPolicy, evaluate
 from cesma_sb3.envs.particle import Spread
-from cesma_sb3.evaluation import greedy, make_actor
 from cesma_sb3.experts import ExpertPolicy, ScriptedNavigationExpert
 
 
@@ -48,8 +47,8 @@ def main(n_episodes: int = 1_000, n_epochs: int = 10) -> tuple[float, float]:
     )
     trainer.train(n_epochs=n_epochs, progress_bar=False)
 
-    by_expert = evaluate(make_actor(expert), venv, n_episodes=200, seed=1).mean
-    by_students = evaluate(greedy(students), venv, n_episodes=200, seed=1).mean
+    by_expert = evaluate(expert, venv, n_eval_episodes=200, seed=1).mean
+    by_students = evaluate(students, venv, n_eval_episodes=200, seed=1).mean
     print(f"team return in 25 timesteps: expert {by_expert:.1f}, students {by_students:.1f}")
     return by_expert, by_students
 

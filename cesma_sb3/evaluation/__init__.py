@@ -1,28 +1,22 @@
-"""Returns, reference policies and normalised scores."""
+"""Evaluation: returns of policies and experts, normalized scores and message ablations."""
 
-from cesma_sb3.evaluation.message_ablation import Change, with_channel
-from cesma_sb3.evaluation.returns import (
-    Returns,
-    Score,
-    evaluate,
-    greedy,
-    normalized,
-    random_act,
-    sampled,
-)
+from cesma_sb3.evaluation.actors import TeamActor, actor_for, policy_actor, random_actor
+from cesma_sb3.evaluation.message_ablation import MessageAblation, ablate_messages
+from cesma_sb3.evaluation.returns import Returns, Score, evaluate, normalized
 from cesma_sb3.experts import make_actor
 from cesma_sb3.experts.base import Actor
 
 __all__ = [
     "Actor",
-    "Change",
+    "MessageAblation",
     "Returns",
     "Score",
+    "TeamActor",
+    "ablate_messages",
+    "actor_for",
     "evaluate",
-    "greedy",
     "make_actor",
     "normalized",
-    "random_act",
-    "sampled",
-    "with_channel",
+    "policy_actor",
+    "random_actor",
 ]

@@ -1,4 +1,4 @@
-"""Returns of a team's policy over many episodes, and the normalised score."""
+"""Returns of a policy or an expert over many episodes, and the normalized score."""
 
 from __future__ import annotations
 
@@ -13,12 +13,9 @@ from scipy.stats import binomtest
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rollouts import Rollout, ValidatedActor
-from cesma_sb3.evaluation.reorder import acting_for, made_for
-from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
+from cesma_sb3.evaluation.actors import TeamActor, actor_for
+from cesma_sb3.experts.base import Actions, Actor, Observations
 from cesma_sb3.experts.wrappers import name_of
-from cesma_sb3.policies.ensembles import TeamEnsemble
-from cesma_sb3.policies.team_policy import TeamPolicy
-from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 _ROUNDING = 1e-6
 """Relative differences up to this are those of float32."""
@@ -26,7 +23,7 @@ _ROUNDING = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class Returns:
-    """What some episodes returned."""
+    """Returns of some episodes."""
 
     team: npt.NDArray[np.float64]
     """Undiscounted team return of each episode, [n_episodes]."""
@@ -37,8 +34,8 @@ class Returns:
     wins: npt.NDArray[np.bool_] | None = None
     """Which episodes were won, [n_episodes]; None where there is nothing to win."""
     traces: npt.NDArray[np.float64] | None = None
-    """A number made of all observations and actions of each episode, [n_episodes]: it is the same in episodes
-    that are the same step by step; None: unknown."""
+    """A scalar made of all observations and actions of each episode, [n_episodes]: it is equal in episodes
+    that are equal step by step; None: unknown."""
 
     @property
     def are_alike(self) -> bool:
@@ -54,9 +51,9 @@ class Returns:
 
     @property
     def n_samples(self) -> int:
-        """How many independent measurements these episodes are: episodes that are all alike are one.
+        """Independent measurements: the number of episodes, or 1 if they are all alike.
 
-        Whoever makes an interval asks this first: a single measurement has none.
+        A single measurement has no confidence interval.
         """
         return 1 if self.are_alike else len(self.team)
 
@@ -89,41 +86,52 @@ class Returns:
         return self.std / math.sqrt(len(self.team)) if self.n_samples > 1 else float("nan")
 
 
-def evaluate(act: Actor, venv: JointVecEnv, *, n_episodes: int, seed: int | None = None) -> Returns:
-    """Runs `n_episodes` episodes.
+def evaluate(
+    policy: Any,
+    venv: JointVecEnv,
+    *,
+    n_eval_episodes: int = 10,
+    deterministic: bool = True,
+    seed: int | None = None,
+) -> Returns:
+    """Evaluate a policy, an expert or an actor on whole episodes.
 
-    Every environment runs the same number of them, so that short episodes are not counted more often than
-    long ones (rounded up: a few more than asked for may run; the first `n_episodes`, environment by
-    environment, count).
+    Every environment runs the same number of episodes, so that short ones are not counted more often than
+    long ones. A few more than asked for may run; the first ones of each environment count.
 
     Args:
-        act: Who acts. A `StatefulActor` is reset where episodes begin; one that knows its team acts for the
-            agents of the same names.
+        policy: A `TeamPolicy`, an ensemble, an `Expert`, a model or policy of SB3, a mapping with one
+            controller for each agent, or an actor: a function of joint observations and masks. A policy acts
+            for the agents of the same names, whatever order the environment has them in.
         venv: Batched joint environment in the `joint` action view. It is reset first.
-        n_episodes: At least 1.
-        seed: Seeds the environments: policies evaluated with one seed meet the same initial states.
+        n_eval_episodes: Episodes, at least 1.
+        deterministic: Take the likeliest actions; False: sample, where there is a distribution. An actor acts
+            as it does.
+        seed: Seeds the environments, and the samples: policies evaluated with one seed meet the same initial
+            states.
 
     Raises:
-        ValueError: `n_episodes` is below 1.
-        InvalidActionError: Actions that cannot be done.
-        SpaceError: Who acts is made for other agents.
+        ValueError: `n_eval_episodes` is below 1.
+        InvalidActionError: An action cannot be done.
+        ExpertError: The model or expert does not fit the team.
+        SpaceError: The policy is one of other agents.
     """
-    if n_episodes < 1:
-        raise ValueError(f"n_episodes={n_episodes}: expected at least 1")
-    quotas = np.full(venv.num_envs, n_episodes // venv.num_envs)
-    quotas[: n_episodes % venv.num_envs] += 1
+    if n_eval_episodes < 1:
+        raise ValueError(f"n_eval_episodes={n_eval_episodes}: expected at least 1")
+    quotas = np.full(venv.num_envs, n_eval_episodes // venv.num_envs)
+    quotas[: n_eval_episodes % venv.num_envs] += 1
     finished: list[list[dict[str, Any]]] = [[] for _ in range(venv.num_envs)]
     if seed is not None:
         venv.seed(seed)
-    actor = ValidatedActor(acting_for(act, venv.team), venv, _name(act))
+    actor = actor_for(policy, venv.team, deterministic=deterministic, seed=seed or 0)
     traces = _Traces(venv)
-    for step in Rollout(venv, actor):
+    for step in Rollout(venv, ValidatedActor(actor, venv, _name(actor))):
         traces.add(step.observations, step.actions)
         for index in np.flatnonzero(step.dones):
             if len(finished[index]) < quotas[index]:
                 finished[index].append({**step.infos[index], "trace": traces.now[index]})
-        traces.begin(step.dones)
-        if sum(map(len, finished)) == n_episodes:
+        traces.reset(step.dones)
+        if sum(map(len, finished)) == n_eval_episodes:
             break
     episodes = [info for infos_of_one in finished for info in infos_of_one]
     return Returns(
@@ -139,7 +147,7 @@ def evaluate(act: Actor, venv: JointVecEnv, *, n_episodes: int, seed: int | None
 
 
 class _Traces:
-    """A number for each environment's episode so far, made of all that was observed and done in it."""
+    """A scalar for each environment's episode so far, made of all observations and actions in it."""
 
     def __init__(self, venv: JointVecEnv) -> None:
         self.now = np.zeros(venv.num_envs)
@@ -150,18 +158,19 @@ class _Traces:
         )
 
     def add(self, observations: Observations, actions: Actions) -> None:
-        """Adds a step of every environment: [B, I] and [B, A]."""
+        """Add a step of every environment: [B, I] and [B, A]."""
         self.now = 0.99 * self.now + 1.0 + observations @ self._seen + actions @ self._done
 
-    def begin(self, starts: npt.NDArray[np.bool_]) -> None:
-        """Begins anew where an episode has ended, [B]."""
+    def reset(self, starts: npt.NDArray[np.bool_]) -> None:
+        """Start again where an episode has ended, [B]."""
         self.now = np.where(starts, 0.0, self.now)
 
 
-def _name(act: Actor) -> str:
-    """What messages call it: of a method, whose."""
-    owner = getattr(act, "__self__", act)
-    return f"the actions of {name_of(owner)}" if not inspect.isfunction(owner) else "the actions"
+def _name(actor: Actor) -> str:
+    """What error messages call an actor's actions."""
+    owner = getattr(actor, "__self__", actor)
+    known = inspect.isfunction(owner) or isinstance(owner, TeamActor)
+    return "the actions" if known else f"the actions of {name_of(owner)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,61 +183,27 @@ class Score:
 
     @classmethod
     def of(cls, returns: Returns) -> Score:
-        """Returns the score of some episodes."""
+        """The score of some episodes."""
         return cls(returns.mean, returns.win_rate)
 
 
 def _wins(episodes: list[dict[str, Any]]) -> npt.NDArray[np.bool_] | None:
-    """`battle_won` of each episode; None if no environment tells of it."""
+    """`battle_won` of each episode, [n_episodes]; None where there is nothing to win."""
     if not any("battle_won" in info for info in episodes):
         return None
     return np.array([bool(info.get("battle_won", False)) for info in episodes])
 
 
 def normalized(score: float, *, random: float, reference: float) -> float:
-    """(score - random) / (reference - random): 0 is a random team, 1 the reference.
+    """The normalized score (score - random) / (reference - random): 0 is a random team, 1 the reference.
 
-    NaN where the reference is no better than random.
+    Args:
+        score: The return to normalize.
+        random: The return of a random team.
+        reference: The return of the reference policy.
+
+    Returns:
+        The normalized score; NaN where the reference is no better than random.
     """
     span = reference - random
     return (score - random) / span if span > 0 else float("nan")
-
-
-def sampled(policy: TeamPolicy | TeamEnsemble, seed: int = 0) -> Actor:
-    """A team that draws its moves from its distribution; the draws begin with `seed`."""
-    return made_for(policy.actor(np.random.default_rng(seed)), policy.team)
-
-
-def greedy(policy: TeamPolicy | TeamEnsemble) -> Actor:
-    """A team that takes its likeliest actions; of an ensemble, those of whoever's turn it is."""
-    if policy.is_recurrent:
-        return made_for(policy.actor(), policy.team)
-
-    def act(observations: Observations, masks: Masks | None) -> Actions:
-        return policy.predict(observations, deterministic=True, action_masks=masks)[0]
-
-    return made_for(act, policy.team)
-
-
-def random_act(team: TeamSpaces, rng: np.random.Generator) -> Actor:
-    """A team that acts uniformly at random among what is available."""
-    low = np.asarray(getattr(team.action_space, "low", 0), dtype=np.float64)
-    high = np.asarray(getattr(team.action_space, "high", 0), dtype=np.float64)
-
-    def act(observations: Observations, masks: Masks | None) -> Actions:
-        batch = len(observations)
-        packed: Any = np.zeros((batch, team.n_columns), dtype=team.action_dtype)
-        start = 0
-        for column, k in enumerate(team.column_categories):
-            if k == 0:
-                packed[:, column] = rng.uniform(low[column], high[column], size=batch)
-                continue
-            keys = rng.random((batch, k))  # the largest key among the available ones: a uniform draw
-            if masks is not None:
-                keys = np.where(masks[:, start : start + k], keys, -1.0)
-            packed[:, column] = keys.argmax(axis=1)
-            start += k
-        actions: Actions = packed
-        return actions
-
-    return made_for(act, team)

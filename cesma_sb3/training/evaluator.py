@@ -16,11 +16,10 @@ from cesma_sb3.evaluation import (
     Returns,
     Score,
     evaluate,
-    greedy,
     make_actor,
     normalized,
-    random_act,
-    sampled,
+    policy_actor,
+    random_actor,
 )
 from cesma_sb3.experts import reference_expert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
@@ -86,7 +85,7 @@ class Evaluator:
     def on_curve(self, act: Actor) -> Score:
         """Measures the mean return over few episodes, for learning curves and the choice of weights."""
         n_episodes = self.config.n_eval_episodes
-        return Score.of(evaluate(act, self.venv, n_episodes=n_episodes, seed=self.seeds.curve))
+        return Score.of(evaluate(act, self.venv, n_eval_episodes=n_episodes, seed=self.seeds.curve))
 
     def seen(self, stage: str) -> Seen | None:
         """Returns what a stage's learning curve calls after each measurement; None without a `watch`."""
@@ -103,20 +102,20 @@ class Evaluator:
             deterministic: Whether it acts by its likeliest actions or samples; None: as it does by itself.
         """
         deterministic = policy.acts_deterministically if deterministic is None else deterministic
-        return greedy(policy) if deterministic else sampled(policy, self.seeds.sampling + 1)
+        return policy_actor(policy, deterministic=deterministic, seed=self.seeds.sampling + 1)
 
     def final(self, act: Actor) -> Returns:
         """Measures returns over many episodes, on which nothing else is chosen.
 
         The one exception: whether an expert that is a distribution samples (`acting_mode`).
         """
-        return evaluate(act, self.venv, n_episodes=self.config.n_final_episodes, seed=self.seeds.final)
+        return evaluate(act, self.venv, n_eval_episodes=self.config.n_final_episodes, seed=self.seeds.final)
 
     def anchors(self) -> dict[str, Returns]:
         """Returns of `random`, and of `reference` where the environment has one; measured once."""
         if not self._anchors:
             rng = np.random.default_rng(self.seeds.random)
-            self._anchors["random"] = self.final(random_act(self.venv.team, rng))
+            self._anchors["random"] = self.final(random_actor(self.venv.team, rng))
             if self.reference is not None:
                 self._anchors["reference"] = self.final(make_actor(self.reference))
         return self._anchors

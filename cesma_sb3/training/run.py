@@ -18,7 +18,7 @@ import numpy as np
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import IN_MEMORY, Experiment
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.evaluation import Actor, Change, Returns, make_actor, with_channel
+from cesma_sb3.evaluation import Actor, MessageAblation, Returns, ablate_messages, make_actor
 from cesma_sb3.experts import Expert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
 from cesma_sb3.policies.save_util import check_owners
@@ -260,7 +260,7 @@ def evaluate_run(
     *,
     episodes: int | None = None,
     seed: int | None = None,
-    messages: Change | None = None,
+    messages: MessageAblation | None = None,
     trust: bool = False,
     overrides: Mapping[str, Any] | None = None,
     **more: Any,
@@ -271,7 +271,7 @@ def evaluate_run(
         run_dir: A finished run's folder.
         episodes: Of each policy; None: as many as the experiment says.
         seed: Of the episodes' initial states; None: the run's, which gives the report's own numbers again.
-        messages: What the students hear instead of what was said (`with_channel`); None: what was said.
+        messages: What the students hear instead of what was said (`ablate_messages`); None: what was said.
         trust: That the folder may run the code that it names or holds, though it was made elsewhere.
         overrides: Values in place of the run's, by dotted key or nested. Agents are found by their names, in
             whatever order the environment has them. With `env.kwargs.n_agents`, policies over entities, whose
@@ -301,7 +301,7 @@ def evaluate_run(
         act = evaluator.act_of(load_students(folder, evaluator.venv.team))
         if messages is not None:
             rng = np.random.default_rng(evaluator.seeds.students)
-            act = with_channel(act, evaluator.venv.team, messages, rng)
+            act = ablate_messages(act, evaluator.venv.team, messages, rng)
         returns = _final_returns(evaluator, expert, act)
     return make_report(experiment, returns)
 

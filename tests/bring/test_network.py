@@ -218,5 +218,5 @@ def test_whoever_acts_may_write_into_what_it_sees():
         masks[:] = False
         return actions
 
-    assert np.isfinite(evaluate(act, venv, n_episodes=2, seed=0).team).all()
+    assert np.isfinite(evaluate(act, venv, n_eval_episodes=2, seed=0).team).all()
     venv.close()

@@ -13,7 +13,7 @@ import yaml
 from cesma_sb3 import cli
 from cesma_sb3.cli.options import Whole
 from cesma_sb3.config.registry import list_experiments, load_experiment
-from cesma_sb3.evaluation import Change
+from cesma_sb3.evaluation import MessageAblation
 from cesma_sb3.training.run_folder import RunFolder
 
 REPORT = {
@@ -229,7 +229,7 @@ def test_what_needs_no_pytorch_does_not_import_it(arguments):
 
 def test_messages_can_be_changed_in_every_way_there_is():
     (messages,) = (option for option in cli.cesma.commands["evaluate"].params if option.name == "messages")
-    assert tuple(messages.type.choices) == get_args(Change)
+    assert tuple(messages.type.choices) == get_args(MessageAblation)
 
 
 @pytest.mark.parametrize(

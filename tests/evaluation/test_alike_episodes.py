@@ -11,7 +11,7 @@ from cesma_sb3.analysis.price.mutual_information import jackknife_interval
 from cesma_sb3.cli.output import print_result
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.evaluation import Returns, evaluate, random_act
+from cesma_sb3.evaluation import Returns, evaluate, random_actor
 from cesma_sb3.training.report import make_report
 from cesma_sb3.training.run_files import to_json
 from tests.envs_for_tests import MatchingGame, ReachEnv
@@ -49,7 +49,7 @@ def still(observations, masks):
 
 def returns_of(env, act, n_episodes=12, n_envs=5):
     venv = joint_vec_env(env, n_envs, seed=0, team_reward="sum" if issubclass(env, ReachEnv) else "shared")
-    return evaluate(act, venv, n_episodes=n_episodes, seed=1)
+    return evaluate(act, venv, n_eval_episodes=n_episodes, seed=1)
 
 
 @pytest.mark.parametrize(("env", "act"), [(SameCues, by_cue), (SameGoals, still)])
@@ -74,7 +74,7 @@ def test_a_game_of_chance_is_a_sample(env, act):
 
 def test_a_policy_of_chance_is_a_sample():
     team = joint_vec_env(SameCues, 1, seed=0).team
-    assert returns_of(SameCues, random_act(team, np.random.default_rng(0))).n_samples == 12
+    assert returns_of(SameCues, random_actor(team, np.random.default_rng(0))).n_samples == 12
 
 
 def battles(won, traces):

@@ -5,7 +5,7 @@ import pytest
 
 from cesma_sb3.envs.particle import Spread
 from cesma_sb3.errors import LayoutError, UnknownNameError
-from cesma_sb3.evaluation.message_ablation import with_channel
+from cesma_sb3.evaluation.message_ablation import ablate_messages
 from cesma_sb3.spaces.communication import MessageChannel
 from tests.joint.test_channel import talking_team
 
@@ -16,7 +16,7 @@ CHANNEL = MessageChannel.of(TEAM)
 def heard_after(change, observations, seed=0):
     """What reaches a team that acts, and what is beside the messages."""
     seen = []
-    act = with_channel(
+    act = ablate_messages(
         lambda o, masks: seen.append((o, masks)) or o, TEAM, change, np.random.default_rng(seed)
     )
     masks = np.ones((len(observations), TEAM.mask_size), dtype=bool)
@@ -75,6 +75,6 @@ def test_same_seed_same_messages():
 def test_what_cannot_be_changed_is_refused():
     rng = np.random.default_rng(0)
     with pytest.raises(UnknownNameError, match="did you mean 'shuffled"):
-        with_channel(lambda o, m: o, TEAM, "shufled", rng)
+        ablate_messages(lambda o, m: o, TEAM, "shufled", rng)
     with pytest.raises(LayoutError, match="no messages to change"):
-        with_channel(lambda o, m: o, Spread(2).team(), "zeroed", rng)
+        ablate_messages(lambda o, m: o, Spread(2).team(), "zeroed", rng)

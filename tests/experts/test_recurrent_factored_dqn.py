@@ -10,7 +10,7 @@ from cesma_sb3.algorithms import FactoredDQN, RecurrentFactoredDQN
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.smac import BattleEnv
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.evaluation import evaluate, greedy
+from cesma_sb3.evaluation import evaluate, policy_actor
 from cesma_sb3.experts import RecurrentExpert, SB3Expert, make_actor
 from tests.imitation.test_recurrent import Recall, share_right
 from tests.starcraft.skirmish import Skirmish, deaths
@@ -105,7 +105,7 @@ def test_nothing_unavailable_is_ever_done(network):
     agent.learn(1200)
     assert sum(died) > 150
     act = make_actor(SB3Expert(agent, venv.team, venv.view))
-    assert evaluate(act, venv, n_episodes=20, seed=1).lengths.sum() > 50
+    assert evaluate(act, venv, n_eval_episodes=20, seed=1).lengths.sum() > 50
 
 
 def test_values_with_a_memory_learn_what_needs_one():
@@ -115,7 +115,7 @@ def test_values_with_a_memory_learn_what_needs_one():
     agent.learn(12_000)
     assert share_right(venv, make_actor(SB3Expert(agent, venv.team, venv.view))) > 0.95
     team = agent.policy.team_policy()  # VDN: its agents act by themselves
-    assert share_right(venv, greedy(team)) > 0.95
+    assert share_right(venv, policy_actor(team)) > 0.95
 
 
 def test_exploration_falls_with_episodes():

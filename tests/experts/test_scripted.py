@@ -47,7 +47,7 @@ def test_it_reaches_what_was_measured(
     expert = reference_expert(venv)
     assert isinstance(expert, Expert)
     assert not isinstance(expert, SoftExpert)
-    assert evaluate(expert.labels, venv, n_episodes=640, seed=1).mean > least
+    assert evaluate(expert.labels, venv, n_eval_episodes=640, seed=1).mean > least
 
 
 @pytest.mark.parametrize("continuous", [False, True])
@@ -88,7 +88,7 @@ def test_bodies_that_differ_are_steered_by_what_they_can_do() -> None:
     env = ParticleVecEnv(Spread(3, heterogeneous=True), 64, seed=0)
     for name, bodies in (("own", env.scenario.agents), ("mpe2", Spread(3).agents)):
         expert = ScriptedNavigationExpert(env.team, bodies)
-        returns[name] = evaluate(expert.labels, env, n_episodes=320, seed=1).mean
+        returns[name] = evaluate(expert.labels, env, n_eval_episodes=320, seed=1).mean
     assert returns["own"] > returns["mpe2"]
 
 

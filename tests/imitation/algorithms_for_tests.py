@@ -5,7 +5,7 @@ import torch as th
 from imitation.util import logger as imitation_logger
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.evaluation import evaluate, greedy
+from cesma_sb3.evaluation import evaluate
 from cesma_sb3.imitation import IterativeTrainer
 from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame
@@ -44,7 +44,7 @@ def trainer_of(algorithm, *, venv=None, expert=None, seed=0, **kwargs):
 
 
 def score(trainer):
-    return evaluate(greedy(trainer.policy), trainer.venv, n_episodes=40, seed=1).mean
+    return evaluate(trainer.policy, trainer.venv, n_eval_episodes=40, seed=1).mean
 
 
 def weights_of(trainer):

@@ -5,7 +5,7 @@ import pytest
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
-from cesma_sb3.evaluation import evaluate, greedy
+from cesma_sb3.evaluation import evaluate
 from cesma_sb3.imitation import BehaviouralCloningTrainer, BufferConfig
 from tests.envs_for_tests import ReachEnv
 from tests.imitation.algorithms_for_tests import Recording, same, score, trainer_of, weights_of
@@ -26,7 +26,7 @@ def test_solves_a_game_of_numbers():
     venv = joint_vec_env(ReachEnv, 8, seed=0, team_reward="sum")
     trainer = trainer_of(BehaviouralCloningTrainer, venv=venv, expert=Reach())
     trainer.train(800)
-    assert evaluate(greedy(trainer.policy), venv, n_episodes=20, seed=1).mean > -0.5
+    assert evaluate(trainer.policy, venv, n_eval_episodes=20, seed=1).mean > -0.5
 
 
 def test_only_the_expert_acts():

@@ -13,7 +13,7 @@ from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame
 
 TEAM = make_scenario("speaker-listener").team()
-EVERYTHING = {"has_masks": True, "has_probabilities": True, "has_channel": True}
+EVERYTHING = {"has_masks": True, "has_probabilities": True, "communicates": True}
 RNG = np.random.default_rng(0)
 SEEN = RNG.normal(size=(5, TEAM.observation_size))
 DONE = np.stack([RNG.integers(k, size=4) for k in TEAM.column_categories], axis=1)

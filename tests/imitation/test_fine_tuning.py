@@ -13,7 +13,7 @@ import cesma_sb3
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.errors import ConfigError, ExpertError
-from cesma_sb3.evaluation import evaluate, greedy
+from cesma_sb3.evaluation import evaluate
 from cesma_sb3.experts import ScriptedGoalExpert, adapt_expert
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
 from cesma_sb3.policies import TeamPolicy
@@ -165,7 +165,7 @@ def test_the_term_of_imitation_teaches_and_fades():
     assert weights[0] == 1.0
     assert weights == sorted(weights, reverse=True)
     assert model.imitation_weight == pytest.approx(0.0, abs=0.05)
-    assert evaluate(greedy(model.policy), venv, n_episodes=32, seed=1).mean > 7.5
+    assert evaluate(model.policy, venv, n_eval_episodes=32, seed=1).mean > 7.5
 
 
 def test_what_it_cannot_do_is_told():

@@ -5,7 +5,7 @@ import pytest
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.evaluation import evaluate, greedy
+from cesma_sb3.evaluation import evaluate, policy_actor
 from cesma_sb3.imitation import ForwardTrainer
 from cesma_sb3.policies.save_util import load_team, save_team
 from tests.envs_for_tests import MortalEnv
@@ -99,7 +99,7 @@ def test_each_step_is_acted_by_its_own_team():
     trainer.train(8 * 6)
     recorded = Recording(trainer.venv)
     observations = trainer.venv.reset()
-    act = greedy(trainer.policy)
+    act = policy_actor(trainer.policy)
     act.reset(None)
     for step in range(3):
         wanted = trainer.policy.component(step).predict(observations, deterministic=True)[0]
@@ -124,7 +124,7 @@ def test_worlds_whose_episode_ended_before_are_left_out(monkeypatch):
     assert len(trainer.policy) == 7
     # Nobody gets to steps 5 and 6: their teams are the one before.
     assert same(trainer.policy.component(4).state_dict(), trainer.policy.component(6).state_dict())
-    evaluate(greedy(trainer.policy), venv, n_episodes=4)
+    evaluate(trainer.policy, venv, n_eval_episodes=4)
 
 
 def test_same_seed_same_weights():
@@ -154,7 +154,7 @@ def test_save_and_load(tmp_path):
     trainer.train(200)
     save_team(trainer.policy, tmp_path)
     loaded = load_team(tmp_path)
-    found = [evaluate(greedy(p), trainer.venv, n_episodes=8, seed=0).team for p in (trainer.policy, loaded)]
+    found = [evaluate(p, trainer.venv, n_eval_episodes=8, seed=0).team for p in (trainer.policy, loaded)]
     np.testing.assert_array_equal(*found)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.evaluation import evaluate, greedy
+from cesma_sb3.evaluation import evaluate
 from cesma_sb3.imitation import SearnTrainer, SmileTrainer, searn_weights, smile_weights
 from cesma_sb3.policies.save_util import load_team, save_team
 from tests.envs_for_tests import MatchingGame, ReachEnv
@@ -55,7 +55,7 @@ def test_solves_a_game_of_numbers(algorithm):
     venv = joint_vec_env(ReachEnv, 8, seed=0, team_reward="sum")
     trainer = trainer_of(algorithm, venv=venv, expert=Reach(), n_iterations=5, warm_start=False)
     trainer.train(800)
-    assert evaluate(greedy(trainer.policy), venv, n_episodes=20, seed=1).mean > -1.0
+    assert evaluate(trainer.policy, venv, n_eval_episodes=20, seed=1).mean > -1.0
 
 
 @BOTH
@@ -108,7 +108,8 @@ def test_evaluating_on_the_way_changes_nothing(algorithm):
     plain.train(320)
     other = joint_vec_env(MatchingGame, 4, seed=5)
     watched.train(
-        320, callback=lambda _: evaluate(greedy(watched.policy), other, n_episodes=4, seed=0).mean >= 0
+        320,
+        callback=lambda _: evaluate(watched.policy, other, n_eval_episodes=4, seed=0).mean >= 0,
     )
     assert same(weights_of(plain), weights_of(watched))
 
@@ -139,7 +140,7 @@ def test_save_and_load(tmp_path, algorithm):
     save_team(trainer.policy, tmp_path)
     loaded = load_team(tmp_path)
     assert th.equal(loaded.weights, trainer.policy.weights)
-    found = [evaluate(greedy(p), trainer.venv, n_episodes=8, seed=0).team for p in (trainer.policy, loaded)]
+    found = [evaluate(p, trainer.venv, n_eval_episodes=8, seed=0).team for p in (trainer.policy, loaded)]
     np.testing.assert_array_equal(*found)
 
 

@@ -10,7 +10,7 @@ from pettingzoo.utils.env import ParallelEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.errors import ConfigError, ExpertError, LayoutError, SpaceError
-from cesma_sb3.evaluation import evaluate, greedy, make_actor
+from cesma_sb3.evaluation import evaluate, make_actor, policy_actor
 from cesma_sb3.imitation import BufferConfig, DAggerProgress, LabelConfig, MultiAgentDAggerTrainer, Samples
 from cesma_sb3.imitation.base import RunningMean
 from cesma_sb3.imitation.dataset import EpisodeDataset
@@ -118,7 +118,7 @@ def trainer_of(venv, policy, algorithm=MultiAgentDAggerTrainer, **kwargs):
 
 
 def share_right(venv, act):
-    returns = evaluate(act, venv, n_episodes=64, seed=1)
+    returns = evaluate(act, venv, n_eval_episodes=64, seed=1)
     return returns.team.sum() / returns.lengths.sum()
 
 
@@ -129,14 +129,14 @@ def test_students_learn_to_remember_what_the_expert_remembers(shared):
     assert share_right(venv, Recaller().labels) < 0.9  # without its memory
     policy = students(venv.team, share_parameters=shared)
     trainer_of(venv, policy).train(6000)
-    assert share_right(venv, greedy(policy)) > 0.98
+    assert share_right(venv, policy_actor(policy)) > 0.98
 
 
 def test_students_without_a_memory_cannot():
     venv = venv_of()
     policy = students(venv.team, network="feed-forward", hidden_sizes=(16,))
     trainer_of(venv, policy, batch_size=64).train(6000)
-    assert share_right(venv, greedy(policy)) < 0.8
+    assert share_right(venv, policy_actor(policy)) < 0.8
 
 
 def test_the_state_is_carried_and_forgotten():

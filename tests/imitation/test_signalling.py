@@ -8,8 +8,8 @@ from imitation.util import logger as imitation_logger
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.evaluation import evaluate, greedy
-from cesma_sb3.evaluation.message_ablation import with_channel
+from cesma_sb3.evaluation import evaluate, policy_actor
+from cesma_sb3.evaluation.message_ablation import ablate_messages
 from cesma_sb3.imitation import BufferConfig, MessageConfig, MultiAgentDAggerTrainer
 from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame
@@ -36,16 +36,16 @@ def trainer_of(tmp_path, game=SignallingGame, expert=None, seed=0, **kwargs):
 def test_a_signalling_game_is_solved_through_the_channel_alone(tmp_path):
     trainer = trainer_of(tmp_path, messages=MessageConfig(entropy=0.3))
     team, venv = trainer.venv.team, trainer.venv
-    students = greedy(trainer.policy)
+    students = policy_actor(trainer.policy)
     trainer.train(8_000)
 
     def mean(act):
-        return evaluate(act, venv, n_episodes=400, seed=1).mean
+        return evaluate(act, venv, n_eval_episodes=400, seed=1).mean
 
     assert mean(students) > 0.95 * 4
     rng = np.random.default_rng(0)
     for change in ("shuffled", "zeroed", "random"):
-        assert mean(with_channel(students, team, change, rng)) == pytest.approx(1.0, abs=0.25), change
+        assert mean(ablate_messages(students, team, change, rng)) == pytest.approx(1.0, abs=0.25), change
 
 
 def test_the_dataset_keeps_the_step_before(tmp_path):
@@ -144,14 +144,14 @@ def test_agents_that_communicate_share_their_dataset(tmp_path):
 def test_agents_with_datasets_of_their_own_learn(tmp_path):
     trainer = trainer_of(tmp_path, MatchingGame, CueExpert(), buffer=BufferConfig(shared=False))
     trainer.train(2_000)
-    assert evaluate(greedy(trainer.policy), trainer.venv, n_episodes=40, seed=1).mean == 8.0
+    assert evaluate(trainer.policy, trainer.venv, n_eval_episodes=40, seed=1).mean == 8.0
 
 
 def test_rare_labels_can_weigh_more(tmp_path):
     trainer = trainer_of(tmp_path, MatchingGame, CueExpert(), class_weights="inverse-frequency")
     trainer.train(2_000)
     assert trainer.learner.loss.counts.counts.sum() == 2 * trainer.timesteps
-    assert evaluate(greedy(trainer.policy), trainer.venv, n_episodes=40, seed=1).mean == 8.0
+    assert evaluate(trainer.policy, trainer.venv, n_eval_episodes=40, seed=1).mean == 8.0
     with pytest.raises(ConfigError, match="weights of its own"):
         trainer_of(
             tmp_path, MatchingGame, CueExpert(), class_weights="inverse-frequency", loss=trainer.learner.loss

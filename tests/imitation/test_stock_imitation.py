@@ -17,7 +17,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
 from cesma_sb3.algorithms import FactoredDQN
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.evaluation import evaluate, greedy
+from cesma_sb3.evaluation import evaluate, policy_actor
 from cesma_sb3.experts import ExpertPolicy
 from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame
@@ -59,7 +59,7 @@ def test_behavioural_cloning(tmp_path):
     demonstrations = rollout.rollout(expert, venv, rollout.make_min_episodes(80), rng=rng, unwrap=False)
     trainer = stock_bc(venv, tmp_path, rollout.flatten_trajectories(demonstrations))
     trainer.train(n_epochs=10, progress_bar=False)
-    assert evaluate(greedy(trainer.policy), venv, n_episodes=40, seed=1).mean == 8.0
+    assert evaluate(trainer.policy, venv, n_eval_episodes=40, seed=1).mean == 8.0
 
 
 def test_simple_dagger(tmp_path):
@@ -78,7 +78,7 @@ def test_simple_dagger(tmp_path):
         rollout_round_min_timesteps=80,
         bc_train_kwargs={"progress_bar": False, "n_epochs": 8, "log_rollouts_venv": None},
     )
-    assert evaluate(greedy(trainer.policy), venv, n_episodes=40, seed=1).mean == 8.0
+    assert evaluate(trainer.policy, venv, n_eval_episodes=40, seed=1).mean == 8.0
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_adversarial_imitation(kind, demonstrated, tmp_path):
     trainer.train(6_000)
     students = algorithm.policy
     assert isinstance(students, TeamPolicy)
-    assert evaluate(greedy(students), joint_vec_env(MatchingGame, 4), n_episodes=40, seed=1).mean > 6
+    assert evaluate(students, joint_vec_env(MatchingGame, 4), n_eval_episodes=40, seed=1).mean > 6
 
 
 @pytest.mark.slow
@@ -147,7 +147,12 @@ def test_density_rewards(demonstrated, tmp_path):
     )
     trainer.train()
     trainer.train_policy(8_000)
-    assert evaluate(greedy(algorithm.policy), joint_vec_env(MatchingGame, 4), n_episodes=40, seed=1).mean > 6
+    assert (
+        evaluate(
+            policy_actor(algorithm.policy), joint_vec_env(MatchingGame, 4), n_eval_episodes=40, seed=1
+        ).mean
+        > 6
+    )
 
 
 @pytest.mark.skipif(
@@ -175,4 +180,4 @@ def test_soft_q_imitation(demonstrated, tmp_path):
     trainer.train(total_timesteps=2_000)
     students = trainer.rl_algo.policy.team_policy()
     assert isinstance(students, TeamPolicy)
-    assert evaluate(greedy(students), joint_vec_env(MatchingGame, 4), n_episodes=40, seed=1).mean > 6
+    assert evaluate(students, joint_vec_env(MatchingGame, 4), n_eval_episodes=40, seed=1).mean > 6

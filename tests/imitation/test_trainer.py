@@ -19,7 +19,7 @@ from stable_baselines3.common import logger
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread, make_scenario
 from cesma_sb3.errors import ConfigError, ExpertError, SpaceError
-from cesma_sb3.evaluation import evaluate, greedy
+from cesma_sb3.evaluation import evaluate
 from cesma_sb3.experts import ExpertPolicy, ScriptedGoalExpert, ScriptedNavigationExpert
 from cesma_sb3.imitation import (
     BufferConfig,
@@ -84,7 +84,7 @@ def matching_trainer(tmp_path, n_envs=8, expert=None, seed=0, **kwargs):
 
 
 def score(trainer):
-    return evaluate(greedy(trainer.policy), trainer.venv, n_episodes=40, seed=1).mean
+    return evaluate(trainer.policy, trainer.venv, n_eval_episodes=40, seed=1).mean
 
 
 CHOICES = {
@@ -276,10 +276,10 @@ def test_students_of_the_scripted_expert_approach_it(tmp_path):
         learning_rate=2e-3,
         custom_logger=quiet(tmp_path),
     )
-    before = evaluate(greedy(trainer.policy), venv, n_episodes=200, seed=1).mean
+    before = evaluate(trainer.policy, venv, n_eval_episodes=200, seed=1).mean
     trainer.train(12_000)
-    after = evaluate(greedy(trainer.policy), venv, n_episodes=200, seed=1).mean
-    best = evaluate(expert.labels, venv, n_episodes=200, seed=1).mean
+    after = evaluate(trainer.policy, venv, n_eval_episodes=200, seed=1).mean
+    best = evaluate(expert.labels, venv, n_eval_episodes=200, seed=1).mean
     assert (after - before) / (best - before) > 0.75
 
 

@@ -18,7 +18,7 @@ from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import parallel_env
 from cesma_sb3.errors import ExpertError, LayoutError, SpaceError, StorageError
-from cesma_sb3.evaluation import evaluate, greedy, make_actor, sampled, with_channel
+from cesma_sb3.evaluation import ablate_messages, evaluate, make_actor, policy_actor
 from cesma_sb3.experts.adapt import adapt_expert
 from cesma_sb3.policies import MixturePolicy, TeamPolicy, load_team, save_team
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -221,8 +221,8 @@ def test_a_saved_team_acts_by_names(names, kind, tmp_path):
     venv = venv_of(*names)
     for loaded in (load_team(tmp_path), load_team(tmp_path, team=venv.team)):
         assert loaded.team.agents == NAMES
-        assert evaluate(greedy(loaded), venv, n_episodes=2).mean == 222.0
-    assert evaluate(greedy(policy), venv, n_episodes=2).mean == 222.0
+        assert evaluate(loaded, venv, n_eval_episodes=2).mean == 222.0
+    assert evaluate(policy, venv, n_eval_episodes=2).mean == 222.0
 
 
 def test_saved_weights_are_refused_by_other_agents(tmp_path):
@@ -233,9 +233,9 @@ def test_saved_weights_are_refused_by_other_agents(tmp_path):
         StorageError, match=r"weights belong to the agents ann, bob, cid; expected .* dan, eve, fay"
     ):
         load_team(tmp_path, team=strangers.team)
-    for act in (greedy(policy), sampled(policy)):
+    for act in (policy_actor(policy), policy_actor(policy, deterministic=False)):
         with pytest.raises(SpaceError, match="its agents are dan, eve, fay; expected ann, bob, cid"):
-            evaluate(act, strangers, n_episodes=1)
+            evaluate(act, strangers, n_eval_episodes=1)
 
 
 @pytest.mark.parametrize("use_agent_id", [False, True])
@@ -277,7 +277,7 @@ def test_a_declared_team_keeps_its_shares_in_another_order():
 
 def test_changed_messages_are_heard_by_the_agents_of_the_same_names():
     venv = make_vec_env("navigation-comm")
-    act = with_channel(greedy(policy_of(venv.team)), venv.team, "zeroed", np.random.default_rng(0))
+    act = ablate_messages(policy_actor(policy_of(venv.team)), venv.team, "zeroed", np.random.default_rng(0))
     assert act.team == venv.team
 
 
@@ -337,7 +337,7 @@ def test_a_run_that_starts_from_anothers_weights_keeps_its_order(run_dir, tmp_pa
 def test_a_model_keeps_the_order_of_the_environments_that_it_was_trained_in(tmp_path):
     model = PPO("MlpPolicy", venv_of(unlike=False), n_steps=2, batch_size=2, seed=0)
     wanted = evaluate(
-        make_actor(adapt_expert(model, venv_of(unlike=False).team)), venv_of(unlike=False), n_episodes=2
+        make_actor(adapt_expert(model, venv_of(unlike=False).team)), venv_of(unlike=False), n_eval_episodes=2
     )
 
     def decentralized(

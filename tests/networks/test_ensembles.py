@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import Spread
 from cesma_sb3.errors import SpaceError, StorageError
-from cesma_sb3.evaluation import evaluate, greedy
+from cesma_sb3.evaluation import evaluate, policy_actor
 from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.policies.ensembles import MixturePolicy, SequencePolicy
 from cesma_sb3.policies.save_util import ENSEMBLE, load_team, save_team
@@ -93,7 +93,7 @@ def test_an_evaluation_begins_each_world_when_its_episode_does():
             seen.append(steps.tolist())
             return super()._chosen(steps, rng)
 
-    evaluate(greedy(Spy(make_components(venv.team))), venv, n_episodes=4, seed=0)
+    evaluate(policy_actor(Spy(make_components(venv.team))), venv, n_eval_episodes=4, seed=0)
     assert seen == [[0, 0], [1, 1], [0, 2], [1, 0], [0, 1], [1, 2]]
 
 
@@ -146,8 +146,8 @@ def test_a_single_observation_and_masks():
 
 def test_the_same_every_time_an_actor_is_asked(make):
     venv = joint_vec_env(MatchingGame, 4, seed=0)
-    act = greedy(make(make_components(venv.team)))
-    first, second = (evaluate(act, venv, n_episodes=12, seed=1).team for _ in range(2))
+    act = policy_actor(make(make_components(venv.team)))
+    first, second = (evaluate(act, venv, n_eval_episodes=12, seed=1).team for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 

@@ -16,7 +16,7 @@ import cesma_sb3
 from cesma_sb3.algorithms import TeamPPO
 from cesma_sb3.deploy.export import export
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
-from cesma_sb3.evaluation import evaluate, greedy
+from cesma_sb3.evaluation import evaluate
 from cesma_sb3.experts import SB3Expert
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.registry import ALGORITHMS
@@ -124,7 +124,7 @@ def test_a_trainer_alone(algorithm, name, venv):
         )
         trainer.train(16)
     assert trainer.n_updates > 0
-    assert evaluate(greedy(trainer.policy), venv, n_episodes=2).mean >= 0
+    assert evaluate(trainer.policy, venv, n_eval_episodes=2).mean >= 0
 
 
 @pytest.mark.parametrize("name", SETTINGS)

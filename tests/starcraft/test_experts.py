@@ -8,7 +8,7 @@ from sb3_contrib import MaskablePPO, RecurrentPPO
 
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import EnvError, InvalidActionError, UnknownNameError
-from cesma_sb3.evaluation import evaluate, greedy, make_actor, random_act
+from cesma_sb3.evaluation import evaluate, make_actor, policy_actor, random_actor
 from cesma_sb3.experts import SB3Expert, reference_expert
 from cesma_sb3.imitation import LabelConfig, MultiAgentDAggerTrainer
 from cesma_sb3.imitation.collector import Collector, students_actor
@@ -49,11 +49,11 @@ def students_of(expert, venv, network, timesteps=2000):
 
 
 def score(venv, act):
-    return evaluate(act, venv, n_episodes=64, seed=1)
+    return evaluate(act, venv, n_eval_episodes=64, seed=1)
 
 
 def at_random(venv):
-    return score(venv, random_act(venv.team, np.random.default_rng(0))).mean
+    return score(venv, random_actor(venv.team, np.random.default_rng(0))).mean
 
 
 @pytest.mark.parametrize("network", ["feed-forward", "recurrent"])
@@ -62,7 +62,7 @@ def test_students_of_the_scripted_expert_win_and_keep_to_the_masks(network):
     venv = battles(n_enemies=2)
     died = deaths(venv)
     policy = students_of(reference_expert(venv), venv, network)
-    found = score(venv, greedy(policy))
+    found = score(venv, policy_actor(policy))
     assert sum(died) > 150
     assert found.win_rate > 0.8 * score(venv, make_actor(reference_expert(venv))).win_rate
     sampled, _ = policy.predict(venv.reset(), action_masks=venv.agent_masks)  # also where they are drawn
@@ -76,7 +76,7 @@ def test_maskable_ppo_is_an_expert():
     expert = SB3Expert(model, venv.team, venv.view)
     chance = at_random(venv)
     assert score(venv, make_actor(expert)).mean > chance + 2
-    assert score(venv, greedy(students_of(expert, venv, "feed-forward"))).mean > chance + 1
+    assert score(venv, policy_actor(students_of(expert, venv, "feed-forward"))).mean > chance + 1
 
 
 def test_recurrent_ppo_is_an_expert_where_unavailable_actions_are_replaced():
@@ -86,7 +86,7 @@ def test_recurrent_ppo_is_an_expert_where_unavailable_actions_are_replaced():
     expert = SB3Expert(model, venv.team, venv.view)
     chance = at_random(venv)
     assert score(venv, make_actor(expert)).mean > chance + 1
-    assert score(venv, greedy(students_of(expert, venv, "recurrent"))).mean > chance + 1
+    assert score(venv, policy_actor(students_of(expert, venv, "recurrent"))).mean > chance + 1
     with pytest.raises(EnvError, match=r"Skirmish: agent_\d cannot do \d; available: "):
         RecurrentPPO("MlpLstmPolicy", battles(), n_steps=8, batch_size=64, seed=0).learn(64)
 

@@ -5,7 +5,7 @@ import pytest
 
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.evaluation import Returns, evaluate, make_actor, random_act
+from cesma_sb3.evaluation import Returns, evaluate, make_actor, random_actor
 from cesma_sb3.experts import reference_expert
 from cesma_sb3.experts.scripted.focus_fire import FocusFireExpert
 from tests.starcraft.skirmish import FEATURES
@@ -58,8 +58,8 @@ def test_the_dead_do_nothing():
 
 def test_it_wins_where_random_agents_do_not():
     venv = battles(n_allies=3, n_enemies=2)
-    scripted = evaluate(make_actor(reference_expert(venv)), venv, n_episodes=60, seed=1)
-    random = evaluate(random_act(venv.team, np.random.default_rng(0)), venv, n_episodes=60, seed=1)
+    scripted = evaluate(make_actor(reference_expert(venv)), venv, n_eval_episodes=60, seed=1)
+    random = evaluate(random_actor(venv.team, np.random.default_rng(0)), venv, n_eval_episodes=60, seed=1)
     assert scripted.win_rate > 0.5
     assert random.win_rate < 0.1
     low, high = scripted.win_interval

@@ -13,7 +13,14 @@ from cesma_sb3.analysis.price.rollouts import Rollouts, SoftLabels, collect_roll
 from cesma_sb3.analysis.run_data import Role
 from cesma_sb3.config.schema import CheckpointConfig, DaggerConfig, Experiment
 from cesma_sb3.envs.particle.vec_env import ParticleVecEnv
-from cesma_sb3.evaluation import Change, Returns, greedy, make_actor, random_act, with_channel
+from cesma_sb3.evaluation import (
+    MessageAblation,
+    Returns,
+    ablate_messages,
+    make_actor,
+    policy_actor,
+    random_actor,
+)
 from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert
 from cesma_sb3.experts.base import SoftExpert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy, Visibility
@@ -104,10 +111,12 @@ class GapMeasurement:
             soft_labels=soft_labels,
         )
 
-    def returns_with_messages(self, change: Change) -> Returns:
+    def returns_with_messages(self, change: MessageAblation) -> Returns:
         """Return the students' returns with changed messages."""
         rng = np.random.default_rng(self.evaluator.seeds.students)
-        return self.evaluator.final(with_channel(self.evaluator.act_of(self.policy), self.team, change, rng))
+        return self.evaluator.final(
+            ablate_messages(self.evaluator.act_of(self.policy), self.team, change, rng)
+        )
 
     def deviations(self) -> Deviations | None:
         """Measure the costs of one-step deviations.
@@ -125,8 +134,8 @@ class GapMeasurement:
             return None
         return measure_deviations(
             make_actor(self.expert),
-            greedy(self.policy),
-            random_act(self.team, np.random.default_rng(self.evaluator.seeds.random)),
+            policy_actor(self.policy),
+            random_actor(self.team, np.random.default_rng(self.evaluator.seeds.random)),
             self.venv,
             n_episodes=self.experiment.evaluation.n_final_episodes,
             seed=self.evaluator.seeds.final,

@@ -17,7 +17,7 @@ from cesma_sb3.analysis.price.mutual_information import (
 )
 from cesma_sb3.analysis.price.rollouts import Rollouts
 from cesma_sb3.envs.particle.goals import GOAL
-from cesma_sb3.evaluation import Change, Returns
+from cesma_sb3.evaluation import MessageAblation, Returns
 from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
@@ -29,7 +29,7 @@ _HOW = {
 
 
 def message_ablations(
-    returns: Returns, ablated: Callable[[Change], Returns], n_envs: int
+    returns: Returns, ablated: Callable[[MessageAblation], Returns], n_envs: int
 ) -> Iterator[Estimate]:
     """Estimate how much of the return is lost when messages are changed.
 
@@ -38,7 +38,7 @@ def message_ablations(
         ablated: Their returns from the same initial states with messages changed.
         n_envs: Environments that are stepped together; messages are shuffled between them.
     """
-    for change in get_args(Change):
+    for change in get_args(MessageAblation):
         name = f"return lost with messages {change}"
         how = f"Students as they are less students where {_HOW[change]}"
         if change == "shuffled" and n_envs < 2:

@@ -1,0 +1,123 @@
+"""Actors of a team: policies, experts and random actions, in the order of agents that an environment has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+
+from cesma_sb3.envs.rollouts import reset_actor
+from cesma_sb3.experts import Expert, adapt_expert, make_actor
+from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
+from cesma_sb3.policies.ensembles import TeamEnsemble
+from cesma_sb3.policies.team_policy import TeamPolicy
+from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.team_views import reordered_view
+
+
+class TeamActor:
+    """An actor that knows the team whose observations it takes; it is reset as the actor is.
+
+    Args:
+        act: The actor.
+        team: Its team.
+        call: What is done in place of the actor, by way of it; None: the actor itself.
+    """
+
+    def __init__(self, act: Actor, team: TeamSpaces, call: Actor | None = None) -> None:
+        self.team = team
+        self._act = act
+        self._call = act if call is None else call
+
+    def __call__(self, observations: Observations, masks: Masks | None = None) -> Actions:
+        """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""
+        return self._call(observations, masks)
+
+    def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
+        """Forget the episodes that have ended.
+
+        Args:
+            episode_starts: In which environments the next observation is an episode's first, [B] bool; None:
+                in all of them.
+        """
+        reset_actor(self._act, episode_starts)
+
+
+def policy_actor(
+    policy: TeamPolicy | TeamEnsemble, *, deterministic: bool = True, seed: int = 0
+) -> TeamActor:
+    """Make the actor of a team of policies.
+
+    Args:
+        policy: The team. Its weights may change.
+        deterministic: Take the likeliest actions; False: sample them.
+        seed: Seed of the samples.
+    """
+    return TeamActor(policy.actor(None if deterministic else np.random.default_rng(seed)), policy.team)
+
+
+def actor_for(controller: Any, team: TeamSpaces, *, deterministic: bool = True, seed: int = 0) -> Actor:
+    """Make the actor of a policy or an expert, for a team of the same agents in any order.
+
+    Args:
+        controller: A `TeamPolicy`, an ensemble, an `Expert`, a model or policy of SB3, a mapping with one
+            controller for each agent, or an actor: a function of observations and masks.
+        team: The team that it acts for.
+        deterministic: Take the likeliest actions; False: sample, where the controller has a distribution.
+        seed: Seed of the samples.
+
+    Raises:
+        ExpertError: The model or expert does not fit the team.
+        SpaceError: The policy or actor is one of other agents.
+        LayoutError: The order of the others is part of what somebody observes, and is another one.
+    """
+    if isinstance(controller, TeamPolicy | TeamEnsemble):
+        actor: Actor = policy_actor(controller, deterministic=deterministic, seed=seed)
+    elif isinstance(controller, Expert | BaseAlgorithm | BasePolicy | Mapping):
+        expert: Any = adapt_expert(controller, team)
+        sampler = None if deterministic else getattr(expert, "sampler", None)
+        return make_actor(expert) if sampler is None else sampler(np.random.default_rng(seed))
+    else:
+        actor = controller
+    own = getattr(getattr(actor, "__self__", actor), "team", None)
+    if not isinstance(own, TeamSpaces) or own.agents == team.agents:
+        return actor
+    order = reordered_view(team, own)
+
+    def reordered(observations: Observations, masks: Masks | None) -> Actions:
+        seen = order.observations(observations)
+        actions: Actions = order.actions(actor(seen, None if masks is None else order.masks(masks)))
+        return actions
+
+    return TeamActor(actor, team, reordered)
+
+
+def random_actor(team: TeamSpaces, rng: np.random.Generator) -> TeamActor:
+    """Make an actor that draws uniformly among the available actions.
+
+    Args:
+        team: The team that it acts for.
+        rng: The generator of the draws.
+    """
+    low = np.asarray(getattr(team.action_space, "low", 0), dtype=np.float64)
+    high = np.asarray(getattr(team.action_space, "high", 0), dtype=np.float64)
+
+    def act(observations: Observations, masks: Masks | None) -> Actions:
+        batch = len(observations)
+        packed: Any = np.zeros((batch, team.n_columns), dtype=team.action_dtype)
+        for column, (k, flags) in enumerate(zip(team.column_categories, team.column_masks, strict=True)):
+            if k == 0:
+                packed[:, column] = rng.uniform(low[column], high[column], size=batch)
+                continue
+            keys = rng.random((batch, k))  # the largest key among the available ones: a uniform draw
+            if masks is not None:
+                keys = np.where(masks[:, flags], keys, -1.0)
+            packed[:, column] = keys.argmax(axis=1)
+        actions: Actions = packed
+        return actions
+
+    return TeamActor(act, team)
