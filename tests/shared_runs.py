@@ -1,7 +1,7 @@
 """Four finished runs for all tests that need one: made once, whichever process of the tests asks first.
 
-They are read only: a test that changes a run folder copies it (`shutil.copytree`). Only a test of running itself
-makes a run of its own.
+They are read only: a test that changes a run folder copies it (`shutil.copytree`). A test of running itself
+has its own.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ expert:
   total_timesteps: 160
   n_envs: 2
   kwargs: {{learning_starts: 32, batch_size: 16}}
-dagger: {{total_timesteps: 2000, n_envs: 2, batch_size: 16}}
+dagger: {{total_timesteps: 800, n_envs: 2, batch_size: 16}}
 evaluation: {{n_final_episodes: 2, n_eval_episodes: 2, eval_freq: 2000, n_envs: 2}}
 """
 CONTROLLED = """

@@ -230,7 +230,7 @@ def test_only_the_run_that_is_meant_goes_on(tmp_path):
         cesma_sb3.run(resume=out)
 
 
-def test_a_sweep_goes_on_with_what_was_interrupted(tmp_path):
+def test_a_sweep_goes_on_with_what_was_interrupted(tmp_path, runs_in_this_process):
     out = tmp_path / "sweep"
     assert sweep(["spread-3-scripted"], seeds=1, out=out, **SMALL).ran == 1
     (run,) = out.glob("runs/*/seed-0")

@@ -254,9 +254,14 @@ def test_what_gives_no_page(runs, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_video_shows_both_from_the_same_start(runs, tmp_path):
-    path = write_video(runs[0], tmp_path / "both.gif", episodes=2, fps=10)
-    with Image.open(path) as video:
+@pytest.fixture(scope="module")
+def animated(runs):
+    """Two episodes of both policies."""
+    return write_video(runs[0], runs[0] / "both.gif", episodes=2, fps=10)
+
+
+def test_a_video_shows_both_from_the_same_start(runs, animated):
+    with Image.open(animated) as video:
         assert video.n_frames == 52
         frames = []
         for number in (0, 25):
@@ -273,9 +278,8 @@ def test_a_video_shows_both_from_the_same_start(runs, tmp_path):
         assert video.width == half
 
 
-def test_a_video_as_mp4_shows_the_same_for_as_long(runs, tmp_path, capsys):
+def test_a_video_as_mp4_shows_the_same_for_as_long(runs, animated, tmp_path, capsys):
     av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'cesma-sb3[video]'")
-    animated = write_video(runs[0], tmp_path / "both.gif", episodes=2, fps=10)
     with pytest.raises(SystemExit) as ended:
         cli.main(
             ["video", str(runs[0]), "--out", str(tmp_path / "both.mp4"), "--episodes", "2", "--fps", "10"]

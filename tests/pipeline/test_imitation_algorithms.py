@@ -9,9 +9,9 @@ from cesma_sb3.policies import MixturePolicy, SequencePolicy, TeamPolicy
 from cesma_sb3.training.run import evaluate_run
 
 TINY = {
-    "dagger": {"total_timesteps": 1_600, "n_envs": 4, "batch_size": 32},
+    "dagger": {"total_timesteps": 1_400, "n_envs": 4, "batch_size": 32},
     "students": {"hidden_sizes": [16, 16]},
-    "evaluation": {"n_final_episodes": 12, "n_eval_episodes": 4, "eval_freq": 800, "n_envs": 4},
+    "evaluation": {"n_final_episodes": 12, "n_eval_episodes": 4, "eval_freq": 700, "n_envs": 4},
 }
 KINDS = {
     "bc": (TeamPolicy, {"final_updates": 5}),
