@@ -22,7 +22,7 @@ from cesma_sb3.training.experiment_files import MODEL, STUDENTS_MODEL
 from cesma_sb3.training.outcome import NOT_TRAINED, Outcome, TrainedExpert, TrainedStudents
 from cesma_sb3.training.pretrained import save_model
 from cesma_sb3.training.run_folder import EVALUATIONS, EXPERT, EXPERT_WEIGHTS, FIGURE, STUDENTS, RunFolder
-from cesma_sb3.utils.plotting.learning_curves import draw_learning_curves
+from cesma_sb3.utils.plotting import draw_learning_curves
 
 
 def make_report(

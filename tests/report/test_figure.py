@@ -1,13 +1,10 @@
 """The figure of the learning curves."""
 
 import sys
-from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cesma_sb3.utils.plotting import draw_learning_curves, learning_curves, style
+from cesma_sb3.utils.plotting import draw_learning_curves, style
 
 ANCHORS = {"reference": -15.2, "random": -52.4}
 EXPERT = [(0, -50.0), (1000, -30.0), (2000, -20.0)]
@@ -43,18 +40,6 @@ def test_pyplot_is_left_alone(tmp_path, monkeypatch):
     draw_learning_curves(
         tmp_path / "f.png", expert=EXPERT, students=STUDENTS, reference_returns=ANCHORS, title="", reward="x"
     )
-
-
-@given(st.lists(st.floats(0.0, 1.0), max_size=6))
-def test_labels_do_not_overlap_and_stay_in_order(heights):
-    spread = learning_curves._spread(sorted(heights), gap=0.05)
-    assert len(spread) == len(heights)
-    assert all(b - a >= 0.05 - 1e-9 for a, b in pairwise(spread))
-
-
-def test_labels_stay_where_there_is_room():
-    assert learning_curves._spread([0.1, 0.5, 0.9], gap=0.05) == pytest.approx([0.1, 0.5, 0.9])
-    assert learning_curves._spread([0.5, 0.5], gap=0.1) == pytest.approx([0.45, 0.55])
 
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (500, "500"), (150_000, "150k"), (2_500_000, "2.5M")])

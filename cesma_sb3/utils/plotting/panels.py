@@ -1,18 +1,17 @@
-"""Plot curves of several runs in several panels, as the paper does: a centre between minimum and maximum."""
+"""Plot learning curves of one run or of several, as the paper does: a centre between minimum and maximum."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.utils.plotting.learning_curves import Points
 from cesma_sb3.utils.plotting.style import (
     COLORS,
     GREY,
@@ -27,6 +26,8 @@ from cesma_sb3.utils.plotting.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Points = Sequence[tuple[float, float]]
+"""Points (x, y) of a curve in the order of x, such as environment samples and the return measured there."""
 Center = Literal["mean", "median"]
 Values = npt.NDArray[np.float64]
 _COLUMNS = 4
@@ -146,6 +147,41 @@ def draw_panels(path: Path, *, panels: Sequence[PlotPanel], title: str, note: st
             frameon=False,
         )
     figure.savefig(path, dpi=130)
+
+
+def draw_learning_curves(
+    path: Path,
+    *,
+    expert: Points,
+    students: Points,
+    reference_returns: Mapping[str, float],
+    title: str,
+    reward: str,
+) -> None:
+    """Write the plot of one run: the expert's curve, then the students' on the same axis.
+
+    Args:
+        path: The file; its suffix says the format (png, svg, pdf).
+        expert: The expert's curve; one point or none where the expert was not trained.
+        students: The students' curve, whose samples count from where the expert's end.
+        reference_returns: Mean returns that are drawn as horizontal lines, by name (`random`, `reference`).
+        title: Text above the plot.
+        reward: The reward's definition, below the plot: returns mean little without it.
+
+    Source: Figure 5.
+    """
+
+    def label(name: str, value: float) -> str:
+        return f"{name}  {value:.1f}".replace("-", "\N{MINUS SIGN}")
+
+    lines = [
+        PlotLine(label(name, curve[-1][1]), (envelope([curve]),), extends=name == "expert")
+        for name, curve in (("expert", expert), ("students", students))
+        if curve
+    ]
+    lines += [PlotLine(label(name, value), level=value) for name, value in reference_returns.items()]
+    panel = PlotPanel("", "environment samples", "mean return of an episode", tuple(lines))
+    draw_panels(path, panels=[panel], title=title, note=f"reward: {reward}")
 
 
 def _style(index: int) -> _Style:

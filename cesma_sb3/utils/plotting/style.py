@@ -9,10 +9,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Distinct for colour-blind readers (Okabe and Ito), and by line style or marker in print.
-BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
-COLORS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, "#1f2937", "#A0522D", "#9ca3af")
-"""Colours of lines, in the order of their labels."""
+COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#1f2937", "#A0522D", "#9ca3af")
+"""Colours of lines, in the order of their labels; colour-blind readers can tell them apart (Okabe and Ito)."""
 MARKERS = ("s", "o", "^", "D", "v", "P", "X", "*", "h")
 INK, GREY, FRAME, FAINT = "#1f2937", "#6b7280", "#9ca3af", "#d1d5db"
 
