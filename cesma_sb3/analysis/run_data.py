@@ -59,7 +59,7 @@ class RunData:
         """Return a learning curve.
 
         Args:
-            role: Whose.
+            role: The policy that was evaluated.
             measurement: What was measured.
             after_expert: The students' samples count from where the expert's end.
         """

@@ -115,9 +115,9 @@ def improvement_rows(section: Section, repetitions: int = REPETITIONS) -> list[T
     for (label, scores), (other, others) in combinations(section.scores.items(), 2):
         if max(len(scores), len(others)) == 1:
             continue
-        found = improvement(scores, others, repetitions=repetitions)
-        row = {"task": section.task, "system": label, "other": other, "probability": found.value}
-        rows.append({**row, "low": found.low, "high": found.high})
+        estimate = improvement(scores, others, repetitions=repetitions)
+        row = {"task": section.task, "system": label, "other": other, "probability": estimate.value}
+        rows.append({**row, "low": estimate.low, "high": estimate.high})
     return rows
 
 

@@ -27,11 +27,11 @@ def imitation_error(measurement: GapMeasurement, trained: ComparisonStudents | N
     disagrees = disagreements(rollouts, measurement.team)
     losses = _Losses(measurement, trained) if isinstance(measurement.policy, TeamPolicy) else None
     for index, agent in enumerate(measurement.team.agents):
-        how = "Steps of the students' episodes in which the agent does something else than the expert."
+        how = "Steps of the students' episodes in which the agent acts differently from the expert."
         shares = rollouts.episode_means(disagrees[:, index])
         yield mean_estimate("disagreement", shares, "share of steps", how + measurement.note, agent)
         if losses is None:
-            why = "the students are several teams, whose actions have no one loss"
+            why = "the students are an ensemble of teams, which has no loss of its own"
             yield not_estimated("loss", measurement.step_loss.unit, why, agent)
         else:
             yield from losses.estimates(index, agent)
@@ -39,8 +39,8 @@ def imitation_error(measurement: GapMeasurement, trained: ComparisonStudents | N
 
 def thirds(rollouts: Rollouts) -> npt.NDArray[np.int64]:
     """Return in which third of its episode each step lies, [S] in 0, 1, 2."""
-    found: npt.NDArray[np.int64] = 3 * rollouts.times // rollouts.lengths[rollouts.episodes]
-    return found
+    third: npt.NDArray[np.int64] = 3 * rollouts.times // rollouts.lengths[rollouts.episodes]
+    return third
 
 
 class _Losses:
@@ -87,11 +87,12 @@ class _Losses:
         joint_view, least = means(self.joint_view[:, index]), means(self.least[:, index])
         own_view = loss if self.own_view is None else means(self.own_view[:, index])
         if self.rollouts.probabilities is not None:
-            how = "Loss of whoever has the expert's own distribution: its entropy, if by cross-entropy."
+            how = "Loss of a student with the expert's own distribution: its entropy, if by cross-entropy."
             yield estimate("least possible loss", least, how)
         how = (
             "Loss of students that see everything, trained alike to the end, in the students' states, less "
-            "the least possible (the entropy of soft labels; 0 of hard ones): what networks and time leave."
+            "the least possible (the entropy of soft labels; 0 of hard ones): what networks and training "
+            "time leave."
         )
         yield estimate("lost to fitting", joint_view - least, how)
         how = (

@@ -81,12 +81,12 @@ def _information(
     """Estimate what one agent's messages tell of one goal, and the most that they could tell."""
     mean, p = permutation_test(goals, symbols, rng)
     how = (
-        "What is said in the middle of an episode and the goal, a pair an episode: plug-in entropies with "
+        "The message in the middle of an episode and the goal, a pair an episode: plug-in entropies with "
         "Miller and Madow's correction, the interval by the jackknife. Without any relation it is "
         f"{mean:.3f} on average (200 permutations; p = {p:.3f})."
     )
     low, high = jackknife_interval(goals, symbols) or (None, None)
     value = mutual_information(goals, symbols)
     yield Estimate(f"information of the message about {goal}", value, low, high, "bits", how, agent)
-    how = "The most that can be told of it: the goal's entropy in the same episodes."
+    how = "The most that a message can tell about it: the goal's entropy in the same episodes."
     yield Estimate(f"entropy of {goal}", entropy(goals), None, None, "bits", how, agent)

@@ -16,7 +16,7 @@ def return_gap(measurement: GapMeasurement) -> Iterator[Estimate]:
     if share == 1.0:
         paired = f"{paired} The episodes of a pair begin in the same state."
     else:
-        paired = f"{paired} {share:.0%} of the pairs begin in the same state, the others in any two."
+        paired = f"{paired} {share:.0%} of the pairs begin in the same state, the others in different ones."
     yield mean_estimate("return lost", lost, "return", paired)
     span = measurement.evaluator.span()
     if span > 0:

@@ -31,8 +31,8 @@ def theorem1(measurement: GapMeasurement, deviations: Deviations | None) -> Iter
         "epsilon: joint disagreement",
         rollouts.episode_means(np.nanmax(disagreements(rollouts, measurement.team), axis=1)),
         "share of steps",
-        "Steps in which somebody does something else than the expert: the 0-1 loss of the joint action in "
-        "the states of the students that were kept. For the best of all rounds it is at most mu_N + gamma_N."
+        "Steps in which an agent acts differently from the expert: the 0-1 loss of the joint action in the "
+        "states of the students that were kept. For the best of all rounds it is at most mu_N + gamma_N."
         + measurement.note,
     )
     yield epsilon
@@ -49,7 +49,7 @@ def theorem1(measurement: GapMeasurement, deviations: Deviations | None) -> Iter
         yield from _bound(epsilon, float(lengths.mean()), deviations)
         return
     why = (
-        "it needs an environment whose state can be put back (the particle world) and policies that are "
+        "it needs an environment whose state can be restored (the particle world) and policies that are "
         "deterministic and have no memory"
     )
     yield not_estimated(_U, "return", why)
@@ -59,7 +59,7 @@ def theorem1(measurement: GapMeasurement, deviations: Deviations | None) -> Iter
 def _bound(epsilon: Estimate, mean_length: float, deviations: Deviations) -> Iterator[Estimate]:
     """Estimate u, and the bound that follows from it."""
     u = float(deviations.costs.max())
-    how = "The most that one of the students' actions costs, the expert following, over all states met."
+    how = "The most that one of the students' actions costs, the expert acting after it, over all states."
     yield Estimate("u of the students' actions", u, None, None, "return", how)
     u = float(max(u, deviations.random_costs.max()))
     how = (

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#1f2937", "#A0522D", "#9ca3af")
-"""Colours of lines, in the order of their labels; colour-blind readers can tell them apart (Okabe and Ito)."""
+"""Colours of lines, in the order of their labels; distinct for colour-blind readers (Okabe and Ito)."""
 MARKERS = ("s", "o", "^", "D", "v", "P", "X", "*", "h")
 INK, GREY, FRAME, FAINT = "#1f2937", "#6b7280", "#9ca3af", "#d1d5db"
 
