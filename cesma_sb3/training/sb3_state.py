@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 import gymnasium
+import numpy as np
 from sb3_contrib import ARS
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -46,6 +47,43 @@ class ModelState(Stateful):
         """Takes the attributes over; the networks and optimizers have their state already."""
         attributes = {name: value for name, value in state_dict.items() if name != "networks"}
         vars(self.model).update(attributes)
+
+
+class ReplayBufferState(Stateful):
+    """The state of a replay buffer: of one that is not full, the rows that hold something.
+
+    Args:
+        buffer: The buffer.
+    """
+
+    def __init__(self, buffer: ReplayBuffer) -> None:
+        self.buffer = buffer
+
+    def state_dict(self) -> dict[str, Any]:
+        """All attributes; arrays of `buffer_size` rows without the empty ones."""
+        return {name: self._used(value) for name, value in vars(self.buffer).items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` returned; arrays stay where they are in memory."""
+        attributes = vars(self.buffer)
+        for name, value in state_dict.items():
+            attributes[name] = self._filled(attributes.get(name), value)
+
+    def _used(self, value: Any) -> Any:
+        if isinstance(value, dict):  # observations by name
+            return {key: self._used(each) for key, each in value.items()}
+        return value[: self.buffer.size()] if self._has_rows(value) else value
+
+    def _filled(self, current: Any, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(current, dict):
+            return {key: self._filled(current.get(key), each) for key, each in value.items()}
+        if not self._has_rows(current):
+            return value
+        current[: len(value)] = value
+        return current
+
+    def _has_rows(self, value: Any) -> bool:
+        return isinstance(value, np.ndarray) and value.ndim > 0 and len(value) == self.buffer.buffer_size
 
 
 @contextmanager
@@ -107,10 +145,3 @@ def attributes_of(value: object) -> dict[str, Any]:
     if isinstance(value, VecEnvWrapper):
         attributes.pop("class_attributes", None)  # members of the class, in which SB3 looks names up
     return attributes
-
-
-def rows_in_use(value: object) -> tuple[int, int] | None:
-    """Of a replay buffer that is not full: the length of its arrays, and how many rows hold something."""
-    if not isinstance(value, ReplayBuffer) or value.full:
-        return None
-    return value.buffer_size, value.pos

@@ -7,7 +7,7 @@ of anybody else's objects. No code is stored and none is run, so a file of a sta
 
 A value is stored as JSON holds it, or as a mapping with the key `is`:
 
-array, tensor           its place among the arrays; of a replay buffer that is not full, the rows in use
+array, tensor           its place among the arrays
 list, tuple, deque, set, mapping
 object                  what `Stateful.state_dict` returns; else all of its attributes
 state dict              what its `state_dict` returns and `load_state_dict` takes, as of PyTorch's objects
@@ -19,19 +19,20 @@ environment             nothing: its state cannot be had, so its episodes begin 
 from __future__ import annotations
 
 import copy
-import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from cesma_sb3.errors import StorageError, error_line
-from cesma_sb3.training.sb3_state import ModelState, attributes_of, is_left_env, rows_in_use
+from cesma_sb3.training.generators import GENERATORS, GlobalGenerators
+from cesma_sb3.training.sb3_state import ModelState, ReplayBufferState, attributes_of, is_left_env
 from cesma_sb3.training.state_rules import (
     LEFT_ALONE,
     has_state_dict,
@@ -45,7 +46,6 @@ from cesma_sb3.utils.stateful import Stateful, declares_state
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 _CONTAINERS: dict[str, type[Any]] = {"list": list, "tuple": tuple, "deque": deque, "set": set}
-_BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
 
 def capture(root: object, *, constants: Iterable[object] = ()) -> tuple[Any, Arrays]:
@@ -63,7 +63,7 @@ def capture(root: object, *, constants: Iterable[object] = ()) -> tuple[Any, Arr
         StorageError: Something has a state that cannot be stored.
     """
     walk = _Capture(constants)
-    return [walk.node(_GlobalGenerators(), "generators"), walk.node(root, "")], walk.arrays
+    return [walk.node(GlobalGenerators(), "generators"), walk.node(root, "")], walk.arrays
 
 
 def restore(root: object, state: Any, arrays: Mapping[str, Any]) -> bool:
@@ -84,52 +84,10 @@ def restore(root: object, state: Any, arrays: Mapping[str, Any]) -> bool:
     try:
         generators, saved = state
         walk.value(root, saved, "")
-        walk.value(_GlobalGenerators(), generators, "generators")  # last: constructing things may draw
+        walk.value(GlobalGenerators(), generators, "generators")  # last: constructing things may draw
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise StorageError(f"a state that does not fit this training: {error}") from None
     return not walk.env_was_left
-
-
-class _GlobalGenerators(Stateful):
-    """The generators of Python, NumPy and PyTorch that everybody shares."""
-
-    def state_dict(self) -> dict[str, Any]:
-        kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002  # SB3 uses it
-        return {
-            "torch": th.get_rng_state(),
-            "cuda": th.cuda.get_rng_state_all() if th.cuda.is_available() else [],
-            "numpy": [kind, keys, position, has_gauss, gauss],
-            "python": _python_state(random),
-        }
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        th.set_rng_state(state_dict["torch"])
-        if state_dict["cuda"]:
-            th.cuda.set_rng_state_all(state_dict["cuda"])
-        np.random.set_state(tuple(state_dict["numpy"]))  # noqa: NPY002  # see above
-        _set_python_state(random, state_dict["python"])
-
-
-def _python_state(generator: Any) -> list[Any]:
-    version, words, spare = generator.getstate()
-    return [version, list(words), spare]
-
-
-def _set_python_state(generator: Any, state: Any) -> None:
-    version, words, spare = state
-    generator.setstate((version, tuple(words), spare))
-
-
-_GENERATORS: dict[str, tuple[type[Any], Callable[[Any], Any], Callable[[Any, Any], object]]] = {
-    "random state": (
-        np.random.RandomState,
-        lambda generator: list(generator.get_state(legacy=True)),
-        lambda generator, state: generator.set_state(tuple(state)),
-    ),
-    "python generator": (random.Random, _python_state, _set_python_state),
-    "torch generator": (th.Generator, th.Generator.get_state, th.Generator.set_state),
-}
-"""By the kind of a value: its class, which makes one that is missing; what its state is; what takes it."""
 
 
 class _Capture:
@@ -141,8 +99,8 @@ class _Capture:
         self._numbers: dict[int, int] = {}
         self._kept: list[object] = []  # so that no two that are walked have the same id
 
-    def node(self, value: Any, where: str, rows: tuple[int, int] | None = None) -> Any:
-        """What is stored of a value; `where` says which it is, and `rows` of which buffer it is a part."""
+    def node(self, value: Any, where: str) -> Any:
+        """What is stored of a value; `where` says which it is."""
         if value is None or type(value) in (bool, int, float, str):
             return value
         if id(value) in self._constants or isinstance(value, LEFT_ALONE):
@@ -153,50 +111,39 @@ class _Capture:
             return {"is": "again", "number": number}
         number = self._numbers[id(value)] = len(self._numbers)
         self._kept.append(value)
-        return {"number": number, **self._container(value, where, rows)}
+        return {"number": number, **self._container(value, where)}
 
-    def _container(self, value: Any, where: str, rows: tuple[int, int] | None) -> dict[str, Any]:
+    def _container(self, value: Any, where: str) -> dict[str, Any]:
         if isinstance(value, np.ndarray | th.Tensor):
-            return self._array(value, where, rows)
+            return self._array(value, where)
         if isinstance(value, Mapping):
-            return {"is": "mapping", "items": self._pairs(value, where, rows)}
+            return {"is": "mapping", "items": self._pairs(value, where)}
         if isinstance(value, list | tuple | deque | set):
-            return self._sequence(value, where, rows)
+            return self._sequence(value, where)
         return self._object(value, where)
 
-    def _pairs(
-        self, items: Mapping[Any, Any], where: str, rows: tuple[int, int] | None = None
-    ) -> list[list[Any]]:
-        return [
-            [self.node(key, where), self.node(value, f"{where}.{key}", rows)]
-            for key, value in list(items.items())
-        ]
+    def _pairs(self, items: Mapping[Any, Any], where: str) -> list[list[Any]]:
+        return [[self.node(key, where), self.node(value, f"{where}.{key}")] for key, value in items.items()]
 
-    def _sequence(self, value: Any, where: str, rows: tuple[int, int] | None) -> dict[str, Any]:
-        items = [self.node(item, f"{where}[{index}]", rows) for index, item in enumerate(value)]
+    def _sequence(self, value: Any, where: str) -> dict[str, Any]:
+        items = [self.node(item, f"{where}[{index}]") for index, item in enumerate(value)]
         kind = next(name for name, made in _CONTAINERS.items() if isinstance(value, made))
         named = {"of": name_of(value)} if hasattr(value, "_fields") else {}
         return {"is": kind, "items": items, **named, **({"most": value.maxlen} if kind == "deque" else {})}
 
-    def _array(self, value: Any, where: str, rows: tuple[int, int] | None) -> dict[str, Any]:
+    def _array(self, value: Any, where: str) -> dict[str, Any]:
         is_tensor = isinstance(value, th.Tensor)
         array = value.detach().cpu().numpy() if is_tensor else value
         if array.dtype.hasobject:
             raise StorageError(f"{where}: an array of objects cannot be stored")
-        node: dict[str, Any] = {"is": "tensor" if is_tensor else "array"}
-        if rows is not None and array.ndim and len(array) == rows[0]:
-            node["length"] = rows[0]
-            array = array[: rows[1]]
-        node["at"] = str(len(self.arrays))
-        self.arrays[node["at"]] = np.ascontiguousarray(array).reshape(array.shape)
-        return node
+        at = str(len(self.arrays))
+        self.arrays[at] = np.ascontiguousarray(array).reshape(array.shape)
+        return {"is": "tensor" if is_tensor else "array", "at": at}
 
     def _object(self, value: Any, where: str) -> dict[str, Any]:
-        if isinstance(value, np.random.Generator):
-            return {"is": "generator", "state": self.node(value.bit_generator.state, where)}
-        for kind, (made, state_of, _) in _GENERATORS.items():
-            if isinstance(value, made):
-                return {"is": kind, "state": self.node(state_of(value), where)}
+        for name, kind in GENERATORS.items():
+            if isinstance(value, kind.made):
+                return {"is": name, "state": self.node(kind.state_of(value), where)}
         if is_left_env(value):
             return {"is": "environment"}
         declares = isinstance(value, BaseAlgorithm) or declares_state(value)
@@ -205,7 +152,7 @@ class _Capture:
         if is_constant(value) and not declares:
             return {"is": "constant"}
         if declares or is_plain(value) or isinstance(value, VecEnv):
-            state = self._pairs(_stateful(value).state_dict(), where, rows_in_use(value))
+            state = self._pairs(_stateful(value).state_dict(), where)
             return {"is": "object", "of": name_of(value), "state": state}
         raise StorageError(
             f"{where.lstrip('.')}: a checkpoint cannot hold the state of {name_of(value)}; expected "
@@ -278,8 +225,6 @@ class _Restore:
 
     def _array(self, current: Any, node: Mapping[str, Any], where: str) -> Any:
         saved = self._arrays[node["at"]]
-        length = node.get("length", len(saved) if saved.ndim else 0)
-        shape = (length, *saved.shape[1:]) if saved.ndim else ()
         if node["is"] == "tensor":
             new = th.from_numpy(np.array(saved))
             if isinstance(current, th.Tensor) and current.shape == new.shape and current.dtype == new.dtype:
@@ -288,11 +233,11 @@ class _Restore:
             if isinstance(current, nn.Parameter):
                 raise StorageError(f"{where}: {tuple(new.shape)}, expected {tuple(current.shape)}")
             return new
-        fits = isinstance(current, np.ndarray) and current.shape == shape and current.dtype == saved.dtype
-        if not fits:
-            current = np.zeros(shape, dtype=saved.dtype)
+        fits = isinstance(current, np.ndarray) and current.shape == saved.shape
+        if not fits or current.dtype != saved.dtype:
+            return np.array(saved)
         if current.flags.writeable:
-            current[: len(saved) if saved.ndim else None] = saved
+            current[...] = saved
         return current
 
     def _mapping(self, current: Any, items: Iterable[tuple[Any, Any]], where: str) -> Any:
@@ -335,13 +280,8 @@ class _Restore:
         if kind == "environment":
             self.env_was_left = True
             return current
-        if kind == "generator":
-            return _generator(current, self.value(None, node["state"], where))
-        if kind in _GENERATORS:
-            made, _, put_back = _GENERATORS[kind]
-            current = made() if current is None else current
-            put_back(current, self.value(None, node["state"], where))
-            return current
+        if kind in GENERATORS:
+            return GENERATORS[kind].put(current, self.value(None, node["state"], where))
         if kind not in ("object", "state dict"):
             raise StorageError(f"{where}: unknown kind {kind!r}")
         if current is None and node["of"] in self._of_class:
@@ -373,7 +313,9 @@ def _stateful(value: Any) -> Stateful:
     """What says which attributes of an object are its state, where it has no `state_dict` like PyTorch's."""
     if declares_state(value):
         return value  # type: ignore[no-any-return]
-    return ModelState(value) if isinstance(value, BaseAlgorithm) else _Attributes(value)
+    if isinstance(value, BaseAlgorithm):
+        return ModelState(value)
+    return ReplayBufferState(value) if isinstance(value, ReplayBuffer) else _Attributes(value)
 
 
 class _Attributes(Stateful):
@@ -408,14 +350,3 @@ def _check_plain(state: Any, where: str) -> None:
         raise StorageError(
             f"{where}: {name_of(state)}, expected numbers, text, arrays and tensors, in lists and mappings"
         )
-
-
-def _generator(current: Any, state: Mapping[str, Any]) -> np.random.Generator:
-    name = state["bit_generator"]
-    if not isinstance(current, np.random.Generator) or type(current.bit_generator).__name__ != name:
-        if name not in _BIT_GENERATORS:
-            raise StorageError(f"unknown generator {name!r}")
-        current = np.random.Generator(getattr(np.random, name)())
-    generator: np.random.Generator = current
-    generator.bit_generator.state = dict(state)
-    return generator
