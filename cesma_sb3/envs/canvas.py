@@ -1,4 +1,4 @@
-"""Pictures, drawn with pygame, which is imported when the first one is asked for."""
+"""Drawing of frames with pygame, which is imported when the first frame is drawn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 Color = tuple[int, int, int]
 
 SIZE = 600
-"""Width and height of a picture in pixels."""
+"""The width and height of a frame in pixels."""
 # Drawn larger and scaled down: smooth edges in every version of pygame.
 OVERSAMPLING = 3
 BACKGROUND: Color = (251, 251, 249)
@@ -21,12 +21,12 @@ INK: Color = (58, 62, 70)
 
 
 class Canvas:
-    """A picture in the world's own units; up is up.
+    """A frame that is drawn in the environment's own units, with y upwards.
 
     Args:
-        half_width: What the camera sees on each side of the middle.
-        middle: Where the camera looks.
-        floor: Half the side of the square around the middle that is the world's floor.
+        half_width: The visible distance on each side of the middle.
+        middle: The point in the middle of the frame.
+        floor: Half the side of the square floor around the middle.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Canvas:
         edge: Color | None = None,
         opacity: int = 255,
     ) -> None:
-        """A disk, or its edge alone."""
+        """Draws a disk, or its edge alone."""
         radius *= self._scale
         side = int(2 * radius) + 4
         # A layer of its own: pygame draws on a picture without mixing colours.
@@ -65,11 +65,11 @@ class Canvas:
         self._surface.blit(layer, (round(x - side / 2), round(y - side / 2)))
 
     def line(self, start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], color: Color) -> None:
-        """A line between two places."""
+        """Draws a line between two points."""
         self._pygame.draw.line(self._surface, color, self._pixel(start), self._pixel(end), 2 * OVERSAMPLING)
 
     def bar(self, xy: Sequence[float], width: float, share: float, color: Color) -> None:
-        """A bar of which a share is full, centred at a place."""
+        """Draws a bar that is filled by a fraction, centred at a point."""
         height, full = 5 * OVERSAMPLING, width * self._scale
         x, y = self._pixel(xy)
         left, top = x - full / 2, y - height / 2
@@ -77,27 +77,27 @@ class Canvas:
         self._pygame.draw.rect(self._surface, color, (left, top, full * share, height))
 
     def number(self, xy: npt.NDArray[np.float64], number: int, height: float) -> None:
-        """Digits centred at a place."""
+        """Draws a number centred at a point."""
         text = self._text(str(number), height * self._scale, (255, 255, 255))
         self._surface.blit(text, text.get_rect(center=self._pixel(xy)))
 
     def saying(self, xy: Sequence[float], symbol: str) -> None:
-        """A quoted symbol just above a place."""
+        """Draws a quoted symbol just above a point."""
         text = self._text(f"\u201c{symbol}\u201d", 15 * OVERSAMPLING, INK)
         self._surface.blit(text, text.get_rect(midbottom=self._pixel(xy)))
 
     def caption(self, text: str) -> None:
-        """A line in the lower left corner."""
+        """Draws a line of text in the lower left corner."""
         margin = 14 * OVERSAMPLING
         line = self._text(text, 17 * OVERSAMPLING, INK)
         self._surface.blit(line, line.get_rect(bottomleft=(margin, self._pixels - margin)))
 
     def picture(self) -> Any:
-        """The picture at its final size, a pygame Surface."""
+        """The frame at its final size, a pygame Surface."""
         return self._pygame.transform.smoothscale(self._surface, (SIZE, SIZE))
 
     def pixels(self) -> npt.NDArray[np.uint8]:
-        """The picture [SIZE, SIZE, 3]."""
+        """The frame [SIZE, SIZE, 3] uint8."""
         pixels = self._pygame.surfarray.array3d(self.picture())
         return np.ascontiguousarray(np.swapaxes(pixels, 0, 1), dtype=np.uint8)
 
@@ -110,13 +110,13 @@ class Canvas:
 
 
 def darker(color: Color, share: float) -> Color:
-    """A colour with this share of its light taken away."""
+    """A colour that is darker by a fraction."""
     red, green, blue = (round((1 - share) * value) for value in color)
     return red, green, blue
 
 
 def pygame_module() -> Any:
-    """The module, without its greeting on standard output."""
+    """The module pygame, imported without its notice on standard output."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     import pygame  # a window library is no business of a training run
 

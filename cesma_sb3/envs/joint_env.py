@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any, Literal, get_args
 
 import gymnasium
@@ -26,12 +27,12 @@ from cesma_sb3.spaces.agent_spaces import MASK, ActionColumns, naming
 from cesma_sb3.spaces.agents import possible_agents
 from cesma_sb3.spaces.layout import AgentLayout
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Flags, Floats, Masks
+from cesma_sb3.spaces.types import Flags, Floats, Info, Masks
 
 TeamReward = Literal["shared", "sum", "mean"]
 
 _RESET_LAST: weakref.WeakValueDictionary[int, JointEnv] = weakref.WeakValueDictionary()
-"""By the identity of an environment without its wrappers: who was the last to reset it."""
+"""The joint environment that last reset an object, by the identity of the object without wrappers."""
 ONE_EACH = "the function that makes environments has to make a new one at every call"
 
 
@@ -51,22 +52,22 @@ class JointEnv(gymnasium.Env[Any, Any]):
 
     `info` holds `alive` [n_agents] bool; `action_mask` [mask_size] bool where the environment has masks
     (`team.has_masks`: in its observations, or under `action_mask` in its infos); `agent_infos` where agents
-    have numbers or words in theirs; at the end of an episode `agent_returns`, the sum of each agent's
+    have numbers or strings in theirs; at the end of an episode `agent_returns`, the sum of each agent's
     rewards, and `battle_won` where agents have it in theirs.
 
     Args:
         env: A PettingZoo `ParallelEnv` or `AECEnv`.
-        view: The action view, or the name of one: what a single action is.
-        team_reward: `shared`: the one reward that all agents which acted must have got (to 1e-6, relative);
+        view: The action view in which `step` takes actions, or its name.
+        team_reward: `shared`: the reward of all agents that acted, which must be equal (to 1e-6, relative);
             `sum` or `mean` over the agents that acted.
-        layouts: What the parts of observations mean, in place of the environment's own `layout(agent)`.
-        max_steps: Steps of an episode, at most, at least 1; None: as many as the environment takes.
-        agents: The names of the agents in the order that joint arrays are to keep, as a saved team has them;
-            None: the order of `possible_agents`.
+        layouts: The parts of observations, in place of the environment's own `layout(agent)`.
+        max_steps: The most steps of an episode, at least 1; None: until the environment ends it.
+        agents: The names of the agents in the order of joint arrays, as a saved team has them; None: the
+            order of `possible_agents`.
 
     Raises:
         SpaceError: The spaces have no joint view, or not this action view; the agents have other names than
-            `agents`; a real number of an action has no bounds; or no agent sees anything, or none has
+            `agents`; a scalar of an action has no bounds; or no agent observes anything, or none has
             anything to choose.
         UnknownNameError: `team_reward` is none of the three.
         ConfigError: `max_steps` is below 1.
@@ -98,10 +99,9 @@ class JointEnv(gymnasium.Env[Any, Any]):
         self.metadata = dict(metadata) if isinstance(metadata, Mapping) else {}
         self.render_mode = render_mode_of(self.parallel_env)
         self.renders_terminal = False
-        """Whether the last info of an episode holds `terminal_frame`: what `render` gives then."""
-        # As the battles here say it; what an environment does with such actions is its own affair.
+        """Whether the last info of an episode holds `terminal_frame`, what `render` returns then."""
         self.replaces_unavailable = getattr(self.innermost, "unavailable", None) == "replace"
-        # What the environment calls its agents need not be a string; everything here goes by the string.
+        # The environment's ids of its agents need not be strings; names here are.
         self._ids = possible_agents(self.parallel_env, team.agents)
         self._reader = ReturnReader(self._ids, self._fault)
         self._alive = np.zeros(team.n_agents, dtype=bool)
@@ -109,14 +109,12 @@ class JointEnv(gymnasium.Env[Any, Any]):
         self._returns = np.zeros(team.n_agents)
         self._step = 0
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Floats, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, Info]:
         """Starts an episode.
 
         Args:
-            seed: Handed to the environment; None lets its own generator go on.
-            options: Handed to the environment.
+            seed: The environment's seed; None: its generator continues.
+            options: The environment's options.
 
         Returns:
             The joint observation [observation_size] float32, and `info`.
@@ -139,8 +137,8 @@ class JointEnv(gymnasium.Env[Any, Any]):
         observation, visible = self._join(observations, self._alive, self._alive)
         return observation, self._info(observations, self._reader.infos(infos), visible)
 
-    def step(self, action: Any) -> tuple[Floats, float, bool, bool, dict[str, Any]]:
-        """One step of everybody who is alive.
+    def step(self, action: Any) -> tuple[Floats, float, bool, bool, Info]:
+        """One step of every agent that is alive.
 
         Args:
             action: An element of `action_space`.
@@ -161,13 +159,12 @@ class JointEnv(gymnasium.Env[Any, Any]):
                 "was reset by another joint environment, which steps the same object: " + ONE_EACH
             )
         masks = self._mask[None] if self.team.has_masks else None
-        packed = self.view.decode(np.asarray(action)[None], masks)[0]
-        actions = self.team.split_actions(packed)
+        actions = self.team.split_actions(self.view.decode(np.asarray(action)[None], masks)[0])
         acted = self._alive
-        living = zip(self.team.agents, acted, strict=True)
         self._step += 1
         answer = self._call(
-            self.parallel_env.step, {self._ids[agent]: actions[agent] for agent, lives in living if lives}
+            self.parallel_env.step,
+            {self._ids[agent]: actions[agent] for agent in compress(self.team.agents, acted)},
         )
         observations, rewards, terminations, truncations, infos = self._reader.several(
             "step", answer, ("observations", "rewards", "terminations", "truncations", "infos")
@@ -180,8 +177,8 @@ class JointEnv(gymnasium.Env[Any, Any]):
         self._alive = present & ~out_of_time
         cut_off = (acted & ~self._alive & truncated & ~terminated) | out_of_time
         over = not self._alive.any()
-        by_truncation = over and bool(cut_off.any())
-        shown = self._alive if not over else cut_off if by_truncation else acted
+        is_truncated = over and bool(cut_off.any())
+        shown = self._alive if not over else cut_off if is_truncated else acted
         reward = self._reward(rewards, acted, present)
         observation, visible = self._join(observations, shown, present)
         info = self._info(observations, self._reader.infos(infos), visible)
@@ -189,15 +186,15 @@ class JointEnv(gymnasium.Env[Any, Any]):
             info["agent_returns"] = dict(zip(self.team.agents, self._returns.tolist(), strict=True))
             if self.renders_terminal:
                 info["terminal_frame"] = self._call(self.parallel_env.render)
-        return observation, reward, over and not by_truncation, by_truncation, info
+        return observation, reward, over and not is_truncated, is_truncated, info
 
     def action_masks(self) -> Masks:
-        """Which of the view's actions are available now, as sb3-contrib asks for it: [n] bool."""
+        """Which of the view's actions are available now, in the form of sb3-contrib: [n] bool."""
         flags: Masks = self.view.masks(self._mask[None])[0]
         return flags
 
     def render(self) -> Any:
-        """What the environment renders, in its own `render_mode`."""
+        """A frame of the environment, in its own `render_mode`."""
         return self.parallel_env.render()
 
     def close(self) -> None:
@@ -218,17 +215,17 @@ class JointEnv(gymnasium.Env[Any, Any]):
 
     @property
     def name(self) -> str:
-        """What the environment calls itself; else its class."""
+        """The environment's name by its metadata, else its class."""
         return str(self.metadata.get("name") or type(self.innermost).__name__)
 
     def _present(self) -> Flags:
         return self._reader.present(getattr(self.parallel_env, "agents", None))
 
     def _join(self, observations: Mapping[Any, Any], shown: Flags, needed: Flags) -> tuple[Floats, Flags]:
-        """The joint observation of the agents that are `shown`; those `needed` must have one.
+        """Joins the observations of the agents that are `shown`; those `needed` must have one.
 
         Returns:
-            The joint observation, and which slots hold an observation [n_agents].
+            The joint observation, and which agents' slots hold one, [n_agents].
         """
         visible = shown.copy()
         joint = np.zeros(self.team.observation_size, dtype=np.float32)
@@ -252,7 +249,7 @@ class JointEnv(gymnasium.Env[Any, Any]):
         return joint, visible
 
     def _reward(self, answer: Any, acted: Flags, needed: Flags) -> float:
-        """The team's reward of the agents that `acted`; those `needed` must have one."""
+        """The team's reward from those of the agents that `acted`; those `needed` must have one."""
         rewards = self._reader.rewards(answer)
         values: dict[str, float] = {}
         for index in np.flatnonzero(acted):
@@ -280,30 +277,12 @@ class JointEnv(gymnasium.Env[Any, Any]):
             raise self._fault(message, RewardError)
         return next(iter(values.values()))
 
-    def _info(
-        self, observations: Mapping[Any, Any], infos: Mapping[Any, Any], visible: Flags
-    ) -> dict[str, Any]:
-        info: dict[str, Any] = {"alive": visible}
+    def _info(self, observations: Mapping[Any, Any], infos: Mapping[Any, Any], visible: Flags) -> Info:
         own = {
             agent: infos[name] for agent, name in self._ids.items() if isinstance(infos.get(name), Mapping)
         }
-        masks: dict[str, Any] = {}
-        for agent, name in self._ids.items():
-            if isinstance(observations.get(name), Mapping) and MASK in observations[name]:
-                masks[agent] = observations[name][MASK]
-            elif MASK in own.get(agent, ()):
-                masks[agent] = own[agent][MASK]
-                if agent not in self.team.masked_agents and self.team.mask_size:
-                    raise self._fault(
-                        f"{agent} has an action mask in its info, but no info had one after the first reset; "
-                        "expected them from there on, or an attribute masks_in_infos = True"
-                    )
-            if visible[self.team.agents.index(agent)] and agent in masks and masks[agent] is None:
-                raise self._fault(f"action mask of {agent} is None, expected a flag for each action")
-        try:
-            self._mask = self.team.join_masks(masks, visible)
-        except SpaceError as error:
-            raise self._fault(f"action mask of {error}") from error
+        self._mask = self._join_masks(observations, own, visible)
+        info: Info = {"alive": visible}
         if self.team.has_masks:
             info["action_mask"] = self._mask.copy()
         won = [values["battle_won"] for values in own.values() if "battle_won" in values]
@@ -314,9 +293,31 @@ class JointEnv(gymnasium.Env[Any, Any]):
             info["agent_infos"] = plain
         return info
 
+    def _join_masks(
+        self, observations: Mapping[Any, Any], infos: Mapping[str, Mapping[Any, Any]], visible: Flags
+    ) -> Masks:
+        """The joint mask from the agents' observations and infos."""
+        masks: dict[str, Any] = {}
+        for index, (agent, name) in enumerate(self._ids.items()):
+            if isinstance(observations.get(name), Mapping) and MASK in observations[name]:
+                masks[agent] = observations[name][MASK]
+            elif MASK in infos.get(agent, ()):
+                masks[agent] = infos[agent][MASK]
+                if agent not in self.team.masked_agents and self.team.mask_size:
+                    raise self._fault(
+                        f"{agent} has an action mask in its info, but no info had one after the first reset; "
+                        "expected them from there on, or an attribute masks_in_infos = True"
+                    )
+            if visible[index] and agent in masks and masks[agent] is None:
+                raise self._fault(f"action mask of {agent} is None, expected a flag for each action")
+        try:
+            return self.team.join_masks(masks, visible)
+        except SpaceError as error:
+            raise self._fault(f"action mask of {error}") from error
+
 
 def _check_learnable(team: TeamSpaces) -> None:
-    """Refuses a team that observes nothing or chooses nothing, and numbers without bounds."""
+    """Refuses a team that observes nothing or chooses nothing, and scalars without bounds."""
     for agent in team.agents:
         naming(agent, ActionColumns.of(team.action_spaces[agent]).check_bounded)
     for what, size in (("observation", team.observation_size), ("action", team.n_columns)):
@@ -325,7 +326,7 @@ def _check_learnable(team: TeamSpaces) -> None:
 
 
 def _plain(info: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Numbers and words alone: infos are copied at every step, so that arrays have no place in them."""
+    """The numbers and strings of an info: arrays would be copied at every step."""
     return {
         key: value
         for key, value in info.items()

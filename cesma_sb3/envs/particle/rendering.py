@@ -1,18 +1,16 @@
-"""Pictures of a particle world."""
+"""Frames of particle environments."""
 
 from __future__ import annotations
 
 import colorsys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.envs.canvas import SIZE, Canvas, Color, darker, pygame_module
-
-if TYPE_CHECKING:
-    from cesma_sb3.envs.particle.scenario import Scenario
-    from cesma_sb3.envs.particle.world import World
+from cesma_sb3.envs.particle.scenario import Scenario
+from cesma_sb3.envs.particle.world import World
 
 FRAMES_PER_SECOND = 10
 # Half the width that the camera shows; the start positions lie within 1.

@@ -1,4 +1,4 @@
-"""StarCraft's battles: SMAX, SMAC, and whatever has SMAC's interface, behind one adapter."""
+"""StarCraft battles: SMAX, SMAC, and whatever has SMAC's interface, behind one adapter."""
 
 from cesma_sb3.envs.smac.battle import BattleEnv
 from cesma_sb3.envs.smac.feature_index import FeatureIndex

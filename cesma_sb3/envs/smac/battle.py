@@ -1,8 +1,7 @@
-"""Anything with SMAC's interface as a PettingZoo `ParallelEnv`.
+"""Battles with SMAC's interface as PettingZoo `ParallelEnv`s.
 
-StarCraft's learners speak one language, that of `StarCraft2Env` (oxwhirl/smac): lists over agents, masks of
-available actions, one reward. SMACv2, SMAClite and our own SMAX speak it too, with small differences that end
-here.
+The interface is that of `StarCraft2Env` (oxwhirl/smac): lists over agents, masks of available actions, one
+reward. SMACv2, SMAClite and SMAX have it too, with small differences that this module evens out.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from cesma_sb3.spaces.types import Array, Floats
 
 Observation = dict[str, Array]
 NO_OP = 0
-"""The action that is left to the dead, and to nobody else."""
+"""The action of the dead, and of nobody else."""
 _UNITS = (
     *("marine", "marauder", "medivac", "hydralisk", "zergling", "baneling"),
     *("stalker", "colossus", "zealot"),
@@ -35,9 +34,9 @@ _UNITS = (
 class BattleEnv(ParallelEnv[str, Observation, int]):
     """A battle as a `ParallelEnv` with action masks.
 
-    An agent dies when nothing but action 0 is left to it: it is terminated and leaves `agents`. A battle that
-    is won or lost terminates everybody; one that the time limit ends, or a game that crashed, truncates them.
-    All agents get the team's reward.
+    An agent dies when only action 0 is available to it: it is terminated and leaves `agents`. A battle that
+    is won or lost terminates all agents; the time limit or a crash of the game truncates them. All agents get
+    the team's reward.
 
     The battle must have `reset`, `step(actions)`, and `get_avail_actions() -> [n_agents, n_actions]`; sizes
     come from `get_env_info()` or from the attributes `n_agents`, `n_actions` and `obs_size`, observations
@@ -50,9 +49,9 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
 
     Args:
         battle: An object with SMAC's interface.
-        name: What messages call it.
-        episode_limit: Most timesteps of a battle; None: the battle's own, which it must have.
-        unavailable: What becomes of an action that is not available: `refuse` or `replace` (`Unavailable`).
+        name: The battle's name in messages.
+        episode_limit: The most timesteps of a battle; None: the battle's own, which it must have.
+        unavailable: The treatment of unavailable actions: `refuse` or `replace`.
 
     Raises:
         ConfigError: A method or a size is missing; or there is no time limit; or `unavailable` is neither.
@@ -77,7 +76,7 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
             "render_modes": ["rgb_array"] if draws else [],
             "is_parallelizable": True,
         }
-        self.render_mode = "rgb_array" if draws else None  # it draws whenever it is asked to
+        self.render_mode = "rgb_array" if draws else None  # a battle renders in any mode
         missing = [
             one for one in ("reset", "step", "get_avail_actions") if not callable(getattr(battle, one, None))
         ]
@@ -114,15 +113,15 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         self._steps = 0
 
     def observation_space(self, agent: str) -> spaces.Dict:
-        """Dict of `observation` [size] float32 and `action_mask` [n_actions]."""
+        """The Dict space of `observation` [size] float32 and `action_mask` [n_actions]."""
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> spaces.Discrete:
-        """Discrete(n_actions), the first of which is the dead's."""
+        """Discrete(n_actions); action 0 is that of the dead."""
         return self.action_spaces[agent]
 
     def layout(self, agent: str) -> AgentLayout:
-        """What the parts of an observation mean, where the battle says so."""
+        """The parts of an observation; one flat part where the battle does not declare any."""
         return self._layout
 
     def reset(
@@ -131,7 +130,7 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         """Starts a battle.
 
         Args:
-            seed: Handed to the battle's `reset` or, if that takes none, to its `seed` method or attribute.
+            seed: An argument of the battle's `reset` or, if that takes none, of its method `seed`.
             options: Not used.
         """
         self._keep(self._reset(seed))
@@ -165,7 +164,7 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         dict[str, bool],
         dict[str, dict[str, Any]],
     ]:
-        """One timestep of the living; the dead do nothing.
+        """One timestep of the agents that are alive; the dead do nothing.
 
         Raises:
             EnvError: An action is not available, and refused; or `step` returned something else than
@@ -190,7 +189,7 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         )
 
     def _chosen(self, actions: Mapping[str, int]) -> list[int]:
-        """An action for everybody, the dead too, as the battle takes them: Python's own integers."""
+        """The battle's list of actions, of the dead too, as Python integers."""
         chosen = available_actions(
             np.array([[int(actions.get(agent, NO_OP)) for agent in self.possible_agents]]),
             self._available[None],
@@ -202,7 +201,7 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         return taken
 
     def _step(self, actions: list[int]) -> tuple[float, bool, bool, Mapping[str, Any]]:
-        """The reward, the flags of termination and truncation, and the battle's infos."""
+        """The reward, whether the battle was terminated and truncated, and its info."""
         result = self.battle.step(actions)
         if not isinstance(result, tuple) or len(result) not in {3, 4, 5}:
             what = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
@@ -222,7 +221,7 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
     def _end(
         self, terminated: bool, truncated: bool, info: Mapping[str, Any], alive: Sequence[str]
     ) -> tuple[bool, bool]:
-        """SMAC's one flag as two: the battle was decided, or time or the game itself ran out."""
+        """Whether the battle terminated, and whether it was truncated, from SMAC's one flag."""
         if terminated and (self._won(info) or not alive):
             return True, False
         if truncated or self._steps >= self.episode_limit:
@@ -242,7 +241,7 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         return np.asarray(self.battle.get_state(), dtype=np.float32)
 
     def unit_types(self) -> dict[str, str]:
-        """The kind of each agent's unit, as the battle tells it; it may be known only after `reset`."""
+        """The type of each agent's unit, where the battle knows it; maybe only after `reset`."""
         if hasattr(self.battle, "get_unit_types"):
             return dict(zip(self.possible_agents, self.battle.get_unit_types(), strict=True))
         units = getattr(self.battle, "agents", None)
@@ -255,18 +254,18 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         }
 
     def render(self) -> Any:
-        """A picture, by the battle's `render`; where that takes a `mode`, as SMAC's, it is `rgb_array`."""
+        """A frame from the battle's `render`, in mode `rgb_array` where it takes a `mode`, as SMAC's."""
         if "mode" in inspect.signature(self.battle.render).parameters:
             return self.battle.render(mode="rgb_array")
         return self.battle.render()
 
     def close(self) -> None:
-        """Ends the game."""
+        """Closes the battle, if it can be closed."""
         if hasattr(self.battle, "close"):
             self.battle.close()
 
     def _keep(self, returned: Any) -> None:
-        """Observations that only `reset` tells; with infos or with SMAC's state after them, or alone."""
+        """Keeps the observations that `reset` returned, alone or followed by infos or SMAC's state."""
         with_more = isinstance(returned, tuple) and len(returned) == 2 and len(returned[0]) == self.n_agents
         self._returned = returned[0] if with_more else returned
 
@@ -279,8 +278,8 @@ class BattleEnv(ParallelEnv[str, Observation, int]):
         return [agent for agent, lives in zip(self.possible_agents, alive, strict=True) if lives]
 
     def _observations(self, masks: npt.NDArray[np.int8], agents: Sequence[str]) -> dict[str, Observation]:
-        told = self.battle.get_obs() if hasattr(self.battle, "get_obs") else self._returned
-        rows = dict(zip(self.possible_agents, zip(told, masks, strict=True), strict=True))
+        observed = self.battle.get_obs() if hasattr(self.battle, "get_obs") else self._returned
+        rows = dict(zip(self.possible_agents, zip(observed, masks, strict=True), strict=True))
         return {
             agent: {
                 "observation": np.asarray(rows[agent][0], dtype=np.float32),
@@ -300,13 +299,13 @@ def _size(name: str, battle: Any, info: Mapping[str, Any], key: str, attribute: 
 
 
 def _smac_feature_index(battle: Any) -> FeatureIndex | None:
-    """SMAC's, of what shows the enemies as SMAC does."""
+    """SMAC's feature index, of battles that show enemies as SMAC does."""
     as_in_smac = getattr(battle, "obs_all_health", False) and hasattr(battle, "get_obs_enemy_feats_size")
     return SMAC_FEATURES if as_in_smac else None
 
 
 def _layout(battle: Any, size: int) -> AgentLayout:
-    """From SMAC's own sizes of the parts; one flat part where they do not add up, or are not told."""
+    """The layout by SMAC's sizes of parts; one flat part where they are missing or do not add up."""
     if hasattr(battle, "get_obs_layout"):
         layout: AgentLayout = battle.get_obs_layout()
         return layout
@@ -321,5 +320,5 @@ def _layout(battle: Any, size: int) -> AgentLayout:
         )
     except (AttributeError, TypeError, IndexError):
         return flat_layout(size)
-    told = ObservationLayout(parts)
-    return AgentLayout(told) if told.size == size else flat_layout(size)
+    declared = ObservationLayout(parts)
+    return AgentLayout(declared) if declared.size == size else flat_layout(size)

@@ -1,4 +1,4 @@
-"""How a battle's observations and actions are read by a controller that was not trained."""
+"""The places of features and actions in a battle, for controllers that were not trained."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class FeatureIndex:
-    """Where an observation says what, and which actions do what."""
+    """The places of an enemy's features in an observation, and the numbers of actions."""
 
     health: int
-    """Entry of an enemy's features that is its health, 0 of one that is dead or out of sight."""
+    """The entry of an enemy's features that is its health; 0 if it is dead or out of sight."""
     position: tuple[int, int]
-    """Entries that are its place as seen from the agent, x and y."""
+    """The entries that are its position relative to the agent, x and y."""
     moves: tuple[tuple[int, tuple[int, int]], ...]
-    """Actions that walk, each with its direction."""
+    """The actions that move, each with its direction."""
     first_attack: int
-    """The action that attacks the first enemy; the others follow."""
+    """The action that attacks the first enemy; those for the other enemies follow."""
     forward: int
-    """The action that walks to where the enemies are when nobody sees any."""
+    """The action that moves towards the enemies' side when none is in sight."""
 
 
 SMAX_FEATURES = FeatureIndex(
@@ -35,4 +35,4 @@ SMAC_FEATURES = FeatureIndex(
     first_attack=6,
     forward=4,
 )
-"""Of `StarCraft2Env` with `obs_all_health`, its default."""
+"""The places in `StarCraft2Env` with `obs_all_health`, its default."""

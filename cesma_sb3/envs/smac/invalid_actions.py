@@ -1,4 +1,4 @@
-"""What becomes of an action that a unit cannot do now."""
+"""Treatment of actions that are not available to a unit."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from cesma_sb3.errors import EnvError, UnknownNameError
 from cesma_sb3.spaces.types import Array, Index
 
 Unavailable = Literal["refuse", "replace"]
-"""`refuse`: it is an error, as in SMAC. `replace`: the first action that is available is done in its place,
-for learners that know no masks."""
+"""`refuse`: an error, as in SMAC. `replace`: the first available action, for learners without masks."""
 
 
 def checked(unavailable: str) -> Unavailable:
-    """One of the two.
+    """One of the two treatments, by its name.
 
     Raises:
         UnknownNameError: It is neither.
@@ -36,14 +35,14 @@ def available_actions(
     battle: str,
     agents: Sequence[str],
 ) -> Index:
-    """Actions that can be done.
+    """The actions, if all are available, else their replacements.
 
     Args:
-        actions: [B, A] integers.
-        masks: What is available, [B, A, n_actions].
-        unavailable: What to do with the others.
-        battle: For messages.
-        agents: Likewise.
+        actions: Integers [B, A].
+        masks: Available actions, [B, A, n_actions].
+        unavailable: The treatment of the others.
+        battle: The battle's name in messages.
+        agents: The agents' names in messages.
 
     Raises:
         EnvError: An action is not available, and that is refused.

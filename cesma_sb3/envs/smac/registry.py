@@ -1,4 +1,4 @@
-"""StarCraft's battles by name: `smax-MAP`, `smac-MAP`, `smac-like:module:attribute`."""
+"""StarCraft battles by name: `smax-MAP`, `smac-MAP`, `smac-like:module:attribute`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIKE = SMAC + "like:"
 
 
 def is_battle(target: str) -> bool:
-    """Whether this is the name of a battle."""
+    """Whether a name is one of a battle."""
     return target.startswith((SMAX, SMAC))
 
 
@@ -26,8 +26,8 @@ def battle_env(target: str, *, unavailable: str = "refuse", **kwargs: Any) -> Ba
     Args:
         target: `smax-3m`: SMAX, of JaxMARL. `smac-3s5z`: StarCraft II by SMAC. `smac-like:module:attribute`:
             what this function or class gives, an object with SMAC's interface.
-        unavailable: See `BattleEnv`.
-        kwargs: Its arguments; `episode_limit` is `BattleEnv`'s if the object has none of its own.
+        unavailable: The treatment of unavailable actions: `refuse` or `replace`.
+        kwargs: The battle's arguments; of an object without a time limit of its own, also `episode_limit`.
 
     Raises:
         MissingExtraError: A package is not installed; the message says how to install it.

@@ -35,7 +35,7 @@ def smac_env(map_name: str, *, unavailable: str = "refuse", **kwargs: Any) -> Sm
 
     Args:
         map_name: `3s5z`, `8m`, ...
-        unavailable: See `BattleEnv`.
+        unavailable: The treatment of unavailable actions: `refuse` or `replace`.
         kwargs: Arguments of `StarCraft2Env`: `difficulty`, `obs_last_action`, ...
 
     Raises:

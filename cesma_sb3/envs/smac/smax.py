@@ -1,6 +1,6 @@
-"""SMAX, StarCraft's battles without the game: many at once in one jitted step.
+"""SMAX, StarCraft battles without the game: many at once in one jitted step.
 
-Action 0 does nothing and is all that is left to the dead, 1 to 4 move, the others attack an enemy each.
+Action 0 does nothing and is the only one of the dead, 1 to 4 move, and each of the others attacks an enemy.
 
 Source: Rutherford et al. (2023), JaxMARL.
 """
@@ -30,42 +30,42 @@ _STOP = 4
 
 
 class Snapshot(NamedTuple):
-    """What B teams of A agents see and may do."""
+    """What B teams of A agents observe, and the actions that are available."""
 
     observations: Floats
-    """[B, A, O]; zeros of the dead."""
+    """The agents' observations, [B, A, O]; zeros of the dead."""
     masks: Flags
-    """[B, A, n_actions]."""
+    """Available actions, [B, A, n_actions]."""
     alive: Flags
-    """[B, A]."""
+    """Which agents are alive, [B, A]."""
 
 
 class Outcome(NamedTuple):
-    """What came of one timestep in B battles."""
+    """The result of one timestep of B battles."""
 
     last: Snapshot
-    """After the step, also where it was the battle's last."""
+    """The snapshot after the step, also where it was the battle's last."""
     now: Snapshot
     """The same, but of the next battle where one has ended."""
     rewards: Floats
-    """[B], the team's."""
+    """The team's rewards, [B]."""
     decided: Flags
-    """[B]: one side is dead."""
+    """Whether one side is dead, [B]."""
     cut_off: Flags
-    """[B]: the time is over and nobody has won."""
+    """Whether the time limit ended the battle, [B]."""
     won: Flags
-    """[B]: the enemies are dead and somebody of ours is not."""
+    """Whether the enemies are dead and some of our units are not, [B]."""
 
 
 class SmaxBattles:
     """`n_envs` battles of a map of SMAX against its scripted enemy, stepped together.
 
     A battle that has ended starts anew in the same step. Battle i is seeded with seed + i, and its generator
-    then goes on: it does not matter how many others are stepped beside it.
+    then continues: its episodes do not depend on how many battles are stepped beside it.
 
     Args:
         map_name: `3m`, `2s3z`, `3s5z`, ...
-        n_envs: B.
+        n_envs: B, the number of battles.
         kwargs: Arguments of `HeuristicEnemySMAX`: `max_steps`, `see_enemy_actions`, `attack_mode`, ...
 
     Raises:
@@ -84,17 +84,17 @@ class SmaxBattles:
         self.n_enemies: int = env.num_enemies
         self.n_actions = _N_MOVES + 1 + self.n_enemies
         self.observation_size: int = env.observation_spaces[env.agents[0]].shape[0]
-        # Past this step SMAX looks at the clock: it counts from 0.
+        # SMAX compares its step, counted from 0, with its limit before it counts.
         self.episode_limit = int(env.max_steps) + 1
         self._to_smax = _to_smax(self.n_enemies)
         self._keys: Any = None
         self.states: Any = None
-        """SMAX's own, of all battles."""
+        """SMAX's own states of all battles."""
         self.reached: Any = None
-        """Likewise, before those that had ended started anew."""
+        """SMAX's own states after the last step, before battles that had ended started anew."""
 
     def layout(self) -> AgentLayout:
-        """What every agent sees: the others, the enemies (zeros where out of sight or dead), and itself."""
+        """The parts of an observation: teammates, enemies (zeros if out of sight or dead), the unit itself."""
         features = len(self.env.unit_features)
         return AgentLayout(
             ObservationLayout(
@@ -107,10 +107,10 @@ class SmaxBattles:
         )
 
     def reset(self, seed: int | None = None) -> Snapshot:
-        """Starts all battles; without a seed their generators go on.
+        """Starts all battles; without a seed their generators continue.
 
         Args:
-            seed: Of the first battle, at least 0; the system's entropy if the first reset has none.
+            seed: The first battle's seed, at least 0; drawn at random if the first reset has none.
         """
         if seed is None and self._keys is None:
             seed = int(np.random.default_rng().integers(2**31))
@@ -121,7 +121,7 @@ class SmaxBattles:
             self._keys = jax.vmap(jax.random.PRNGKey)(seeds)
         self._keys, self.states, snapshot = self._reset(self._keys)
         self.reached = self.states
-        return Snapshot(*map(np.array, snapshot))  # copied: jax's own cannot be written to
+        return Snapshot(*map(np.array, snapshot))  # copies: JAX's arrays are read-only
 
     def step(self, actions: Array) -> Outcome:
         """One timestep of every battle, for actions [B, A]."""
@@ -160,15 +160,19 @@ class SmaxBattles:
     def _trees(self) -> dict[str, Any]:
         return {"_keys": self._keys, "states": self.states}
 
+    def frame(self, states: Any) -> npt.NDArray[np.uint8]:
+        """A frame [height, width, 3] of the first battle, in SMAX's states of all battles."""
+        return battle_frame(self.env, states, self.name)
+
     def unit_types(self, battle: int = 0) -> list[str]:
-        """The kinds of our units, in order."""
+        """The names of our units' types, in the agents' order."""
         types = np.asarray(self.states.state.unit_types)[battle, : self.n_agents]
         return [self.env.unit_type_names[kind] for kind in types]
 
 
 @cache
 def _compiled(map_name: str, kwargs: tuple[tuple[str, Any], ...]) -> tuple[Any, Any, Any]:
-    """SMAX itself; `reset(keys)` and `step(keys, states, actions)` of many battles, jitted once for a map."""
+    """SMAX's environment, and `reset(keys)` and `step(keys, states, actions)` of many battles, jitted."""
     smax, maps = _import()
     if map_name not in maps:
         raise UnknownNameError.of("SMAX map", map_name, maps)
@@ -213,14 +217,14 @@ def _compiled(map_name: str, kwargs: tuple[tuple[str, Any], ...]) -> tuple[Any, 
 
 
 def _to_smax(n_enemies: int) -> Index:
-    """SMAX's number of each of our actions."""
+    """SMAX's own number of each of our actions."""
     return np.array([_STOP, *range(_N_MOVES), *range(_STOP + 1, _STOP + 1 + n_enemies)])
 
 
 def _import() -> tuple[Any, Mapping[str, Any]]:
     """SMAX with its scripted enemy, and its maps."""
     try:
-        with _without_output(), _on_processors():  # it tells of its other environments
+        with _without_output(), _on_processors():  # its import prints notices about other environments
             from jaxmarl.environments.smax import HeuristicEnemySMAX
             from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
     except ImportError as error:
@@ -230,7 +234,7 @@ def _import() -> tuple[Any, Mapping[str, Any]]:
 
 @contextlib.contextmanager
 def _on_processors() -> Iterator[None]:
-    """Has JAX, if it is imported within the block, leave GPUs to PyTorch; unless the user chose a platform.
+    """Makes JAX, if the block imports it, leave GPUs to PyTorch, unless the user chose a platform.
 
     JAX reads the variable when it is imported. Processes that are started later do not inherit it.
     """
@@ -247,7 +251,7 @@ def _on_processors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_output() -> Iterator[None]:
-    """Keeps what is printed from standard output, also from whoever holds on to the stream or its number."""
+    """Drops what the block prints on standard output, also through the file descriptor."""
     sys.stdout.flush()
     kept = os.dup(1)
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
@@ -266,7 +270,7 @@ class SmaxBattle:
     """The first of SMAX's battles with SMAC's interface, for `BattleEnv`.
 
     Args:
-        battles: One battle, or only the sizes are told.
+        battles: The battles; the first is played. With several, only sizes and layouts can be used.
     """
 
     def __init__(self, battles: SmaxBattles) -> None:
@@ -276,7 +280,7 @@ class SmaxBattle:
         self._next: Snapshot | None = None
 
     def get_env_info(self) -> dict[str, int]:
-        """Sizes, as SMAC tells them."""
+        """The sizes of a battle, under SMAC's names."""
         battles = self.battles
         return {
             "n_agents": battles.n_agents,
@@ -302,32 +306,32 @@ class SmaxBattle:
         return float(outcome.rewards[0]), ended, {"battle_won": bool(outcome.won[0])}
 
     def get_obs(self) -> Floats:
-        """What each agent sees [A, O]; zeros of the dead."""
+        """The agents' observations [A, O]; zeros of the dead."""
         assert self._shown is not None
         observations: Floats = self._shown.observations[0]
         return observations
 
     def get_avail_actions(self) -> Flags:
-        """What each agent may do [A, n_actions]."""
+        """The agents' available actions [A, n_actions]."""
         assert self._shown is not None
         masks: Flags = self._shown.masks[0]
         return masks
 
     def get_state(self) -> Floats:
-        """SMAX's own view of everything [state_shape]."""
+        """SMAX's own global state [state_shape]."""
         import jax
 
         state = jax.tree.map(lambda leaf: leaf[0], self.battles.reached)
         return np.asarray(self.battles.env.get_world_state(state), dtype=np.float32)
 
     def render(self) -> npt.NDArray[np.uint8]:
-        """See `battle_frame`."""
-        return battle_frame(self.battles, self.battles.reached)
+        """A frame of the battle, [height, width, 3]."""
+        return self.battles.frame(self.battles.reached)
 
     def get_unit_types(self) -> list[str]:
-        """The kinds of our units."""
+        """The names of our units' types, in the agents' order."""
         return self.battles.unit_types()
 
     def get_obs_layout(self) -> AgentLayout:
-        """See `SmaxBattles.layout`."""
+        """The parts of every agent's observation."""
         return self.battles.layout()

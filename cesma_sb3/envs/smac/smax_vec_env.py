@@ -12,7 +12,6 @@ from cesma_sb3.envs.batched_vec_env import BatchedVecEnv
 from cesma_sb3.envs.joint_vec_env import EpisodeStatistics, StepReturn
 from cesma_sb3.envs.smac.battle import BattleEnv
 from cesma_sb3.envs.smac.invalid_actions import available_actions, checked
-from cesma_sb3.envs.smac.rendering import battle_frame
 from cesma_sb3.envs.smac.smax import SmaxBattle, SmaxBattles, Snapshot
 from cesma_sb3.errors import SpaceError, integer
 from cesma_sb3.spaces.action_views import ActionView
@@ -29,12 +28,12 @@ class SmaxVecEnv(BatchedVecEnv, Stateful):
 
     Args:
         map_name: `3m`, `2s3z`, `3s5z`, ...
-        n_envs: B, how many battles.
+        n_envs: B, the number of battles.
         seed: Battle i is seeded with seed + i.
-        view: How joint actions look to SB3: a name of `make_view`, or a view of this team.
-        episode_limit: Most timesteps of a battle, at least 1; None: SMAX's own limit.
-        unavailable: What becomes of an action that is not available: see `BattleEnv`.
-        kwargs: Arguments of SMAX: see `SmaxBattles`.
+        view: The action view in which SB3 acts: a name of `make_view`, or a view of this team.
+        episode_limit: The most timesteps of a battle, at least 1; None: SMAX's own limit.
+        unavailable: The treatment of unavailable actions: `refuse` or `replace`.
+        kwargs: Arguments of SMAX (`HeuristicEnemySMAX`).
 
     Raises:
         MissingExtraError: JaxMARL is not installed.
@@ -136,7 +135,7 @@ class SmaxVecEnv(BatchedVecEnv, Stateful):
                     "agent_returns": dict.fromkeys(self.team.agents, episode["r"]),
                 }
             if dones[0] and self.renders_terminal:
-                infos[0]["terminal_frame"] = battle_frame(self.battles, self.battles.reached)
+                infos[0]["terminal_frame"] = self.battles.frame(self.battles.reached)
         self._now = outcome.now
         return self._joint(self._now), outcome.rewards, dones, infos
 
@@ -144,17 +143,17 @@ class SmaxVecEnv(BatchedVecEnv, Stateful):
         return snapshot.observations.reshape(self.num_envs, -1)
 
     def get_images(self) -> list[npt.NDArray[np.uint8]]:
-        """The picture [height, width, 3] of the first battle alone."""
-        return [battle_frame(self.battles, self.battles.states)]
+        """A frame [height, width, 3] of the first battle alone."""
+        return [self.battles.frame(self.battles.states)]
 
     def render(self, mode: str | None = None) -> npt.NDArray[np.uint8] | None:
-        """The picture of the first battle; there is no window."""
+        """A frame of the first battle; there is no window."""
         return self.get_images()[0] if (mode or "rgb_array") == "rgb_array" else None
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Does nothing: battles hold no resources."""
 
 
 def smax_team(battles: SmaxBattles) -> TeamSpaces:
-    """The team's spaces: those of `BattleEnv`."""
+    """The team's spaces, those of `BattleEnv`."""
     return TeamSpaces.from_parallel_env(BattleEnv(SmaxBattle(battles), name=battles.name))
