@@ -94,7 +94,7 @@ class SmaxBattles:
         """SMAX's own states after the last step, before battles that had ended started anew."""
 
     def layout(self) -> AgentLayout:
-        """The parts of an observation: teammates, enemies (zeros if out of sight or dead), the unit itself."""
+        """The parts of an observation: teammates, enemies (zeros if hidden or dead), the unit itself."""
         features = len(self.env.unit_features)
         return AgentLayout(
             ObservationLayout(
