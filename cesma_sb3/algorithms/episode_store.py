@@ -82,6 +82,7 @@ class EpisodeStore(Stateful):
         """
         if not self._names:
             self._names = sorted(fields)
+        if not self._begun:
             self._begun = [[] for _ in ended]
         if sorted(fields) != self._names or len(ended) != len(self._begun):
             raise ValueError(
@@ -100,19 +101,40 @@ class EpisodeStore(Stateful):
         for env in np.flatnonzero(ended).tolist():
             if last is not None:
                 self._begun[env].append({name: np.array(last[name][env]) for name in fields})
-            self._keep(self._begun[env])
-            self._begun[env] = []
+            steps, self._begun[env] = self._begun[env], []
+            self._keep({name: np.stack([step[name] for step in steps]) for name in self._names})
+
+    def append_episode(self, fields: Mapping[str, Array]) -> None:
+        """Add a whole episode from elsewhere; the arrays are copied.
+
+        Args:
+            fields: Arrays [T, ...] by name, the same names every time.
+
+        Raises:
+            ValueError: The names are others than before.
+            ConfigError: The episode is longer than `capacity`, or there is not enough memory.
+        """
+        self._names = self._names or sorted(fields)
+        if sorted(fields) != self._names:
+            raise ValueError(f"an episode with {sorted(fields)}, but the store holds {self._names}")
+        length = len(fields[self._names[0]])
+        if length > self.capacity:
+            raise ConfigError(
+                f"an episode takes {length} steps, but capacity is {self.capacity}; expected a capacity of "
+                "at least one whole episode"
+            )
+        self._keep(fields)
 
     def forget_begun(self) -> None:
         """Drop the episodes that have not ended: the environments were reset."""
         self._begun = [[] for _ in self._begun]
 
-    def _keep(self, steps: list[dict[str, Array]]) -> None:
-        length = len(steps)
+    def _keep(self, fields: Mapping[str, Array]) -> None:
+        length = len(fields[self._names[0]])
         while self.n_steps + length > self.capacity:
             self.n_steps -= self._episodes.popleft()[1]
         places = (self._end + np.arange(length)) % self.capacity
-        self.rows.write(places, {name: np.stack([step[name] for step in steps]) for name in self._names})
+        self.rows.write(places, fields)
         self._episodes.append((self._end, length))
         self._end = (self._end + length) % self.capacity
         self.n_steps += length

@@ -135,10 +135,12 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
 
         Args:
             demonstrations: imitation's trajectories, `Transitions`, or an iterable of batches (mappings with
-                `obs` and `acts`); observations joint, actions packed.
+                `obs` and `acts`); observations joint, actions packed. Recurrent students take trajectories
+                alone, each as one episode.
 
         Raises:
             SpaceError: Observations or actions are not of this team's shape.
+            ConfigError: Transitions are given to recurrent students, or an episode is longer than `capacity`.
         """
         for samples in demonstrated(
             demonstrations,
@@ -146,6 +148,7 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
             has_masks=self.venv.team.has_masks,
             has_probabilities=self.collector.labels.soft,
             communicates=self.learner.communication is not None,
+            episodes=self.students.is_recurrent,
         ):
             self._add(samples)
 

@@ -224,19 +224,21 @@ class EpisodeDataset(Stateful):
         self.store.rows.expect(self.store.n_seen + count)
 
     def add(self, samples: Samples, ended: npt.NDArray[np.bool_] | None = None) -> None:
-        """Adds a step of every environment; the arrays are copied.
+        """Add a step of every environment, or one whole episode; the arrays are copied.
 
         Args:
-            samples: One of each environment.
-            ended: Whose episode ends with it.
+            samples: One of each environment; or the steps of an episode in their order.
+            ended: Which episodes end with this step, [B]; None: the samples are one whole episode.
 
         Raises:
-            ValueError: It is not said where episodes end.
+            ValueError: A field that earlier samples had is missing, or is new.
             ConfigError: An episode is longer than `capacity`, or there is not enough memory.
         """
+        fields = {name: array for name, array in samples._asdict().items() if array is not None}
         if ended is None:
-            raise ValueError("students with a memory learn from whole episodes: say where they end")
-        self.store.append({name: a for name, a in samples._asdict().items() if a is not None}, ended)
+            self.store.append_episode(fields)
+        else:
+            self.store.append(fields, ended)
 
     def sample(self, batch_size: int, device: th.device | str = "cpu") -> Batch:
         """Episodes drawn uniformly with replacement; every field is [T, batch_size, ...].

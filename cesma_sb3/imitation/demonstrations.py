@@ -1,4 +1,4 @@
-"""imitation's kinds of demonstrations as samples of a team."""
+"""Conversion of imitation's demonstrations into samples of a team."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from imitation.algorithms.base import AnyTransitions
 from imitation.data import types
 
-from cesma_sb3.errors import SpaceError
+from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
@@ -22,8 +22,9 @@ def demonstrated(
     has_masks: bool = False,
     has_probabilities: bool = False,
     communicates: bool = False,
+    episodes: bool = False,
 ) -> Iterator[Samples]:
-    """Demonstrations as samples, as if the students had seen these states.
+    """Convert demonstrations into samples, as if the students had seen these states.
 
     Args:
         demonstrations: imitation's trajectories, `Transitions`, or an iterable of batches (mappings with
@@ -31,12 +32,19 @@ def demonstrated(
         team: The team's spaces.
         has_masks: Give masks too. imitation's types have none: everything counts as available.
         has_probabilities: Give soft labels too: all weight on the action.
-        communicates: Give the step before too. Only trajectories know it; else messages stay as recorded.
+        communicates: Give the step before too, which only trajectories have; else messages stay as recorded.
+        episodes: Give one whole episode at a time, which only trajectories are.
 
     Raises:
         SpaceError: Observations or actions are not of this team's shape.
+        ConfigError: Whole episodes are wanted of transitions.
     """
     for observations, actions, in_order in _in_parts(_as_arrays(demonstrations)):
+        if episodes and not in_order:
+            raise ConfigError(
+                "demonstrations: recurrent students learn from whole episodes; expected imitation's "
+                "trajectories, got transitions"
+            )
         obs = np.asarray(observations, dtype=np.float32).reshape(len(observations), -1)
         acts: Any = np.asarray(actions, dtype=team.action_dtype).reshape(len(actions), -1)
         if obs.shape[1] != team.observation_size or acts.shape[1] != team.n_columns:

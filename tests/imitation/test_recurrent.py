@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from imitation.data.types import Trajectory
 from imitation.util import logger as imitation_logger
 from pettingzoo.utils.env import ParallelEnv
 
@@ -259,3 +260,27 @@ def test_what_is_refused():
         policy.evaluate_actions(th.zeros(2, 4), th.zeros(2, 2))
     with pytest.raises(LayoutError, match=r"expected one number, the units of a memory, got \[16, 16\]"):
         students(venv.team, hidden_sizes=(16, 16))
+
+
+def test_recurrent_students_take_trajectories_as_episodes():
+    venv = venv_of()
+    rng, team = np.random.default_rng(0), venv.team
+    paths = [
+        Trajectory(rng.random((n + 1, team.observation_size)), rng.integers(2, size=(n, 2)), None, True)
+        for n in (2, 5)
+    ]
+    trainer = trainer_of(venv, students(team), demonstrations=paths)
+    assert len(trainer.dataset) == 7
+    episodes = trainer.dataset.sample(40)
+    assert set(episodes.alive.any(dim=2).sum(dim=0).tolist()) == {2, 5}
+    longest = int(episodes.alive.any(dim=2).sum(dim=0).argmax())
+    np.testing.assert_array_equal(episodes.observations[:, longest], paths[1].obs[:-1].astype(np.float32))
+    np.testing.assert_array_equal(episodes.labels[:, longest], paths[1].acts)
+    trainer.train(200)
+    assert trainer.n_updates
+    assert len(trainer.dataset) > 7
+    told = "recurrent students learn from whole episodes; expected imitation's trajectories, got transitions"
+    with pytest.raises(ConfigError, match=told):
+        trainer.set_demonstrations([{"obs": paths[0].obs[:-1], "acts": paths[0].acts}])
+    with pytest.raises(ConfigError, match="an episode takes 5 steps, but capacity is 4"):
+        trainer_of(venv, students(team), demonstrations=paths, buffer=BufferConfig(4))
