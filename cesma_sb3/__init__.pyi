@@ -26,8 +26,8 @@ from cesma_sb3.policies import load_team as load_team
 from cesma_sb3.policies import save_team as save_team
 from cesma_sb3.spaces.team_spaces import TeamSpaces as TeamSpaces
 from cesma_sb3.training.decentralize import decentralize as decentralize
+from cesma_sb3.training.evaluate_run import evaluate_run as evaluate_run
 from cesma_sb3.training.run import RunResult as RunResult
-from cesma_sb3.training.run import evaluate_run as evaluate_run
 from cesma_sb3.training.run import run as run
 from cesma_sb3.training.run_folder import RunFolder as RunFolder
 

@@ -165,9 +165,9 @@ def evaluate(run_dir: Path, settings: tuple[str, ...], as_json: bool, **options:
     name = RunFolder.open(run_dir).experiment.name  # refuse a bad folder before PyTorch is loaded
     overrides = overrides_of(settings)
 
-    from cesma_sb3.training import run as run_module
+    from cesma_sb3.training import evaluate_run as evaluate_module
 
-    report = run_module.evaluate_run(run_dir, **options, overrides=overrides)
+    report = evaluate_module.evaluate_run(run_dir, **options, overrides=overrides)
     if as_json:
         print_json(report)
     else:

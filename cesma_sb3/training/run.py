@@ -10,23 +10,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
-
-import numpy as np
 
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import IN_MEMORY, Experiment
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.evaluation import Actor, MessageAblation, Returns, ablate_messages, make_actor
 from cesma_sb3.experts import Expert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
 from cesma_sb3.policies.save_util import check_owners
 from cesma_sb3.training.build import BuiltRun, build
 from cesma_sb3.training.checkpoint import Checkpoints
 from cesma_sb3.training.context import RunContext, find_device, torch_settings
+from cesma_sb3.training.evaluate_run import final_returns
 from cesma_sb3.training.evaluator import Evaluator, Watch
-from cesma_sb3.training.load import expert_agents, initial_agents, load_expert, load_students
+from cesma_sb3.training.load import expert_agents, initial_agents
 from cesma_sb3.training.outcome import Outcome
 from cesma_sb3.training.pretrained import InMemoryExpert, keep_input_files
 from cesma_sb3.training.report import make_report, save_results
@@ -119,9 +116,9 @@ def run_experiment(
         CesmaError: Bad input: one line, before anything is trained.
         Interrupted: Ctrl-C or SIGTERM: a checkpoint is written first.
     """
-    with _opened(experiment, out, in_memory, watch) as context:
+    with _open_run(experiment, out, in_memory, watch) as context:
         built = build(experiment, context, in_memory)
-        return _train(experiment, built, progress)
+        return _run(experiment, built, progress)
 
 
 def run_expert(
@@ -142,9 +139,9 @@ def run_expert(
     Returns:
         The report, without students.
     """
-    with _opened(experiment, out, watch=watch) as context:
+    with _open_run(experiment, out, watch=watch) as context:
         built = build(experiment, context, has_students=False)
-        return _finish(experiment, context, _outcome(built, progress))
+        return _finish(experiment, context, _train(built, progress))
 
 
 def _resume(folder: RunFolder, name: str | Path | None, values: dict[str, Any], progress: bool) -> RunResult:
@@ -159,13 +156,13 @@ def _resume(folder: RunFolder, name: str | Path | None, values: dict[str, Any], 
     if folder.experiment.expert.algorithm == IN_MEMORY:
         raise ConfigError(f"{folder.path}: its expert was in memory alone: this run cannot be resumed")
     experiment = folder.load()
-    with _opened(experiment, folder) as context:
+    with _open_run(experiment, folder) as context:
         built = build(experiment, context)
-        return _train(experiment, built, progress)
+        return _run(experiment, built, progress)
 
 
 @contextmanager
-def _opened(
+def _open_run(
     experiment: Experiment,
     out: Path | str | RunFolder | None,
     in_memory: InMemoryExpert | None = None,
@@ -192,9 +189,8 @@ def _opened(
         agents = folder.agents or owners or initial_agents(experiment)
         with closing(Evaluator(experiment, watch, agents)) as evaluator:
             if owners is not None:
-                where = (
-                    experiment.expert.path if in_memory is None else f"expert {experiment.expert.algorithm}"
-                )
+                config = experiment.expert
+                where = config.path if in_memory is None else f"expert {config.algorithm}"
                 check_owners(owners, evaluator.venv.team.agents, where or "expert")
             folder.keep_agents(evaluator.venv.team.agents)
             yield RunContext(
@@ -205,16 +201,16 @@ def _opened(
             )
 
 
-def _train(experiment: Experiment, built: BuiltRun, progress: bool) -> RunResult:
+def _run(experiment: Experiment, built: BuiltRun, progress: bool) -> RunResult:
     """Trains all stages, measures what they trained, and writes the results."""
-    outcome = _outcome(built, progress)
+    outcome = _train(built, progress)
     assert outcome.students is not None
     report = _finish(experiment, built.context, outcome)
     expert = None if outcome.expert is None else outcome.expert.expert
     return RunResult(expert, outcome.students.policy, report, built.context.folder.path)
 
 
-def _outcome(built: BuiltRun, progress: bool) -> Outcome:
+def _train(built: BuiltRun, progress: bool) -> Outcome:
     """Trains the expert, then the students on its labels, then the students on the team's reward.
 
     A baseline's agents are trained by themselves.
@@ -246,77 +242,10 @@ def _finish(experiment: Experiment, context: RunContext, outcome: Outcome) -> di
     expert = None if outcome.expert is None else outcome.expert.expert
     students = None if outcome.students is None else evaluator.act_of(outcome.students.policy)
     measured = {who: mode.returns for who, mode in outcome.modes.items()}
-    returns = _final_returns(evaluator, expert, students, measured)
+    returns = final_returns(evaluator, expert, students, measured)
     if outcome.imitators is not None:
         returns["imitators"] = evaluator.final(evaluator.act_of(outcome.imitators.policy))
     report = make_report(experiment, returns, outcome)
     save_results(folder, experiment, returns=returns, outcome=outcome, report=report)
     context.checkpoints.remove()
     return report
-
-
-def evaluate_run(
-    run_dir: Path | str,
-    *,
-    episodes: int | None = None,
-    seed: int | None = None,
-    messages: MessageAblation | None = None,
-    trust: bool = False,
-    overrides: Mapping[str, Any] | None = None,
-    **more: Any,
-) -> dict[str, Any]:
-    """Measures the policies of a run folder again, perhaps in another environment.
-
-    Args:
-        run_dir: A finished run's folder.
-        episodes: Of each policy; None: as many as the experiment says.
-        seed: Of the episodes' initial states; None: the run's, which gives the report's own numbers again.
-        messages: What the students hear instead of what was said (`ablate_messages`); None: what was said.
-        trust: That the folder may run the code that it names or holds, though it was made elsewhere.
-        overrides: Values in place of the run's, by dotted key or nested. Agents are found by their names, in
-            whatever order the environment has them. With `env.kwargs.n_agents`, policies over entities, whose
-            agents share all weights, act in a team of another size.
-        **more: Further overrides, as keywords: `expert={"n_envs": 8}`.
-
-    Returns:
-        `return`, `normalized`, `std` and `standard_error` by policy, and `episodes`.
-
-    Raises:
-        StorageError: A file of the run is missing or torn, or its weights belong to other agents.
-        UntrustedError: The folder would run code, and was not made here.
-        ConfigError: A value is out of its range.
-        LayoutError: `messages` is given, and nobody hears any in this team.
-        UnknownNameError: There is no such change of the messages.
-    """
-    folder = RunFolder.open(run_dir, trust=trust)
-    changes = {**(overrides or {}), **more} | ({} if seed is None else {"seed": seed})
-    if episodes is not None:
-        changes = {**changes, "evaluation.n_final_episodes": episodes}
-    experiment = folder.load(changes)
-    with (
-        torch_settings(experiment.threads),
-        closing(Evaluator(experiment, agents=folder.agents)) as evaluator,
-    ):
-        expert = None if experiment.dagger is None else load_expert(folder, experiment, evaluator)
-        act = evaluator.act_of(load_students(folder, evaluator.venv.team))
-        if messages is not None:
-            rng = np.random.default_rng(evaluator.seeds.students)
-            act = ablate_messages(act, evaluator.venv.team, messages, rng)
-        returns = _final_returns(evaluator, expert, act)
-    return make_report(experiment, returns)
-
-
-def _final_returns(
-    evaluator: Evaluator,
-    expert: Expert | None,
-    students: Actor | None,
-    measured: Mapping[str, Returns] = MappingProxyType({}),
-) -> dict[str, Returns]:
-    """What each policy returns, all on the same initial states; what was measured already stays."""
-    acts = {"expert": None if expert is None else make_actor(expert), "students": students}
-    returns = {
-        policy: measured[policy] if policy in measured else evaluator.final(act)
-        for policy, act in acts.items()
-        if act is not None
-    }
-    return {**returns, **evaluator.anchors()}

@@ -20,7 +20,7 @@ from cesma_sb3.envs import make_vec_env, undivided_view
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.partition import AgentSlice, Partition, PartitionedEnv
 from cesma_sb3.errors import CesmaError, ConfigError, EnvError, SpaceError
-from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.evaluate_run import evaluate_run
 
 ENV = "tests.bring.test_declared_teams:Cues"
 TEAM = {"left": AgentSlice("1, 3:5", "1"), "right": AgentSlice("0:3", "0")}

@@ -22,7 +22,7 @@ from cesma_sb3.cli import cesma
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, StorageError, UntrustedError
 from cesma_sb3.experts.loading import load_normalization, load_onnx, load_sb3, load_torchscript
-from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.evaluate_run import evaluate_run
 from tests.bring.test_functions import CUES, SEEN
 from tests.envs_for_tests import MatchingGame
 

@@ -19,7 +19,7 @@ from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import CesmaError, ConfigError, Interrupted, NotKeptWarning, StorageError
 from cesma_sb3.multirun.plan import PlannedRun, is_finished, planned
 from cesma_sb3.training import run as run_module
-from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.evaluate_run import evaluate_run
 from cesma_sb3.training.run_folder import RunFolder
 from tests.bring.test_files import ENV, TINY, exact_onnx, exact_torchscript
 from tests.bring.test_functions import SEEN

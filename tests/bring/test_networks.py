@@ -14,7 +14,7 @@ from cesma_sb3.deploy.export import export
 from cesma_sb3.errors import ConfigError, ExpertError, SpaceError, StorageError, UserCodeError
 from cesma_sb3.policies import TeamPolicy, load_team, parameter_counts, save_team
 from cesma_sb3.testing import check_team
-from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.evaluate_run import evaluate_run
 from cesma_sb3.training.run_folder import RunFolder
 from tests.bring.networks import Residual, Scaled, Wider
 from tests.envs_for_tests import MatchingGame, MixedEnv

@@ -26,7 +26,7 @@ from cesma_sb3.errors import CesmaError, StorageError, UntrustedError
 from cesma_sb3.experts import adapt_expert
 from cesma_sb3.experts.adapt import known_spaces
 from cesma_sb3.experts.loading import found_file, load_sb3, load_torchscript
-from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.evaluate_run import evaluate_run
 from tests.bring.test_files import ENV, TINY, Explosive
 from tests.envs_for_tests import MatchingGame, ReachEnv
 

@@ -48,9 +48,10 @@ def pipeline(monkeypatch, tmp_path):
         calls.append((run_dir, kwargs))
         return REPORT
 
-    module = SimpleNamespace(run=run, evaluate_run=evaluate_run)
+    module = SimpleNamespace(run=run)
     monkeypatch.setattr("cesma_sb3.training.run", module, raising=False)
     monkeypatch.setitem(sys.modules, "cesma_sb3.training.run", module)
+    monkeypatch.setattr("cesma_sb3.training.evaluate_run.evaluate_run", evaluate_run)
     return SimpleNamespace(calls=calls, module=module)
 
 

@@ -9,7 +9,7 @@ from stable_baselines3 import PPO
 import cesma_sb3
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.evaluate_run import evaluate_run
 from tests.faults.interrupted import results, run_in_pieces
 from tests.faults.test_resume import EVALUATION, RUNS
 

@@ -22,7 +22,8 @@ from cesma_sb3.errors import CesmaError, UntrustedError
 from cesma_sb3.multirun.tuning import study as study_module
 from cesma_sb3.multirun.tuning.study import tune
 from cesma_sb3.training import run_folder, trust
-from cesma_sb3.training.run import evaluate_run, run
+from cesma_sb3.training.evaluate_run import evaluate_run
+from cesma_sb3.training.run import run
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import modules, plugins
 

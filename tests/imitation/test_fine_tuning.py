@@ -17,7 +17,7 @@ from cesma_sb3.evaluation import evaluate
 from cesma_sb3.experts import ScriptedGoalExpert, adapt_expert
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
 from cesma_sb3.policies import TeamPolicy
-from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.evaluate_run import evaluate_run
 from tests.bring import controllers
 from tests.envs_for_tests import MatchingGame, MortalEnv
 

@@ -24,7 +24,7 @@ from cesma_sb3.policies import MixturePolicy, TeamPolicy, load_team, save_team
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import reordered_view
 from cesma_sb3.testing import check_environment
-from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.evaluate_run import evaluate_run
 from cesma_sb3.training.run_folder import RunFolder
 from tests.bring.test_declared_teams import ENV as CUES
 from tests.bring.test_declared_teams import TEAM

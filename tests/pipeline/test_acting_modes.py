@@ -14,7 +14,7 @@ from cesma_sb3.evaluation import Returns
 from cesma_sb3.experts import SamplingExpert
 from cesma_sb3.policies import load_team
 from cesma_sb3.training.acting_mode import below_random, is_clearly_better
-from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.evaluate_run import evaluate_run
 from cesma_sb3.training.run_folder import RunFolder
 from tests.bring.controllers import Polite, polite
 from tests.envs_for_tests import Doorway

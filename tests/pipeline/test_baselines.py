@@ -9,7 +9,7 @@ import pytest
 import cesma_sb3
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.policies import load_team
-from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.evaluate_run import evaluate_run
 
 TINY = {
     "expert": {

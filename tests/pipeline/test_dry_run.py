@@ -16,7 +16,8 @@ from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.deploy.export import export
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.errors import CesmaError, StorageError
-from cesma_sb3.training.run import evaluate_run, run_experiment, run_expert
+from cesma_sb3.training.evaluate_run import evaluate_run
+from cesma_sb3.training.run import run_experiment, run_expert
 from tests.envs_for_tests import MatchingGame
 
 TINY = {

@@ -8,7 +8,7 @@ import pytest
 import cesma_sb3
 from cesma_sb3.errors import LayoutError, StorageError
 from cesma_sb3.policies import load_team
-from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.evaluate_run import evaluate_run
 from tests.shared_runs import RUNS
 
 NAME, VALUES = RUNS["trained"]

@@ -6,7 +6,7 @@ import pytest
 import cesma_sb3
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.policies import MixturePolicy, SequencePolicy, TeamPolicy
-from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.evaluate_run import evaluate_run
 
 TINY = {
     "dagger": {"total_timesteps": 1_400, "n_envs": 4, "batch_size": 32},

@@ -11,8 +11,8 @@ from stable_baselines3 import DQN
 import cesma_sb3
 from cesma_sb3.algorithms import GumbelSoftmaxDDPG
 from cesma_sb3.errors import ConfigError, ExpertError, StorageError
+from cesma_sb3.training.evaluate_run import evaluate_run
 from cesma_sb3.training.evaluator import Seeds
-from cesma_sb3.training.run import evaluate_run
 from tests.shared_runs import RUNS
 
 NAME, VALUES = RUNS["trained"]

@@ -7,7 +7,7 @@ from stable_baselines3.common.noise import VectorizedActionNoise
 
 import cesma_sb3
 from cesma_sb3.experts import MessageFreeExpert
-from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.evaluate_run import evaluate_run
 from tests.shared_runs import RUNS
 
 TINY = {key: value for key, value in RUNS["trained"][1].items() if key != "seed"}

@@ -13,7 +13,7 @@ import pytest
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.envs.pettingzoo import make_parallel_env
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError
-from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.evaluate_run import evaluate_run
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import modules
 from cesma_sb3.utils.processes import one_thread

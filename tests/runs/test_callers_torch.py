@@ -23,7 +23,7 @@ from cesma_sb3.imitation.registry import ALGORITHMS
 from cesma_sb3.policies import TeamPolicy, load_team, save_team
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.testing import check_team
-from cesma_sb3.training.run import evaluate_run
+from cesma_sb3.training.evaluate_run import evaluate_run
 from cesma_sb3.utils.signatures import wrong_argument
 from cesma_sb3.utils.torch_defaults import own_generators, plain_torch
 from tests.bring import controllers

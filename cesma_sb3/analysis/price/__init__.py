@@ -79,8 +79,10 @@ def price(
         timesteps = int(report["env_samples"].get("decentralize", folder.experiment.dagger.total_timesteps))
     timesteps = integer("timesteps", timesteps)
     experiment = folder.load(changes)
-    evaluator = Evaluator(experiment, agents=folder.agents)
-    with torch_settings(experiment.threads), closing(evaluator):
+    with (
+        torch_settings(experiment.threads),
+        closing(Evaluator(experiment, agents=folder.agents)) as evaluator,
+    ):
         rows = [*_estimates(GapMeasurement(folder, experiment, evaluator), timesteps, progress)]
     settings = {
         "episodes": experiment.evaluation.n_final_episodes,
