@@ -5,32 +5,29 @@ Shape suffixes: B batch, C action columns, K categories (padded to the largest).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch as th
-from gymnasium import spaces
-from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from torch import nn
 from torch.nn import functional as F
 
 from cesma_sb3.algorithms.factored_dqn.policies import FactoredQPolicy
+from cesma_sb3.algorithms.off_policy import DiscreteOffPolicyAlgorithm
 from cesma_sb3.algorithms.polyak_update import polyak_update
-from cesma_sb3.errors import ExpertError, check_choice, integer
+from cesma_sb3.errors import ExpertError, check_choice
 from cesma_sb3.policies.distributions import UNAVAILABLE
 
-SelfFactoredDQN = TypeVar("SelfFactoredDQN", bound="FactoredDQN")
 Exploration = Literal["epsilon-greedy", "noise"]
 Loss = Literal["huber", "mse"]
 _SPREAD_DECAY = 0.99
 """Of the running spread of values, for each update."""
 
 
-class FactoredDQN(OffPolicyAlgorithm):
+class FactoredDQN(DiscreteOffPolicyAlgorithm):
     """Double Q-learning on factored actions: sum of Q-values, VDN, IQL and QMIX, and DQN for one agent.
 
     The next action is chosen by the online network and valued by the target network. `policy_kwargs`
@@ -46,15 +43,6 @@ class FactoredDQN(OffPolicyAlgorithm):
         policy: "MlpPolicy" or a subclass of `FactoredQPolicy`.
         env: Environment or its id.
         learning_rate: Or a schedule.
-        buffer_size: Transitions kept.
-        learning_starts: Environment steps with uniformly random actions before learning.
-        batch_size: Transitions of each update.
-        tau: Soft update of the target network, in (0, 1]; 1 copies it.
-        gamma: Discount factor (the paper: 0.9 in every particle experiment but the one-at-a-time one).
-        train_freq: Environment (vector) steps between trainings.
-        gradient_steps: Updates at each of them.
-        replay_buffer_class: SB3's by default; its `NStepReplayBuffer` (newer releases) gives n-step returns.
-        replay_buffer_kwargs: Its arguments.
         target_update_interval: Gradient steps between two updates of the target network, as in SB3's SAC.
         loss: `huber` or `mse`.
         exploration: `epsilon-greedy`, for each column by itself, or `noise`; see above.
@@ -62,13 +50,7 @@ class FactoredDQN(OffPolicyAlgorithm):
         exploration_initial_eps: Rate at the start: a probability, or a multiple of the spread.
         exploration_final_eps: Rate at the end.
         max_grad_norm: Gradient norm is clipped to it (the paper: 0.1, in StarCraft 10); None clips nothing.
-        stats_window_size: Episodes of the rollout statistics.
-        tensorboard_log: Folder for TensorBoard.
-        policy_kwargs: Arguments of `FactoredQPolicy`.
-        verbose: 0, 1 or 2.
-        seed: Of all generators.
-        device: "auto", "cpu", "cuda".
-        _init_setup_model: As in SB3.
+        **kwargs: Arguments of every off-policy algorithm here: `DiscreteOffPolicyAlgorithm`.
 
     Raises:
         UnknownNameError: There is no such exploration or loss.
@@ -81,20 +63,12 @@ class FactoredDQN(OffPolicyAlgorithm):
     policy: FactoredQPolicy
     _learns_from_episodes: ClassVar[bool] = False
 
-    def __init__(  # noqa: PLR0917  # SB3's own order
+    def __init__(
         self,
         policy: str | type[FactoredQPolicy],
         env: GymEnv | str,
         learning_rate: float | Schedule = 1e-3,
-        buffer_size: int = 1_000_000,
-        learning_starts: int = 1000,
-        batch_size: int = 256,
-        tau: float = 0.01,
-        gamma: float = 0.9,
-        train_freq: int | tuple[int, str] = 1,
-        gradient_steps: int = 1,
-        replay_buffer_class: type[ReplayBuffer] | None = None,
-        replay_buffer_kwargs: dict[str, Any] | None = None,
+        *,
         target_update_interval: int = 1,
         loss: Loss = "huber",
         exploration: Exploration = "epsilon-greedy",
@@ -102,39 +76,10 @@ class FactoredDQN(OffPolicyAlgorithm):
         exploration_initial_eps: float = 1.0,
         exploration_final_eps: float = 0.05,
         max_grad_norm: float | None = 10.0,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: th.device | str = "auto",
-        _init_setup_model: bool = True,
+        **kwargs: Any,
     ) -> None:
         check_choice("exploration", exploration, get_args(Exploration))
         check_choice("loss", loss, get_args(Loss))
-        super().__init__(
-            policy,
-            env,
-            learning_rate,
-            buffer_size=buffer_size,
-            learning_starts=learning_starts,
-            batch_size=batch_size,
-            tau=tau,
-            gamma=gamma,
-            train_freq=train_freq,
-            gradient_steps=gradient_steps,
-            replay_buffer_class=replay_buffer_class,
-            replay_buffer_kwargs=replay_buffer_kwargs,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            policy_kwargs=policy_kwargs,
-            verbose=verbose,
-            device=device,
-            seed=None if seed is None else integer("seed", seed),
-            sde_support=False,
-            supported_action_spaces=(spaces.Discrete, spaces.MultiDiscrete),
-            support_multi_env=True,
-        )
         self.target_update_interval = target_update_interval
         self.loss = loss
         self.exploration = exploration
@@ -144,8 +89,7 @@ class FactoredDQN(OffPolicyAlgorithm):
         self.max_grad_norm = max_grad_norm
         self.exploration_rate = exploration_initial_eps
         self.value_spread = 0.0
-        if _init_setup_model:
-            self._setup_model()
+        super().__init__(policy, env, learning_rate, **kwargs)
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """SB3's hook: `gradient_steps` updates of the values from the replay buffer."""
@@ -194,15 +138,11 @@ class FactoredDQN(OffPolicyAlgorithm):
             [B, 1] float32, or [B, n_agents] for independent learners.
         """
         next_observations = data.next_observations.float()
-        # n-step buffers of newer SB3 releases bring their own
-        discounts = getattr(data, "discounts", None)
-        if discounts is None:
-            discounts = self.gamma
         with th.no_grad():
             best_BC = self.policy.q_net(next_observations).argmax(dim=-1)
             target = self.policy.q_net_target
             next_values = target.mixed(target(next_observations), best_BC, next_observations)
-            targets: th.Tensor = data.rewards + (1 - data.dones) * discounts * next_values
+            targets: th.Tensor = data.rewards + (1 - data.dones) * self._discounts(data) * next_values
         return targets
 
     def _columns(self, actions: th.Tensor) -> th.Tensor:
@@ -267,25 +207,6 @@ class FactoredDQN(OffPolicyAlgorithm):
         super()._setup_model()
         if self.policy.is_recurrent and not self._learns_from_episodes:
             raise ExpertError("network recurrent: expected RecurrentFactoredDQN, which learns from episodes")
-
-    def learn(  # noqa: PLR0917  # SB3's own order
-        self: SelfFactoredDQN,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 4,
-        tb_log_name: str = "FactoredDQN",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> SelfFactoredDQN:
-        """SB3's `learn`: collects `total_timesteps` environment steps and trains on the way."""
-        return super().learn(
-            total_timesteps=total_timesteps,
-            callback=callback,
-            log_interval=log_interval,
-            tb_log_name=tb_log_name,
-            reset_num_timesteps=reset_num_timesteps,
-            progress_bar=progress_bar,
-        )
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch as th
-from gymnasium import spaces
 from stable_baselines3 import DDPG
-from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from torch import nn
 from torch.nn import functional as F
 
@@ -22,16 +19,15 @@ from cesma_sb3.algorithms.gumbel_softmax_ddpg.policies import (
     GumbelSoftmaxPolicy,
     gumbel_noise,
 )
+from cesma_sb3.algorithms.off_policy import DiscreteOffPolicyAlgorithm
 from cesma_sb3.algorithms.polyak_update import polyak_update
-from cesma_sb3.errors import check_choice, integer
+from cesma_sb3.errors import check_choice
 from cesma_sb3.policies.networks.feed_forward import TeamNet
 
 OthersActions = Literal["buffer", "current"]
 
-SelfGumbelSoftmaxDDPG = TypeVar("SelfGumbelSoftmaxDDPG", bound="GumbelSoftmaxDDPG")
 
-
-class GumbelSoftmaxDDPG(DDPG):
+class GumbelSoftmaxDDPG(DiscreteOffPolicyAlgorithm, DDPG):
     """DDPG whose actor acts through the Gumbel-softmax: the paper's expert for discrete actions.
 
     The critic sees one-hot actions; the actor's gradient reaches it through a relaxed (or straight-through)
@@ -51,15 +47,6 @@ class GumbelSoftmaxDDPG(DDPG):
         policy: "MlpPolicy" or a subclass of `GumbelSoftmaxPolicy`.
         env: Environment or its id.
         learning_rate: Of actor and critic, or a schedule.
-        buffer_size: Transitions kept.
-        learning_starts: Environment steps with uniformly random actions before learning.
-        batch_size: Transitions of each update.
-        tau: Soft update of the targets, in (0, 1].
-        gamma: Discount factor (the paper: 0.9 in every particle experiment).
-        train_freq: Environment (vector) steps between updates.
-        gradient_steps: Updates at each of them.
-        replay_buffer_class: SB3's by default.
-        replay_buffer_kwargs: Its arguments.
         temperature: Of the Gumbel-softmax, in (0, inf).
         straight_through: Hard one-hot actions forward, relaxed gradient backward; False gives the critic the
             relaxed sample itself.
@@ -70,13 +57,7 @@ class GumbelSoftmaxDDPG(DDPG):
         others_actions: With `critic_values: each`, the others' actions where an agent's critic judges its
             own: those of the `buffer` (Lowe et al.'s equation 6 and code), or samples of their `current`
             policies.
-        stats_window_size: Episodes of the rollout statistics.
-        tensorboard_log: Folder for TensorBoard.
-        policy_kwargs: Arguments of `GumbelSoftmaxPolicy`.
-        verbose: 0, 1 or 2.
-        seed: Of all generators.
-        device: "auto", "cpu", "cuda".
-        _init_setup_model: As in SB3.
+        **kwargs: Arguments of every off-policy algorithm here: `DiscreteOffPolicyAlgorithm`.
 
     Source: sections 4.2 and 6.2, appendix E.2; Jang et al. (2016), Maddison et al. (2016), Lowe et al.
         (2017).
@@ -89,69 +70,28 @@ class GumbelSoftmaxDDPG(DDPG):
     critic: Critics  # type: ignore[assignment]  # as the actor
     critic_target: Critics  # type: ignore[assignment]  # as the actor
 
-    def __init__(  # noqa: PLR0917  # SB3's own order
+    def __init__(
         self,
         policy: str | type[GumbelSoftmaxPolicy],
         env: GymEnv | str,
         learning_rate: float | Schedule = 1e-3,
-        buffer_size: int = 1_000_000,
-        learning_starts: int = 1000,
-        batch_size: int = 256,
-        tau: float = 0.01,
-        gamma: float = 0.9,
-        train_freq: int | tuple[int, str] = 1,
-        gradient_steps: int = 1,
-        replay_buffer_class: type[ReplayBuffer] | None = None,
-        replay_buffer_kwargs: dict[str, Any] | None = None,
+        *,
         temperature: float = 1.0,
         straight_through: bool = True,
         logit_penalty: float = 1e-3,
         max_grad_norm: float | None = 0.5,
         others_actions: OthersActions = "buffer",
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: th.device | str = "auto",
-        _init_setup_model: bool = True,
+        **kwargs: Any,
     ) -> None:
-        # DDPG's and TD3's own constructors insist on Box actions: go to theirs, and set what they would have
-        # set.
-        OffPolicyAlgorithm.__init__(
-            self,
-            policy,
-            env,
-            learning_rate,
-            buffer_size=buffer_size,
-            learning_starts=learning_starts,
-            batch_size=batch_size,
-            tau=tau,
-            gamma=gamma,
-            train_freq=train_freq,
-            gradient_steps=gradient_steps,
-            replay_buffer_class=replay_buffer_class,
-            replay_buffer_kwargs=replay_buffer_kwargs,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            policy_kwargs=policy_kwargs,
-            verbose=verbose,
-            device=device,
-            seed=None if seed is None else integer("seed", seed),
-            sde_support=False,
-            supported_action_spaces=(spaces.Discrete, spaces.MultiDiscrete),
-            support_multi_env=True,
-        )
-        self.policy_delay = 1
+        check_choice("others_actions", others_actions, get_args(OthersActions))
+        self.policy_delay = 1  # as DDPG's and TD3's own constructors set them
         self.target_policy_noise = self.target_noise_clip = 0.0
         self.temperature = temperature
         self.straight_through = straight_through
         self.logit_penalty = logit_penalty
         self.max_grad_norm = max_grad_norm
-        check_choice("others_actions", others_actions, get_args(OthersActions))
         self.others_actions: OthersActions = others_actions
-        if _init_setup_model:
-            self._setup_model()
+        super().__init__(policy, env, learning_rate, **kwargs)
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """SB3's hook: `gradient_steps` updates of critic, actor and targets from the replay buffer."""
@@ -163,15 +103,11 @@ class GumbelSoftmaxDDPG(DDPG):
             self._n_updates += 1
             data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
             observations, next_observations = data.observations.float(), data.next_observations.float()
-            # n-step buffers of newer SB3 releases bring their own
-            discounts = getattr(data, "discounts", None)
-            if discounts is None:
-                discounts = self.gamma
             with th.no_grad():
                 next_actions = self._relaxed(self.policy.actor_target(next_observations), hard=True)
                 next_values = self.critic_target(next_observations, next_actions).amin(dim=1)
                 # The team's reward is the target of every agent that has a critic of its own.
-                targets = data.rewards + (1 - data.dones) * discounts * next_values
+                targets = data.rewards + (1 - data.dones) * self._discounts(data) * next_values
             actions = self._one_hot(data.actions)
             values = self.critic(observations, actions)
             critic_loss = F.mse_loss(values, targets.unsqueeze(1).expand_as(values)) * values[0].numel()
@@ -235,25 +171,6 @@ class GumbelSoftmaxDDPG(DDPG):
         """Integer actions [B, C] of the replay buffer as flat one-hot vectors [B, O] float32."""
         head = self.policy.head
         return head.flatten(F.one_hot(actions.long(), head.n_categories).float())
-
-    def learn(  # noqa: PLR0917  # SB3's own order
-        self: SelfGumbelSoftmaxDDPG,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 4,
-        tb_log_name: str = "GumbelSoftmaxDDPG",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> SelfGumbelSoftmaxDDPG:
-        """SB3's `learn`: collects `total_timesteps` environment steps and trains on the way."""
-        return super().learn(
-            total_timesteps=total_timesteps,
-            callback=callback,
-            log_interval=log_interval,
-            tb_log_name=tb_log_name,
-            reset_num_timesteps=reset_num_timesteps,
-            progress_bar=progress_bar,
-        )
 
 
 @contextmanager
