@@ -40,9 +40,6 @@ class GumbelSoftmaxDDPG(DiscreteOffPolicyAlgorithm, DDPG):
     | own, joint, each | MADDPG: a critic of everything for each agent |
     | own, own, each | independent DDPG: each agent alone, with the team's reward |
 
-    Raises:
-        UnknownNameError: `others_actions` is neither.
-
     Args:
         policy: "MlpPolicy" or a subclass of `GumbelSoftmaxPolicy`.
         env: Environment or its id.
@@ -57,7 +54,13 @@ class GumbelSoftmaxDDPG(DiscreteOffPolicyAlgorithm, DDPG):
         others_actions: With `critic_values: each`, the others' actions where an agent's critic judges its
             own: those of the `buffer` (Lowe et al.'s equation 6 and code), or samples of their `current`
             policies.
-        **kwargs: Arguments of every off-policy algorithm here: `DiscreteOffPolicyAlgorithm`.
+        **kwargs: SB3's arguments, with defaults of this package (`DiscreteOffPolicyAlgorithm`): `buffer_size`,
+            `learning_starts`, `batch_size`, `tau`, `gamma`, `train_freq`, `gradient_steps`,
+            `replay_buffer_class`, `replay_buffer_kwargs`, `stats_window_size`, `tensorboard_log`,
+            `policy_kwargs`, `verbose`, `seed` and `device`.
+
+    Raises:
+        UnknownNameError: `others_actions` is neither.
 
     Source: sections 4.2 and 6.2, appendix E.2; Jang et al. (2016), Maddison et al. (2016), Lowe et al.
         (2017).
