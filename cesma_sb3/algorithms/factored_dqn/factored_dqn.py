@@ -50,7 +50,7 @@ class FactoredDQN(DiscreteOffPolicyAlgorithm):
         exploration_initial_eps: Rate at the start: a probability, or a multiple of the spread.
         exploration_final_eps: Rate at the end.
         max_grad_norm: Gradient norm is clipped to it (the paper: 0.1, in StarCraft 10); None clips nothing.
-        **kwargs: SB3's arguments, with defaults of this package (`DiscreteOffPolicyAlgorithm`): `buffer_size`,
+        **kwargs: SB3's arguments, with the defaults of `DiscreteOffPolicyAlgorithm`: `buffer_size`,
             `learning_starts`, `batch_size`, `tau`, `gamma`, `train_freq`, `gradient_steps`,
             `replay_buffer_class`, `replay_buffer_kwargs`, `stats_window_size`, `tensorboard_log`,
             `policy_kwargs`, `verbose`, `seed` and `device`.

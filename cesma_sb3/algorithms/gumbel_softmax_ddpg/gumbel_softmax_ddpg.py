@@ -54,7 +54,7 @@ class GumbelSoftmaxDDPG(DiscreteOffPolicyAlgorithm, DDPG):
         others_actions: With `critic_values: each`, the others' actions where an agent's critic judges its
             own: those of the `buffer` (Lowe et al.'s equation 6 and code), or samples of their `current`
             policies.
-        **kwargs: SB3's arguments, with defaults of this package (`DiscreteOffPolicyAlgorithm`): `buffer_size`,
+        **kwargs: SB3's arguments, with the defaults of `DiscreteOffPolicyAlgorithm`: `buffer_size`,
             `learning_starts`, `batch_size`, `tau`, `gamma`, `train_freq`, `gradient_steps`,
             `replay_buffer_class`, `replay_buffer_kwargs`, `stats_window_size`, `tensorboard_log`,
             `policy_kwargs`, `verbose`, `seed` and `device`.
