@@ -22,10 +22,10 @@ from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
 from cesma_sb3.envs.rollouts import Actor, Rollout, Step, reset_actor
 from cesma_sb3.evaluation import random_actor
 from cesma_sb3.experts import Expert, RecurrentExpert, SoftExpert
-from cesma_sb3.experts.base import Actions, Masks
 from cesma_sb3.policies import TeamPolicy, load_team, save_team
 from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Masks, Packed
 from cesma_sb3.utils.torch_defaults import plain_torch
 
 __all__ = ["check_environment", "check_expert", "check_team"]
@@ -113,7 +113,7 @@ def check_expert(expert: Expert, venv: JointVecEnv, *, n_steps: int = 50, seed: 
         _check_memory(expert, venv, name)
 
 
-def _check_labels(labels: Actions, team: TeamSpaces, step: Step, where: str) -> None:
+def _check_labels(labels: Packed, team: TeamSpaces, step: Step, where: str) -> None:
     masks = step.masks
     wanted = (len(step.observations), team.n_columns)
     _expect(np.shape(labels) == wanted, f"{where}: labels of shape {np.shape(labels)}, expected {wanted}")

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.spaces.row_arrays import Rows
+from cesma_sb3.spaces.types import Array
 from cesma_sb3.utils.stateful import Stateful
-
-Array = npt.NDArray[Any]
 
 
 class Episodes(NamedTuple):

@@ -23,8 +23,7 @@ from torch.nn import functional as F
 
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.policies.team_policy import TeamPolicy
-
-Floats = npt.NDArray[np.float32]
+from cesma_sb3.spaces.types import Floats
 
 
 class _Cut(NamedTuple):

@@ -12,11 +12,12 @@ from stable_baselines3.common.policies import BasePolicy
 
 from cesma_sb3.envs.rollouts import reset_actor
 from cesma_sb3.experts import Expert, adapt_expert, make_actor
-from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
+from cesma_sb3.experts.base import Actor
 from cesma_sb3.policies.ensembles import TeamEnsemble
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import reordered_view
+from cesma_sb3.spaces.types import Masks, Observations, Packed
 
 
 class TeamActor:
@@ -33,7 +34,7 @@ class TeamActor:
         self._act = act
         self._call = act if call is None else call
 
-    def __call__(self, observations: Observations, masks: Masks | None = None) -> Actions:
+    def __call__(self, observations: Observations, masks: Masks | None = None) -> Packed:
         """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""
         return self._call(observations, masks)
 
@@ -88,9 +89,9 @@ def actor_for(controller: Any, team: TeamSpaces, *, deterministic: bool = True, 
         return actor
     order = reordered_view(team, own)
 
-    def reordered(observations: Observations, masks: Masks | None) -> Actions:
+    def reordered(observations: Observations, masks: Masks | None) -> Packed:
         seen = order.observations(observations)
-        actions: Actions = order.actions(actor(seen, None if masks is None else order.masks(masks)))
+        actions: Packed = order.actions(actor(seen, None if masks is None else order.masks(masks)))
         return actions
 
     return TeamActor(actor, team, reordered)
@@ -106,7 +107,7 @@ def random_actor(team: TeamSpaces, rng: np.random.Generator) -> TeamActor:
     low = np.asarray(getattr(team.action_space, "low", 0), dtype=np.float64)
     high = np.asarray(getattr(team.action_space, "high", 0), dtype=np.float64)
 
-    def act(observations: Observations, masks: Masks | None) -> Actions:
+    def act(observations: Observations, masks: Masks | None) -> Packed:
         batch = len(observations)
         packed: Any = np.zeros((batch, team.n_columns), dtype=team.action_dtype)
         for column, (k, flags) in enumerate(zip(team.column_categories, team.column_masks, strict=True)):
@@ -117,7 +118,7 @@ def random_actor(team: TeamSpaces, rng: np.random.Generator) -> TeamActor:
             if masks is not None:
                 keys = np.where(masks[:, flags], keys, -1.0)
             packed[:, column] = keys.argmax(axis=1)
-        actions: Actions = packed
+        actions: Packed = packed
         return actions
 
     return TeamActor(act, team)

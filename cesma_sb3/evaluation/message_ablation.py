@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from cesma_sb3.errors import LayoutError, check_choice
 from cesma_sb3.evaluation.actors import TeamActor, actor_for
-from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
+from cesma_sb3.experts.base import Actor
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Masks, Observations, Packed
 
 MessageAblation = Literal["shuffled", "zeroed", "random"]
 
@@ -43,7 +44,7 @@ def ablate_messages(
     if channel is None:
         raise LayoutError("nobody in this team receives messages of another: there are no messages to change")
 
-    def ablated(observations: Observations, masks: Masks | None) -> Actions:
+    def ablated(observations: Observations, masks: Masks | None) -> Packed:
         received = observations[:, channel.places]
         if ablation == "shuffled":
             received = received[_other_environments(len(received), rng)]

@@ -14,8 +14,9 @@ from scipy.stats import binomtest
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rollouts import Rollout, ValidatedActor
 from cesma_sb3.evaluation.actors import TeamActor, actor_for
-from cesma_sb3.experts.base import Actions, Actor, Observations
+from cesma_sb3.experts.base import Actor
 from cesma_sb3.experts.wrappers import name_of
+from cesma_sb3.spaces.types import Observations, Packed
 
 _ROUNDING = 1e-6
 """Relative differences up to this are those of float32."""
@@ -157,7 +158,7 @@ class _Traces:
             for size in (venv.team.observation_size, venv.team.n_columns)
         )
 
-    def add(self, observations: Observations, actions: Actions) -> None:
+    def add(self, observations: Observations, actions: Packed) -> None:
         """Add a step of every environment: [B, I] and [B, A]."""
         self.now = 0.99 * self.now + 1.0 + observations @ self._seen + actions @ self._done
 

@@ -7,7 +7,7 @@ from cesma_sb3.experts.policy import ExpertPolicy
 from cesma_sb3.experts.sb3 import SB3Expert
 from cesma_sb3.experts.scripted.navigation import ScriptedGoalExpert, ScriptedNavigationExpert
 from cesma_sb3.experts.scripted.reference import reference_expert
-from cesma_sb3.experts.wrappers import MessageFreeExpert, SamplingExpert, make_actor, sampling
+from cesma_sb3.experts.wrappers import MessageFreeExpert, SamplingExpert, make_actor, sampling_expert
 
 __all__ = [
     "Expert",
@@ -25,5 +25,5 @@ __all__ = [
     "adapt_expert",
     "make_actor",
     "reference_expert",
-    "sampling",
+    "sampling_expert",
 ]

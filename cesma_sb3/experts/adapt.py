@@ -125,7 +125,7 @@ def _other_order(controller: Any, team: TeamSpaces) -> TeamView | None:
         raise ExpertError(f"{type(controller).__name__}: of another team: {error}") from None
 
 
-def of_predict(controller: Any) -> Any:
+def model_of_predict(controller: Any) -> Any:
     """Of a model's or policy's own `predict` the model or policy; anything else as it is."""
     model = getattr(controller, "__self__", None)
     is_predict = getattr(controller, "__name__", "") == "predict"
@@ -138,7 +138,7 @@ def _object(controller: Any, team: TeamSpaces) -> Any:
     Raises:
         ExpertError: A class whose objects are to be trained, or need more than the team.
     """
-    controller = of_predict(controller)
+    controller = model_of_predict(controller)
     if not isinstance(controller, type):
         return controller
     name = controller.__name__

@@ -8,10 +8,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-Observations = npt.NDArray[np.float32]
-Masks = npt.NDArray[np.bool_]
-Actions = npt.NDArray[np.int64] | npt.NDArray[np.float32]
-Actor = Callable[[Observations, Masks | None], Actions]
+from cesma_sb3.spaces.types import Masks, Observations, Packed
+
+Actor = Callable[[Observations, Masks | None], Packed]
 """Joint observations [B, observation_size] and masks to packed joint actions [B, n_columns]."""
 
 
@@ -36,7 +35,7 @@ class Expert(Protocol):
     all of the agents may be used".
     """
 
-    def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
+    def labels(self, observations: Observations, masks: Masks | None = None) -> Packed:
         """The expert's joint action (hard labels).
 
         Args:

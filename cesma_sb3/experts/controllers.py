@@ -16,12 +16,10 @@ import torch as th
 from torch import nn
 
 from cesma_sb3.errors import CesmaError, ExpertError, InvalidActionError, error_line
-from cesma_sb3.experts.base import Masks, Observations
 from cesma_sb3.policies.networks.eval_mode import eval_mode
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Array, Masks, Observations
 from cesma_sb3.utils.signatures import mask_parameter
-
-Array = npt.NDArray[Any]
 
 
 class ControllerCall:

@@ -10,13 +10,14 @@ import numpy.typing as npt
 import torch as th
 
 from cesma_sb3.errors import InvalidActionError, check_choice
-from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
+from cesma_sb3.experts.base import Actor
 from cesma_sb3.experts.controllers import ControllerCall, as_array
 from cesma_sb3.experts.soft_labels import by_column, column_probabilities
 from cesma_sb3.experts.wrappers import Sampler
 from cesma_sb3.spaces.action_views import ActionView, JointActions, RelaxedActions
 from cesma_sb3.spaces.agent_spaces import is_whole
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Masks, Observations, Packed
 
 Function = Callable[..., Any]
 Outputs = Literal["actions", "logits"]
@@ -67,7 +68,7 @@ class FunctionExpert:
             self.probabilities = self._probabilities
             self.sampler = self._sampler
 
-    def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
+    def labels(self, observations: Observations, masks: Masks | None = None) -> Packed:
         """The joint action of what the function returns (`Expert.labels`).
 
         Raises:
@@ -84,7 +85,7 @@ class FunctionExpert:
         self._check_categories(packed)
         return packed
 
-    def _greedy(self, logits: npt.NDArray[Any], masks: Masks | None) -> Actions:
+    def _greedy(self, logits: npt.NDArray[Any], masks: Masks | None) -> Packed:
         logits = self._checked(logits, (self._n_logits,))
         if self._ranks_columns:
             return self._relaxed.decode(logits, masks)
@@ -99,7 +100,7 @@ class FunctionExpert:
             sizes = [max(n, 1) for n in self.team.column_categories]
             is_logit = np.repeat(np.array(self.team.column_categories) > 0, sizes)
 
-        def act(observations: Observations, masks: Masks | None) -> Actions:
+        def act(observations: Observations, masks: Masks | None) -> Packed:
             logits = self._call(observations, masks)
             noise = rng.gumbel(size=(len(observations), self._n_logits))  # the largest sum is a draw
             return self._greedy(
@@ -145,7 +146,7 @@ class FunctionExpert:
             raise InvalidActionError(f"{self.name}: returned {found[~np.isfinite(found)][0]}")
         return found
 
-    def _check_categories(self, packed: Actions) -> None:
+    def _check_categories(self, packed: Packed) -> None:
         for agent, columns in zip(self.team.agents, self.team.action_columns, strict=True):
             for column in range(columns.start, columns.stop):
                 n = self.team.column_categories[column]

@@ -18,17 +18,16 @@ import torch as th
 from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.errors import MissingExtraError, StorageError, UntrustedError
-from cesma_sb3.experts.base import Masks
 from cesma_sb3.experts.controllers import Network
 from cesma_sb3.experts.sb3_files import (
     Saved,
-    Space,
     is_algorithm,
     is_torchscript,
     read_algorithm,
     read_policy,
     storage_errors,
 )
+from cesma_sb3.spaces.types import Masks, Space
 from cesma_sb3.utils.file_names import as_path
 
 
@@ -140,7 +139,7 @@ _ONNX_TYPES: dict[str, Any] = {
 }
 
 
-def found_file(path: Path | str) -> Path:
+def resolve_file(path: Path | str) -> Path:
     """The file of a name: `~` is the home folder, and `.zip` may be left out, as in SB3's `load`."""
     named = as_path(path)
     zipped = named.with_name(f"{named.name}.zip") if named.name else named

@@ -12,12 +12,12 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
 from cesma_sb3.errors import ExpertError, nearest
-from cesma_sb3.experts.base import Actions, Masks, Observations
 from cesma_sb3.experts.controllers import ControllerCall, Network
 from cesma_sb3.experts.sb3 import has_memory, is_stochastic
 from cesma_sb3.policies.agent_policy import AgentPolicy, SingleAgentPolicy
 from cesma_sb3.policies.sampling import sampling_with
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Masks, Observations, Packed
 
 AgentController = Callable[[npt.NDArray[np.float32], npt.NDArray[np.bool_] | None], Any]
 """An agent's flat observation [F] and mask [M] or None to an action of its space."""
@@ -25,7 +25,7 @@ AgentController = Callable[[npt.NDArray[np.float32], npt.NDArray[np.bool_] | Non
 
 def controllers_by_agent(
     controllers: Mapping[Any, Any], team: TeamSpaces, rng: np.random.Generator | None = None
-) -> Callable[..., Actions]:
+) -> Callable[..., Packed]:
     """Controllers of single agents as one function of joint observations (and masks) to packed actions.
 
     Args:
@@ -49,7 +49,7 @@ def controllers_by_agent(
         raise ExpertError(f"{wrong} {what}; {hint}the agents are {', '.join(team.agents)}")
     acts = {agent: agent_controller(by_name[agent], agent, team, rng) for agent in team.agents}
 
-    def act(observations: Observations, masks: Masks | None = None) -> Actions:
+    def act(observations: Observations, masks: Masks | None = None) -> Packed:
         rows = []
         for row, joint in enumerate(observations):
             actions = {}

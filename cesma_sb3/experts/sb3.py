@@ -18,7 +18,6 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.errors import ExpertError, InvalidActionError, error_line
-from cesma_sb3.experts.base import Actions, Masks, Observations
 from cesma_sb3.experts.soft_labels import by_column, model_probabilities
 from cesma_sb3.policies.networks.eval_mode import eval_mode
 from cesma_sb3.policies.sampling import sampling_with
@@ -26,6 +25,7 @@ from cesma_sb3.policies.stateful_actor import MemoryActor, State
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Masks, Observations, Packed
 from cesma_sb3.utils.torch_defaults import plain_torch
 
 
@@ -79,7 +79,7 @@ class SB3Expert:
             view.space, spaces.Box
         )
 
-    def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
+    def labels(self, observations: Observations, masks: Masks | None = None) -> Packed:
         """The model's deterministic joint action (`Expert.labels`)."""
         return self._step(observations, None, None, masks)[0]
 
@@ -97,7 +97,7 @@ class SB3Expert:
         starts: Masks | None,
         masks: Masks | None,
         rng: np.random.Generator | None = None,
-    ) -> tuple[Actions, State | None]:
+    ) -> tuple[Packed, State | None]:
         """Actions and the state for the next step; deterministic, or drawn with a generator."""
         seen, arguments = self.seen(observations), self.mask_arguments(masks)
         drawn = nullcontext() if rng is None else sampling_with(rng, self.policy.device)

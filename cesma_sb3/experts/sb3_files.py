@@ -20,16 +20,15 @@ from typing import Any
 
 import cloudpickle
 import torch as th
-from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import data_to_json
 from stable_baselines3.common.vec_env.patch_gym import _convert_space
 
 from cesma_sb3.errors import StorageError, message_of
+from cesma_sb3.spaces.types import Space
 from cesma_sb3.utils.signatures import arguments_of
 
-Space = spaces.Space[Any]
 Saved = type[BaseAlgorithm] | type[BasePolicy]
 """What wrote a file: the algorithm, or a policy that was saved alone."""
 

@@ -21,10 +21,10 @@ from torch.nn import functional as F
 from cesma_sb3.algorithms.factored_dqn.policies import FactoredQPolicy
 from cesma_sb3.algorithms.gumbel_softmax_ddpg.policies import GumbelSoftmaxPolicy
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.base import Masks
 from cesma_sb3.policies.distributions import TeamDistribution
 from cesma_sb3.spaces.action_views import ActionView, OneAtATimeActions, ProductActions, RelaxedActions
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Masks
 
 Probabilities = npt.NDArray[np.float32]
 

@@ -9,21 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.errors import InvalidActionError
-from cesma_sb3.experts.base import (
-    Actions,
-    Actor,
-    Expert,
-    Masks,
-    Observations,
-    RecurrentExpert,
-    SoftExpert,
-    StatefulActor,
-)
+from cesma_sb3.experts.base import Actor, Expert, RecurrentExpert, SoftExpert, StatefulActor
 from cesma_sb3.experts.controllers import ControllerCall, as_array
 from cesma_sb3.experts.soft_labels import among_available
 from cesma_sb3.policies.sampling import categories
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import TeamView, message_free_view
+from cesma_sb3.spaces.types import Masks, Observations, Packed
 from cesma_sb3.utils.stateful import Stateful
 
 Sampler = Callable[[np.random.Generator], Actor]
@@ -56,7 +48,7 @@ class WrappedActor(Stateful):
         if isinstance(self._actor, StatefulActor):
             self._actor.reset(None if episode_starts is None else np.array(episode_starts))
 
-    def __call__(self, observations: Observations, masks: Masks | None = None) -> Actions:
+    def __call__(self, observations: Observations, masks: Masks | None = None) -> Packed:
         """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""
         return self._call(observations, masks)
 
@@ -82,7 +74,7 @@ class ExpertWrapper:
             self.sampler = None if expert.sampler is None else self._sampler
         self.draws_from_probabilities = getattr(expert, "draws_from_probabilities", True)
 
-    def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
+    def labels(self, observations: Observations, masks: Masks | None = None) -> Packed:
         """The expert's joint action (`Expert.labels`)."""
         return self._labels(observations, masks)
 
@@ -168,9 +160,9 @@ class TranslatedExpert(ExpertWrapper):
     def _wrapped(self, act: Actor, method: str) -> Actor:
         del method
 
-        def translated(observations: Observations, masks: Masks | None) -> Actions:
+        def translated(observations: Observations, masks: Masks | None) -> Packed:
             seen = self.view.observations(observations)
-            packed: Actions = self.view.actions(act(seen, self._masks(masks)), masks)
+            packed: Packed = self.view.actions(act(seen, self._masks(masks)), masks)
             return packed
 
         return translated
@@ -227,7 +219,7 @@ class SamplingExpert:
         if isinstance(expert, RecurrentExpert):
             self.actor = self.make_actor
 
-    def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
+    def labels(self, observations: Observations, masks: Masks | None = None) -> Packed:
         """A sample of the expert's joint action for each observation (`Expert.labels`)."""
         return self._sampler(self._rng)(observations, masks)
 
@@ -248,7 +240,7 @@ def make_actor(expert: Expert, rng: np.random.Generator | None = None) -> Actor:
     return expert.actor() if isinstance(expert, RecurrentExpert) else expert.labels
 
 
-def sampling(expert: Expert, team: TeamSpaces, seed: int) -> SamplingExpert | None:
+def sampling_expert(expert: Expert, team: TeamSpaces, seed: int) -> SamplingExpert | None:
     """The expert whose labels are samples from its distribution; None where it is no distribution.
 
     An expert of a user's own class that has `probabilities` (and no `sampler`) samples each column by them.
@@ -269,11 +261,11 @@ def sampling(expert: Expert, team: TeamSpaces, seed: int) -> SamplingExpert | No
 
 def _by_probabilities(expert: Any, team: TeamSpaces) -> Sampler:
     return lambda rng: (
-        lambda observations, masks: drawn_columns(expert.probabilities(observations, masks), team, rng)
+        lambda observations, masks: sample_columns(expert.probabilities(observations, masks), team, rng)
     )
 
 
-def drawn_columns(
+def sample_columns(
     probabilities: npt.NDArray[np.float32], team: TeamSpaces, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
     """A category of each column [B, C], sampled from soft labels [B, M] of a team of categories."""

@@ -10,20 +10,14 @@ import numpy.typing as npt
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rollouts import Actor, Rollout, ValidatedActor, reset_actor
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.base import (
-    Actions,
-    Expert,
-    Masks,
-    Observations,
-    RecurrentExpert,
-    SoftExpert,
-)
+from cesma_sb3.experts.base import Expert, RecurrentExpert, SoftExpert
 from cesma_sb3.experts.wrappers import make_actor, name_of
 from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.imitation.settings import LabelConfig
 from cesma_sb3.policies.stateful_actor import MemoryActor, State
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
+from cesma_sb3.spaces.types import Masks, Observations, Packed
 from cesma_sb3.utils.stateful import Stateful
 
 
@@ -133,7 +127,7 @@ class _MixedActor(Stateful):
         label_rng: np.random.Generator | None,
     ) -> None:
         self.beta = 0.0
-        self.labels: Actions = np.zeros(0, dtype=np.int64)
+        self.labels: Packed = np.zeros(0, dtype=np.int64)
         """Labels of the step before, [B, n_columns]."""
         self._venv = venv
         self._students = students
@@ -160,7 +154,7 @@ class _MixedActor(Stateful):
         reset_actor(self._label, episode_starts)
         reset_actor(self._students, episode_starts)
 
-    def __call__(self, observations: Observations, masks: Masks | None) -> Actions:
+    def __call__(self, observations: Observations, masks: Masks | None) -> Packed:
         """Joint actions [B, n_columns]."""
         # Students learn what is done in place of an unavailable label, which they could not do.
         self.labels = self._label(observations, masks)
@@ -187,7 +181,7 @@ def students_actor(policy: TeamPolicy, *, deterministic: bool) -> MemoryActor:
 
     def predict(
         observations: Observations, state: State | None, starts: Masks, masks: Masks | None
-    ) -> tuple[Actions, State | None]:
+    ) -> tuple[Packed, State | None]:
         actions, after = policy.predict(observations, state, starts, deterministic, masks)
         if communicates and not deterministic:
             likeliest, _ = policy.predict(observations, deterministic=True, action_masks=masks)

@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from cesma_sb3.envs.rollouts import Actor
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.experts.base import Actions, Masks, Observations
 from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.imitation.iterative import Iteration, IterativeTrainer
 from cesma_sb3.policies.ensembles import MixturePolicy
 from cesma_sb3.policies.team_policy import TeamPolicy
+from cesma_sb3.spaces.types import Masks, Observations, Packed
 
 
 def smile_weights(alpha: float, n: int) -> list[float]:
@@ -76,7 +76,7 @@ class MixtureTrainer(IterativeTrainer):
         self._mixture = MixturePolicy([untrained], per_agent=per_agent, seed=int(self.rng.integers(2**31)))
 
     def _students_actor(self, deterministic: bool) -> Actor:
-        def act(observations: Observations, masks: Masks | None) -> Actions:
+        def act(observations: Observations, masks: Masks | None) -> Packed:
             steps = np.zeros(len(observations), dtype=np.int64)  # unused: a mixture draws anew at every step
             return self._mixture.actions(
                 observations, masks, steps=steps, rng=self.rng, deterministic=deterministic

@@ -22,10 +22,7 @@ from cesma_sb3.policies.agent_policy import AgentPolicy, SingleAgentPolicy, unba
 from cesma_sb3.policies.sampling import categories, sampling_with
 from cesma_sb3.policies.stateful_actor import MemoryActor, State
 from cesma_sb3.policies.team_policy import TeamPolicy
-
-Actions = npt.NDArray[Any]
-Observations = npt.NDArray[np.float32]
-Masks = npt.NDArray[np.bool_]
+from cesma_sb3.spaces.types import Array, Masks, Observations
 
 
 class EnsembleActor(MemoryActor):
@@ -61,7 +58,7 @@ class EnsembleActor(MemoryActor):
         state: State | None,
         starts: npt.NDArray[np.bool_] | None,
         masks: Masks | None,
-    ) -> tuple[Actions, State | None]:
+    ) -> tuple[Array, State | None]:
         steps = next_steps(len(observations), state, starts)
         rng = self._action_rng
         with nullcontext() if rng is None else sampling_with(rng, self.policy.device):
@@ -133,7 +130,7 @@ class TeamEnsemble(BasePolicy):
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = False,
         action_masks: Masks | None = None,
-    ) -> tuple[Actions, State | None]:
+    ) -> tuple[Array, State | None]:
         """Joint actions for joint observations: SB3's `predict`, with masks.
 
         Args:
@@ -160,7 +157,7 @@ class TeamEnsemble(BasePolicy):
         steps: npt.NDArray[np.int64],
         rng: np.random.Generator,
         deterministic: bool,
-    ) -> Actions:
+    ) -> Array:
         """Packed joint actions [B, A], each agent's by the component that acts for it.
 
         Args:
@@ -172,7 +169,7 @@ class TeamEnsemble(BasePolicy):
         """
         sizes = [columns.stop - columns.start for columns in self.team.action_columns]
         chosen_BN = np.broadcast_to(self._chosen(steps, rng), (len(observations), self.team.n_agents))
-        packed: Actions = np.zeros((len(observations), self.team.n_columns), dtype=self.team.action_dtype)
+        packed: Array = np.zeros((len(observations), self.team.n_columns), dtype=self.team.action_dtype)
         for index in np.unique(chosen_BN):
             mine = np.repeat(chosen_BN == index, sizes, axis=1)
             rows = np.flatnonzero(mine.any(axis=1))
@@ -340,7 +337,7 @@ class EnsembleAgent(SingleAgentPolicy):
         deterministic: bool = False,
         action_masks: Masks | None = None,
     ) -> tuple[Any, State | None]:
-        """Actions for one observation or a batch of them, as `AgentPolicy.predict` gives them.
+        """Array for one observation or a batch of them, as `AgentPolicy.predict` gives them.
 
         Args:
             observation: An observation of the agent's own observation space, or a batch of B of them.

@@ -126,8 +126,10 @@ def _load_team(
             raise StorageError(f"{folder / DESCRIPTION}: {unknown_name(key, description[key], allowed)}")
     try:
         saved = TeamSpaces.from_json(description["team"])
-        anybodys = NetworkSpec(description["network"], use_agent_id=description["use_agent_id"]).is_anybodys
-        team = saved if team is None else _acting(team, saved, anybodys, folder)
+        fits_any_team = NetworkSpec(
+            description["network"], use_agent_id=description["use_agent_id"]
+        ).fits_any_team
+        team = saved if team is None else _acting(team, saved, fits_any_team, folder)
         policy = TeamPolicy(
             team.observation_space,
             team.action_space,
@@ -156,9 +158,9 @@ def _load_team(
     return policy.to(device)
 
 
-def _acting(team: TeamSpaces, saved: TeamSpaces, anybodys: bool, folder: Path) -> TeamSpaces:
+def _acting(team: TeamSpaces, saved: TeamSpaces, fits_any_team: bool, folder: Path) -> TeamSpaces:
     """The team that saved weights act for, each agent by the weights of its name."""
-    if anybodys:
+    if fits_any_team:
         return team
     check_owners(saved.agents, team.agents, folder, any_order=True)
     return team.in_order(saved.agents, who=str(folder))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from cesma_sb3.config.schema import DaggerConfig, ExpertConfig
 from cesma_sb3.errors import ConfigError, ExpertWarning, StorageError
 from cesma_sb3.evaluation import Actor, Returns
-from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert, SoftExpert, sampling
+from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert, SoftExpert, sampling_expert
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.run_folder import RunFolder
@@ -100,7 +100,7 @@ def in_acting_mode(expert: Expert, config: ExpertConfig, folder: RunFolder, eval
     chosen = saved_mode(folder, "expert") if config.deterministic == "auto" else config.deterministic
     if chosen is None or chosen:
         return expert
-    stochastic = sampling(expert, evaluator.venv.team, evaluator.seeds.sampling)
+    stochastic = sampling_expert(expert, evaluator.venv.team, evaluator.seeds.sampling)
     if stochastic is None:
         raise StorageError(f"{folder.path}: its expert acts by draws, and this one is no distribution")
     return stochastic
@@ -112,7 +112,7 @@ def stochastic_expert(expert: Expert, config: ExpertConfig, evaluator: Evaluator
     Raises:
         ConfigError: The experiment wants samples of such an expert.
     """
-    stochastic = sampling(expert, evaluator.venv.team, evaluator.seeds.sampling)
+    stochastic = sampling_expert(expert, evaluator.venv.team, evaluator.seeds.sampling)
     if stochastic is None and config.deterministic is False:
         raise ConfigError(
             f"expert.deterministic: false: {config.algorithm} has no distribution to draw from; expected "

@@ -16,8 +16,8 @@ from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.config.resolve import algorithm_name
 from cesma_sb3.config.schema import IN_MEMORY, ONNX, TORCHSCRIPT
 from cesma_sb3.errors import ConfigError
-from cesma_sb3.experts.adapt import of_predict
-from cesma_sb3.experts.loading import found_file
+from cesma_sb3.experts.adapt import model_of_predict
+from cesma_sb3.experts.loading import resolve_file
 from cesma_sb3.experts.sb3_files import Saved
 from cesma_sb3.training.experiment_files import MODEL, NORMALIZATION
 from cesma_sb3.training.pretrained import InMemoryExpert
@@ -91,7 +91,7 @@ def decentralize(
     elif normalization is not None:
         if isinstance(normalization, VecNormalize):
             raise ConfigError("normalization: expected the file of it, beside the file of a model")
-        described["normalization"] = str(found_file(normalization))
+        described["normalization"] = str(resolve_file(normalization))
     values = {
         "name": name,
         "seed": seed,
@@ -107,7 +107,7 @@ def _expert(expert: Any, algorithm: str | Saved | None) -> tuple[dict[str, Any],
     """What the experiment says of it, and the object itself if it is no file and no name."""
     named = algorithm if isinstance(algorithm, str | None) else algorithm_name(algorithm)
     if isinstance(expert, str | Path):
-        file = found_file(expert)
+        file = resolve_file(expert)
         if isinstance(expert, str) and _NAME.fullmatch(expert) and not file.exists():
             return {"algorithm": expert}, None
         found = named or _BY_SUFFIX.get(file.suffix.lower())
@@ -117,7 +117,7 @@ def _expert(expert: Any, algorithm: str | Saved | None) -> tuple[dict[str, Any],
                 f"ends with {', '.join(_BY_SUFFIX)}"
             )
         return {"algorithm": found, "path": str(file)}, None
-    expert = of_predict(expert)
+    expert = model_of_predict(expert)
     if isinstance(expert, BaseAlgorithm):
         # As it will stand in the run folder, which keeps the model.
         return {"algorithm": algorithm_name(type(expert)), "path": MODEL}, expert

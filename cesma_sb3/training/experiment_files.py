@@ -46,9 +46,9 @@ def kept_files(experiment: Experiment) -> dict[str, Path]:
         if key == "init_from":
             found |= {f"{name}/{each}": source / each for each in _INITIAL_FILES[section]}
         else:
-            from cesma_sb3.experts.loading import found_file  # imports PyTorch
+            from cesma_sb3.experts.loading import resolve_file  # imports PyTorch
 
-            found[name] = found_file(source)
+            found[name] = resolve_file(source)
     return found
 
 

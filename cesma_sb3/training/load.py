@@ -121,7 +121,7 @@ def _load_weights(policy: nn.Module, agents: Sequence[str], folder: RunFolder, n
         StorageError: There is no such file, or its weights belong to other agents or are of another network.
     """
     spec = getattr(policy, "spec", None)
-    fits_any_agent = isinstance(spec, NetworkSpec) and spec.is_anybodys
+    fits_any_agent = isinstance(spec, NetworkSpec) and spec.fits_any_team
     if folder.agents is not None and not fits_any_agent:
         check_owners(folder.agents, agents, folder.path / name)
     load_weights(policy, folder.path / name)

@@ -21,7 +21,7 @@ from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError, NotKeptWarning, StorageError, message_of
 from cesma_sb3.experts import Expert, adapt_expert
 from cesma_sb3.experts.adapt import known_spaces
-from cesma_sb3.experts.loading import found_file, load_normalization, load_onnx, load_sb3, load_torchscript
+from cesma_sb3.experts.loading import load_normalization, load_onnx, load_sb3, load_torchscript, resolve_file
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.experiment_files import MODEL, NORMALIZATION, kept_files
@@ -140,7 +140,7 @@ def make_pretrained(
         )
     if config.path is None:
         return PretrainedExpert(_adapt(config, venv, _instantiate(config, venv.team)))
-    return _load(config, venv, found_file(config.path))
+    return _load(config, venv, resolve_file(config.path))
 
 
 def _load(config: ExpertConfig, venv: JointVecEnv, path: Path) -> PretrainedExpert:
@@ -155,7 +155,7 @@ def _load(config: ExpertConfig, venv: JointVecEnv, path: Path) -> PretrainedExpe
     policy = load_sb3(path, saved_class(config.algorithm), trust=config.trust, known=known)
     statistics = None
     if config.normalization is not None:
-        statistics = load_normalization(found_file(config.normalization), trust=config.trust)
+        statistics = load_normalization(resolve_file(config.normalization), trust=config.trust)
     model = policy if isinstance(policy, BasePolicy) else None
     try:
         return PretrainedExpert(_adapt(config, venv, policy, statistics), model)

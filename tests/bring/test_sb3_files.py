@@ -25,7 +25,7 @@ from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import CesmaError, StorageError, UntrustedError
 from cesma_sb3.experts import adapt_expert
 from cesma_sb3.experts.adapt import known_spaces
-from cesma_sb3.experts.loading import found_file, load_sb3, load_torchscript
+from cesma_sb3.experts.loading import load_sb3, load_torchscript, resolve_file
 from cesma_sb3.training.evaluate_run import evaluate_run
 from tests.bring.test_files import ENV, TINY, Explosive
 from tests.envs_for_tests import MatchingGame, ReachEnv
@@ -293,13 +293,13 @@ def test_paths_as_people_type_them(tmp_path, monkeypatch):
     (tmp_path / "12:30").mkdir()
     for name in ("ppo.zip", "12:30/ppo.v2.zip", "bare"):
         (tmp_path / name).touch()
-    assert found_file("ppo") == Path("ppo.zip")
-    assert found_file("12:30/ppo.v2") == Path("12:30/ppo.v2.zip")
-    assert found_file("~/ppo") == tmp_path / "ppo.zip"
-    assert found_file("~/ppo.zip") == tmp_path / "ppo.zip"
-    assert found_file("bare") == Path("bare")
-    assert found_file("~nobody-of-this-name/ppo") == Path("~nobody-of-this-name/ppo")
-    assert found_file(".") == Path()
+    assert resolve_file("ppo") == Path("ppo.zip")
+    assert resolve_file("12:30/ppo.v2") == Path("12:30/ppo.v2.zip")
+    assert resolve_file("~/ppo") == tmp_path / "ppo.zip"
+    assert resolve_file("~/ppo.zip") == tmp_path / "ppo.zip"
+    assert resolve_file("bare") == Path("bare")
+    assert resolve_file("~nobody-of-this-name/ppo") == Path("~nobody-of-this-name/ppo")
+    assert resolve_file(".") == Path()
 
 
 @pytest.mark.parametrize(

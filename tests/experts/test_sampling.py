@@ -18,10 +18,10 @@ from cesma_sb3.experts import (
     SamplingExpert,
     adapt_expert,
     make_actor,
-    sampling,
+    sampling_expert,
 )
 from cesma_sb3.experts.base import RecurrentExpert, SoftExpert
-from cesma_sb3.experts.wrappers import drawn_columns
+from cesma_sb3.experts.wrappers import sample_columns
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.spaces.action_views import make_view
@@ -59,7 +59,7 @@ STOCHASTIC = {
 def test_draws_are_as_often_as_the_probabilities(name):
     algorithm, env, kwargs = STOCHASTIC[name]
     expert, team = expert_of(algorithm, env, **kwargs)
-    drawn = sampling(expert, team, seed=1)
+    drawn = sampling_expert(expert, team, seed=1)
     assert isinstance(drawn, SoftExpert)
     seen = np.tile(np.arange(team.observation_size, dtype=np.float32) / 7, (4_000, 1))
     masks = None
@@ -80,23 +80,23 @@ def test_draws_are_as_often_as_the_probabilities(name):
 def test_draws_of_numbers():
     for algorithm in (SAC, TQC):
         expert, team = expert_of(algorithm, ReachEnv, buffer_size=10, **TINY_NET)
-        drawn = make_actor(sampling(expert, team, seed=0))(np.zeros((500, 2), dtype=np.float32), None)
+        drawn = make_actor(sampling_expert(expert, team, seed=0))(np.zeros((500, 2), dtype=np.float32), None)
         assert (drawn.std(axis=0) > 0.1).all()
     expert, team = expert_of(PPO, ReachEnv, use_sde=True, **SHORT, **TINY_NET)
-    drawn = make_actor(sampling(expert, team, seed=0))(np.ones((500, 2), dtype=np.float32), None)
+    drawn = make_actor(sampling_expert(expert, team, seed=0))(np.ones((500, 2), dtype=np.float32), None)
     assert (drawn.std(axis=0) > 0.01).all()  # noise of the state, another for each world
 
 
 def test_a_view_that_ranks_numbers_draws_by_another_distribution_than_their_softmax():
     expert, team = expert_of(PPO, MatchingGame, view="relaxed", **SHORT, **TINY_NET)
-    drawn = sampling(expert, team, seed=0)
+    drawn = sampling_expert(expert, team, seed=0)
     assert not isinstance(drawn, SoftExpert)
     assert len(np.unique(make_actor(drawn)(np.zeros((200, 6), dtype=np.float32), None), axis=0)) > 3
 
 
 def test_memories_are_each_users_own():
     expert, team = expert_of(RecurrentPPO, MatchingGame, "MlpLstmPolicy", **SHORT, **TINY_NET)
-    drawn = sampling(expert, team, seed=3)
+    drawn = sampling_expert(expert, team, seed=3)
     assert isinstance(drawn, RecurrentExpert)
     seen = np.eye(6, dtype=np.float32)
     first, second = make_actor(drawn), make_actor(drawn)
@@ -120,18 +120,18 @@ def test_memories_are_each_users_own():
 )
 def test_values_and_deterministic_actors_have_nothing_to_draw_from(algorithm, kwargs):
     expert, team = expert_of(algorithm, MatchingGame, **kwargs)
-    assert sampling(expert, team, seed=0) is None
+    assert sampling_expert(expert, team, seed=0) is None
 
 
 def test_functions():
     team = TeamSpaces.from_parallel_env(Doorway())
     view = make_view("joint", team)
-    assert sampling(FunctionExpert(polite, team, view), team, seed=0) is None
+    assert sampling_expert(FunctionExpert(polite, team, view), team, seed=0) is None
     seen = np.zeros((4_000, 4), dtype=np.float32)
     likely = 1 / (1 + np.exp(-0.1))
     for expert in (FunctionExpert(polite, team, view, outputs="logits"), adapt_expert(Polite(), team)):
         assert not expert.labels(seen).any()
-        drawn = make_actor(sampling(expert, team, seed=0))(seen, None)
+        drawn = make_actor(sampling_expert(expert, team, seed=0))(seen, None)
         np.testing.assert_allclose((drawn == 0).mean(axis=0), likely, atol=0.03)
         assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.05  # each agent by itself
 
@@ -139,7 +139,7 @@ def test_functions():
 def test_a_team_that_talks_is_labelled_by_draws():
     team = talking_team_with_masks()
     expert = MessageFreeExpert(_Any(), team)
-    drawn = sampling(expert, team, seed=0)
+    drawn = sampling_expert(expert, team, seed=0)
     assert isinstance(drawn, SamplingExpert)
     masks = np.ones((300, team.mask_size), dtype=bool)
     labels = make_actor(drawn)(np.zeros((300, team.observation_size), dtype=np.float32), masks)
@@ -162,7 +162,7 @@ class _Any:
 def test_columns_are_drawn_where_there_is_probability():
     team = TeamSpaces.from_parallel_env(MortalEnv())
     shares = np.array([0, 0.25, 0.75, 0, 0, 1, 0, 1, 0, 0], dtype=np.float32)
-    drawn = drawn_columns(np.tile(shares, (3_000, 1)), team, np.random.default_rng(0))
+    drawn = sample_columns(np.tile(shares, (3_000, 1)), team, np.random.default_rng(0))
     assert set(drawn[:, 0]) == {1, 2}
     assert (drawn[:, 0] == 1).mean() == pytest.approx(0.25, abs=0.03)
     assert (drawn[:, 1] == 2).all()
@@ -192,7 +192,7 @@ def test_students_that_draw_numbers_spread_as_the_labels_do(draws, tmp_path):
     )
     trainer = MultiAgentDAggerTrainer(
         venv=venv,
-        expert_policy=sampling(expert, venv.team, seed=0),
+        expert_policy=sampling_expert(expert, venv.team, seed=0),
         policy=policy,
         rng=np.random.default_rng(0),
         batch_size=64,
@@ -222,8 +222,8 @@ def test_controllers_of_single_agents_draw_by_themselves():
     seen = np.zeros((200, 4), dtype=np.float32)
     assert len(set(expert.labels(seen)[:, 0])) == 1
     before = th.get_rng_state()
-    drawn = make_actor(sampling(expert, team, seed=0))(seen, None)
+    drawn = make_actor(sampling_expert(expert, team, seed=0))(seen, None)
     assert th.equal(th.get_rng_state(), before)
     assert set(drawn[:, 0]) == {0, 1, 2}
     assert set(drawn[:, 1]) == {1}
-    assert sampling(adapt_expert({**models, "left": lambda own: 0}, team), team, seed=0) is None
+    assert sampling_expert(adapt_expert({**models, "left": lambda own: 0}, team), team, seed=0) is None

@@ -8,7 +8,8 @@ import numpy as np
 
 from cesma_sb3.analysis.price.estimates import Floats
 from cesma_sb3.envs.particle.vec_env import ParticleVecEnv
-from cesma_sb3.experts.base import Actions, Actor
+from cesma_sb3.experts.base import Actor
+from cesma_sb3.spaces.types import Packed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,7 @@ def measure_deviations(
     return Deviations(*costs.reshape(2, horizon, -1))
 
 
-def _return(venv: ParticleVecEnv, first: Actions, expert: Actor, n_steps: int) -> Floats:
+def _return(venv: ParticleVecEnv, first: Packed, expert: Actor, n_steps: int) -> Floats:
     """Return the undiscounted return of an action and of the expert's actions after it, [B]."""
     actions, total = first, np.zeros(venv.num_envs)
     for _ in range(n_steps):

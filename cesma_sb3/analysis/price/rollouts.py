@@ -14,9 +14,10 @@ import numpy.typing as npt
 from cesma_sb3.analysis.run_data import Role
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rollouts import Rollout, reset_actor
-from cesma_sb3.experts.base import Actions, Actor, Masks, Observations
+from cesma_sb3.experts.base import Actor
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
+from cesma_sb3.spaces.types import Masks, Observations, Packed
 
 Array = npt.NDArray[Any]
 SoftLabels = Callable[[Observations, Masks | None], npt.NDArray[np.float32]]
@@ -77,7 +78,7 @@ class _BothPolicies:
         self.expert, self.students = expert, students
         self.from_students = sends | (role == "students")
 
-    def __call__(self, observations: Observations, masks: Masks | None) -> Actions:
+    def __call__(self, observations: Observations, masks: Masks | None) -> Packed:
         self.labels = np.array(self.expert(observations, masks))
         self.actions = np.array(self.students(observations, masks))
         return np.where(self.from_students, self.actions, self.labels)

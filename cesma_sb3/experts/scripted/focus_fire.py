@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from cesma_sb3.envs.smac import FeatureIndex
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.base import Actions, Masks, Observations
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Masks, Observations, Packed
 
 
 class FocusFireExpert:
@@ -41,7 +41,7 @@ class FocusFireExpert:
             )
         self._enemies: npt.NDArray[np.int64] = np.stack(enemies)  # [A, E, F]
 
-    def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
+    def labels(self, observations: Observations, masks: Masks | None = None) -> Packed:
         """The joint action of the scripted controller (`Expert.labels`), which needs masks.
 
         Raises:

@@ -15,9 +15,9 @@ from scipy.optimize import linear_sum_assignment
 from cesma_sb3.envs.particle.goals import GOAL
 from cesma_sb3.envs.particle.world import Body
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.base import Actions, Masks, Observations
 from cesma_sb3.experts.scripted.steering import Steering, columns_of
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Masks, Observations, Packed
 
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -48,7 +48,7 @@ class ScriptedNavigationExpert:
                 f"scripted expert: {self._landmarks.shape[1]} landmarks for {team.n_agents} agents"
             )
 
-    def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
+    def labels(self, observations: Observations, masks: Masks | None = None) -> Packed:
         """The joint action of the scripted controller (`Expert.labels`); continuous moves are full pushes."""
         observed = np.asarray(observations, dtype=np.float64)
         to_landmarks = observed[:, self._landmarks]  # [B, N, L, 2]
@@ -104,7 +104,7 @@ class ScriptedGoalExpert:
                 f"{self._landmarks.shape[1]} landmarks apart"
             )
 
-    def labels(self, observations: Observations, masks: Masks | None = None) -> Actions:
+    def labels(self, observations: Observations, masks: Masks | None = None) -> Packed:
         """The joint action of the scripted controller (`Expert.labels`); continuous moves are full pushes."""
         observed = np.asarray(observations, dtype=np.float64)
         # A dead agent's code is zeros, whose largest is the first; a code never names more than there is.

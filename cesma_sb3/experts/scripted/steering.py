@@ -13,8 +13,8 @@ import numpy.typing as npt
 from cesma_sb3.envs.particle.actions import DIRECTIONS, N_MOVES
 from cesma_sb3.envs.particle.world import DAMPING, TIME_STEP, Body
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.experts.base import Actions
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Packed
 
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -53,7 +53,7 @@ class Steering:
             raise ExpertError("scripted expert: actions are not the moves of a particle body")
         self._columns: Index = np.array(moves, dtype=np.int64)  # [K, 1] or [K, moves]
 
-    def actions(self, observations: Floats, errors: Floats) -> Actions:
+    def actions(self, observations: Floats, errors: Floats) -> Packed:
         """Packed joint actions [B, C] of the whole team; agents that are not steered and messages are 0.
 
         Args:
@@ -64,7 +64,7 @@ class Steering:
         packed = np.tile(self.team.join_actions({}), (len(observations), 1))
         is_choice = self._columns.shape[1] == 1
         packed[:, self._columns] = moves[:, :, None] if is_choice else np.eye(N_MOVES)[moves]
-        actions: Actions = packed
+        actions: Packed = packed
         return actions
 
     def _costs(self, errors: Floats, velocities: Floats) -> Floats:

@@ -51,7 +51,7 @@ class NetworkSpec:
     """`custom` only: further arguments of `module`."""
 
     @property
-    def is_anybodys(self) -> bool:
+    def fits_any_team(self) -> bool:
         """Whether all agents have the same weights and none has a number: they act for any team of agents."""
         return self.kind == "entities" and not self.use_agent_id
 
