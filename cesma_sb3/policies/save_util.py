@@ -189,8 +189,8 @@ def check_owners(
 
 
 def _flag(description: Mapping[str, Any], key: str) -> bool:
-    """True or false; true where a team was saved before there was a choice."""
-    found = description.get(key, True)
+    """A value that must be true or false."""
+    found = description[key]
     if not isinstance(found, bool):
         raise ValueError(f"{key} {short_repr(found)}: expected true or false")
     return found
