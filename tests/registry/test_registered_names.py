@@ -1,7 +1,5 @@
 """Every registered name: it loads, it is complete, and its resolved values load again."""
 
-import inspect
-
 import pytest
 
 from cesma_sb3.config import resolve
@@ -9,6 +7,7 @@ from cesma_sb3.config.registry import describe_experiments, list_experiments, lo
 from cesma_sb3.config.schema import SCRIPTED
 from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.multirun.tuning.search_space import default_spaces, load_space, merged
+from cesma_sb3.utils.signatures import arguments_of
 
 NAMES = list(list_experiments())
 
@@ -60,4 +59,4 @@ def test_values_of_one_experiment_stand_in_one_place():
 def test_algorithms_are_found_by_name(name):
     found = resolve.algorithm_class(name)
     assert found.__name__ == name.rpartition(":")[2]
-    assert "gamma" in inspect.signature(found).parameters
+    assert "gamma" in arguments_of(found)
