@@ -72,9 +72,11 @@ class RunData:
         return int(self.report["env_samples"].get("expert", 0))
 
     def cost(self, what: Literal["env_samples", "seconds"], role: Role, *, with_expert: bool) -> float:
-        """Return what a policy cost by itself, or together with all stages before it."""
+        """Return what a policy cost: the students by themselves, or with their expert and fine-tuning."""
         stages: Mapping[str, float] = self.report[what]
-        own = "expert" if role == "expert" else "students" if "students" in stages else "decentralize"
+        if role == "expert":
+            return float(stages.get("expert", 0))
+        own = "students" if "students" in stages else "decentralize"
         return float(sum(stages.values()) if with_expert else stages[own])
 
 

@@ -38,9 +38,8 @@ class System:
     @property
     def samples(self) -> float:
         """Environment samples of all stages up to this policy, as a mean over runs."""
-        is_expert = self.role == "expert"
-        stages = [run.report["env_samples"] for run in self.runs.values()]
-        return float(np.mean([each.get("expert", 0) if is_expert else sum(each.values()) for each in stages]))
+        runs = self.runs.values()
+        return float(np.mean([run.cost("env_samples", self.role, with_expert=True) for run in runs]))
 
     def curve(self, seed: int, metric: Metric) -> Points:
         """Return what a run measured during training; students start where their expert ends."""

@@ -120,7 +120,7 @@ def _numbers(line: Line, role: Role, runs: Sequence[RunData], target: float | No
     if not runs:
         return {"seeds": 0}
     returns = [run.report["return"][role] for run in runs]
-    with_expert = _follows(line) and role == "students"
+    with_expert = _follows(line)
     row: TableRow = {
         "seeds": len(runs),
         "return": _mean(returns),
