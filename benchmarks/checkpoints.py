@@ -1,4 +1,4 @@
-"""What checkpoints cost a run, and how long it takes to go on from one."""
+"""What checkpoints cost a run, and how long it takes to resume from one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from cesma_sb3.errors import Interrupted
 from cesma_sb3.training import run as run_module
-from cesma_sb3.training.checkpoint import Found, StageCheckpoints
+from cesma_sb3.training.checkpoint import ResumePoint, StageCheckpoints
 
 NAME = "spread-3"
 VALUES: dict[str, Any] = {"checkpoint.minutes": 1.0}
@@ -19,46 +19,47 @@ def run_checkpoints() -> dict[str, Any]:
     """`ours` is the share of a run's wall-clock time that is spent on checkpoints, one a minute."""
     written: list[float] = []
     sizes: list[int] = []
-    write, begin, visit = StageCheckpoints._write, StageCheckpoints.begin, StageCheckpoints.visit
+    save, restore = StageCheckpoints.save, StageCheckpoints.restore
+    save_if_due = StageCheckpoints.save_if_due
 
-    def timed_write(self: StageCheckpoints, timesteps: int, *, ended: bool) -> None:
+    def timed_save(self: StageCheckpoints, timesteps: int, *, ended: bool = False) -> None:
         began = time.perf_counter()
-        write(self, timesteps, ended=ended)
+        save(self, timesteps, ended=ended)
         written.append(time.perf_counter() - began)
         newest = self._paths()[-1]
         sizes.append(sum(path.stat().st_size for path in newest.iterdir()))
 
     resumed: list[float] = []
 
-    def timed_begin(self: StageCheckpoints, root: object, **kwargs: Any) -> Found | None:
+    def timed_restore(self: StageCheckpoints, root: object, **kwargs: Any) -> ResumePoint | None:
         began = time.perf_counter()
-        found = begin(self, root, **kwargs)
+        found = restore(self, root, **kwargs)
         if found is not None:
             resumed.append(time.perf_counter() - began)
         return found
 
     def stop_late(self: StageCheckpoints, timesteps: int) -> None:
-        visit(self, timesteps)
+        save_if_due(self, timesteps)
         if self.name == "expert" and timesteps >= 45_000:
-            self._write(timesteps, ended=False)
+            self.save(timesteps)
             raise KeyboardInterrupt
 
-    StageCheckpoints._write = timed_write  # type: ignore[method-assign]
-    StageCheckpoints.begin = timed_begin  # type: ignore[method-assign]
+    StageCheckpoints.save = timed_save  # type: ignore[method-assign]
+    StageCheckpoints.restore = timed_restore  # type: ignore[method-assign]
     try:
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
             run_module.run(NAME, out=Path(folder, "run"), **VALUES)
             seconds, of_run, count = time.perf_counter() - began, sum(written), len(written)
-            StageCheckpoints.visit = stop_late  # type: ignore[method-assign]
+            StageCheckpoints.save_if_due = stop_late  # type: ignore[method-assign]
             try:
                 run_module.run(NAME, out=Path(folder, "stopped"), **VALUES)
             except Interrupted:
-                StageCheckpoints.visit = visit  # type: ignore[method-assign]
+                StageCheckpoints.save_if_due = save_if_due  # type: ignore[method-assign]
             run_module.run(resume=Path(folder, "stopped"))
     finally:
-        StageCheckpoints._write, StageCheckpoints.begin = write, begin  # type: ignore[method-assign]
-        StageCheckpoints.visit = visit  # type: ignore[method-assign]
+        StageCheckpoints.save, StageCheckpoints.restore = save, restore  # type: ignore[method-assign]
+        StageCheckpoints.save_if_due = save_if_due  # type: ignore[method-assign]
     return {
         "ours": round(of_run / seconds, 5),
         "theirs": 0.03,
@@ -68,6 +69,6 @@ def run_checkpoints() -> dict[str, Any]:
         "checkpoints": count,
         "seconds of the longest": round(max(written), 3),
         "largest, MB": round(max(sizes) / 1e6, 1),
-        "seconds to put one back (45,000 of 50,000 steps)": round(max(resumed), 3),
+        "seconds to restore one (45,000 of 50,000 steps)": round(max(resumed), 3),
         "compared": {"run": f"{NAME} as registered, a checkpoint each minute and after each stage"},
     }

@@ -1,13 +1,13 @@
-"""Checkpoints: what a run has come to so far, so that it goes on after an interruption.
+"""Checkpoints of a run: the state of its stages, from which it resumes after an interruption.
 
-Each is a folder below `checkpoints/` of the run, put there whole:
+Each is a folder below `checkpoints/` in the run folder, written whole:
 
-manifest.json           of which stage and run, at which step, of which versions; checksums of the others
-state.json              the state of the stage as plain values (`_state`)
-arrays.safetensors      its arrays
+manifest.json           stage, timesteps, versions of packages, and checksums of the other files
+state.json              the state of the stage as plain values (`training.state`)
+arrays.safetensors      the arrays and tensors of that state
 
-The newest two of a stage are kept. A stage that has ended keeps its last one, from which the run's later
-stages begin; a run that has finished keeps none.
+A stage keeps its newest two. One that has ended keeps a last one, from which the run's later stages begin;
+a finished run keeps none.
 """
 
 from __future__ import annotations
@@ -44,45 +44,45 @@ _SAME = ("python", "torch", "numpy", "stable-baselines3")
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """Where a stage goes on."""
+class ResumePoint:
+    """Where a stage resumes."""
 
     timesteps: int
     """Environment timesteps of the stage so far."""
     seconds: float
-    """How long they took."""
+    """Wall-clock time that they took."""
     ended: bool
-    """Whether the stage has ended: what it trained is there."""
-    whole: bool
-    """Whether its environments are where they were; if not, their episodes begin anew."""
+    """Whether the stage has ended: its result is there."""
+    in_mid_episode: bool
+    """Whether the environments are where they were; if not, they must begin new episodes."""
 
 
 class Checkpoints:
     """The checkpoints of a run.
 
     Args:
-        folder: The run's.
-        config: When one is written.
-        resumes: Whether the run goes on; else what is there is not looked at.
+        folder: The run folder.
+        config: How often a checkpoint is written.
+        resume: Whether the run resumes; else the checkpoints in the folder are ignored.
     """
 
-    def __init__(self, folder: RunFolder, config: CheckpointConfig, *, resumes: bool = False) -> None:
+    def __init__(self, folder: RunFolder, config: CheckpointConfig, *, resume: bool = False) -> None:
         self.folder = folder
         self.config = config
-        self.resumes = resumes
+        self.resume = resume
         self.waiting = Waiting()
 
     def stage(self, name: str) -> StageCheckpoints:
-        """Those of one stage: `expert`, `students`, `fine-tuning`."""
+        """Returns the checkpoints of a stage: `expert`, `students` or `fine-tuning`."""
         return StageCheckpoints(self, name)
 
     def remove(self) -> None:
-        """Removes all of them: the run has finished."""
+        """Removes all checkpoints: the run has finished."""
         shutil.rmtree(self.folder.path / CHECKPOINTS, ignore_errors=True)
 
 
 class StageCheckpoints:
-    """The checkpoints of one stage of a run. See `Checkpoints.stage`."""
+    """The checkpoints of one stage of a run; made by `Checkpoints.stage`."""
 
     def __init__(self, run: Checkpoints, name: str) -> None:
         self.run = run
@@ -94,15 +94,20 @@ class StageCheckpoints:
 
     @property
     def seconds(self) -> float:
-        """How long the stage has taken so far, before interruptions too."""
+        """Wall-clock time of the stage so far, with that before an interruption."""
         return time.perf_counter() - self._begun
 
     @contextmanager
     def logger(self, configure: Callable[[str, list[str]], T], formats: list[str]) -> Iterator[T]:
-        """A logger of SB3 or imitation in the stage's folder; of a run that resumes, in one beside it."""
+        """A logger of SB3 or imitation in the stage's log folder, or in one beside it if the run resumes.
+
+        Args:
+            configure: `configure` of SB3's logger or imitation's.
+            formats: Formats of the log, as SB3 names them.
+        """
         logs = self.run.folder.path / "logs" / self.name
         number = 1
-        while self.run.resumes and (logs / LOG).exists():
+        while self.run.resume and (logs / LOG).exists():
             number += 1
             logs = logs.with_name(f"{self.name}-{number}")
         logger = configure(str(logs), formats)
@@ -110,24 +115,24 @@ class StageCheckpoints:
         with closing_all(logger, outputs.output_formats):
             yield logger
 
-    def begin(self, root: object, *, constants: Iterable[object] = ()) -> Found | None:
-        """Says what the stage's state is; if the run goes on, puts the newest good one into it.
+    def restore(self, root: object, *, constants: Iterable[object] = ()) -> ResumePoint | None:
+        """Takes the objects whose state is saved; if the run resumes, restores the newest intact checkpoint.
 
         Args:
-            root: The objects that the stage changes, as made for its beginning.
+            root: The objects that the stage changes, by name, as constructed for its beginning.
             constants: Objects that these lead to and that do not change.
 
         Returns:
-            Where the stage goes on; None: at its beginning.
+            Where the stage resumes; None: it starts at its beginning.
 
         Raises:
-            StorageError: A good checkpoint does not fit: of another version of this package, say. Or
-                checkpoints are to be written, and one of the objects has a state that they cannot hold.
+            StorageError: An intact checkpoint does not fit these objects: another version of this package
+                wrote it, say. Or checkpoints are to be written, and cannot hold the state of an object.
         """
         self._root, self._constants = root, tuple(constants)
         if self._writes:
             state_module.capture(root, constants=self._constants)  # what cannot be stored is refused here
-        if not self.run.resumes:
+        if not self.run.resume:
             return None
         for path in reversed(self._paths()):
             try:
@@ -135,24 +140,29 @@ class StageCheckpoints:
             except StorageError as error:
                 warnings.warn(f"{error}; the one before it is used", CheckpointWarning, stacklevel=2)
                 continue
-            whole = state_module.restore(root, state, arrays)
-            _tell_versions(path, manifest["versions"])
+            in_mid_episode = state_module.restore(root, state, arrays)
+            _warn_of_versions(path, manifest["versions"])
             self._begun = time.perf_counter() - manifest["seconds"]
             self._last_time, self._last_timesteps = time.perf_counter(), manifest["timesteps"]
-            return Found(manifest["timesteps"], manifest["seconds"], manifest["ended"], whole)
+            return ResumePoint(manifest["timesteps"], manifest["seconds"], manifest["ended"], in_mid_episode)
         return None
 
     @contextmanager
-    def training(self) -> Iterator[None]:
-        """The time in which `visit` is called: interrupts wait for it, if a checkpoint can be written."""
+    def deferring_interrupts(self) -> Iterator[None]:
+        """Defers Ctrl-C and SIGTERM in the block to the next `save_if_due`, if checkpoints are written."""
         with self.run.waiting.waits() if self._writes else nullcontext():
             yield
 
-    def visit(self, timesteps: int) -> None:
-        """To be called whenever the stage could go on from here: writes a checkpoint if it is time to.
+    def save_if_due(self, timesteps: int) -> None:
+        """Writes a checkpoint if it is time to, or if an interrupt waits for one.
+
+        A stage calls it wherever it could resume: when everything that it has collected is learned from.
+
+        Args:
+            timesteps: Environment timesteps of the stage so far.
 
         Raises:
-            KeyboardInterrupt: One had come; the checkpoint is there.
+            KeyboardInterrupt: An interrupt was waiting; the checkpoint is written.
         """
         if not self._writes:
             return
@@ -161,30 +171,39 @@ class StageCheckpoints:
         by_time = config.minutes is not None and now - self._last_time >= 60 * config.minutes
         by_steps = config.save_freq is not None and timesteps - self._last_timesteps >= config.save_freq
         if stops or by_time or by_steps:
-            self._write(timesteps, ended=False)
+            self.save(timesteps)
         if stops:
             raise KeyboardInterrupt
 
-    def end(self, timesteps: int, *, without: Iterable[object] = ()) -> None:
-        """Keeps what the stage has come to, for the stages after it.
+    def save_final(self, timesteps: int, *, without: Iterable[object] = ()) -> None:
+        """Writes the last checkpoint of the stage, for a run that resumes in a later stage.
 
         Args:
             timesteps: Environment timesteps of the stage.
-            without: What of its state is of no more use.
+            without: Objects that only training needs, such as a replay buffer: they are not stored.
         """
         if self._writes:
             self._constants = (*self._constants, *without)
-            self._write(timesteps, ended=True)
+            self.save(timesteps, ended=True)
 
     @property
     def _writes(self) -> bool:
         return self.run.config.is_written
 
     def _paths(self) -> list[Path]:
-        """Its checkpoints, oldest first."""
+        """The checkpoints of the stage, oldest first."""
         return sorted((self.run.folder.path / CHECKPOINTS).glob(f"{self.name}-[0-9]*"))
 
-    def _write(self, timesteps: int, *, ended: bool) -> None:
+    def save(self, timesteps: int, *, ended: bool = False) -> None:
+        """Writes a checkpoint, and removes those that it replaces.
+
+        Args:
+            timesteps: Environment timesteps of the stage so far.
+            ended: Whether the stage has ended.
+
+        Raises:
+            StorageError: It cannot be written, or an object has a state that it cannot hold.
+        """
         state, arrays = state_module.capture(self._root, constants=self._constants)
         files = {
             _STATE: json.dumps(state, separators=(",", ":")).encode(),
@@ -213,7 +232,7 @@ def _read(path: Path, folder: RunFolder) -> tuple[dict[str, Any], Any, dict[str,
     """Manifest, state and arrays of a checkpoint.
 
     Raises:
-        StorageError: It is torn, or another run's.
+        StorageError: A file is damaged, or the checkpoint is of another experiment.
     """
     try:
         manifest = json.loads((path / _MANIFEST).read_bytes())
@@ -234,13 +253,13 @@ def _read(path: Path, folder: RunFolder) -> tuple[dict[str, Any], Any, dict[str,
 
 
 def _digest_of(folder: RunFolder) -> str:
-    """What a checkpoint's run is recognised by."""
+    """Digest of the experiment's values, by which a checkpoint is known to be of this run."""
     text = json.dumps(folder.experiment.fingerprint(), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _tell_versions(path: Path, before: dict[str, Any]) -> None:
-    """Says so if the run goes on with other packages than it began with."""
+def _warn_of_versions(path: Path, before: dict[str, Any]) -> None:
+    """Warns if the run resumes with other versions of packages than the checkpoint was written with."""
     now = versions()
     other = [
         f"{name} {before.get(name)}, now {now.get(name)}"

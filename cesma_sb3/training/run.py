@@ -195,7 +195,7 @@ def _open_run(
             folder.keep_agents(evaluator.venv.team.agents)
             yield RunContext(
                 evaluator,
-                Checkpoints(folder, experiment.checkpoint, resumes=resumes),
+                Checkpoints(folder, experiment.checkpoint, resume=resumes),
                 find_device(experiment.device),
                 experiment.evaluation.eval_freq,
             )

@@ -22,7 +22,7 @@ def learn(
     curve: LearningCurve,
     total_timesteps: int,
     *,
-    kept: StageCheckpoints,
+    checkpoints: StageCheckpoints,
     tick: Tick,
     constants: Sequence[object] = (),
 ) -> None:
@@ -32,21 +32,21 @@ def learn(
         model: Untrained; its `policy` ends with the weights that `curve` keeps.
         curve: Evaluates the policy on the way.
         total_timesteps: Budget of the environments, with the timesteps before an interruption.
-        kept: The checkpoints of the stage.
+        checkpoints: The checkpoints of the stage.
         tick: Called with the stage's progress.
         constants: Objects that the model holds and never changes, such as the expert that students imitate.
     """
     make_noise_for_each_env(model)
-    found = kept.begin({"model": model, "curve": curve}, constants=constants)
+    found = checkpoints.restore({"model": model, "curve": curve}, constants=constants)
     if found is not None:
         tick(found.timesteps, resumed=True)
     if found is None or not found.ended:
-        if found is not None and not found.whole:
+        if found is not None and not found.in_mid_episode:
             begin_new_episodes(model)
         with (
-            kept.logger(configure, LOG_FORMATS) as logger,
-            kept.training(),
-            before_each_rollout(model, total_timesteps, kept.visit),
+            checkpoints.logger(configure, LOG_FORMATS) as logger,
+            checkpoints.deferring_interrupts(),
+            before_each_rollout(model, total_timesteps, checkpoints.save_if_due),
         ):
             model.set_logger(logger)
             model.learn(
@@ -55,7 +55,7 @@ def learn(
                 reset_num_timesteps=found is None,
             )
         left = [getattr(model, name, None) for name in ("replay_buffer", "env")]
-        kept.end(model.num_timesteps, without=[each for each in left if each is not None])
+        checkpoints.save_final(model.num_timesteps, without=[each for each in left if each is not None])
     tick(model.num_timesteps, {"return": curve.kept_mean_return})
 
 

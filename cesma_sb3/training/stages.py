@@ -19,7 +19,7 @@ from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.training.acting_mode import ActingMode, choose_acting_mode
 from cesma_sb3.training.build import BuiltExpert, BuiltFineTuning, BuiltStudents, ExpertTraining
 from cesma_sb3.training.callbacks import CurvePoint, LearningCurve
-from cesma_sb3.training.checkpoint import Found, StageCheckpoints
+from cesma_sb3.training.checkpoint import ResumePoint, StageCheckpoints
 from cesma_sb3.training.context import RunContext
 from cesma_sb3.training.models import baseline_team
 from cesma_sb3.training.outcome import NOT_TRAINED, TrainedExpert, TrainedStudents
@@ -41,13 +41,13 @@ class StageStart(enum.Enum):
     """At its end: it was done before the run was interrupted."""
 
     @classmethod
-    def of(cls, found: Found | None) -> StageStart:
+    def of(cls, found: ResumePoint | None) -> StageStart:
         """Where a stage with this checkpoint begins."""
         if found is None:
             return cls.NEW
         if found.ended:
             return cls.ENDED
-        return cls.RESUMED if found.whole else cls.RESUMED_WITH_NEW_EPISODES
+        return cls.RESUMED if found.in_mid_episode else cls.RESUMED_WITH_NEW_EPISODES
 
 
 def train_expert(built: BuiltExpert, context: RunContext, tick: Tick) -> TrainedExpert:
@@ -123,7 +123,7 @@ def _train_model(
     training.generators.restore()
     with closing(training.open_env()) as venv:
         _give_env(model, venv)
-        learn(model, curve, config.total_timesteps, kept=checkpoints, tick=tick)
+        learn(model, curve, config.total_timesteps, checkpoints=checkpoints, tick=tick)
     return TrainedExpert(
         curve=curve.points,
         env_samples=model.num_timesteps,
@@ -188,7 +188,7 @@ def decentralize(
         start = _resume(trainer, curve, expert, checkpoints, tick)
         if start is not StageStart.ENDED:
             _imitate(trainer, curve, config, checkpoints, tick, resumes=start is not StageStart.NEW)
-            checkpoints.end(trainer.timesteps, without=[trainer.dataset, venv])
+            checkpoints.save_final(trainer.timesteps, without=[trainer.dataset, venv])
         tick(trainer.timesteps, {"return": curve.kept_mean_return})
     if trainer.n_updates == 0:
         warnings.warn(NOT_TRAINED, CesmaWarning, stacklevel=2)
@@ -210,7 +210,7 @@ def _resume(
     tick: Tick,
 ) -> StageStart:
     """Puts the newest checkpoint into the trainer and its curve, or begins both."""
-    found = checkpoints.begin({"trainer": trainer, "curve": curve}, constants=[expert])
+    found = checkpoints.restore({"trainer": trainer, "curve": curve}, constants=[expert])
     start = StageStart.of(found)
     if found is None:
         curve.evaluate_if_due(0)
@@ -238,10 +238,10 @@ def _imitate(
         losses = {"loss": lambda: float(progress.losses.mean())}
         tick(progress.timesteps, {"return": curve.last_mean_return, **losses})
         if continues:
-            checkpoints.visit(progress.timesteps)
+            checkpoints.save_if_due(progress.timesteps)
         return continues
 
-    with checkpoints.training():
+    with checkpoints.deferring_interrupts():
         if resumes:
             trainer.resume(callback=after_step)
         else:
@@ -278,7 +278,7 @@ def fine_tune(
             model,
             curve,
             config.total_timesteps,
-            kept=checkpoints,
+            checkpoints=checkpoints,
             tick=tick,
             constants=[expert],
         )

@@ -14,15 +14,15 @@ class Cut(BaseException):
 
 def run_in_pieces(name: str, out: Path, **values) -> list[str]:
     """Makes a run that is cut off after each checkpoint; the names of these, in their order."""
-    write, cuts = StageCheckpoints._write, []
+    write, cuts = StageCheckpoints.save, []
 
-    def write_and_cut(self, timesteps, *, ended):
+    def write_and_cut(self, timesteps, *, ended=False):
         write(self, timesteps, ended=ended)
         cuts.append(f"{self.name} {'ended' if ended else 'is under way'}")
         raise Cut
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StageCheckpoints, "_write", write_and_cut)
+        patch.setattr(StageCheckpoints, "save", write_and_cut)
         with pytest.raises(Cut):
             cesma_sb3.run(name, out=out, **values)
         while True:

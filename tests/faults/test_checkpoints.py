@@ -43,15 +43,15 @@ def whole(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def cut(tmp_path_factory) -> Path:
     """A run that was cut off when it had two checkpoints; to be copied."""
-    out, visit = tmp_path_factory.mktemp("cut") / "run", StageCheckpoints.visit
+    out, save_if_due = tmp_path_factory.mktemp("cut") / "run", StageCheckpoints.save_if_due
 
     def visit_thrice(self, timesteps):
-        visit(self, timesteps)
+        save_if_due(self, timesteps)
         if timesteps >= 200:
             raise Cut
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StageCheckpoints, "visit", visit_thrice)
+        patch.setattr(StageCheckpoints, "save_if_due", visit_thrice)
         with pytest.raises(Cut):
             cesma_sb3.run(NAME, out=out, **TINY)
     assert len(checkpoints(out)) == 2
@@ -183,14 +183,14 @@ def test_other_packages_are_told(run):
 def test_an_interrupt_waits_for_a_checkpoint_and_says_how_to_go_on(
     tmp_path, whole, number, capsys, monkeypatch
 ):
-    out, visit = tmp_path / "a run", StageCheckpoints.visit
+    out, save_if_due = tmp_path / "a run", StageCheckpoints.save_if_due
 
     def visit_and_be_interrupted(self, timesteps):
         if timesteps == 160:
             os.kill(os.getpid(), number)
-        visit(self, timesteps)
+        save_if_due(self, timesteps)
 
-    monkeypatch.setattr(StageCheckpoints, "visit", visit_and_be_interrupted)
+    monkeypatch.setattr(StageCheckpoints, "save_if_due", visit_and_be_interrupted)
     settings = [word for key, value in TINY.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     with pytest.raises(SystemExit) as ended:
         cli.main(["run", NAME, *settings, "--out", str(out)])
@@ -203,7 +203,7 @@ def test_an_interrupt_waits_for_a_checkpoint_and_says_how_to_go_on(
     manifest = json.loads((checkpoints(out)[-1] / "manifest.json").read_text())
     assert (manifest["timesteps"], manifest["ended"]) == (160, False)
 
-    monkeypatch.setattr(StageCheckpoints, "visit", visit)
+    monkeypatch.setattr(StageCheckpoints, "save_if_due", save_if_due)
     with pytest.raises(SystemExit) as ended:
         cli.main(["run", "--resume", str(out), "--json"])
     assert ended.value.code == 0
@@ -218,7 +218,7 @@ def test_a_second_interrupt_does_not_wait(tmp_path, monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("it went on")
 
-    monkeypatch.setattr(StageCheckpoints, "visit", be_interrupted_twice)
+    monkeypatch.setattr(StageCheckpoints, "save_if_due", be_interrupted_twice)
     with pytest.raises(Interrupted):
         cesma_sb3.run(NAME, out=tmp_path / "run", **TINY)
 
@@ -228,7 +228,7 @@ def test_without_checkpoints_nothing_waits(tmp_path, monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("it went on")
 
-    monkeypatch.setattr(StageCheckpoints, "visit", be_interrupted)
+    monkeypatch.setattr(StageCheckpoints, "save_if_due", be_interrupted)
     never = {"checkpoint": {"minutes": None, "save_freq": None}}
     with pytest.raises(Interrupted):
         cesma_sb3.run(NAME, out=tmp_path / "run", **{**TINY, **never, "checkpoint.save_freq": None})
@@ -269,14 +269,14 @@ def test_two_runs_do_not_write_to_one_folder(run, tmp_path):
 
 
 def test_a_folder_that_is_deleted_is_not_made_again(tmp_path, monkeypatch):
-    out, visit = tmp_path / "run", StageCheckpoints.visit
+    out, save_if_due = tmp_path / "run", StageCheckpoints.save_if_due
 
     def visit_and_lose_the_folder(self, timesteps):
         if timesteps == 128:
             shutil.rmtree(out)
-        visit(self, timesteps)
+        save_if_due(self, timesteps)
 
-    monkeypatch.setattr(StageCheckpoints, "visit", visit_and_lose_the_folder)
+    monkeypatch.setattr(StageCheckpoints, "save_if_due", visit_and_lose_the_folder)
     with pytest.raises(StorageError, match=r"is no run folder any more: its run\.json was removed") as caught:
         cesma_sb3.run(NAME, out=out, **TINY)
     assert "\n" not in str(caught.value)
@@ -308,23 +308,23 @@ def fill(ballast: Path) -> None:
 
 @pytest.mark.integration
 def test_a_full_disk_loses_nothing_that_was_saved(disk, whole, monkeypatch):
-    (folder, _), write = disk, StageCheckpoints._write
+    (folder, _), write = disk, StageCheckpoints.save
     out, ballast = folder / "run", folder / "ballast"
 
-    def write_then_fill(self, timesteps, *, ended):
+    def write_then_fill(self, timesteps, *, ended=False):
         write(self, timesteps, ended=ended)
         if not ballast.exists():
             with pytest.raises(OSError, match="No space left"):
                 fill(ballast)
 
-    monkeypatch.setattr(StageCheckpoints, "_write", write_then_fill)
+    monkeypatch.setattr(StageCheckpoints, "save", write_then_fill)
     with pytest.raises(StorageError, match="cannot be written: No space left on device") as caught:
         cesma_sb3.run(NAME, out=out, **TINY)
     assert "\n" not in str(caught.value)
     assert len(checkpoints(out)) == 1
     ballast.unlink()
     assert RunFolder.open(out).leftovers() == []
-    monkeypatch.setattr(StageCheckpoints, "_write", write)
+    monkeypatch.setattr(StageCheckpoints, "save", write)
     cesma_sb3.run(resume=out)
     assert results(out) == results(whole)
 

@@ -199,15 +199,15 @@ def test_what_was_logged_is_read_as_one_log(tmp_path):
 def interrupted(tmp_path, **values):
     """The folder of a run that was cut off."""
 
-    visit = StageCheckpoints.visit
+    save_if_due = StageCheckpoints.save_if_due
 
     def cut(self, timesteps):
-        visit(self, timesteps)
+        save_if_due(self, timesteps)
         if timesteps >= 200:
             raise Cut
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StageCheckpoints, "visit", cut)
+        patch.setattr(StageCheckpoints, "save_if_due", cut)
         with pytest.raises(Cut):
             cesma_sb3.run("spread-3-scripted", out=tmp_path / "cut", **{**SMALL, **values})
     return tmp_path / "cut"
@@ -243,15 +243,15 @@ def test_a_sweep_goes_on_with_what_was_interrupted(tmp_path, runs_in_this_proces
 
 def test_a_failed_run_goes_on_too(tmp_path):
     whole = cesma_sb3.run("spread-3-scripted", out=tmp_path / "whole", **SMALL).run_dir
-    out, visit = tmp_path / "run", StageCheckpoints.visit
+    out, save_if_due = tmp_path / "run", StageCheckpoints.save_if_due
 
     def visit_and_fail(self, timesteps):
-        visit(self, timesteps)
+        save_if_due(self, timesteps)
         if timesteps >= 200:
             raise EnvError("environment 3: it broke")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StageCheckpoints, "visit", visit_and_fail)
+        patch.setattr(StageCheckpoints, "save_if_due", visit_and_fail)
         for words in ({"name": "spread-3-scripted", "out": out, **SMALL}, {"resume": out}):
             with pytest.raises(EnvError):
                 cesma_sb3.run(**words)
