@@ -114,8 +114,11 @@ def tune(
 
     from cesma_sb3.multirun.tuning import study as study_module
 
+    seed = overrides.pop("seed", 0)
     with print_resume_hint():
-        result = study_module.tune(name, space=space or None, **options, progress=True, overrides=overrides)
+        result = study_module.tune(
+            name, space=space or None, seed=seed, **options, progress=True, overrides=overrides
+        )
     best = result.folder / study_module.BEST
     if as_json:
         print_json({"objective": result.objective, "values": result.values, "best": str(best)})

@@ -13,14 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import StorageError
 from cesma_sb3.training.run_folder import CHECKPOINTS, REPORT, RUN, RunFolder
 from cesma_sb3.utils.processes import Job, run_jobs
-from cesma_sb3.utils.progress import duration
+from cesma_sb3.utils.progress import CountProgress, duration
 
 BUSY = "another command makes runs there; wait for it"
 """The error where two commands would make runs in one folder."""
@@ -163,50 +160,17 @@ def make_runs(runs: Sequence[PlannedRun], run_them: RunJobs, *, progress: bool) 
     runs = [_resumed(run) for run in runs]
     by_job = {run.job: run for run in runs}
     failures: list[Failure] = []
-    with _Told(len(runs), enabled=progress) as told:
+    with CountProgress("runs", len(runs), enabled=progress) as display:
 
         def ended(job: Job, status: int, seconds: float) -> None:
             how = "done"
             if status != 0 or not is_finished(by_job[job]):
                 failures.append(Failure(job.name, _cause(by_job[job], status), job.log))
                 how = f"failed: {failures[-1].cause}"
-            told.ended(f"{job.name}: {how} ({duration(seconds)})")
+            display.advance(f"{job.name}: {how} ({duration(seconds)})")
 
-        run_them(list(runs), lambda job: told.started(f"{job.name}: started"), ended)
+        run_them(list(runs), lambda job: display.message(f"{job.name}: started"), ended)
     return tuple(failures)
-
-
-class _Told:
-    """How far the runs are, on standard error: a line of each start and end, on a terminal above a bar."""
-
-    def __init__(self, total: int, *, enabled: bool) -> None:
-        self.total = total
-        self.done = 0
-        self.console = Console(stderr=True, quiet=not enabled)
-        columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        shown = enabled and total > 0 and self.console.is_terminal
-        self.bar = Progress(*columns, console=self.console, disable=not shown)
-        self.task = self.bar.add_task("runs", total=total)
-
-    def __enter__(self) -> _Told:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def started(self, text: str) -> None:
-        """A run has started."""
-        self._print(text)
-
-    def ended(self, text: str) -> None:
-        """A run has ended."""
-        self.done += 1
-        self.bar.advance(self.task)
-        self._print(f"[{self.done}/{self.total}] {text}")
-
-    def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _cause(run: PlannedRun, status: int) -> str:

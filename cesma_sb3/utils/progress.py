@@ -1,6 +1,7 @@
-"""How far a stage is: a bar with rate and remaining time on a terminal, now and then a line elsewhere.
+"""Progress on standard error: of a training stage in timesteps, and of a number of runs or trials.
 
-Everything goes to standard error, so that standard output holds results alone.
+On a terminal there is a bar with rate and remaining time, elsewhere a line now and then. Standard output
+holds results alone.
 """
 
 from __future__ import annotations
@@ -9,42 +10,103 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column
 from rich.text import Text
 
-Measured = float | Callable[[], float]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Metric = float | Callable[[], float]
 SECONDS_BETWEEN_LINES = 15.0
 """Where standard error is not a terminal."""
 
 
 def announce(line: str, *, enabled: bool, console: Console | None = None) -> None:
-    """Shows a line before the first stage.
+    """Print a line before the first stage.
 
     Args:
-        line: What is said.
-        enabled: False shows nothing.
-        console: Where to; None: standard error.
+        line: The text.
+        enabled: False prints nothing.
+        console: Where to print; None: standard error.
     """
     if enabled:
-        console = Console(stderr=True) if console is None else console
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        _print(Console(stderr=True) if console is None else console, line)
+
+
+class CountProgress:
+    """A context manager that shows how many runs or trials have ended: lines, on a terminal above a bar.
+
+    Args:
+        name: What is counted, in the plural.
+        total: How many there are; None: unknown.
+        enabled: False shows nothing.
+        console: Where to print; None: standard error.
+    """
+
+    def __init__(
+        self, name: str, total: int | None, *, enabled: bool, console: Console | None = None
+    ) -> None:
+        self.total = total
+        self.done = 0
+        self.console = Console(stderr=True, quiet=not enabled) if console is None else console
+        columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        shown = enabled and total != 0 and self.console.is_terminal
+        self.bar = Progress(
+            *columns, TextColumn("{task.fields[note]}"), console=self.console, disable=not shown
+        )
+        self.task = self.bar.add_task(name, total=total, note="")
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def advance(self, text: str | None, *, note: str = "") -> None:
+        """Count one more.
+
+        Args:
+            text: A line about it; None: no line.
+            note: Text beside the bar.
+        """
+        self.done += 1
+        self.bar.update(self.task, completed=self.done, note=note)
+        if text is not None:
+            self.message(f"[{self.done}/{self.total or '?'}] {text}")
+
+    def message(self, text: str) -> None:
+        """Print a line."""
+        _print(self.console, text)
 
 
 class StageProgress:
-    """The progress of one stage: a context manager, told now and then how far it is.
+    """A context manager that shows the progress of one training stage.
 
         with StageProgress("students", 100_000) as progress:
             trainer.train(100_000, callback=lambda state: progress.update(state.timesteps))
 
     Args:
-        stage: What is being done, in a word.
-        total: Environment timesteps in all.
+        stage: The name of the stage, in a word.
+        total: Its environment timesteps.
         enabled: False shows nothing; neither does a stage of no timesteps.
-        console: Where to; None: standard error.
-        clock: Seconds; for tests.
+        console: Where to print; None: standard error.
+        clock: Returns seconds; for tests.
     """
 
     def __init__(
@@ -60,70 +122,51 @@ class StageProgress:
         self.total = total
         self.completed = 0
         self.completed_before = 0
-        """Of these, the timesteps that an earlier process did."""
-        self.measured: dict[str, Measured] = {}
+        """The timesteps that an earlier process did, in `completed` too."""
+        self.metrics: dict[str, Metric] = {}
         console = Console(stderr=True) if console is None else console
-        self._display: _Display = _Silent()
-        if enabled and total > 0:  # a scripted expert takes no time
+        self._display: _Bar | _Lines | None = None
+        if enabled and total > 0:
             self._display = _Bar(self, console) if console.is_terminal else _Lines(self, console, clock)
 
-    def __enter__(self) -> StageProgress:
-        self._display.start()
+    def __enter__(self) -> Self:
+        if self._display is not None:
+            self._display.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._display.stop(finished=kind is None)
+        if self._display is not None:
+            self._display.stop(finished=kind is None)
 
     def update(
-        self, completed: int, measured: Mapping[str, Measured] | None = None, *, resumed: bool = False
+        self, completed: int, metrics: Mapping[str, Metric] | None = None, *, resumed: bool = False
     ) -> None:
-        """Tells how far the stage is; cheap enough to be called at every step.
+        """Set how far the stage is. This is cheap enough to be called at every step.
 
         Args:
             completed: Environment timesteps so far in this stage.
-            measured: What was measured last, by name, to be shown beside it: numbers, or functions that give
-                them when they are shown.
-            resumed: These timesteps were done before this stage was resumed: they do not count in its rate.
+            metrics: The last metrics by name, which are shown too: numbers, or functions that return them,
+                which are called when they are shown.
+            resumed: An earlier process did these timesteps: they do not count in the rate.
         """
         self.completed = completed
+        if metrics:
+            self.metrics.update(metrics)
         if resumed:
             self.completed_before = completed
-            self._display.resume()
-        if measured:
-            self.measured.update(measured)
-        self._display.refresh()
+        if self._display is not None:
+            self._display.refresh(resumed=resumed)
 
-    def numbers(self) -> str:
-        """What was measured last, as text."""
-        numbers = ((name, value() if callable(value) else value) for name, value in self.measured.items())
-        shown = ((name, value) for name, value in numbers if math.isfinite(value))
-        return ", ".join(f"{name} {value:.4g}" for name, value in shown)
+    def metrics_text(self) -> str:
+        """Return the last metrics as text."""
+        values = ((name, value() if callable(value) else value) for name, value in self.metrics.items())
+        return ", ".join(f"{name} {value:.4g}" for name, value in values if math.isfinite(value))
 
 
-class _Display:
-    """A way to show a stage."""
-
-    def start(self) -> None:
-        """The stage begins."""
-
-    def resume(self) -> None:
-        """The stage begins where an earlier process has left it."""
-
-    def refresh(self) -> None:
-        """The stage got further."""
-
-    def stop(self, *, finished: bool) -> None:
-        """The stage ended: by itself or by an exception."""
-
-
-class _Silent(_Display):
-    """Shows nothing."""
-
-
-class _Bar(_Display):
-    """A bar, drawn anew a few times a second."""
+class _Bar:
+    """A stage as a bar that is drawn again a few times a second."""
 
     def __init__(self, stage: StageProgress, console: Console) -> None:
         self.stage = stage
@@ -132,24 +175,21 @@ class _Bar(_Display):
             BarColumn(bar_width=None),
             _Amount(table_column=_fixed()),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=_fixed()),
-            _Numbers(stage, table_column=_fixed()),
+            _Metrics(stage, table_column=_fixed()),
             console=console,
             expand=True,
             speed_estimate_period=20.0,
         )
-        self.task: TaskID | None = None
+        self.task = self.progress.add_task(stage.stage, total=stage.total, start=False)
 
     def start(self) -> None:
-        self.task = self.progress.add_task(self.stage.stage, total=self.stage.total)
+        self.progress.start_task(self.task)
         self.progress.start()
 
-    def resume(self) -> None:
-        if self.task is not None:
+    def refresh(self, *, resumed: bool) -> None:
+        if resumed:
             self.progress.reset(self.task, completed=self.stage.completed)
-
-    def refresh(self) -> None:
-        if self.task is not None:
-            self.progress.update(self.task, completed=self.stage.completed)
+        self.progress.update(self.task, completed=self.stage.completed)
 
     def stop(self, *, finished: bool) -> None:
         self.progress.stop()
@@ -161,7 +201,7 @@ def _fixed() -> Column:
 
 
 class _Amount(ProgressColumn):
-    """How much of how many timesteps, and how many a second."""
+    """The fraction of the timesteps that are done, and the rate."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -170,21 +210,21 @@ class _Amount(ProgressColumn):
         return Text(f"{share} {rate:>9}", style="progress.download")
 
 
-class _Numbers(ProgressColumn):
-    """What was measured last."""
+class _Metrics(ProgressColumn):
+    """The last metrics."""
 
     def __init__(self, stage: StageProgress, table_column: Column) -> None:
         super().__init__(table_column)
         self.stage = stage
 
     def render(self, task: Task) -> Text:
-        return Text(self.stage.numbers(), style="cyan")
+        return Text(self.stage.metrics_text(), style="cyan")
 
 
-class _Lines(_Display):
-    """A line at the first step and the end, and every few seconds between.
+class _Lines:
+    """A stage as lines: at the first step, at the end, and every few seconds between.
 
-    A stage that is refused before its first step says nothing: the error is all there is to say.
+    A stage that is refused before its first step prints nothing: the error says it all.
     """
 
     def __init__(self, stage: StageProgress, console: Console, clock: Callable[[], float]) -> None:
@@ -197,7 +237,7 @@ class _Lines(_Display):
     def start(self) -> None:
         self.started = self.printed = self.clock()
 
-    def refresh(self) -> None:
+    def refresh(self, *, resumed: bool) -> None:
         self._announce()
         now = self.clock()
         if now - self.printed < SECONDS_BETWEEN_LINES:
@@ -206,8 +246,7 @@ class _Lines(_Display):
         completed, total = self.stage.completed, self.stage.total
         rate = self._rate(now - self.started)
         left = duration((total - completed) / rate) if rate > 0 else "-"
-        share = f"{completed:,}/{total:,} steps ({completed / max(total, 1):.0%})"
-        self._print(f"{self.stage.stage}: {share}, {rate:,.0f}/s, {left} left{self._numbers()}")
+        self._print(f"{completed:,}/{total:,} steps ({completed / total:.0%}), {rate:,.0f}/s, {left} left")
 
     def stop(self, *, finished: bool) -> None:
         if not (finished or self.is_announced):
@@ -215,28 +254,29 @@ class _Lines(_Display):
         self._announce()
         completed, elapsed = self.stage.completed, self.clock() - self.started
         rate = f", {self._rate(elapsed):,.0f}/s" if elapsed > 0 else ""
-        how = f"{'done' if finished else 'ended early'} after {completed:,} steps in {duration(elapsed)}"
-        self._print(f"{self.stage.stage}: {how}{rate}{self._numbers()}")
+        how = "done" if finished else "ended early"
+        self._print(f"{how} after {completed:,} steps in {duration(elapsed)}{rate}")
 
     def _rate(self, elapsed: float) -> float:
-        """Timesteps of this process in a second."""
+        """Timesteps of this process per second."""
         return (self.stage.completed - self.stage.completed_before) / elapsed
 
     def _announce(self) -> None:
         if not self.is_announced:
             self.is_announced = True
-            self._print(f"{self.stage.stage}: {self.stage.total:,} steps")
-
-    def _numbers(self) -> str:
-        numbers = self.stage.numbers()
-        return f", {numbers}" if numbers else ""
+            _print(self.console, f"{self.stage.stage}: {self.stage.total:,} steps")
 
     def _print(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        metrics = self.stage.metrics_text()
+        _print(self.console, f"{self.stage.stage}: {line}" + (f", {metrics}" if metrics else ""))
 
 
 def duration(seconds: float) -> str:
-    """A time as people write it: `0:42`, `12:05`, `1:02:03`."""
+    """Format a time: `0:42`, `12:05`, `1:02:03`."""
     minutes, second = divmod(max(0, round(seconds)), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def _print(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -118,7 +118,10 @@ def tune(
         raise ConfigError(f"objective: {unknown_name('objective', objective, get_args(Objective))}")
     if study is not None and not is_name(study):
         raise ConfigError(f"study: expected letters, digits and - _ . only, got {short_repr(study)}")
-    fixed = {**plain({**(overrides or {}), **more}), "seed": seed}
+    overrides = {**(overrides or {}), **more}
+    if "seed" in overrides:
+        raise ConfigError("override: seed: expected none, for the study has an argument seed")
+    fixed = {**plain(overrides), "seed": seed}
     base = load_experiment(name, fixed)
     if stage_wise and (objective != "students" or expert is not None or base.dagger is None):
         raise ConfigError(

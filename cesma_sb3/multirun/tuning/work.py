@@ -41,7 +41,7 @@ def work(study: optuna.Study, config: StudyConfig, progress: StudyProgress, *, o
         while True:
             found.revive(progress.message)
             done = claims.ended(study)
-            progress.update(study, done)
+            progress.update(done)
             if config.is_over or (config.n_trials is not None and len(done) >= config.n_trials):
                 return
             busy = found.running()
@@ -111,9 +111,9 @@ def lead(study: optuna.Study, config: StudyConfig, n_workers: int, progress: Stu
     ):
         while team.is_working():
             found.revive(progress.message, dead=team.ended)
-            progress.update(study, claims.ended(study))
+            progress.update(claims.ended(study))
             time.sleep(_WAIT_SECONDS)
-    progress.update(study, claims.ended(study))
+    progress.update(claims.ended(study))
 
 
 def run_worker(file: Path | str, storage: str) -> None:
