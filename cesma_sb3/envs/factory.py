@@ -16,7 +16,7 @@ from cesma_sb3.envs.rendering import RGB, can_render_rgb, set_rgb_mode
 from cesma_sb3.envs.smac import SMAX, FeatureIndex, SmaxVecEnv, is_battle
 from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, UnknownNameError
 from cesma_sb3.spaces.action_views import ActionView
-from cesma_sb3.spaces.agents import check_names
+from cesma_sb3.spaces.declarations import check_names
 from cesma_sb3.spaces.team_views import TeamView
 from cesma_sb3.utils import modules, plugins
 

@@ -24,7 +24,7 @@ from cesma_sb3.errors import (
 )
 from cesma_sb3.spaces.action_views import ActionView, make_view
 from cesma_sb3.spaces.agent_spaces import MASK, ActionColumns, naming
-from cesma_sb3.spaces.agents import possible_agents
+from cesma_sb3.spaces.declarations import possible_agents
 from cesma_sb3.spaces.layout import AgentLayout
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Flags, Floats, Info, Masks

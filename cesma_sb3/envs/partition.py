@@ -18,7 +18,7 @@ from pettingzoo.utils.env import ParallelEnv
 from cesma_sb3.envs.return_checks import several
 from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.spaces.agent_spaces import MASK
-from cesma_sb3.spaces.agents import check_names
+from cesma_sb3.spaces.declarations import check_names
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import TeamView
 from cesma_sb3.spaces.types import Array, Flags, Index, Info, Space

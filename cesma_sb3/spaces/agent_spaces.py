@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from cesma_sb3.errors import SpaceError, error_line
+from cesma_sb3.errors import SpaceError
 from cesma_sb3.spaces.types import Array, Flags, Floats, Index, Space
 
 MASK = "action_mask"
@@ -38,29 +38,6 @@ def observation_key(space: Space) -> str | None:
         return None
     others = [name for name in space.spaces if name != MASK]
     return others[0] if len(others) == 1 else None
-
-
-def space_of(env: Any, kind: str, agent: Any) -> Space:
-    """An agent's space, as a PettingZoo environment gives it.
-
-    Args:
-        env: The environment.
-        kind: `observation` or `action`.
-        agent: The environment's id of the agent.
-
-    Raises:
-        SpaceError: The environment has no such method, it raised, or what it returned is no space.
-    """
-    name, method = type(env).__name__, getattr(env, f"{kind}_space", None)
-    if not callable(method):
-        raise SpaceError(f"{name}: its {kind}_space is {method}, expected a method that takes an agent")
-    try:
-        space = method(agent)
-    except Exception as error:  # whatever a foreign environment raises
-        raise SpaceError(f"{name}: {kind}_space({agent!r}) raised {error_line(error)}") from error
-    if not isinstance(space, spaces.Space):
-        raise SpaceError(f"{agent}: its {kind} space is {space!r}, expected a space of gymnasium")
-    return space
 
 
 def flat_bounds(space: Space) -> tuple[Floats, Floats]:

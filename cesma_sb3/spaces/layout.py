@@ -7,10 +7,10 @@ observation is one flat part and everything still works.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from cesma_sb3.errors import CesmaError, LayoutError, UnknownNameError, error_line, unknown_name
+from cesma_sb3.errors import LayoutError, UnknownNameError, unknown_name
 
 PartKind = Literal["own", "entities", "agents", "message"]
 ActionKind = Literal["move", "message"]
@@ -178,47 +178,6 @@ class AgentLayout:
 def flat_layout(size: int) -> AgentLayout:
     """The layout of an undeclared observation: one part, the agent's own features."""
     return AgentLayout(ObservationLayout((Part("observation", "own", 1, size),)))
-
-
-def declared_layouts(env: Any, agents: Sequence[Any], sizes: Sequence[int]) -> dict[str, AgentLayout]:
-    """The layouts that the environment's own `layout(agent)` returns, if it has such a method.
-
-    A wrapper may change observations (stack frames, append an indicator), and the layout beneath it then no
-    longer describes them: one that is found beneath a wrapper counts only where it still adds up.
-
-    Args:
-        env: A `ParallelEnv`, wrapped or not.
-        agents: The environment's ids of its agents.
-        sizes: The number of entries of each agent's flat observation.
-
-    Raises:
-        LayoutError: The method raised, or returned something else.
-    """
-    bare = getattr(env, "unwrapped", env)
-    layout = getattr(bare, "layout", None)
-    if not callable(layout):
-        return {}
-    layouts = {str(agent): _declared(layout, agent) for agent in agents}
-    if bare is env:
-        return layouts
-    per_agent = zip(agents, sizes, strict=True)
-    return {
-        str(agent): layouts[str(agent)]
-        for agent, size in per_agent
-        if layouts[str(agent)].observation.size == size
-    }
-
-
-def _declared(layout: Callable[[Any], Any], agent: Any) -> AgentLayout:
-    try:
-        found = layout(agent)
-    except CesmaError:
-        raise
-    except Exception as error:  # whatever a foreign environment raises
-        raise LayoutError(f"{agent}: its layout: {error_line(error)}") from error
-    if not isinstance(found, AgentLayout):
-        raise LayoutError(f"{agent}: its layout is of type {type(found).__name__}, expected AgentLayout")
-    return found
 
 
 def _refuse_duplicates(names: list[str]) -> None:

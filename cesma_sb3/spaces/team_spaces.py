@@ -18,9 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.errors import LayoutError, SpaceError, unknown_name
-from cesma_sb3.spaces.agent_spaces import flatten, naming, space_of, unwrap_observation, without_mask
-from cesma_sb3.spaces.agents import check_names, has_info_masks, possible_agents
-from cesma_sb3.spaces.layout import AgentLayout, declared_layouts, flat_layout
+from cesma_sb3.spaces.agent_spaces import flatten, naming, unwrap_observation, without_mask
+from cesma_sb3.spaces.declarations import (
+    check_names,
+    declared_layouts,
+    has_info_masks,
+    possible_agents,
+    space_of,
+)
+from cesma_sb3.spaces.layout import AgentLayout, flat_layout
 from cesma_sb3.spaces.offsets import TeamOffsets
 from cesma_sb3.spaces.serialization import space_from_json, space_to_json
 from cesma_sb3.spaces.types import Array, Floats, Masks, Space

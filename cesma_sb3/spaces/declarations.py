@@ -1,14 +1,17 @@
-"""The team of a PettingZoo `ParallelEnv`: its agents, their order, and whether it has action masks."""
+"""What a PettingZoo `ParallelEnv` declares of its team: agents, spaces, layouts, and action masks."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Callable, Collection, KeysView, Mapping, Sequence, ValuesView
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
-from cesma_sb3.errors import SpaceError
+from cesma_sb3.errors import CesmaError, LayoutError, SpaceError, error_line
 from cesma_sb3.spaces.agent_spaces import MASK
+from cesma_sb3.spaces.layout import AgentLayout
+from cesma_sb3.spaces.types import Space
 
 
 def possible_agents(env: Any, order: Sequence[str] | None = None) -> dict[str, Any]:
@@ -59,6 +62,70 @@ def _list(names: Collection[str]) -> str:
     shown = list(names)
     more = "" if len(shown) <= 8 else f", ... ({len(shown)} agents)"
     return ", ".join(shown[:8]) + more
+
+
+def space_of(env: Any, kind: str, agent: Any) -> Space:
+    """An agent's space, as a PettingZoo environment gives it.
+
+    Args:
+        env: The environment.
+        kind: `observation` or `action`.
+        agent: The environment's id of the agent.
+
+    Raises:
+        SpaceError: The environment has no such method, it raised, or what it returned is no space.
+    """
+    name, method = type(env).__name__, getattr(env, f"{kind}_space", None)
+    if not callable(method):
+        raise SpaceError(f"{name}: its {kind}_space is {method}, expected a method that takes an agent")
+    try:
+        space = method(agent)
+    except Exception as error:  # whatever a foreign environment raises
+        raise SpaceError(f"{name}: {kind}_space({agent!r}) raised {error_line(error)}") from error
+    if not isinstance(space, spaces.Space):
+        raise SpaceError(f"{agent}: its {kind} space is {space!r}, expected a space of gymnasium")
+    return space
+
+
+def declared_layouts(env: Any, agents: Sequence[Any], sizes: Sequence[int]) -> dict[str, AgentLayout]:
+    """The layouts that the environment's own `layout(agent)` returns, if it has such a method.
+
+    A wrapper may change observations (stack frames, append an indicator), and the layout beneath it then no
+    longer describes them: one that is found beneath a wrapper counts only where it still adds up.
+
+    Args:
+        env: A `ParallelEnv`, wrapped or not.
+        agents: The environment's ids of its agents.
+        sizes: The number of entries of each agent's flat observation.
+
+    Raises:
+        LayoutError: The method raised, or returned something else.
+    """
+    bare = getattr(env, "unwrapped", env)
+    layout = getattr(bare, "layout", None)
+    if not callable(layout):
+        return {}
+    layouts = {str(agent): _declared(layout, agent) for agent in agents}
+    if bare is env:
+        return layouts
+    per_agent = zip(agents, sizes, strict=True)
+    return {
+        str(agent): layouts[str(agent)]
+        for agent, size in per_agent
+        if layouts[str(agent)].observation.size == size
+    }
+
+
+def _declared(layout: Callable[[Any], Any], agent: Any) -> AgentLayout:
+    try:
+        found = layout(agent)
+    except CesmaError:
+        raise
+    except Exception as error:  # whatever a foreign environment raises
+        raise LayoutError(f"{agent}: its layout: {error_line(error)}") from error
+    if not isinstance(found, AgentLayout):
+        raise LayoutError(f"{agent}: its layout is of type {type(found).__name__}, expected AgentLayout")
+    return found
 
 
 def has_info_masks(env: Any, agents: Collection[Any]) -> bool:
