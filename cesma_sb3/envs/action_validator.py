@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import InvalidActionError
 from cesma_sb3.spaces.agent_spaces import is_whole
-from cesma_sb3.spaces.types import Flags, Masks, Packed
+from cesma_sb3.spaces.types import Array, Flags, Masks, Packed
 from cesma_sb3.utils.stateful import Stateful
 
 
@@ -71,9 +70,7 @@ class ActionValidator(Stateful):
         masks = self.venv.agent_masks
         return done if masks is None else self._available(done, chosen_BC, masks, who)
 
-    def _available(
-        self, actions: Packed, chosen_BC: npt.NDArray[np.generic], masks: Masks, who: str
-    ) -> Packed:
+    def _available(self, actions: Packed, chosen_BC: Array, masks: Masks, who: str) -> Packed:
         flags_BC = np.where(self._is_choice_C, self._flags_C + chosen_BC, 0).astype(np.int64)
         lives_BC = self.venv.alive[:, self._agents_C]
         can_BC = ~self._is_choice_C | ~lives_BC | np.take_along_axis(masks, flags_BC, axis=1)

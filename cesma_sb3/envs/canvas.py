@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from cesma_sb3.spaces.types import Doubles, Pixels
 
 Color = tuple[int, int, int]
 
@@ -44,7 +45,7 @@ class Canvas:
 
     def disk(
         self,
-        xy: Sequence[float] | npt.NDArray[np.float64],
+        xy: Sequence[float] | Doubles,
         radius: float,
         *,
         fill: Color | None = None,
@@ -64,7 +65,7 @@ class Canvas:
         x, y = self._pixel(xy)
         self._surface.blit(layer, (round(x - side / 2), round(y - side / 2)))
 
-    def line(self, start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], color: Color) -> None:
+    def line(self, start: Doubles, end: Doubles, color: Color) -> None:
         """Draws a line between two points."""
         self._pygame.draw.line(self._surface, color, self._pixel(start), self._pixel(end), 2 * OVERSAMPLING)
 
@@ -76,7 +77,7 @@ class Canvas:
         self._pygame.draw.rect(self._surface, FLOOR, (left, top, full, height))
         self._pygame.draw.rect(self._surface, color, (left, top, full * share, height))
 
-    def number(self, xy: npt.NDArray[np.float64], number: int, height: float) -> None:
+    def number(self, xy: Doubles, number: int, height: float) -> None:
         """Draws a number centred at a point."""
         text = self._text(str(number), height * self._scale, (255, 255, 255))
         self._surface.blit(text, text.get_rect(center=self._pixel(xy)))
@@ -96,7 +97,7 @@ class Canvas:
         """The frame at its final size, a pygame Surface."""
         return self._pygame.transform.smoothscale(self._surface, (SIZE, SIZE))
 
-    def pixels(self) -> npt.NDArray[np.uint8]:
+    def pixels(self) -> Pixels:
         """The frame [SIZE, SIZE, 3] uint8."""
         pixels = self._pygame.surfarray.array3d(self.picture())
         return np.ascontiguousarray(np.swapaxes(pixels, 0, 1), dtype=np.uint8)
@@ -104,7 +105,7 @@ class Canvas:
     def _text(self, text: str, height: float, color: Color) -> Any:
         return self._pygame.font.Font(None, max(8, int(height * 1.4))).render(text, True, color)
 
-    def _pixel(self, xy: Sequence[float] | npt.NDArray[np.float64]) -> tuple[float, float]:
+    def _pixel(self, xy: Sequence[float] | Doubles) -> tuple[float, float]:
         half, (x, y) = self._pixels / 2, self._middle
         return half + self._scale * (float(xy[0]) - x), half - self._scale * (float(xy[1]) - y)
 

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.errors import EnvError
+from cesma_sb3.spaces.types import Pixels
 
 RGB = "rgb_array"
-Pixels = npt.NDArray[np.uint8]
 
 
 def render_mode_of(env: Any) -> str | None:

@@ -18,13 +18,12 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.envs.joint_env import ONE_EACH, JointEnv
 from cesma_sb3.errors import CesmaError, ConfigError, EnvError, SpaceError, error_line, short_repr
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Flags, Floats, Info
+from cesma_sb3.spaces.types import Doubles, Flags, Floats, Info
 from cesma_sb3.utils.closing import error_of_closing
 
 
@@ -82,7 +81,7 @@ class Transition(NamedTuple):
 
     observations: Floats
     """[K, observation_size]; of the next episode where one ended."""
-    rewards: npt.NDArray[np.float64]
+    rewards: Doubles
     """[K]."""
     dones: Flags
     """[K]."""

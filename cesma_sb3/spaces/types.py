@@ -14,8 +14,10 @@ from gymnasium import spaces
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Index = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.uint8]  # a frame [height, width, 3]
 Observations = npt.NDArray[np.float32]  # joint observations [B, I]
 Masks = npt.NDArray[np.bool_]  # available categories [B, M]
 Packed = npt.NDArray[np.int64] | npt.NDArray[np.float32]  # packed joint actions [B, C]

@@ -12,18 +12,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from gymnasium import spaces
 
-from cesma_sb3.envs.particle.world import Array, Body
+from cesma_sb3.envs.particle.world import Body
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.spaces.layout import ActionKind, ActionPart
-from cesma_sb3.spaces.types import Index
+from cesma_sb3.spaces.types import Array, Doubles, Index
 
 MOVES = ("nothing", "left", "right", "down", "up")
 N_MOVES = len(MOVES)
 # [2, moves]: x and y of each move.
-DIRECTIONS: Array = np.array([[0.0, -1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, -1.0, 1.0]])
+DIRECTIONS: Doubles = np.array([[0.0, -1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, -1.0, 1.0]])
 
 
 class Controls:
@@ -50,10 +49,10 @@ class Controls:
             slice(None) if len(movers) == len(agents) else np.array(movers, dtype=np.int64)
         )
         self._move_columns: Index = np.array([starts[i] for i in movers], dtype=np.int64)
-        accel: Array = np.array([agents[i].accel for i in movers])[:, None]
+        accel: Doubles = np.array([agents[i].accel for i in movers])[:, None]
         self._accel = accel[:, None]
         # The pushes of all agents in one table [2, movers * 5], so that one look-up serves the team.
-        self._pushes: Array = (DIRECTIONS[:, None] * accel).reshape(2, -1)
+        self._pushes: Doubles = (DIRECTIONS[:, None] * accel).reshape(2, -1)
         self._offsets: Index = N_MOVES * np.arange(len(movers))[:, None]
 
         self._senders: Index = np.array(
@@ -85,7 +84,7 @@ class Controls:
         named += [(name, "message") for name in messages if not body.silent]
         return tuple(ActionPart(name, kind, column) for column, (name, kind) in enumerate(named))
 
-    def apply(self, packed: npt.NDArray[Any]) -> tuple[Array, Array | None]:
+    def apply(self, packed: Array) -> tuple[Doubles, Doubles | None]:
         """Forces and messages of packed joint actions.
 
         Args:
@@ -107,19 +106,19 @@ class Controls:
         )
         return push, self._messages(columns) if self._senders.size else None
 
-    def _discrete_push(self, columns: npt.NDArray[Any]) -> Array:
+    def _discrete_push(self, columns: Array) -> Doubles:
         """Forces of the agents that can move, [movers, 2, B]."""
         moves = columns[self._move_columns] + self._offsets
         return np.stack([self._pushes[0].take(moves), self._pushes[1].take(moves)], axis=1)
 
-    def _continuous_push(self, columns: npt.NDArray[Any]) -> Array:
+    def _continuous_push(self, columns: Array) -> Doubles:
         """Forces of the agents that can move, [movers, 2, B]."""
         start = self._move_columns
         x = columns[start + 2] - columns[start + 1]
         y = columns[start + 4] - columns[start + 3]
         return np.stack([x, y], axis=1) * self._accel
 
-    def _messages(self, columns: npt.NDArray[Any]) -> Array:
+    def _messages(self, columns: Array) -> Doubles:
         """Messages [A, C, B]; zeros of agents that cannot send any."""
         messages = np.zeros((len(self.agents), self.message_size, columns.shape[1]))
         symbols = np.arange(self.message_size)
@@ -129,7 +128,7 @@ class Controls:
             messages[self._senders] = columns[self._message_columns][:, None] == symbols[:, None]
         return messages
 
-    def _check(self, packed: npt.NDArray[Any]) -> None:
+    def _check(self, packed: Array) -> None:
         if packed.ndim != 2 or packed.shape[1] != self.n_columns:
             raise SpaceError(f"joint actions have shape {packed.shape}, expected (batch, {self.n_columns})")
         bad = ~np.isfinite(packed) if self.continuous else (packed < 0) | (packed >= self._categories)

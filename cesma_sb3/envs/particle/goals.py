@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cesma_sb3.envs.particle.world import Array, World, length
+from cesma_sb3.envs.particle.world import World, length
 from cesma_sb3.spaces.layout import Part
-from cesma_sb3.spaces.types import Index
+from cesma_sb3.spaces.types import Doubles, Index
 
 GOAL = "goal"
 """Name of the part."""
@@ -22,7 +22,7 @@ def goal_part(n_agents: int, size: int) -> Part:
     return Part(GOAL, "agents", count=n_agents - 1, size=size)
 
 
-def goal_codes(n_landmarks: int, *, low: float, high: float) -> Array:
+def goal_codes(n_landmarks: int, *, low: float, high: float) -> Doubles:
     """The code of each landmark in observations: [n_landmarks, code size].
 
     Up to three landmarks have mpe2's colours, red, green and blue: `high` in their own channel, `low` in the
@@ -32,13 +32,13 @@ def goal_codes(n_landmarks: int, *, low: float, high: float) -> Array:
     """
     if n_landmarks > N_COLORS:
         return np.eye(n_landmarks)
-    colors: Array = low + (high - low) * np.eye(N_COLORS)[:n_landmarks]
+    colors: Doubles = low + (high - low) * np.eye(N_COLORS)[:n_landmarks]
     return colors
 
 
 def draw(
     rng: np.random.Generator, *, n_entities: int, n_goals: int, n_landmarks: int, n_envs: int
-) -> tuple[Array, Index]:
+) -> tuple[Doubles, Index]:
     """Start positions, and goals that are drawn independently, as in mpe2: two agents may share one.
 
     Returns:
@@ -51,7 +51,7 @@ def draw(
     return np.moveaxis(places, 0, -1), goals
 
 
-def distances(world: World, goals: Index) -> Array:
+def distances(world: World, goals: Index) -> Doubles:
     """The distance of each agent to its goal landmark, [A, B].
 
     Args:

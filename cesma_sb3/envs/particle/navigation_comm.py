@@ -20,16 +20,13 @@ Appendix D.4.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.envs.particle.goals import distances, draw, goal_codes, goal_part
 from cesma_sb3.envs.particle.scenario import Reward, Scenario, check_count, check_reward, others_of
-from cesma_sb3.envs.particle.world import Array, Body, World
+from cesma_sb3.envs.particle.world import Body, World
 from cesma_sb3.spaces.layout import ObservationLayout, Part
-from cesma_sb3.spaces.types import Index
+from cesma_sb3.spaces.types import Array, Doubles, Floats, Index
 
 
 class NavigationComm(Scenario):
@@ -91,7 +88,7 @@ class NavigationComm(Scenario):
             )
         return "mpe2's, combined over the agents as env.team_reward says"
 
-    def variables(self, n_envs: int) -> dict[str, npt.NDArray[Any]]:
+    def variables(self, n_envs: int) -> dict[str, Array]:
         """`goals` [B, A] int64: the landmark that each agent is to reach."""
         return {"goals": np.zeros((n_envs, len(self.agents)), dtype=np.int64)}
 
@@ -124,7 +121,7 @@ class NavigationComm(Scenario):
             )
         )
 
-    def observe(self, world: World) -> npt.NDArray[np.float32]:
+    def observe(self, world: World) -> Floats:
         """Joint observations [B, A * (2 + 2 L + (A - 1) * (code size + n_symbols))] float32."""
         n_agents, n_envs = world.n_agents, world.n_envs
         landmarks = world.landmark_positions - world.agent_positions[:, None]
@@ -138,12 +135,12 @@ class NavigationComm(Scenario):
         joint = np.concatenate(rows, axis=1).reshape(-1, n_envs)
         return np.ascontiguousarray(joint.T, dtype=np.float32)
 
-    def rewards(self, world: World) -> Array:
+    def rewards(self, world: World) -> Doubles:
         """Every agent's reward, [A, B]."""
         to_goals = distances(world, self.goals(world))
         total = to_goals.sum(axis=0)
         if self.shared_reward:
             return np.repeat(-total[None], world.n_agents, axis=0)
         of_others = (total - to_goals) / (world.n_agents - 1)
-        rewards: Array = -(1.0 - self.local_ratio) * total / world.n_agents - self.local_ratio * of_others
+        rewards: Doubles = -(1.0 - self.local_ratio) * total / world.n_agents - self.local_ratio * of_others
         return rewards

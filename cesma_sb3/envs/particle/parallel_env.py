@@ -7,7 +7,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import numpy.typing as npt
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
@@ -16,9 +15,10 @@ from cesma_sb3.envs.particle.rendering import FRAMES_PER_SECOND, Renderer
 from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.errors import SpaceError, UnknownNameError, integer
 from cesma_sb3.spaces.layout import AgentLayout
+from cesma_sb3.spaces.types import Floats, Pixels
 
 RENDER_MODES = ("human", "rgb_array")
-Observation = npt.NDArray[np.float32]
+Observation = Floats
 
 
 class ParticleParallelEnv(ParallelEnv[str, Observation, Any]):
@@ -137,7 +137,7 @@ class ParticleParallelEnv(ParallelEnv[str, Observation, Any]):
             self._rng.bit_generator.state = state["rng"]
         self.agents = list(self.possible_agents) if self._steps < self.max_cycles else []
 
-    def render(self) -> npt.NDArray[np.uint8] | None:
+    def render(self) -> Pixels | None:
         """The picture [height, width, 3] uint8 in mode "rgb_array"; None otherwise."""
         if self.render_mode is None:
             gymnasium.logger.warn(

@@ -6,11 +6,11 @@ import colorsys
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.envs.canvas import SIZE, Canvas, Color, darker, pygame_module
 from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.envs.particle.world import World
+from cesma_sb3.spaces.types import Pixels
 
 FRAMES_PER_SECOND = 10
 # Half the width that the camera shows; the start positions lie within 1.
@@ -44,17 +44,16 @@ class Renderer:
         self._window: Any = None
         self._clock: Any = None
 
-    def frame(self, world: World, index: int = 0, caption: str = "") -> npt.NDArray[np.uint8]:
+    def frame(self, world: World, caption: str = "") -> Pixels:
         """A picture [SIZE, SIZE, 3].
 
         Args:
-            world: The state of the environments.
-            index: The environment that is drawn.
+            world: The state of the environments, of which the first is drawn.
             caption: A line in the lower left corner.
         """
-        return self._draw(world, index, caption).pixels()
+        return self._draw(world, caption).pixels()
 
-    def show(self, world: World, index: int = 0, caption: str = "") -> None:
+    def show(self, world: World, caption: str = "") -> None:
         """Draws into a window, at most `FRAMES_PER_SECOND` times a second."""
         pygame = pygame_module()
         if self._window is None:
@@ -62,7 +61,7 @@ class Renderer:
             self._window = pygame.display.set_mode((SIZE, SIZE))
             pygame.display.set_caption(self.scenario.name)
             self._clock = pygame.time.Clock()
-        self._window.blit(self._draw(world, index, caption).picture(), (0, 0))
+        self._window.blit(self._draw(world, caption).picture(), (0, 0))
         pygame.event.pump()  # without it the system thinks that the window hangs
         pygame.display.flip()
         self._clock.tick(FRAMES_PER_SECOND)
@@ -73,15 +72,15 @@ class Renderer:
             pygame_module().display.quit()
             self._window = self._clock = None
 
-    def _draw(self, world: World, index: int, caption: str) -> Canvas:
+    def _draw(self, world: World, caption: str) -> Canvas:
         bodies = (*self.scenario.agents, *self.scenario.landmarks)
-        drawn = list(zip(bodies, world.positions[:, :, index], strict=True))
+        drawn = list(zip(bodies, world.positions[:, :, 0], strict=True))
         agents, landmarks = drawn[: world.n_agents], drawn[world.n_agents :]
-        touching = world.collisions()[:, index] > 0
+        touching = world.collisions()[:, 0] > 0
         # The camera stands still and only moves back when somebody leaves the picture.
         reach = max(float(np.abs(xy).max()) + body.size for body, xy in drawn)
         canvas = Canvas(half_width=max(VIEW, 1.05 * reach))
-        agent_colors, landmark_colors = self._colors(world, index)
+        agent_colors, landmark_colors = self._colors(world)
 
         for (body, xy), color in zip(landmarks, landmark_colors, strict=True):
             canvas.disk(xy, body.size, fill=color)
@@ -93,20 +92,20 @@ class Renderer:
             canvas.disk(xy, body.size, edge=darker(color, 0.35))
         for number, (body, xy) in enumerate(agents):
             canvas.number(xy, number, height=min(0.13, 1.1 * body.size))
-            message = world.messages[number, :, index]
+            message = world.messages[number, :, 0]
             if not body.silent and message.any():  # at the start of an episode there is no message
                 canvas.saying((xy[0], xy[1] + body.size), str(message.argmax()))
         canvas.caption(caption)
         return canvas
 
-    def _colors(self, world: World, index: int) -> tuple[list[Color], list[Color]]:
+    def _colors(self, world: World) -> tuple[list[Color], list[Color]]:
         """The colours of agents and of landmarks."""
         goals = self.scenario.goals(world)
         agents = [agent_color(number) for number in range(world.n_agents)]
         landmarks = [LANDMARK] * len(world.landmarks)
         if goals is not None:
             landmarks = [agent_color(number) for number in range(len(landmarks))]
-            agents = [LANDMARK if goal < 0 else landmarks[goal] for goal in goals[:, index]]
+            agents = [LANDMARK if goal < 0 else landmarks[goal] for goal in goals[:, 0]]
         return (
             [body.color or color for body, color in zip(self.scenario.agents, agents, strict=True)],
             [body.color or color for body, color in zip(self.scenario.landmarks, landmarks, strict=True)],

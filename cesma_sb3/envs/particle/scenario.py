@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 from gymnasium import spaces
 
 from cesma_sb3.envs.particle.actions import Controls
-from cesma_sb3.envs.particle.world import Array, Body, World
+from cesma_sb3.envs.particle.world import Body, World
 from cesma_sb3.errors import ConfigError, check_choice
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Index
+from cesma_sb3.spaces.types import Array, Doubles, Floats, Index
 
 Reward = Literal["paper", "mpe2"]
 """Whose reward: the paper's, which all agents share, or mpe2's, one for each agent."""
@@ -70,11 +69,11 @@ class Scenario(ABC):
         """Starts a new episode in the environments `which` [b], with `World.place`."""
 
     @abstractmethod
-    def observe(self, world: World) -> npt.NDArray[np.float32]:
+    def observe(self, world: World) -> Floats:
         """Joint observations [B, sum of observation sizes], a new C-contiguous array."""
 
     @abstractmethod
-    def rewards(self, world: World) -> Array:
+    def rewards(self, world: World) -> Doubles:
         """Every agent's reward [A, B] for the state that the last step led to."""
 
     @abstractmethod
@@ -90,7 +89,7 @@ class Scenario(ABC):
         """The landmark that each agent is to reach [A, B], -1 for none; None where no agent has its own."""
         return None
 
-    def variables(self, n_envs: int) -> dict[str, npt.NDArray[Any]]:
+    def variables(self, n_envs: int) -> dict[str, Array]:
         """The initial `World.variables`: other state of each environment, arrays [B, ...] by name."""
         return {}
 
@@ -121,7 +120,7 @@ class Scenario(ABC):
         )
 
 
-def uniform_positions(rng: np.random.Generator, n_entities: int, n_envs: int) -> Array:
+def uniform_positions(rng: np.random.Generator, n_entities: int, n_envs: int) -> Doubles:
     """Positions [n_entities, 2, n_envs], uniform in the square [-1, 1]."""
     # Drawn environment by environment, so that a larger batch begins like a smaller one.
     return np.moveaxis(rng.uniform(-1.0, 1.0, (n_envs, n_entities, 2)), 0, -1)

@@ -10,16 +10,13 @@ Appendix D.3.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.envs.particle.goals import distances, draw, goal_codes, goal_part
 from cesma_sb3.envs.particle.scenario import Scenario
-from cesma_sb3.envs.particle.world import Array, Body, World
+from cesma_sb3.envs.particle.world import Body, World
 from cesma_sb3.spaces.layout import ObservationLayout, Part
-from cesma_sb3.spaces.types import Index
+from cesma_sb3.spaces.types import Array, Doubles, Floats, Index
 
 N_LANDMARKS = 3
 N_SYMBOLS = 3
@@ -63,7 +60,7 @@ class SpeakerListener(Scenario):
             "landmark, summed over the episode"
         )
 
-    def variables(self, n_envs: int) -> dict[str, npt.NDArray[Any]]:
+    def variables(self, n_envs: int) -> dict[str, Array]:
         """`goals` [B] int64: the landmark that the listener is to reach."""
         return {"goals": np.zeros(n_envs, dtype=np.int64)}
 
@@ -96,7 +93,7 @@ class SpeakerListener(Scenario):
             )
         )
 
-    def observe(self, world: World) -> npt.NDArray[np.float32]:
+    def observe(self, world: World) -> Floats:
         """Joint observations [B, 3 + 11] float32."""
         landmarks = world.landmark_positions - world.agent_positions[LISTENER]
         rows = (
@@ -107,7 +104,7 @@ class SpeakerListener(Scenario):
         )
         return np.ascontiguousarray(np.concatenate(rows).T, dtype=np.float32)
 
-    def rewards(self, world: World) -> Array:
+    def rewards(self, world: World) -> Doubles:
         """Both agents' reward, [2, B]."""
         listener = distances(world, np.maximum(self.goals(world), 0))[LISTENER]
         return np.repeat(-np.square(listener)[None], 2, axis=0)

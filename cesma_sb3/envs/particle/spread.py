@@ -22,7 +22,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.envs.particle.scenario import (
     Reward,
@@ -32,9 +31,9 @@ from cesma_sb3.envs.particle.scenario import (
     others_of,
     uniform_positions,
 )
-from cesma_sb3.envs.particle.world import Array, Body, World, length
+from cesma_sb3.envs.particle.world import Body, World, length
 from cesma_sb3.spaces.layout import ObservationLayout, Part
-from cesma_sb3.spaces.types import Index
+from cesma_sb3.spaces.types import Doubles, Floats, Index
 
 KINDS = (
     Body("big", size=0.225, accel=3.0, max_speed=1.0),
@@ -117,7 +116,7 @@ class Spread(Scenario):
             )
         )
 
-    def observe(self, world: World) -> npt.NDArray[np.float32]:
+    def observe(self, world: World) -> Floats:
         """Joint observations [B, A * (4 + 2 L + 4 (A - 1))] float32."""
         n_agents, n_landmarks, n_envs = world.n_agents, len(world.landmarks), world.n_envs
         agents = world.agent_positions
@@ -133,11 +132,11 @@ class Spread(Scenario):
         parts[:, n_landmarks + n_agents - 1 :] = 0.0
         return np.ascontiguousarray(observation.reshape(-1, n_envs).T)
 
-    def rewards(self, world: World) -> Array:
+    def rewards(self, world: World) -> Doubles:
         """Every agent's reward, [A, B]."""
         to_landmarks = length(world.landmark_positions - world.agent_positions[:, None])
         uncovered = to_landmarks.min(axis=0).sum(axis=0)
-        rewards: Array
+        rewards: Doubles
         if self.shared_reward:
             rewards = np.repeat([-uncovered - world.touching().sum(axis=0)], world.n_agents, axis=0)
         else:

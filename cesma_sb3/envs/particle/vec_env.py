@@ -10,17 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.envs.batched_vec_env import BatchedVecEnv
 from cesma_sb3.envs.joint_env import TeamReward
 from cesma_sb3.envs.joint_vec_env import StepReturn
 from cesma_sb3.envs.particle.rendering import Renderer
 from cesma_sb3.envs.particle.scenario import Scenario
-from cesma_sb3.envs.particle.world import Array, envs_first
+from cesma_sb3.envs.particle.world import envs_first
 from cesma_sb3.errors import RewardError, check_choice, integer
 from cesma_sb3.spaces.action_views import ActionView
-from cesma_sb3.spaces.types import Flags, Index, Info, Observations
+from cesma_sb3.spaces.types import Doubles, Flags, Index, Info, Observations, Pixels
 from cesma_sb3.utils.stateful import Stateful
 
 
@@ -72,7 +71,7 @@ class ParticleVecEnv(BatchedVecEnv, Stateful):
         self.world = scenario.new_world(n_envs)
         self._rng = np.random.default_rng(None if seed is None else integer("seed", seed))
         self._steps: Index = np.zeros(n_envs, dtype=np.int64)
-        self._agent_returns: Array = np.zeros((self.team.n_agents, n_envs))
+        self._agent_returns: Doubles = np.zeros((self.team.n_agents, n_envs))
         self._alive = np.ones((n_envs, self.team.n_agents), dtype=bool)
         self._alive.flags.writeable = False
         self._start = time.time()
@@ -124,12 +123,12 @@ class ParticleVecEnv(BatchedVecEnv, Stateful):
             observations = self.scenario.observe(self.world)
         return observations, self._of_team(rewards).astype(np.float32), ended, infos
 
-    def _of_team(self, per_agent: Array) -> Array:
+    def _of_team(self, per_agent: Doubles) -> Doubles:
         """The team's rewards or returns [B] from the agents' [A, B]."""
-        first: Array = per_agent[0]
+        first: Doubles = per_agent[0]
         if self.team_reward == "shared":
             return first
-        total: Array = per_agent.sum(axis=0)
+        total: Doubles = per_agent.sum(axis=0)
         return total if self.team_reward == "sum" else total / len(per_agent)
 
     def _report(self, which: Index, observations: Observations, infos: list[dict[str, Any]]) -> None:
@@ -192,12 +191,12 @@ class ParticleVecEnv(BatchedVecEnv, Stateful):
             seed = int(np.random.default_rng().integers(2**32))
         return super().seed(seed)
 
-    def get_images(self) -> list[npt.NDArray[np.uint8]]:
+    def get_images(self) -> list[Pixels]:
         """The picture [height, width, 3] of the first environment alone."""
         caption = f"step {self._steps[0]} of {self.episode_limit}"
         return [self._renderer.frame(self.world, caption=caption)]
 
-    def render(self, mode: str | None = None) -> npt.NDArray[np.uint8] | None:
+    def render(self, mode: str | None = None) -> Pixels | None:
         """The picture of the first environment; in mode "human" it is shown in a window."""
         mode = mode or self.render_mode
         if mode == "human":

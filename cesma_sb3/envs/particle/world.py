@@ -22,12 +22,9 @@ from math import inf
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.errors import SpaceError, UnknownNameError
-from cesma_sb3.spaces.types import Index
-
-Array = npt.NDArray[np.float64]
+from cesma_sb3.spaces.types import Array, Doubles, Flags, Index
 
 # Parts of an environment's state that are not the world's.
 EPISODE_STATE = ("steps", "agent_returns", "rng")
@@ -87,14 +84,14 @@ class World:
         landmarks: Sequence[Body],
         n_envs: int,
         message_size: int = 0,
-        variables: Mapping[str, npt.NDArray[Any]] | None = None,
+        variables: Mapping[str, Array] | None = None,
     ) -> None:
         bodies = (*agents, *landmarks)
         self.agents, self.landmarks = tuple(agents), tuple(landmarks)
         self.n_agents, self.n_envs = len(agents), n_envs
-        self.positions: Array = np.zeros((len(bodies), 2, n_envs))
-        self.velocities: Array = np.zeros((self.n_agents, 2, n_envs))
-        self.messages: Array = np.zeros((self.n_agents, message_size, n_envs))
+        self.positions: Doubles = np.zeros((len(bodies), 2, n_envs))
+        self.velocities: Doubles = np.zeros((self.n_agents, 2, n_envs))
+        self.messages: Doubles = np.zeros((self.n_agents, message_size, n_envs))
         self.variables = dict(variables or {})
 
         pairs = [
@@ -103,31 +100,31 @@ class World:
             if a < self.n_agents and bodies[a].collide and bodies[b].collide
         ]
         self.first, self.second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-        size: Array = np.array([body.size for body in bodies])
-        self.touch_distance: Array = (size[self.first] + size[self.second])[:, None]
+        size: Doubles = np.array([body.size for body in bodies])
+        self.touch_distance: Doubles = (size[self.first] + size[self.second])[:, None]
         agent: Index = np.arange(self.n_agents)[:, None]
         # [A, P]: 1 where the agent is the first of the pair, -1 where it is the second.
-        self._side: Array = (agent == self.first) * 1.0 - (agent == self.second) * 1.0
-        self._in_pair: Array = np.abs(self._side)
+        self._side: Doubles = (agent == self.first) * 1.0 - (agent == self.second) * 1.0
+        self._in_pair: Doubles = np.abs(self._side)
 
         # A body that cannot move is one that no force accelerates.
         response = [TIME_STEP / body.mass if body.movable else 0.0 for body in agents]
-        self._response: Array = np.array(response)[:, None, None]
-        self._max_speed: Array = np.array([body.max_speed for body in agents])[:, None]
+        self._response: Doubles = np.array(response)[:, None, None]
+        self._max_speed: Doubles = np.array([body.max_speed for body in agents])[:, None]
         self._has_max_speed = bool(np.isfinite(self._max_speed).any())
-        self._separation: tuple[Array, Array] | None = None
+        self._separation: tuple[Doubles, Doubles] | None = None
 
     @property
-    def agent_positions(self) -> Array:
+    def agent_positions(self) -> Doubles:
         """A view [A, 2, B]."""
         return self.positions[: self.n_agents]
 
     @property
-    def landmark_positions(self) -> Array:
+    def landmark_positions(self) -> Doubles:
         """A view [L, 2, B]."""
         return self.positions[self.n_agents :]
 
-    def place(self, which: Index, positions: Array) -> None:
+    def place(self, which: Index, positions: Doubles) -> None:
         """Puts every entity of some environments somewhere, at rest and without messages.
 
         Args:
@@ -139,7 +136,7 @@ class World:
         self.messages[:, :, which] = 0.0
         self._separation = None
 
-    def step(self, push: Array, messages: Array | None = None) -> None:
+    def step(self, push: Doubles, messages: Doubles | None = None) -> None:
         """Moves every environment by one time step.
 
         Args:
@@ -158,22 +155,22 @@ class World:
             self.messages[...] = messages
         self._separation = None
 
-    def separation(self) -> tuple[Array, Array]:
+    def separation(self) -> tuple[Doubles, Doubles]:
         """Vectors [P, 2, B] and lengths [P, B] from the second to the first of each pair that can collide."""
         if self._separation is None:
             vectors = self.positions[self.first] - self.positions[self.second]
             self._separation = vectors, length(vectors)
         return self._separation
 
-    def touching(self) -> npt.NDArray[np.bool_]:
+    def touching(self) -> Flags:
         """Which pairs overlap: [P, B]."""
         return self.separation()[1] < self.touch_distance
 
-    def collisions(self) -> Array:
+    def collisions(self) -> Doubles:
         """The number of bodies that each agent overlaps, [A, B]."""
         return self._in_pair @ self.touching()
 
-    def _contact_forces(self) -> Array:
+    def _contact_forces(self) -> Doubles:
         """Forces [A, 2, B] that push touching bodies apart, from a soft wall around each."""
         vectors, lengths = self.separation()
         depth = (self.touch_distance - lengths) / CONTACT_MARGIN
@@ -183,10 +180,10 @@ class World:
         # Two bodies at the very same place have no direction to part in: no force, where mpe2 has NaN.
         strength /= np.maximum(lengths, TINY)
         forces = vectors * strength[:, None]
-        on_agents: Array = self._side @ forces.reshape(len(forces), -1)
+        on_agents: Doubles = self._side @ forces.reshape(len(forces), -1)
         return on_agents.reshape(self.velocities.shape)
 
-    def _moving(self) -> dict[str, Array]:
+    def _moving(self) -> dict[str, Doubles]:
         """Views of the arrays that make up the state, environments last."""
         return {
             "positions": self.agent_positions,
@@ -195,14 +192,14 @@ class World:
             "messages": self.messages,
         }
 
-    def get_state(self) -> dict[str, npt.NDArray[Any]]:
+    def get_state(self) -> dict[str, Array]:
         """A copy of everything that changes, environments first.
 
         Returns:
             `positions` [B, A, 2], `velocities` [B, A, 2], `landmarks` [B, L, 2], `messages` [B, A, C]
             (float64), and each of the scenario's variables under its name.
         """
-        state: dict[str, npt.NDArray[Any]] = {key: envs_first(array) for key, array in self._moving().items()}
+        state: dict[str, Array] = {key: envs_first(array) for key, array in self._moving().items()}
         return state | {key: array.copy() for key, array in self.variables.items()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -228,13 +225,13 @@ class World:
         self._separation = None
 
 
-def envs_first(array: Array) -> Array:
+def envs_first(array: Doubles) -> Doubles:
     """A contiguous copy [B, ...] of an array [..., B]."""
     return np.moveaxis(array, -1, 0).copy()
 
 
-def length(vectors: Array) -> Array:
+def length(vectors: Doubles) -> Doubles:
     """The lengths [..., B] of vectors [..., 2, B]."""
     x, y = vectors[..., 0, :], vectors[..., 1, :]
-    result: Array = np.sqrt(x * x + y * y)
+    result: Doubles = np.sqrt(x * x + y * y)
     return result

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.envs.canvas import Canvas, Color, darker
+from cesma_sb3.spaces.types import Pixels
 
 ALLY: Color = (43, 108, 176)
 ENEMY: Color = (214, 96, 40)
@@ -16,7 +16,7 @@ VIEW = 11.0
 _FIRST_ATTACK = 5  # of SMAX's own actions
 
 
-def battle_frame(env: Any, states: Any, title: str) -> npt.NDArray[np.uint8]:
+def battle_frame(env: Any, states: Any, title: str) -> Pixels:
     """A frame [SIZE, SIZE, 3]: our units blue with their numbers, the enemies red, sizes true to scale.
 
     Bars are health, lines are shots at those in reach. The dead are not drawn.

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.envs.smac.feature_index import SMAX_FEATURES
 from cesma_sb3.envs.smac.rendering import battle_frame
 from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part
-from cesma_sb3.spaces.types import Array, Flags, Floats, Index
+from cesma_sb3.spaces.types import Array, Flags, Floats, Index, Pixels
 
 _N_MOVES = 4
 _STOP = 4
@@ -160,7 +159,7 @@ class SmaxBattles:
     def _trees(self) -> dict[str, Any]:
         return {"_keys": self._keys, "states": self.states}
 
-    def frame(self, states: Any) -> npt.NDArray[np.uint8]:
+    def frame(self, states: Any) -> Pixels:
         """A frame [height, width, 3] of the first battle, in SMAX's states of all battles."""
         return battle_frame(self.env, states, self.name)
 
@@ -324,7 +323,7 @@ class SmaxBattle:
         state = jax.tree.map(lambda leaf: leaf[0], self.battles.reached)
         return np.asarray(self.battles.env.get_world_state(state), dtype=np.float32)
 
-    def render(self) -> npt.NDArray[np.uint8]:
+    def render(self) -> Pixels:
         """A frame of the battle, [height, width, 3]."""
         return self.battles.frame(self.battles.reached)
 

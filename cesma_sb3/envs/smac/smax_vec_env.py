@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cesma_sb3.envs.batched_vec_env import BatchedVecEnv
 from cesma_sb3.envs.joint_vec_env import EpisodeStatistics, StepReturn
@@ -16,7 +15,7 @@ from cesma_sb3.envs.smac.smax import SmaxBattle, SmaxBattles, Snapshot
 from cesma_sb3.errors import SpaceError, integer
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Flags, Floats, Info, Masks
+from cesma_sb3.spaces.types import Flags, Floats, Info, Masks, Pixels
 from cesma_sb3.utils.stateful import Stateful
 
 
@@ -142,11 +141,11 @@ class SmaxVecEnv(BatchedVecEnv, Stateful):
     def _joint(self, snapshot: Snapshot) -> Floats:
         return snapshot.observations.reshape(self.num_envs, -1)
 
-    def get_images(self) -> list[npt.NDArray[np.uint8]]:
+    def get_images(self) -> list[Pixels]:
         """A frame [height, width, 3] of the first battle alone."""
         return [self.battles.frame(self.battles.states)]
 
-    def render(self, mode: str | None = None) -> npt.NDArray[np.uint8] | None:
+    def render(self, mode: str | None = None) -> Pixels | None:
         """A frame of the first battle; there is no window."""
         return self.get_images()[0] if (mode or "rgb_array") == "rgb_array" else None
 
