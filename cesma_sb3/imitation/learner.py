@@ -107,7 +107,7 @@ class Learner(Stateful):
     def observe(self, samples: Samples) -> None:
         """Count the labels of new samples, if rare labels weigh more."""
         if isinstance(self.loss, ColumnwiseLoss):
-            self.loss.see(samples)
+            self.loss.observe(samples)
 
     def set_progress(self, progress_remaining: float) -> None:
         """Set the learning rate for the remaining progress, from 1 to 0."""

@@ -37,8 +37,8 @@ class ImitationLoss(Protocol):
 class ColumnwiseLoss(Stateful):
     """Cross-entropy on categorical columns, squared error on continuous ones, summed over an agent's columns.
 
-    Columns that the team's layouts declare to be messages have no loss: the expert does not talk, and what
-    they should say is learned from those who listen (`Communication`).
+    Columns that the team's layouts declare to be messages have no loss: the expert sends none, and senders
+    learn from the losses of the receivers (`Communication`).
 
     Args:
         team: The team's spaces.
@@ -46,8 +46,8 @@ class ColumnwiseLoss(Stateful):
         kind: `auto` as above. `mse` takes the squared error everywhere: of a categorical column, between the
             student's probabilities and the label's (the Brier score). `cross-entropy` is refused where a team
             has continuous columns.
-        class_weights: `inverse-frequency`: of a categorical column, a sample weighs as its label is rare
-            among those seen by `see` (`LabelCounts`). `none`: all weigh the same.
+        class_weights: `inverse-frequency`: of a categorical column, a sample weighs more if its
+            label is rare among those given to `observe` (`LabelCounts`). `none`: all weigh the same.
 
     Raises:
         ValueError: `cross-entropy` on continuous columns.
@@ -82,8 +82,8 @@ class ColumnwiseLoss(Stateful):
         self._categorical_owner = th.from_numpy(owner[is_categorical])
         self._continuous_owner = th.from_numpy(owner[~is_categorical])
 
-    def see(self, samples: Samples) -> None:
-        """Counts the labels of samples that are added to the dataset, if they are to be weighed."""
+    def observe(self, samples: Samples) -> None:
+        """Count the labels of samples that are added to the dataset, if rare ones weigh more."""
         if self.counts is not None:
             self.counts.add(samples)
 
@@ -159,7 +159,7 @@ class LabelCounts(Stateful):
         self._weights: th.Tensor | None = None
 
     def add(self, samples: Samples) -> None:
-        """Counts the labels of the agents that are alive."""
+        """Count the labels of the agents that are alive."""
         for row, (column, owner) in enumerate(zip(self._columns, self._owners, strict=True)):
             labels = samples.labels[samples.alive[:, owner], column].astype(np.int64)
             self.counts[row] += np.bincount(labels, minlength=self._n_categories)

@@ -63,8 +63,8 @@ def test_a_sample_weighs_as_its_label(kind):
     outputs = th.randn(200, 10)
     batch = Batch(th.zeros(200, 1), th.as_tensor(labels), th.ones(200, 2, dtype=th.bool))
     th.testing.assert_close(weighted(outputs, batch), plain(outputs, batch), msg="nothing seen: all weigh 1")
-    weighted.see(samples_of(labels))
-    plain.see(samples_of(labels))
+    weighted.observe(samples_of(labels))
+    plain.observe(samples_of(labels))
     expected = th.zeros(2)
     for row in range(200):
         one = Batch(*(field[row : row + 1] for field in batch[:3]))
