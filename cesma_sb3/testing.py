@@ -34,7 +34,7 @@ __all__ = ["check_environment", "check_expert", "check_team"]
 def check_environment(
     make_env: Callable[[], Any], *, team_reward: TeamReward = "shared", n_steps: int = 200, seed: int = 0
 ) -> TeamSpaces:
-    """Checks a PettingZoo environment: that a run takes it, and that a seed gives the same episodes again.
+    """Check a PettingZoo environment: that a run takes it, and that a seed gives the same episodes again.
 
     It accepts what a run accepts, and refuses the rest in the same words.
 
@@ -79,7 +79,7 @@ def _random_steps(
 
 @plain_torch()
 def check_expert(expert: Expert, venv: JointVecEnv, *, n_steps: int = 50, seed: int = 0) -> None:
-    """Checks that an expert labels as experts do: each world by itself, nothing but actions that exist.
+    """Check that an expert labels each environment by itself, with available actions.
 
     Args:
         expert: The expert, of the environment's team.
@@ -89,7 +89,7 @@ def check_expert(expert: Expert, venv: JointVecEnv, *, n_steps: int = 50, seed: 
 
     Raises:
         AssertionError: A label is of another shape or kind, no action, unavailable, or depends on the other
-            worlds; soft labels do not add up; a memory is not forgotten where an episode begins.
+            environments; soft labels do not add up; a memory is not forgotten where an episode begins.
     """
     _expect(venv.num_envs > 1, f"venv: {venv.num_envs} environment, expected two at least")
     name = type(expert).__name__
@@ -104,7 +104,8 @@ def check_expert(expert: Expert, venv: JointVecEnv, *, n_steps: int = 50, seed: 
         if not isinstance(expert, RecurrentExpert):
             alone = expert.labels(observations[1:2], None if masks is None else masks[1:2])
             _expect(
-                np.allclose(alone, labels[1:2], atol=1e-5), f"{where}: a world's label depends on the others"
+                np.allclose(alone, labels[1:2], atol=1e-5),
+                f"{where}: a label depends on the other environments",
             )
         if isinstance(expert, SoftExpert) and not isinstance(expert, RecurrentExpert):
             _check_probabilities(expert.probabilities(observations, masks), venv.team, masks, where)
@@ -149,7 +150,7 @@ def _check_probabilities(
 
 
 def _check_memory(expert: RecurrentExpert, venv: JointVecEnv, name: str) -> None:
-    """What was seen in an episode before must not change what is done in the next one."""
+    """Check that an episode does not change the actions of the next one."""
     observations: Any = venv.reset()
     masks = venv.agent_masks
     fresh: Any = expert.actor()
@@ -166,7 +167,7 @@ def _check_memory(expert: RecurrentExpert, venv: JointVecEnv, name: str) -> None
 def check_team(
     policy: TeamPolicy, *, module: MakeModule | None = None, n_samples: int = 64, seed: int = 0
 ) -> None:
-    """Checks that students are decentralized, and that each alone acts as it does in the team.
+    """Check that students are decentralized, and that each alone acts as it does in the team.
 
     Args:
         policy: The students.

@@ -88,37 +88,10 @@ class LoopState(Stateful):
 
 
 class TeamTrainer(BaseImitationAlgorithm, Stateful):
-    """Base class of the trainers: collects labelled steps, learns from them, and can stop and resume.
+    """Base class of the trainers: collect labelled steps, learn from them, stop and resume.
 
-    Args:
-        venv: Batched joint environment in the `joint` action view.
-        expert_policy: Labels joint observations: a model or policy of SB3, a function, an `Expert`, or
-            anything else that `adapt_expert` takes.
-        rng: Draws batches, and who acts.
-        policy: The students; a `TeamPolicy` with the paper's sizes if None.
-        beta_schedule: Probability that the expert acts, by round, as imitation's `BetaSchedule`; None is the
-            paper's 0: students act from the start.
-        beta_per_agent: Draw who acts for each agent by itself in place of the whole team.
-        batch_size: Samples of each gradient step; of recurrent students, episodes.
-        learning_rate: A number, or a function of the progress remaining (1 to 0).
-        loss: `auto`, `cross-entropy`, `mse`, or an `ImitationLoss`.
-        class_weights: `inverse-frequency`: rare labels weigh more (`LabelCounts`).
-        deterministic: Students take their likeliest actions while data is collected; False: they sample.
-        buffer: The dataset: its size, when learning starts, and whether agents share it.
-        labels: Hard or soft labels.
-        messages: How messages are learned, where the team communicates.
-        optimizer: The optimizer of the students.
-        custom_logger: imitation's logger; None makes a new one.
-        **kwargs: Passed to imitation's base class.
-
-    Raises:
-        SpaceError: The policy is not one for this team.
-        ExpertError: The expert does not fit the team, or soft labels are wanted of one that has none.
-        LayoutError: The team's layouts do not say who receives whose messages.
-        ConfigError: This algorithm cannot train these students, or class weights are wanted of an
-            `ImitationLoss` of the caller's own.
-        ValueError: A number is out of its range.
-        UnknownNameError: There is no such loss or class weighting.
+    Its arguments are those of `MultiAgentDAggerTrainer` of the same names, and any others are passed to
+    imitation's base class.
     """
 
     state_attributes: ClassVar[tuple[str, ...]] = (
@@ -262,7 +235,7 @@ class TeamTrainer(BaseImitationAlgorithm, Stateful):
         return students_actor(self.students, deterministic=deterministic)
 
     def _new_loop(self, n_steps: int) -> LoopState:
-        """The state of a call of `train` of so many vector steps, before the first one."""
+        """The state of a call of `train` before its first vector step, of `n_steps`."""
         return LoopState(n_steps, RunningMean(self.venv.team.n_agents))
 
     def _check_students(self) -> None:

@@ -1,4 +1,4 @@
-"""Students step through the environment, the expert labels what they saw."""
+"""Collection of labelled observations: students act, the expert labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from cesma_sb3.utils.stateful import Stateful
 
 
 class Collector(Stateful):
-    """One vector step at a time: act, label, step (lines 2 to 5 of Algorithm 1, 2 to 4 of Algorithm 2).
+    """Collection of labelled observations, one vector step at a time.
+
+    A step is lines 2 to 5 of Algorithm 1, or 2 to 4 of Algorithm 2: act, label, step.
 
     Each sample of a team that communicates holds the step before too. Where the expert acts, the students
     still send their messages: the expert has none.
@@ -112,7 +114,7 @@ class Collector(Stateful):
 
 
 class _MixedActor(Stateful):
-    """The students act; the expert labels, and acts in their place with probability `beta`."""
+    """An actor by which the students act; the expert labels, and acts instead with probability `beta`."""
 
     state_attributes = ("_rng", "_label_rng", "_students", "_label")
 
@@ -168,7 +170,7 @@ class _MixedActor(Stateful):
 
 
 def students_actor(policy: TeamPolicy, *, deterministic: bool) -> MemoryActor:
-    """The actor of students that learn; its samples are drawn from PyTorch's global generator.
+    """Make the actor of students that learn; it samples from PyTorch's global generator.
 
     Messages are never sampled: receivers learn from the likeliest ones (`TeamPolicy.step`).
 

@@ -20,7 +20,7 @@ from cesma_sb3.utils.stateful import Stateful
 
 
 class Communication(Stateful):
-    """Puts the messages of the current senders into the observations of a batch.
+    """Messages of the current senders in the observations of a batch.
 
     The losses of the receivers then reach the senders through what is received, all in one backward pass. For
     agents with weights of their own, the gradient of the sum of the agents' losses is that of Algorithm 2's

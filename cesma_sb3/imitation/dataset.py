@@ -1,4 +1,4 @@
-"""The aggregated dataset: arrays that grow to a cap, and a stated policy for what happens at the cap."""
+"""DAgger's dataset: arrays in memory, up to a capacity."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Samples(NamedTuple):
     alive: npt.NDArray[np.bool_]  # [S, n_agents]
     masks: npt.NDArray[np.bool_] | None = None  # available categories [S, mask_size]
     probabilities: npt.NDArray[np.float32] | None = None  # soft labels [S, mask_size]
-    # Of teams that communicate: the step before, messages in it as they were heard then.
+    # Of teams that communicate: the step before, with the messages that were received then.
     previous: npt.NDArray[np.float32] | None = None  # joint observations [S, observation_size]
-    follows: npt.NDArray[np.bool_] | None = None  # who was there to speak [S, n_agents]
+    follows: npt.NDArray[np.bool_] | None = None  # which agents were there to send [S, n_agents]
     previous_masks: npt.NDArray[np.bool_] | None = None  # categories that were available [S, mask_size]
 
 
 class Batch(NamedTuple):
-    """`Samples` as tensors; of whole episodes, with time as a dimension before that of samples."""
+    """`Samples` as tensors, [B, ...]; of whole episodes, [T, B, ...]."""
 
     observations: th.Tensor
     labels: th.Tensor
@@ -114,19 +114,19 @@ class AggregatedDataset(Stateful):
         return self.rows.n_bytes
 
     def has(self, count: int) -> bool:
-        """Whether there are so many samples."""
+        """Whether there are at least `count` samples."""
         return len(self) >= count
 
     def expect(self, count: int) -> None:
-        """Announces that at most `count` more samples are added, so that memory is allocated once."""
+        """Allocate memory at once for at most `count` more samples."""
         self.rows.expect(self.n_seen + count)
 
     def add(self, samples: Samples, ended: npt.NDArray[np.bool_] | None = None) -> None:
-        """Adds samples; the arrays are copied.
+        """Add samples; the arrays are copied.
 
         Args:
             samples: Of any number of steps.
-            ended: Unused: these samples stand for themselves.
+            ended: Unused: samples need no episodes.
 
         Raises:
             ValueError: The arrays differ in length, or a field that earlier samples had is missing (or new),
@@ -163,7 +163,7 @@ class AggregatedDataset(Stateful):
         return places[stays], kept[stays]
 
     def sample(self, batch_size: int, device: th.device | str = "cpu") -> Batch:
-        """A batch drawn uniformly with replacement.
+        """Draw a batch uniformly with replacement.
 
         Raises:
             ValueError: The dataset is empty.
@@ -184,9 +184,9 @@ class AggregatedDataset(Stateful):
 
 
 class EpisodeDataset(Stateful):
-    """DAgger's dataset for students with a memory: whole episodes, drawn side by side with padding.
+    """DAgger's dataset for recurrent students: whole episodes, drawn side by side with padding.
 
-    An episode can be drawn once it has ended. Nobody is alive in padding, so that losses skip it.
+    An episode can be drawn once it has ended. No agent is alive in padding, so that losses skip it.
 
     Args:
         capacity: Most samples kept; the oldest episodes make room for the newest.
@@ -216,11 +216,11 @@ class EpisodeDataset(Stateful):
         return self.store.rows.n_bytes
 
     def has(self, count: int) -> bool:
-        """Whether there are so many episodes to draw from, or as many as there will ever be room for."""
+        """Whether there are at least `count` episodes, or as many as there will ever be room for."""
         return len(self.store) >= count or self.store.n_steps < self.store.n_seen
 
     def expect(self, count: int) -> None:
-        """Announces that at most `count` more samples are added, so that memory is allocated once."""
+        """Allocate memory at once for at most `count` more samples."""
         self.store.rows.expect(self.store.n_seen + count)
 
     def add(self, samples: Samples, ended: npt.NDArray[np.bool_] | None = None) -> None:
@@ -241,7 +241,7 @@ class EpisodeDataset(Stateful):
             self.store.append(fields, ended)
 
     def sample(self, batch_size: int, device: th.device | str = "cpu") -> Batch:
-        """Episodes drawn uniformly with replacement; every field is [T, batch_size, ...].
+        """Draw episodes uniformly with replacement; every field is [T, batch_size, ...].
 
         Raises:
             ValueError: No episode has ended yet.

@@ -1,4 +1,4 @@
-"""After imitation: students go on learning from the team's reward, at first still held to their expert."""
+"""Fine-tuning: students learn from the team's reward, with an imitation term that fades."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from cesma_sb3.spaces.communication import message_columns
 class FineTuningPPO(TeamPPO):
     """`TeamPPO` from the weights of students, with a term of imitation that fades.
 
-    The critic is new: at first it learns alone, so that its noise does not undo what the students know. The
-    loss of the actors is PPO's and `imitation_coef` times the negative log-likelihood of what the expert
-    would do (a mean over agents; messages have none), which falls linearly to `imitation_coef_final`.
+    The critic is new: at first it learns alone, so that its noise does not undo what the students learned.
+    The loss of the actors is PPO's plus `imitation_coef` times the negative log-likelihood of the expert's
+    action (a mean over agents, without messages); the coefficient falls linearly to `imitation_coef_final`.
 
     Args:
-        students: Where the actors begin; their weights are copied.
-        *args: As in `TeamPPO`: the policy, which has the students' networks, and the environment.
-        expert: What the term of imitation holds them to; None: there is none.
-        imitation_coef: Its weight at the start, in [0, inf).
-        imitation_coef_final: Its weight at the end, in [0, inf).
+        students: Their weights are copied into the actors.
+        *args: Of `TeamPPO`: the policy, which has the students' networks, and the environment.
+        expert: The expert of the imitation term; None: there is no such term.
+        imitation_coef: Coefficient of that term at the start, in [0, inf).
+        imitation_coef_final: Coefficient at the end, in [0, inf).
         critic_warmup_fraction: The fraction of the training in which the critic alone learns, in [0, 1).
-        **kwargs: As in `TeamPPO`.
+        **kwargs: Of `TeamPPO`.
 
     Raises:
-        ConfigError: The students have a memory, a number is out of its range, or actions can be unavailable,
-            which PPO's rollouts here do not know.
-        ExpertError: An expert with a memory: its labels are of whole episodes, not of single observations.
+        ConfigError: The students are recurrent, a number is out of its range, or the environment has action
+            masks, which this PPO does not take.
+        ExpertError: The expert is recurrent: its labels are of whole episodes, not of single observations.
 
     Source: Yu et al. (2021) for PPO with `own` actors and a `joint` critic; the fading term as in Rajeswaran
         et al. (2018), section IV.
@@ -71,7 +71,7 @@ class FineTuningPPO(TeamPPO):
             self.start_from(students, expert)
 
     def start_from(self, students: TeamPolicy, expert: Expert | None) -> None:
-        """Gives the actors the weights of students, and how these act.
+        """Give the actors the weights of students, and the way in which these act.
 
         Args:
             students: A team with the policy's networks.
@@ -92,12 +92,12 @@ class FineTuningPPO(TeamPPO):
 
     @property
     def imitation_weight(self) -> float:
-        """The weight of the term of imitation now."""
+        """The current coefficient of the imitation term."""
         span = self.imitation_coef - self.imitation_coef_final
         return self.imitation_coef_final + span * self._current_progress_remaining
 
     def train(self) -> None:
-        """SB3's hook: see `TeamPPO.train`; in the beginning of the critic alone."""
+        """Update the policy from the rollouts (SB3's hook); at first the critic alone."""
         learns = 1.0 - self._current_progress_remaining >= self.critic_warmup_fraction
         actors = [*self.policy.action_net.parameters(), self.policy.log_std]
         for weight in actors:

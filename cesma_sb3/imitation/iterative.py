@@ -1,4 +1,4 @@
-"""What Forward Training, SMILe and SEARN share: iterations, each of which trains one more team."""
+"""Base class of Forward Training, SMILe and SEARN: iterations that each train one more team."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class IterativeTrainer(TeamTrainer):
 
     @abstractmethod
     def _collect(self, iteration: Iteration) -> Samples | None:
-        """Do a vector step; what is to be learned from, or None."""
+        """Do a vector step, and return the samples to learn from, or None."""
 
     @abstractmethod
     def _add_component(self, component: TeamPolicy) -> None:

@@ -24,7 +24,7 @@ LearningRate = float | Callable[[float], float]
 
 
 class UpdateSchedule(Stateful):
-    """Says how many gradient steps fall due: one for every `samples_per_update` samples.
+    """Counter of the gradient steps that fall due: one for every `samples_per_update` samples.
 
     Args:
         samples_per_update: Samples collected for each gradient step, more than 0.
@@ -50,7 +50,7 @@ class UpdateSchedule(Stateful):
 
 
 class Learner(Stateful):
-    """Trains all agents of a team on one batch in one backward pass.
+    """Training of all agents of a team on one batch, in one backward pass.
 
     Args:
         policy: The students, which are trained in place. Their critic has no part in imitation.
@@ -154,7 +154,7 @@ class Learner(Stateful):
 
 
 class _ActionStd(Stateful):
-    """Fits the standard deviations of continuous actions that students sample.
+    """Standard deviations of continuous actions that students sample.
 
     The squared error fits the mean of the labels and not their spread: the spread is a running estimate, in
     which the newest hundred batches weigh most. Students that act deterministically are left as they are.

@@ -1,4 +1,4 @@
-"""SMILe and SEARN: the expert is replaced little by little by a mixture of teams."""
+"""SMILe and SEARN: a mixture of teams takes over from the expert step by step."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def searn_weights(beta: float, n: int) -> list[float]:
 class MixtureTrainer(IterativeTrainer):
     """Iterations that act by a mixture of expert and teams so far, and train one more team on its states.
 
-    With n teams trained the expert acts with probability (1 - share)^n, else a team drawn by its weight;
-    drawn anew at every step. The policy that comes out is the mixture of the teams without the expert.
+    With n teams trained the expert acts with probability (1 - share)^n, else a team drawn by its weight, anew
+    at every step. The resulting policy is the mixture of the teams without the expert.
 
     Args:
-        share: Of the new team in the mixture, in (0, 1].
-        n_iterations: Teams.
-        per_agent: Each agent draws who acts for it by itself, while data is collected and in the policy; then
-            agents need nothing shared to act. False: one draw for the team, which acts apart from one another
-            only with a shared seed (see `MixturePolicy`).
+        share: Share of the new team in the mixture, in (0, 1].
+        n_iterations: Number of teams.
+        per_agent: Each agent draws its own component, while data is collected and in the policy, so that
+            agents act with nothing shared. False: one draw for the whole team; agents that act separately
+            then need a shared seed (`MixturePolicy`).
         **kwargs: Of `IterativeTrainer`, without `beta_schedule` and `beta_per_agent`.
 
     Raises:
@@ -130,10 +130,9 @@ class SearnTrainer(MixtureTrainer):
     """Multi-agent SEARN with costs of 0 for the expert's action and 1 for any other.
 
     Each team takes its share from the whole mixture: h <- b h' + (1 - b) h. So the newest teams weigh most:
-    this and nothing else is what differs from `SmileTrainer`. With such costs, cost-sensitive classification
-    is classification, and the imitation loss is its surrogate. SEARN's own costs are what an episode comes to
-    when the mixture (or, as its optimal approximation, the expert) goes on after each action; they are not
-    estimated.
+    nothing else differs from `SmileTrainer`. With such costs, cost-sensitive classification is
+    classification, and the imitation loss is its surrogate. SEARN's own costs are the returns of the mixture
+    (or, as its optimal approximation, of the expert) after each action; they are not estimated.
 
     Source: section 4.3; Daumé, Langford & Marcu (2009), "Search-based structured prediction".
     """

@@ -1,4 +1,4 @@
-"""Other imitation algorithms than DAgger, on the same collector, dataset and losses.
+"""The imitation algorithms by name, all on the same collector, dataset and losses.
 
 | name | who acts while data is collected | what is learned from | what comes out |
 |---|---|---|---|

@@ -182,7 +182,7 @@ class Wrong(controllers.Shifted):
         ("shape", r"labels of shape \(3, 1\), expected \(3, 2\)"),
         ("category", r"for player_0, expected 0 to 2"),
         ("nan", "a label is not a finite number"),
-        ("others", "a world's label depends on the others"),
+        ("others", "a label depends on the other environments"),
         ("writes", "wrote into the observations"),
     ],
 )

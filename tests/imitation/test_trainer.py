@@ -14,6 +14,7 @@ from imitation.algorithms.base import DemonstrationAlgorithm
 from imitation.algorithms.dagger import ExponentialBetaSchedule, LinearBetaSchedule
 from imitation.data import rollout
 from imitation.util import logger as imitation_logger
+from stable_baselines3 import PPO
 from stable_baselines3.common import logger
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
@@ -30,7 +31,7 @@ from cesma_sb3.imitation import (
 )
 from cesma_sb3.imitation import base as trainer_module
 from cesma_sb3.imitation.learner import UpdateSchedule
-from cesma_sb3.policies import TeamPolicy
+from cesma_sb3.policies import TeamPolicy, load_team
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv
 from tests.imitation.algorithms_for_tests import Recording
 
@@ -499,3 +500,17 @@ def test_demonstrations_have_what_the_dataset_needs(tmp_path):
         batch = trainer.dataset.sample(2)
         for field in ("masks", "previous", "follows"):
             assert (getattr(batch, field) is not None) == (field in fields)
+
+
+def test_a_model_is_imitated_and_the_team_is_saved(tmp_path):
+    venv = joint_vec_env(MatchingGame, 4, seed=0)
+    model = PPO("MlpPolicy", venv, n_steps=8, batch_size=8, seed=0, device="cpu")
+    trainer = MultiAgentDAggerTrainer(
+        venv=venv, expert_policy=model, rng=np.random.default_rng(0), custom_logger=quiet(tmp_path)
+    )
+    observations = trainer.collector.step(0)[0].observations
+    labels = trainer.expert.labels(observations)
+    np.testing.assert_array_equal(labels, model.predict(observations, deterministic=True)[0])
+    trainer.save_policy(tmp_path / "team")
+    teams = trainer.policy, load_team(tmp_path / "team")
+    np.testing.assert_array_equal(*(team.predict(observations, deterministic=True)[0] for team in teams))
