@@ -1,4 +1,4 @@
-"""`decentralize`: a controller and an environment that somebody has already, in a few lines."""
+"""`decentralize` turns a controller that a user has already into one policy for each agent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def decentralize(
 ) -> RunResult:
     """Turns a controller of a whole team into one policy for each agent, and measures both.
 
-    It is a run like those of `run`, with a run folder, whose expert is finished already.
+    It is a run like those of `run`, with a run folder, whose expert is pretrained.
 
     Args:
         expert: An algorithm or a policy of SB3 or sb3-contrib; a file: SB3's (of `model.save` or
@@ -58,14 +58,14 @@ def decentralize(
             function itself, its arguments by `functools.partial`; or the `env` of an experiment
             (`EnvConfig`): `{"id": ..., "team_reward": "mean"}`.
         total_timesteps: Environment timesteps of the decentralization, at most.
-        algorithm: The class that an SB3 file was saved by, or its name (`"PPO"`); of a policy that was saved
-            alone, the algorithm that trained it, or its own class.
+        algorithm: The class that saved an SB3 file, or its name (`"PPO"`); for a policy that was saved alone,
+            the algorithm that trained it, or its own class.
         normalization: The model's `VecNormalize`, or its file; None: that of an algorithm in memory is found.
-        trust: That files may run code when they are loaded: SB3's, TorchScript's and pickles may.
-        name: Of the experiment, after which the run folder is called.
-        seed: All randomness comes from it.
-        out: The run folder, new or empty; None: under `runs/NAME`.
-        progress: Show a progress bar on standard error.
+        trust: Whether files may run code when they are loaded, as SB3's, TorchScript's and pickles can.
+        name: Name of the experiment, after which the run folder is called.
+        seed: Seed of all randomness.
+        out: The run folder, new or empty; None: `runs/NAME/<time>-seed<N>` under the current folder.
+        progress: Whether to show a progress bar on standard error.
         overrides: Further values of the experiment, by dotted key (`{"dagger.n_envs": 8}`) or nested.
         **more: Further overrides, as keywords: `students={"network": "entities"}`.
 
@@ -78,65 +78,70 @@ def decentralize(
 
     Source: section 4.1 ("any expert architecture ... may be used").
     """
-    described, handed = _expert(expert, algorithm)
-    in_memory = None
-    if handed is not None:
-        if not isinstance(normalization, VecNormalize | None):
-            raise ConfigError("normalization: expected VecNormalize itself, beside a controller in memory")
-        if normalization is None and isinstance(handed, BaseAlgorithm):
-            normalization = handed.get_vec_normalize_env()
-        in_memory = InMemoryExpert(handed, normalization)
-        if isinstance(handed, BaseAlgorithm) and normalization is not None:
-            described["normalization"] = NORMALIZATION
-    elif normalization is not None:
-        if isinstance(normalization, VecNormalize):
-            raise ConfigError("normalization: expected the file of it, beside the file of a model")
-        described["normalization"] = str(resolve_file(normalization))
+    expert_values, in_memory = _expert_values(expert, algorithm, normalization)
     values = {
         "name": name,
         "seed": seed,
-        "env": _env(env),
-        "expert": {"trust": trust, **described},
+        "env": _env_values(env),
+        "expert": {"trust": trust, **expert_values},
         "dagger": {"total_timesteps": total_timesteps},
     }
     experiment = make_experiment(values, {**(overrides or {}), **more}, called="decentralize")
     return run_experiment(experiment, out=out, progress=progress, in_memory=in_memory)
 
 
-def _expert(expert: Any, algorithm: str | Saved | None) -> tuple[dict[str, Any], Any]:
-    """What the experiment says of it, and the object itself if it is no file and no name."""
+def _expert_values(
+    expert: Any, algorithm: str | Saved | None, normalization: VecNormalize | Path | str | None
+) -> tuple[dict[str, Any], InMemoryExpert | None]:
+    """Returns the experiment's `expert`, and the expert itself if no file and no name holds it."""
+    values, controller = _named_expert(expert, algorithm)
+    if controller is None:
+        if isinstance(normalization, VecNormalize):
+            raise ConfigError("normalization: expected the file of it, beside the file of a model")
+        if normalization is not None:
+            values["normalization"] = str(resolve_file(normalization))
+        return values, None
+    if not isinstance(normalization, VecNormalize | None):
+        raise ConfigError("normalization: expected VecNormalize itself, beside a controller in memory")
+    if isinstance(controller, BaseAlgorithm):
+        normalization = controller.get_vec_normalize_env() if normalization is None else normalization
+        if normalization is not None:
+            values["normalization"] = NORMALIZATION
+    return values, InMemoryExpert(controller, normalization)
+
+
+def _named_expert(expert: Any, algorithm: str | Saved | None) -> tuple[dict[str, Any], Any]:
+    """Returns the values that name an expert, and the controller if it is in memory; else None."""
     named = algorithm if isinstance(algorithm, str | None) else algorithm_name(algorithm)
     if isinstance(expert, str | Path):
         file = resolve_file(expert)
         if isinstance(expert, str) and _NAME.fullmatch(expert) and not file.exists():
             return {"algorithm": expert}, None
-        found = named or _BY_SUFFIX.get(file.suffix.lower())
-        if found is None:
+        kind = named or _BY_SUFFIX.get(file.suffix.lower())
+        if kind is None:
             raise ConfigError(
                 f'{expert}: expected algorithm=, the name of the class that saved it ("PPO"), or a file that '
                 f"ends with {', '.join(_BY_SUFFIX)}"
             )
-        return {"algorithm": found, "path": str(file)}, None
+        return {"algorithm": kind, "path": str(file)}, None
     expert = model_of_predict(expert)
-    if isinstance(expert, BaseAlgorithm):
-        # As it will stand in the run folder, which keeps the model.
+    if isinstance(expert, BaseAlgorithm):  # the run folder keeps the model in this file
         return {"algorithm": algorithm_name(type(expert)), "path": MODEL}, expert
     if isinstance(expert, types.FunctionType) and (name := modules.name_of(expert)) is not None:
         return {"algorithm": name}, None
     return {"algorithm": IN_MEMORY}, expert
 
 
-def _env(env: str | Callable[..., Any] | Mapping[str, Any]) -> dict[str, Any]:
-    """The environment as an experiment names it: what makes it must be found again by its name."""
+def _env_values(env: str | Callable[..., Any] | Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the experiment's `env`, whose name a later process can find again."""
     if isinstance(env, str):
         return {"id": env}
     if isinstance(env, Mapping):
-        named = _env(env["id"]) if "id" in env else {}
-        given = env.get("kwargs") or {}
-        if not isinstance(given, Mapping):
-            raise ConfigError(f"env.kwargs: expected arguments by name, got {type(given).__name__}")
-        kwargs = {**named.get("kwargs", {}), **given}
-        return {**env, **named, "kwargs": kwargs}
+        named = _env_values(env["id"]) if "id" in env else {}
+        kwargs = env.get("kwargs") or {}
+        if not isinstance(kwargs, Mapping):
+            raise ConfigError(f"env.kwargs: expected arguments by name, got {type(kwargs).__name__}")
+        return {**env, **named, "kwargs": {**named.get("kwargs", {}), **kwargs}}
     function: Any = env
     kwargs = {}
     if isinstance(env, functools.partial):

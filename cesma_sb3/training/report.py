@@ -1,4 +1,4 @@
-"""What a run comes to: the report, and the files that hold what was trained."""
+"""The report and result files of a run."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from cesma_sb3.utils.plotting import draw_learning_curves
 def make_report(
     experiment: Experiment, returns: Mapping[str, Returns], outcome: Outcome | None = None
 ) -> dict[str, Any]:
-    """What `report.json` holds.
+    """Makes the content of `report.json`.
 
     Args:
         experiment: As resolved.
-        returns: `expert`, `students`, `random`, `reference` where the environment has one, and `imitators`
-            where these were fine-tuned.
-        outcome: What was trained, with what it cost; None where policies are only measured again.
+        returns: Returns of `expert`, `students` and `random`, of `reference` where the environment has one,
+            and of `imitators`: the students before fine-tuning.
+        outcome: What was trained, and what that cost; None where policies are only evaluated again.
     """
     random = returns["random"].mean
     reference = returns["reference"].mean if "reference" in returns else float("nan")
@@ -43,19 +43,19 @@ def make_report(
         "seed": experiment.seed,
         "reward": _reward(experiment),
         "episodes": experiment.evaluation.n_final_episodes,
-        "return": {policy: found.mean for policy, found in returns.items()},
+        "return": {policy: each.mean for policy, each in returns.items()},
         "normalized": {
-            policy: normalized(found.mean, random=random, reference=reference)
-            for policy, found in returns.items()
+            policy: normalized(each.mean, random=random, reference=reference)
+            for policy, each in returns.items()
         },
-        "std": {policy: found.std for policy, found in returns.items()},
-        "standard_error": {policy: found.standard_error for policy, found in returns.items()},
+        "std": {policy: each.std for policy, each in returns.items()},
+        "standard_error": {policy: each.standard_error for policy, each in returns.items()},
         "agent_return": {
-            policy: {agent: float(values.mean()) for agent, values in found.agents.items()}
-            for policy, found in returns.items()
+            policy: {agent: float(values.mean()) for agent, values in each.agents.items()}
+            for policy, each in returns.items()
         },
     }
-    if wins := {policy: _win_rate(found) for policy, found in returns.items() if found.wins is not None}:
+    if wins := {policy: _win_rate(each) for policy, each in returns.items() if each.wins is not None}:
         report["win_rate"] = wins
     modes = {} if outcome is None else outcome.modes
     notes = _notes(returns, modes)
@@ -79,26 +79,26 @@ def make_report(
 
 
 def _measured(mode: ActingMode) -> dict[str, dict[str, float | None]]:
-    """Returns of a policy in each of its modes."""
+    """Returns the mean return of a policy in each of its modes."""
     measured: dict[str, dict[str, float | None]] = {}
-    for name, found in mode.alternatives.items():
-        measured[name] = {"return": found.mean, "standard_error": found.standard_error}
-        if found.wins is not None:
-            measured[name]["win_rate"] = found.win_rate
+    for name, each in mode.alternatives.items():
+        measured[name] = {"return": each.mean, "standard_error": each.standard_error}
+        if each.wins is not None:
+            measured[name]["win_rate"] = each.win_rate
     return measured
 
 
 def _notes(returns: Mapping[str, Returns], modes: Mapping[str, ActingMode]) -> list[str]:
-    """What a reader of the numbers must know, a line each."""
+    """Returns what a reader of the numbers must know, a line each."""
     notes = []
     for who, mode in modes.items():
         if mode.alternatives:
-            both = ", ".join(f"{name} {found.mean:.4g}" for name, found in mode.alternatives.items())
+            both = ", ".join(f"{name} {each.mean:.4g}" for name, each in mode.alternatives.items())
             chosen = "deterministically" if mode.deterministic else "stochastically"
             notes.append(f"{who}: returns {both}: it acts {chosen}")
     if "expert" in returns and (low := below_random("expert", returns["expert"], returns["random"])):
         notes.append(low)
-    if alike := [policy for policy, found in returns.items() if found.are_alike]:
+    if alike := [policy for policy, each in returns.items() if each.are_alike]:
         n_episodes = len(returns[alike[0]].team)
         notes.append(
             f"{', '.join(alike)}: {n_episodes} evaluation episodes are all alike: the environment has no "
@@ -108,23 +108,23 @@ def _notes(returns: Mapping[str, Returns], modes: Mapping[str, ActingMode]) -> l
 
 
 def _win_rate(returns: Returns) -> dict[str, float | None]:
-    """The win rate with its 95% confidence interval."""
+    """Returns the win rate with its 95% confidence interval."""
     low, high = returns.win_interval or (None, None)
     return {"rate": returns.win_rate, "low": low, "high": high}
 
 
 def _parameters(trained: TrainedExpert | None, students: TrainedStudents | None) -> dict[str, dict[str, int]]:
-    """Weights of what was trained, by policy (`parameter_counts`): the paper compares at the same number."""
+    """Counts the parameters of each policy (`parameter_counts`): the paper compares at the same number."""
     trained_policies: dict[str, Any] = {"expert": None if trained is None else trained.model}
     if students is not None:
         team = students.policy
         alone = team.component(0) if isinstance(team, TeamEnsemble) else team
         trained_policies["students"] = students.model or alone
-    return {name: parameter_counts(found) for name, found in trained_policies.items() if found is not None}
+    return {name: parameter_counts(each) for name, each in trained_policies.items() if each is not None}
 
 
 def _reward(experiment: Experiment) -> str:
-    """The reward in words: rewards of one name differ by up to fifteen times between codebases."""
+    """Describes the reward: rewards of one name differ by up to fifteen times between codebases."""
     env = experiment.env
     return (
         reward_definition(env.id, env.kwargs)
@@ -144,11 +144,11 @@ def _curves(outcome: Outcome) -> dict[str, Curve]:
     names = {"decentralize": "students", "fine-tune": "fine-tuned"}
     curves: dict[str, Curve] = {"expert": []}
     offset = 0
-    for stage, found in outcome.stages.items():
+    for stage, each in outcome.stages.items():
         curves[names.get(stage, stage)] = [
-            dataclasses.replace(point, timesteps=offset + point.timesteps) for point in found.curve
+            dataclasses.replace(point, timesteps=offset + point.timesteps) for point in each.curve
         ]
-        offset += found.env_samples
+        offset += each.env_samples
     return curves
 
 
@@ -161,15 +161,15 @@ def save_results(
     report: Mapping[str, Any],
     draws: bool = True,
 ) -> None:
-    """Writes everything into the run folder, the report last: a folder that has one is complete.
+    """Writes all results into the run folder, the report last: a folder that has one is complete.
 
     Args:
-        folder: The run's.
+        folder: The run folder.
         experiment: As resolved.
-        returns: As in `make_report`.
+        returns: Returns of each policy, as in `make_report`.
         outcome: What was trained.
-        report: What `make_report` made of these.
-        draws: Whether the figure is drawn too, which takes most of the time.
+        report: The report of these.
+        draws: Whether to draw the figure too, which takes most of the time.
 
     Raises:
         StorageError: Something that was trained cannot be written, or the disk is full.
@@ -192,7 +192,7 @@ def save_results(
             folder.write_with(STUDENTS_MODEL, partial(save_model, students.model))
     curves = _curves(outcome)
     folder.write_csv(EVALUATIONS, [_row(stage, point) for stage, curve in curves.items() for point in curve])
-    folder.write_json("episodes.json", {policy: found.team for policy, found in returns.items()})
+    folder.write_json("episodes.json", {policy: each.team for policy, each in returns.items()})
     if draws:
         with _writing(FIGURE):
             _draw(folder, experiment, returns, curves, str(report["reward"]))
@@ -201,7 +201,7 @@ def save_results(
 
 @contextmanager
 def _writing(what: str) -> Iterator[None]:
-    """An error of somebody else's code, which makes the content of a file, as one line."""
+    """Turns an error of a user's or library's code that makes the content of a file into one line."""
     try:
         yield
     except (CesmaError, OSError):

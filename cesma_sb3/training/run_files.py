@@ -21,7 +21,7 @@ from cesma_sb3.training import trust
 from cesma_sb3.utils import atomic
 
 BEGINNING = ("config.yaml", "run.json")
-"""The files that a run folder has from the start. A folder without the second is none."""
+"""The files that a run folder has from the start. A folder without the second is no run folder."""
 
 
 class RunFiles:
@@ -29,7 +29,7 @@ class RunFiles:
 
     Attributes:
         path: The folder.
-        digests: Of the files that are signed, if the folder is the user's own; None: it is not, or unread.
+        digests: Digests of the signed files of the user's own folder; None of another, or not yet read.
         inputs: Names of files that are written before the run begins.
     """
 
@@ -46,7 +46,7 @@ class RunFiles:
         return self.digests is not None
 
     def file(self, name: str) -> Path:
-        """The path of a file or folder of this run.
+        """Returns the path of a file or folder of this run.
 
         Args:
             name: Relative, with `/` between folders.
@@ -80,7 +80,7 @@ class RunFiles:
         return path
 
     def keep(self, name: str, source: Path | Callable[[Path], object]) -> Path:
-        """Writes what the run needs from its beginning, as `write_with`.
+        """Writes an input file of the run, whole or not at all.
 
         Args:
             name: Relative, with `/` between folders.
@@ -96,7 +96,7 @@ class RunFiles:
         return self.write_with(name, copy)
 
     def _sign(self, digests: Mapping[str, str]) -> None:
-        """Signs further contents of files. What they had before stays signed: it was the user's own."""
+        """Signs further contents of files. Their earlier contents stay signed: they were the user's own."""
         assert self.digests is not None
         for name, digest in digests.items():
             self.digests.setdefault(name, []).append(digest)
@@ -130,7 +130,7 @@ class RunFiles:
         return self.write_text(name, csv_text(rows))
 
     def write_folder(self, name: str, files: Mapping[str, bytes]) -> Path:
-        """Writes a folder of files whole or not at all (the students, say)."""
+        """Writes a folder of files, such as the students, whole or not at all."""
         code = {
             f"{name}/{inner}": content for inner, content in files.items() if trust.is_code(f"{name}/{inner}")
         }
@@ -140,17 +140,9 @@ class RunFiles:
             atomic.write_folder(path, files)
         return path
 
-    def leftovers(self) -> list[Path]:
-        """What a killed process left half-written here. No reader looks at it."""
-        return atomic.leftovers(self.path)
-
-    def clean(self) -> list[Path]:
-        """Removes the leftovers and returns them. To be called when no run writes here."""
-        return atomic.clean(self.path)
-
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table; its columns are the keys of the rows in the order in which they appear."""
+    """Formats a table as CSV; its columns are the keys of the rows in the order in which they appear."""
     columns = dict.fromkeys(column for row in rows for column in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
@@ -160,7 +152,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def to_json(value: Any) -> Any:
-    """A value as JSON can hold it: NumPy's as Python's, paths as text, numbers not finite as null."""
+    """Converts a value for JSON: NumPy's to Python's, paths to text, non-finite numbers to null."""
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

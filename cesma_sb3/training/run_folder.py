@@ -4,13 +4,13 @@ Its files:
 config.yaml        the experiment as resolved; `cesma run` takes it again. Its files are the folder's own
 signature.json     by which the user's own folders are known (`cesma_sb3/training/trust.py`)
 run.json           name, seed, command, status, times, agents in their order, versions, machine
-checkpoints/       where a run stands that has not finished (`cesma_sb3/training/checkpoint.py`)
+checkpoints/       from which a run that has not finished is resumed (`cesma_sb3/training/checkpoint.py`)
 expert/, students/ what was trained
 acting_modes.json  whether an expert that is a distribution samples (`cesma_sb3/training/acting_mode.py`)
-evaluations.csv    each evaluation on the way
+evaluations.csv    each evaluation during training
 report.json        the results; a folder without it is of a run that did not finish
-error.log          the tracebacks of what a failed run ended with, and of what could not be closed
-figure.png         reward against environment samples
+error.log          tracebacks: of the error that ended a run, and of what could not be closed
+figure.png         return against environment samples
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.training import trust
 from cesma_sb3.training.experiment_files import NORMALIZATION, as_kept, kept_files, with_paths
 from cesma_sb3.training.run_files import BEGINNING, RunFiles
-from cesma_sb3.utils import modules
+from cesma_sb3.utils import atomic, modules
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.json_files import read_object
 from cesma_sb3.utils.locks import LOCK, exclusive_lock
@@ -51,13 +51,13 @@ Status = Literal["running", "finished", "failed", "interrupted"]
 
 
 class RunFolder(RunFiles):
-    """A run folder. Made by `create`, read back by `open`.
+    """A run folder: `create` makes one, `open` reads one back.
 
     Attributes:
         path: The folder.
-        experiment: As resolved; the files that it names are named below the folder.
-        info: What `run.json` holds.
-        trust: Whether the user says that what the folder brings along may run.
+        experiment: As resolved; its file names are relative to the folder.
+        info: The content of `run.json`.
+        trust: Whether the user allows the code that the folder names or holds to run.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class RunFolder(RunFiles):
             experiment: As resolved, its seed being the run's.
             out: The folder itself, which must not exist or be empty; None: a new one,
                 `runs/NAME/<UTC time>-seed<N>` under the current folder.
-            command: What was typed; None: this process's own command line.
+            command: The command line; None: this process's own.
 
         Raises:
             ConfigError: `out` is a file, or a folder that holds something or in which another run begins.
@@ -113,11 +113,11 @@ class RunFolder(RunFiles):
 
     @classmethod
     def open(cls, path: Path | str, *, trust: bool = False) -> RunFolder:
-        """Reads a run folder back. Nothing of it is run.
+        """Reads a run folder back. No code of it is run.
 
         Args:
             path: The folder.
-            trust: That the code which it names or holds may run, though the user did not make it: see `load`.
+            trust: Whether the code that it names or holds may run, though the user did not make it (`load`).
 
         Raises:
             StorageError: It isn't one, or a file of it is missing or torn.
@@ -137,7 +137,7 @@ class RunFolder(RunFiles):
         return cls(path, experiment, read_object(path / RUN), trust=trust)
 
     def load(self, changes: Mapping[str, Any] | None = None) -> Experiment:
-        """The experiment, to be run or measured: its files are absolute paths, all in this folder.
+        """Returns the experiment, to be run or evaluated: its files are absolute paths in this folder.
 
         Args:
             changes: Values in place of the run's, as `load_experiment` takes them.
@@ -154,10 +154,10 @@ class RunFolder(RunFiles):
         return experiment.model_copy(update={"expert": expert})
 
     def ask(self, keys: Collection[str]) -> None:
-        """Whether what these keys name may run: `load` asks for all.
+        """Refuses to run what these keys name, unless it is trusted; `load` does so for all keys.
 
         Raises:
-            UntrustedError: See `load`.
+            UntrustedError: The folder comes from elsewhere, would run code of its own, and nobody trusts it.
         """
         self._ask({key: name for key, name in trust.code_of(self.experiment).items() if key in keys})
 
@@ -168,7 +168,7 @@ class RunFolder(RunFiles):
                 modules.look_in(folder)
 
     def here(self, experiment: Experiment) -> Experiment:
-        """An experiment that reads its files from this folder."""
+        """Returns an experiment that reads its files from this folder."""
         normalization = self.experiment.expert.normalization
         if normalization is not None:
             experiment = with_paths(experiment, {("expert", "normalization"): normalization})
@@ -179,7 +179,7 @@ class RunFolder(RunFiles):
         return not self.differences(experiment)
 
     def differences(self, experiment: Experiment) -> list[str]:
-        """Where the run is not one of an experiment, as lines."""
+        """Returns how the run differs from an experiment, one difference a line."""
         found = differences(self.experiment.fingerprint(), as_kept(experiment).fingerprint())
         for name, source in kept_files(experiment).items():
             kept = self.path / name
@@ -205,7 +205,7 @@ class RunFolder(RunFiles):
         return tuple(found)
 
     def keep_agents(self, agents: Sequence[str]) -> None:
-        """Writes down whose arrays and weights these are, before anything is trained.
+        """Writes the agents into `run.json`, in the order of arrays and weights, before anything is trained.
 
         Raises:
             StorageError: The run has others, or the same in another order.
@@ -226,7 +226,7 @@ class RunFolder(RunFiles):
         return status
 
     def report(self) -> dict[str, Any]:
-        """What `report.json` holds.
+        """Reads the content of `report.json`.
 
         Raises:
             StorageError: The run did not finish, or the file is torn.
@@ -244,14 +244,14 @@ class RunFolder(RunFiles):
         self._end("finished")
 
     def resume(self) -> None:
-        """Writes status `running` again, and when.
+        """Prepares the folder of an interrupted run: writes status `running` and the time.
 
         Raises:
             ConfigError: The run has finished.
         """
         if (self.path / REPORT).exists():
-            raise ConfigError(f"{self.path}: this run has finished: it cannot go on")
-        self.clean()
+            raise ConfigError(f"{self.path}: this run has finished: there is nothing to resume")
+        atomic.clean(self.path)
         (self.path / LOG).unlink(missing_ok=True)
         ended = ("ended", "error")
         info = {key: value for key, value in self.info.items() if key not in ended}
@@ -309,7 +309,7 @@ class RunFolder(RunFiles):
 
 
 def command_line() -> str:
-    """This process's command line, as one would type it, less the passwords in URLs."""
+    """Returns this process's command line, without the passwords in URLs."""
     program = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path("python")
     as_module = program.name == "__main__.py"
     words = ["python", "-m", program.parent.name] if as_module else [program.name]
@@ -318,7 +318,7 @@ def command_line() -> str:
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of every installed distribution, by name."""
+    """Returns the versions of Python and of every installed distribution, by name."""
     found = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
     return {
         "python": platform.python_version(),
@@ -327,12 +327,12 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """What the run ran on, less its name."""
+    """Describes this machine, without its name."""
     return {"platform": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
 
 
 def _new_folder(parent: Path, seed: int) -> Path:
-    """A folder of its own for a run; two runs that start in the same second get two."""
+    """Makes a folder for a run; two runs that start in the same second get two."""
     stem = f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%SZ}-seed{seed}"
     make_folder(parent)
     number = 1
@@ -347,7 +347,7 @@ def _new_folder(parent: Path, seed: int) -> Path:
 
 
 def check_free(path: Path) -> None:
-    """Whether files may be written into a folder: one that is not there yet, or is empty.
+    """Refuses a folder into which files may not be written; it must be new or empty.
 
     Raises:
         ConfigError: It holds something, is a file, or lies below one.

@@ -1,8 +1,8 @@
-"""Whose a run folder is, and whether the code that it names may run: docs/trust.md states the rule.
+"""Whether a run folder is the user's own, and whether its code may run: docs/trust.md states the rule.
 
-An experiment that the user names is the user's code. What comes along inside a run folder is somebody else's,
-unless the folder is signed: whatever this package writes into a run folder and can run, or names what can, it
-signs with a secret of the user's, as Jupyter signs notebooks.
+An experiment that the user names is the user's code. Code inside a run folder is somebody else's unless the
+folder is signed. This package signs whatever it writes into a run folder that is code or names code, with a
+secret of the user's, as Jupyter signs notebooks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Digests = dict[str, list[str]]
 """SHA-256 of every content that a file was given here, by its name below the run folder."""
 
 MODULES = "modules"
-"""In place of a file's name: the folders in which the modules that a run names were found."""
+"""Key, in place of a file's name, of the folders in which the modules that a run names were found."""
 
 _CONFIG, _FOLDERS = "config.yaml", ("expert", "students")
 _DATA = ".safetensors"
@@ -44,9 +44,9 @@ _PACKAGES = ("cesma_sb3", "stable_baselines3", "sb3_contrib")
 
 
 def code_of(experiment: Experiment) -> dict[str, str]:
-    """What an experiment would run that is neither registered nor of an installed package, by its key.
+    """Returns what an experiment would run, by key, that is neither registered nor of an installed package.
 
-    Files that may run code when they are loaded are among it.
+    Files that may run code when they are loaded are included.
     """
     env, expert, students, dagger = experiment.env, experiment.expert, experiment.students, experiment.dagger
     found = {}
@@ -71,13 +71,13 @@ def code_of(experiment: Experiment) -> dict[str, str]:
 
 
 def ask(folder: Path, code: Mapping[str, str], *, is_own: Callable[[], bool], trust: bool) -> None:
-    """Refuses to run what a run folder brings along, unless the user wrote it or says that it may run.
+    """Refuses to run the code of a run folder, unless the user made the folder or trusts it.
 
     Args:
-        folder: The run's.
-        code: What would run: see `code_of`.
-        is_own: Whether the folder is the user's own.
-        trust: What the user says.
+        folder: The run folder.
+        code: What would run, by its key (`code_of`).
+        is_own: Returns whether the folder is the user's own.
+        trust: Whether the user trusts it.
 
     Raises:
         UntrustedError: One line says what would run.
@@ -96,7 +96,7 @@ def ask(folder: Path, code: Mapping[str, str], *, is_own: Callable[[], bool], tr
 
 
 def signed(folder: Path, *, of_run: bool = True) -> Digests | None:
-    """The digests of a run folder of the user's own; None if it is none, or a file was changed."""
+    """Returns the digests of a run folder of the user's own; None of another, or if a file was changed."""
     secret = _secret()
     try:
         content = json.loads((folder / SIGNATURE).read_bytes())
@@ -120,7 +120,7 @@ def sign(folder: Path, digests: Digests) -> None:
 
 
 def sign_all(folder: Path) -> None:
-    """Signs all that a run folder holds: one that was made for this user elsewhere."""
+    """Signs all files of a run folder that was made for this user elsewhere."""
     sign(folder, {path.relative_to(folder).as_posix(): [digest(path)] for path in _files(folder)})
 
 
@@ -128,7 +128,7 @@ _STUDY = "study"
 
 
 def sign_study(folder: Path) -> None:
-    """Signs a study's new folder: that it was made here, not what is written into it later."""
+    """Signs a study's new folder as made here; what is written into it later is not signed."""
     sign(folder, {_STUDY: [secrets.token_hex(_BYTES)]})
 
 
@@ -146,7 +146,7 @@ def is_code(name: str) -> bool:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits."""
+    """Returns the SHA-256 of a file's content, in hexadecimal digits."""
     found = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):
@@ -155,10 +155,10 @@ def digest(path: Path) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of a run folder that are signed.
+    """Returns the files of a run folder that are to be signed.
 
     Raises:
-        OSError: Something in it cannot be looked into, or is neither a file nor a folder: nobody can say.
+        OSError: Something in it cannot be read, or is neither a file nor a folder.
     """
     tried = [folder / _CONFIG]
     for name in _FOLDERS:
@@ -181,7 +181,7 @@ def _hmac(secret: bytes, digests: Any) -> str:
 
 
 def _secret() -> bytes | None:
-    """The user's secret, made when it is first asked for; None if none can be kept."""
+    """Returns the user's secret, and makes it at the first call; None if it cannot be stored."""
     path = _data_folder() / "secret"
     try:
         if not path.exists():
@@ -200,7 +200,7 @@ def _secret() -> bytes | None:
 
 
 def _put(new: Path, path: Path) -> None:
-    """Gives a file its name, unless another process was first."""
+    """Renames a file, unless another process made one of that name first."""
     try:
         os.link(new, path)
     except FileExistsError:
@@ -210,7 +210,7 @@ def _put(new: Path, path: Path) -> None:
 
 
 def _data_folder() -> Path:
-    """The user's folder for this package's data."""
+    """Returns the user's folder for this package's data."""
     chosen = os.environ.get("XDG_DATA_HOME", "")
     if Path(chosen).is_absolute():  # the specification says to ignore others
         return Path(chosen) / "cesma_sb3"

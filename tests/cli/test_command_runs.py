@@ -9,6 +9,7 @@ import pytest
 
 from cesma_sb3 import cli
 from cesma_sb3.training.run_folder import RunFolder
+from cesma_sb3.utils import atomic
 
 pytestmark = pytest.mark.integration
 
@@ -88,7 +89,7 @@ def test_the_run_folder_is_complete(run):
         "students",
         "figure.png",
     } <= names
-    assert not run.leftovers()
+    assert not atomic.leftovers(run.path)
     assert (run.path / "figure.png").read_bytes().startswith(b"\x89PNG")
     with (run.path / "evaluations.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -19,6 +19,7 @@ from cesma_sb3 import cli
 from cesma_sb3.errors import CheckpointWarning, ConfigError, Interrupted, StorageError
 from cesma_sb3.training.checkpoint import StageCheckpoints
 from cesma_sb3.training.run_folder import RunFolder
+from cesma_sb3.utils import atomic
 from cesma_sb3.utils.locks import exclusive_lock
 from tests.faults.interrupted import Cut, results
 
@@ -323,7 +324,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(disk, whole, monkeypatch):
     assert "\n" not in str(caught.value)
     assert len(checkpoints(out)) == 1
     ballast.unlink()
-    assert RunFolder.open(out).leftovers() == []
+    assert atomic.leftovers(out) == []
     monkeypatch.setattr(StageCheckpoints, "save", write)
     cesma_sb3.run(resume=out)
     assert results(out) == results(whole)

@@ -7,6 +7,7 @@ import pytest
 
 from cesma_sb3 import cli
 from cesma_sb3.training.run_folder import RunFolder
+from cesma_sb3.utils import atomic
 from tests.faults.refusals import assert_refusal
 
 GAME = """
@@ -65,7 +66,7 @@ def fails_then_goes_on(capfd, tmp_path, text, told):
     run = RunFolder.open(run_dir)
     assert run.status == "failed"
     assert (run_dir / "error.log").read_text().startswith("Traceback ")
-    assert not run.leftovers()
+    assert not atomic.leftovers(run.path)
     kept = list((run_dir / "checkpoints").glob("expert-*"))
     (tmp_path / "mended").touch()
     code, err = typed(capfd, "run", "--resume", run_dir)

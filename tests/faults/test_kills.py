@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cesma_sb3.training.run_folder import REPORT, RUN, RunFolder
+from cesma_sb3.utils import atomic
 from tests.faults.interrupted import results
 
 pytestmark = pytest.mark.integration
@@ -64,7 +65,7 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(tmp_path, kills)
         finish(start(out))
     print(f"killed {killed} times")
     assert results(out) == results(tmp_path / "whole")
-    assert RunFolder.open(out).leftovers() == []
+    assert atomic.leftovers(out) == []
 
 
 def is_at_work(out: Path) -> bool:

@@ -15,7 +15,7 @@ from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import make_scenario
 from cesma_sb3.errors import ConfigError, integer
 from cesma_sb3.multirun.tuning.search_space import load_space
-from cesma_sb3.training.decentralize import _env
+from cesma_sb3.training.decentralize import _env_values
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils.signatures import with_integers
 from tests.envs_for_tests import MatchingGame
@@ -113,9 +113,9 @@ def test_what_decentralize_is_given_is_plain_too():
     experiment = make_experiment(IMITATED, {"dagger.n_envs": np.int32(2)}, called="decentralize").to_mapping()
     assert repr([experiment["seed"], experiment["env"]["kwargs"]]) == "[3, {'n_cues': 4}]"
     assert repr([experiment["dagger"][key] for key in ("total_timesteps", "n_envs")]) == "[40, 2]"
-    values = {**IMITATED, "env": _env(functools.partial(MatchingGame, length=np.array([4, 5])))}
+    values = {**IMITATED, "env": _env_values(functools.partial(MatchingGame, length=np.array([4, 5])))}
     assert make_experiment(values, {}, called="decentralize").env.kwargs == {"length": [4, 5]}
-    values["env"] = _env(functools.partial(MatchingGame, length=np.array([1, np.inf])))
+    values["env"] = _env_values(functools.partial(MatchingGame, length=np.array([1, np.inf])))
     with pytest.raises(ConfigError, match=r"decentralize: env\.kwargs\.length\.1: expected a finite number"):
         make_experiment(values, {}, called="decentralize")
 

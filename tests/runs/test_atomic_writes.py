@@ -26,10 +26,10 @@ def test_every_file_is_whole_after_a_kill(tmp_path):
     for folder in folders:
         run = RunFolder.open(folder)
         check_contents(run)
-        found_leftovers += len(run.leftovers())
-        removed = run.clean()
+        found_leftovers += len(atomic.leftovers(run.path))
+        removed = atomic.clean(run.path)
         assert not any(path.exists() for path in removed)
-        assert not run.leftovers()
+        assert not atomic.leftovers(run.path)
         check_contents(run)
         assert not list(folder.rglob(f"{atomic.PREFIX}*"))
     assert found_leftovers  # else no kill came in the middle of a write, and the test has shown nothing
