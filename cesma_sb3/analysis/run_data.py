@@ -45,8 +45,8 @@ class LossPoint:
 class RunData:
     """The results of a finished run."""
 
-    path: Path
-    experiment: Experiment
+    folder: RunFolder = dataclasses.field(compare=False)
+    """The run's folder; results are equal wherever they lie."""
     report: Mapping[str, Any]
     """The content of `report.json`."""
     curves: Mapping[tuple[Role, Measurement], Points]
@@ -54,6 +54,16 @@ class RunData:
     of a baseline, win rates where there is nothing to win."""
     losses: Mapping[str, Sequence[LossPoint]]
     """Imitation losses of each agent; empty in a baseline."""
+
+    @property
+    def path(self) -> Path:
+        """The path of the run's folder."""
+        return self.folder.path
+
+    @property
+    def experiment(self) -> Experiment:
+        """The run's experiment, with its seed."""
+        return self.folder.experiment
 
     def curve(self, role: Role, measurement: Measurement = "return", *, after_expert: bool = False) -> Points:
         """Return a learning curve.
@@ -80,7 +90,7 @@ class RunData:
         return float(sum(stages.values()) if with_expert else stages[own])
 
 
-def read_run(path: Path) -> RunData:
+def read_run(path: Path | str) -> RunData:
     """Read a run folder's results.
 
     Raises:
@@ -104,7 +114,7 @@ def _read(folder: RunFolder) -> RunData:
         for measurement in get_args(Measurement)
     }
     losses = _losses(read_log(folder.path / "logs"), curves["students", "return"])
-    return RunData(folder.path, folder.experiment, report, curves, losses)
+    return RunData(folder, report, curves, losses)
 
 
 def read_log(logs: Path) -> list[dict[str, str]]:

@@ -19,7 +19,6 @@ from cesma_sb3.analysis.run_data import RunData, read_run
 from cesma_sb3.config.overrides import flatten
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError, UntrustedError
-from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
 
@@ -53,46 +52,46 @@ def write_html_report(
         UntrustedError: Episodes would run code of a folder that was not made here.
         MissingExtraError: Plotly or Jinja is not installed.
     """
-    folders = [RunFolder.open(run_dir) for run_dir in run_dirs]
-    if not folders or len({folder.path.resolve() for folder in folders}) < len(folders):
+    found = [read_run(run_dir) for run_dir in run_dirs]
+    if not found or len({run.path.resolve() for run in found}) < len(found):
         raise ConfigError("expected at least one run folder, each of them once")
-    labels = _labels(folders)
-    runs = {label: read_run(folder.path) for label, folder in zip(labels, folders, strict=True)}
-    is_single = len(folders) == 1
-    path = as_path(out) if out is not None else folders[0].path / HTML if is_single else Path(HTML)
+    labels = _labels(found)
+    runs = dict(zip(labels, found, strict=True))
+    single = found[0] if len(found) == 1 else None
+    path = as_path(out) if out is not None else single.path / HTML if single else Path(HTML)
     content = _render(
-        title=labels[0] if is_single else "Comparison",
-        runs=[_summary(label, folder, runs[label]) for label, folder in zip(labels, folders, strict=True)],
-        differences=[] if is_single else _differences([folder.experiment for folder in folders]),
-        charts=charts.to_json({name: chart for name, chart in _charts(folders, runs).items() if chart}),
-        **(_details(folders[0], episodes, trust=trust) if is_single else _NO_DETAILS),
+        title=labels[0] if single else "Comparison",
+        runs=[_summary(label, run) for label, run in runs.items()],
+        differences=[] if single else _differences([run.experiment for run in found]),
+        charts=charts.to_json(_charts(runs)),
+        **(_details(single, episodes, trust=trust) if single else _NO_DETAILS),
     )
     atomic.write(path, lambda file: file.write_text(content, encoding="utf-8"))
     return path
 
 
-def _labels(folders: Sequence[RunFolder]) -> list[str]:
+def _labels(runs: Sequence[RunData]) -> list[str]:
     """Name each run by its experiment and seed, and number those of one name."""
-    names = [f"{folder.experiment.name}, seed {folder.experiment.seed}" for folder in folders]
+    names = [f"{run.experiment.name}, seed {run.experiment.seed}" for run in runs]
     return [
         name if names.count(name) == 1 else f"{name} ({names[: n + 1].count(name)})"
         for n, name in enumerate(names)
     ]
 
 
-def _charts(folders: Sequence[RunFolder], runs: Mapping[str, RunData]) -> dict[str, charts.Chart | None]:
-    """Make the charts by the id of their place in the page; None where there is nothing to show."""
+def _charts(runs: Mapping[str, RunData]) -> dict[str, charts.Chart]:
+    """Make the charts that have something to show, by the id of their place in the page."""
     by_id: dict[str, charts.Chart | None] = {"curves": charts.learning_curves(runs)}
-    if len(folders) == 1:
+    if len(runs) == 1:
         (run,) = runs.values()
-        returns = _read_optional(folders[0], "episodes.json")
-        by_id |= {"losses": charts.losses(run), "returns": charts.returns(returns)}
-    return by_id
+        by_id["losses"] = charts.losses(run)
+        by_id["returns"] = charts.returns(_read_optional(run, "episodes.json"))
+    return {name: chart for name, chart in by_id.items() if chart}
 
 
-def _read_optional(folder: RunFolder, name: str) -> dict[str, Any]:
+def _read_optional(run: RunData, name: str) -> dict[str, Any]:
     """Read a JSON file that a run may not have; empty where it is missing or damaged."""
-    path = folder.file(name)
+    path = run.folder.file(name)
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError):
@@ -100,7 +99,7 @@ def _read_optional(folder: RunFolder, name: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _summary(label: str, folder: RunFolder, run: RunData) -> dict[str, Any]:
+def _summary(label: str, run: RunData) -> dict[str, Any]:
     """Collect what every report shows of a run."""
     report = run.report
     policies = [
@@ -117,7 +116,7 @@ def _summary(label: str, folder: RunFolder, run: RunData) -> dict[str, Any]:
     ]
     return {
         "label": label,
-        "description": folder.experiment.description,
+        "description": run.experiment.description,
         "policies": policies,
         "notes": report.get("notes", []),
         "reward": report.get("reward", ""),
@@ -126,8 +125,7 @@ def _summary(label: str, folder: RunFolder, run: RunData) -> dict[str, Any]:
             for stage, samples in report["env_samples"].items()
         ],
         "parameters": report.get("parameters", {}),
-        "command": folder.info.get("command", ""),
-        "info": folder.info,
+        "info": run.folder.info,
     }
 
 
@@ -135,12 +133,12 @@ _NO_DETAILS: dict[str, Any] = {"episodes": "{}", "policies": [], "missing": "", 
 """The details of a report on several runs."""
 
 
-def _details(folder: RunFolder, episodes: int, *, trust: bool) -> dict[str, Any]:
+def _details(run: RunData, episodes: int, *, trust: bool) -> dict[str, Any]:
     """Collect what only the report of a single run shows."""
     missing, recorded = "", dict[str, list[Episode]]()
     for frames in (True, False) if episodes else ():  # what cannot be rendered is shown without frames
         try:
-            recorded = record_episodes(folder.path, episodes=episodes, trust=trust, frames=frames)
+            recorded = record_episodes(run.path, episodes=episodes, trust=trust, frames=frames)
             break
         except UntrustedError:
             raise
@@ -151,10 +149,8 @@ def _details(folder: RunFolder, episodes: int, *, trust: bool) -> dict[str, Any]
         "episodes": charts.to_json(by_policy),
         "policies": list(by_policy),
         "missing": missing,
-        "price": _read_optional(folder, PRICE).get("rows", []),
-        "config": [
-            (key, json.dumps(value)) for key, value in flatten(folder.experiment.to_mapping()).items()
-        ],
+        "price": _read_optional(run, PRICE).get("rows", []),
+        "config": [(key, json.dumps(value)) for key, value in flatten(run.experiment.to_mapping()).items()],
     }
 
 
