@@ -12,16 +12,16 @@
     │   └── MissingExtraError   an optional package is not installed; what to install is given
     ├── ExpertError             an expert does not fit the team, or cannot give what is asked of it
     │   └── InvalidActionError  an expert or another policy raised, or returned what is no action
-    ├── UserCodeError           code of the user's raised: a loss, a network, a callback
+    ├── UserCodeError           the user's own code raised: a loss, a network, a callback
     └── StorageError            a file of a team or a run is missing, torn, or of another kind
-        └── UntrustedError      a file that may run code when it is loaded, and nobody said that it may
+        └── UntrustedError      loading a file may run code, and the user has not trusted it
 
-    Interrupted                 a run was stopped by Ctrl-C and can go on: a KeyboardInterrupt
-    CesmaWarning                something that a run carries on with, and whoever started it should know
-    ├── ExpertWarning           what is to be imitated is worse than a random team
+    Interrupted                 a run was stopped by Ctrl-C and can be resumed: a KeyboardInterrupt
+    CesmaWarning                something that the user should know and that does not stop a run
+    ├── ExpertWarning           the expert is worse than a random team
     ├── CheckpointWarning       a checkpoint is not used, or gives other numbers
     ├── ClosingWarning          an environment or a logger could not be closed; results do not depend on it
-    └── NotKeptWarning          a run needs what is in memory alone, and cannot resume or be measured again
+    └── NotKeptWarning          a run needs an object that no file holds, and cannot be resumed
 
 Each message is one line: what was wrong, where, and what was expected.
 """
@@ -96,7 +96,7 @@ class InvalidActionError(ExpertError):
 
 
 class UserCodeError(CesmaError):
-    """Code of the user's raised something in a run: a loss, a network, a callback."""
+    """The user's own code raised an exception in a run: a loss, a network, a callback."""
 
 
 class StorageError(CesmaError):
@@ -104,10 +104,10 @@ class StorageError(CesmaError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was interrupted (Ctrl-C, SIGTERM) and can go on.
+    """A run was interrupted (Ctrl-C, SIGTERM) and can be resumed.
 
     Attributes:
-        run_dir: Its folder.
+        run_dir: The run folder.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -116,19 +116,19 @@ class Interrupted(KeyboardInterrupt):
 
 
 class UntrustedError(StorageError):
-    """A file that may run code when it is loaded, and nobody said that it may."""
+    """Loading a file may run code, and the user has not trusted it."""
 
 
 class CesmaWarning(UserWarning):
-    """Something that a run carries on with, and that whoever started it should know: one line."""
+    """Something that the user should know and that does not stop a run. The message is one line."""
 
 
 class ExpertWarning(CesmaWarning):
-    """What is to be imitated is worse than a random team."""
+    """The expert is worse than a random team."""
 
 
 class CheckpointWarning(CesmaWarning):
-    """A checkpoint is not used, or what goes on from it may differ from an uninterrupted run."""
+    """A checkpoint is not used, or a run resumed from it may differ from an uninterrupted one."""
 
 
 class ClosingWarning(CesmaWarning):
@@ -136,7 +136,7 @@ class ClosingWarning(CesmaWarning):
 
 
 class NotKeptWarning(CesmaWarning):
-    """A run needs what is in memory alone: without it the run can neither resume nor be measured again."""
+    """A run needs an object that no file holds: it can be neither resumed nor evaluated again."""
 
 
 def check_choice(kind: str, name: object, choices: Iterable[str]) -> None:
@@ -156,10 +156,10 @@ def check_choice(kind: str, name: object, choices: Iterable[str]) -> None:
 
 
 def integer(what: str, value: Any, least: int = 0, most: int = 2**53) -> int:
-    """A number as Python's own integer: NumPy's integers and whole floats too.
+    """Convert a number, such as NumPy's integers and whole floats, to an int.
 
     Args:
-        what: What the error calls it, e.g. "seed".
+        what: Its name in error messages, such as "seed".
         value: The number.
         least: The smallest that is allowed.
         most: The largest that is allowed.
@@ -220,10 +220,10 @@ def _shortened(text: str, length: int) -> str:
 
 
 def error_line(error: BaseException) -> str:
-    """An error of somebody else's code in one line: `KeyError: 'missing' (my_env.py:41)`.
+    """Describe an error of foreign code in one line: `KeyError: 'missing' (my_env.py:41)`.
 
-    The place is the innermost line of the user's own files; where the error passed through none of them, of
-    the installed packages other than this one; and is left out where there is neither.
+    The place is the innermost line in the user's own files; where the error passed through none, in installed
+    packages other than this one; else there is no place.
     """
     message = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
     place = _place(error)
@@ -231,7 +231,7 @@ def error_line(error: BaseException) -> str:
 
 
 def is_of_user_code(error: BaseException) -> bool:
-    """Whether an error passed through one of the user's own files."""
+    """Whether an error was raised in, or passed through, one of the user's own files."""
     return any(
         _owner(frame.f_code.co_filename) == "user" for frame, _ in traceback.walk_tb(error.__traceback__)
     )
@@ -247,7 +247,7 @@ def _place(error: BaseException) -> str | None:
 
 
 def _owner(file: str) -> str:
-    """Whose a file is: the user's, a package's, or neither (Python's, this package's, generated code)."""
+    """Return "user", "package", or "neither" (Python's files, this package's, generated code)."""
     path = Path(file)
     if file.startswith("<"):
         return "user" if file.startswith(("<stdin", "<ipython")) else "neither"
@@ -259,7 +259,7 @@ def _owner(file: str) -> str:
 
 
 def _findable(file: str) -> str:
-    """A file relative to the current folder, else to where Python looks for modules, else absolute."""
+    """Return a path relative to the current folder, else to an entry of `sys.path`, else absolute."""
     roots = [*sorted(filter(None, sys.path), key=len, reverse=True)]
     with contextlib.suppress(OSError):  # the current folder was removed
         roots.insert(0, str(Path.cwd()))

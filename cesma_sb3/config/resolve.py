@@ -1,4 +1,4 @@
-"""From the names in an experiment to classes, and a check of the arguments given to them."""
+"""Resolve the names in an experiment to classes, and check the arguments that each class gets."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ from cesma_sb3.utils.signatures import arguments_of, with_integers, wrong_argume
 _ALGORITHM_MODULES = ("cesma_sb3.algorithms", "stable_baselines3", "sb3_contrib")
 _POLICY_MODULES = ("cesma_sb3.policies",)
 _OURS = frozenset({"policy", "env", "policy_kwargs", "seed", "_init_setup_model"})
-"""Arguments of an algorithm that the pipeline sets."""
+"""Arguments of an algorithm that this package sets."""
 _NO_CLASS = frozenset({SCRIPTED, TORCHSCRIPT, ONNX, IN_MEMORY})
-"""Experts that no class is named for."""
+"""Values of `expert.algorithm` that name no class."""
 _POLICY_OURS = frozenset({"observation_space", "action_space", "lr_schedule", "team"})
-"""Arguments of a policy that the algorithm or the pipeline sets."""
+"""Arguments of a policy that the algorithm or this package sets."""
 
 
 def algorithm_class(name: str) -> type[BaseAlgorithm]:
-    """The SB3 algorithm of that name.
+    """Return the SB3 algorithm of a name.
 
     Args:
-        name: A class of `cesma_sb3.experts`, stable_baselines3 or sb3_contrib, or `module:Class`.
+        name: A class of `cesma_sb3.algorithms`, stable_baselines3 or sb3_contrib, or `module:Class`.
 
     Raises:
-        ConfigError: There is none; the nearest name is given.
+        ConfigError: There is none; the message has the nearest name.
     """
     found = _classes(_ALGORITHM_MODULES, BaseAlgorithm)
     name = _expert_name(name)
@@ -66,10 +66,10 @@ def algorithm_class(name: str) -> type[BaseAlgorithm]:
 
 
 def saved_class(name: str) -> Saved:
-    """What wrote a file: the algorithm of that name, or the policy's class as `module:Class`.
+    """Return the class that saved a file: an algorithm by its name, or a policy as `module:Class`.
 
     Raises:
-        ConfigError: There is none; the nearest name is given.
+        ConfigError: There is none; the message has the nearest name.
     """
     name = _expert_name(name)
     if ":" in name:
@@ -81,17 +81,17 @@ def saved_class(name: str) -> Saved:
 
 
 def algorithm_name(algorithm: Saved) -> str:
-    """What the class is found by: its name alone if that is enough, else `module:Class`."""
+    """Return the name that `saved_class` finds a class by: its own if that is enough, else `module:Class`."""
     name = algorithm.__name__
     known = _classes(_ALGORITHM_MODULES, BaseAlgorithm).get(name) is algorithm
     return name if known else modules.name_of(algorithm) or f"{algorithm.__module__}:{name}"
 
 
 def controller(config: ExpertConfig) -> Any:
-    """The controller that `module:name` names, if it is no SB3 algorithm; a class is not yet made. Else None.
+    """Return the controller that `module:name` names, a class uncalled; None if it is an SB3 algorithm.
 
     Raises:
-        ConfigError: There is no such module or name in it; the nearest name is given.
+        ConfigError: There is no such module or name; the message has the nearest name.
     """
     name = _expert_name(config.algorithm)
     if ":" not in name:
@@ -110,15 +110,15 @@ def controller(config: ExpertConfig) -> Any:
 
 
 def _expert_name(name: str) -> str:
-    """The name of an expert's class or controller: of one that a package registers, its `module:name`."""
+    """Return the `module:name` of an expert that a package registers; any other name unchanged."""
     return plugins.resolved(plugins.EXPERTS, name, {*_NO_CLASS, *_classes(_ALGORITHM_MODULES, BaseAlgorithm)})
 
 
 def policy_class(algorithm: type[BaseAlgorithm], name: str) -> type[BasePolicy]:
-    """The policy of that name: one of the algorithm's own, one of `cesma_sb3.policies`, or `module:Class`.
+    """Return a policy class: an alias of the algorithm, a class of `cesma_sb3.policies`, or `module:Class`.
 
     Raises:
-        ConfigError: There is none; the nearest name is given.
+        ConfigError: There is none; the message has the nearest name.
     """
     if ":" in name:
         return _imported(name, BasePolicy)
@@ -129,10 +129,10 @@ def policy_class(algorithm: type[BaseAlgorithm], name: str) -> type[BasePolicy]:
 
 
 def activation_class(name: str) -> type[nn.Module]:
-    """The activation of `torch.nn` of that name.
+    """Return the activation of `torch.nn` of a name.
 
     Raises:
-        ConfigError: There is none; the nearest name is given.
+        ConfigError: There is none; the message has the nearest name.
     """
     found = activations()
     if name not in found:
@@ -141,7 +141,7 @@ def activation_class(name: str) -> type[nn.Module]:
 
 
 def student_module(config: StudentsConfig) -> type[nn.Module] | None:
-    """What a custom network of each agent is made by; None of the networks of this package.
+    """Return the class of custom student networks; None for the networks of this package.
 
     Raises:
         ConfigError: There is no such class, or it is no `nn.Module`.
@@ -150,7 +150,7 @@ def student_module(config: StudentsConfig) -> type[nn.Module] | None:
 
 
 def loss_class(name: str) -> type[Any]:
-    """The loss of that name.
+    """Return the class of an imitation loss by `module:Class`.
 
     Raises:
         ConfigError: There is no such class.
@@ -306,7 +306,7 @@ def _check_controller(expert: ExpertConfig, found: Any) -> None:
 
 
 def _classes(modules: Iterable[str], base: type[Any]) -> dict[str, type[Any]]:
-    """Public subclasses of `base` by name; the first module that has a name wins."""
+    """Return public subclasses of `base` by name; the first module that has a name wins."""
     found: dict[str, type[Any]] = {}
     for module in map(importlib.import_module, modules):
         for name, item in vars(module).items():
@@ -328,16 +328,15 @@ def _imported(name: str, base: type[Any]) -> type[Any]:
 
 
 def _module(name: str) -> tuple[ModuleType, str]:
-    """The module of `module:name`, and the name in it."""
+    """Import the module of `module:name`, and return it with the name in it."""
     module_name, _, attribute = name.partition(":")
     if not attribute:
         raise ConfigError(f"{short_repr(name)}: expected module:name")
     try:
         return modules.import_named(module_name), attribute
     except ModuleNotFoundError as error:
-        missing = str(error.name)
-        told = f"{error}; {modules.where(missing)}"
-        raise ConfigError(f"{short_repr(name)}: cannot import {module_name!r}: {told}") from error
+        reason = f"{error}; {modules.where(str(error.name))}"
+        raise ConfigError(f"{short_repr(name)}: cannot import {module_name!r}: {reason}") from error
     except Exception as error:  # whatever a foreign module raises while it is imported
-        told = str(error) if isinstance(error, ConfigError | ImportError | ValueError) else repr(error)
-        raise ConfigError(f"{short_repr(name)}: cannot import {module_name!r}: {told}") from error
+        reason = str(error) if isinstance(error, ConfigError | ImportError | ValueError) else repr(error)
+        raise ConfigError(f"{short_repr(name)}: cannot import {module_name!r}: {reason}") from error

@@ -1,4 +1,4 @@
-"""Plain values to a validated experiment (or another model), or to one line that says what is wrong."""
+"""Validate plain values by a pydantic model, with an error of one line."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ KeyPath = tuple[str, ...]
 
 
 def validate(model: type[Model], data: Mapping[str, Any], source: Callable[[KeyPath], str]) -> Model:
-    """An experiment, say, from plain values.
+    """Make an instance of a model, such as an experiment, from plain values.
 
     Args:
         model: The schema.
-        data: What its file holds.
-        source: What to call the place of a wrong value: its file.
+        data: Nested values, as a file holds them.
+        source: Returns the place of a key in error messages: its file.
 
     Raises:
-        ConfigError: One line: place, key, what is wrong with it, what is allowed, the nearest right name.
+        ConfigError: A value is wrong. The message has its place, key, what is allowed, and the nearest name.
     """
     try:
         return model.model_validate(data)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        # A key with a typo is often why another one is missing: it is told of first.
+        # A key with a typo is often why another one is missing: it is reported first.
         first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
         path, problem = _describe(model, first)
         missing = [_dotted(one["loc"]) for one in problems if one["type"] == "missing" and one is not first]
@@ -50,10 +50,10 @@ def _dotted(path: Iterable[Any]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as YAML would have given it: lists for tuples and arrays, Python's own numbers and text.
+    """Convert a value to what YAML would hold: lists for tuples and arrays, Python's own numbers and text.
 
-    NumPy's numbers and arrays, tensors, and whatever else is an array (`__array__`) become numbers and lists
-    of them; a path becomes text. What has no such form stays, for `validate` to refuse.
+    NumPy's numbers and arrays, tensors and other arrays (`__array__`) become numbers and lists, paths become
+    text. Other objects stay as they are, and `validate` refuses them.
     """
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
@@ -83,11 +83,11 @@ _EXPECTED = {
     "less_than_equal": "at most {le:,.16g}",
     "invalid-json-value": "a value that YAML can hold",
 }
-"""What is expected, by pydantic's name of the error; in braces what pydantic tells of it."""
+"""What is expected, by pydantic's type of the error; in braces values of the error's context."""
 
 
 def _describe(model: type[BaseModel], error: Any) -> tuple[KeyPath, str]:
-    """Path of the wrong value and what is wrong with it, from one of pydantic's errors."""
+    """Return the path of the wrong value and a message, from one of pydantic's errors."""
     path = tuple(str(part) for part in error["loc"])
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "extra_forbidden":
@@ -109,7 +109,7 @@ def _describe(model: type[BaseModel], error: Any) -> tuple[KeyPath, str]:
 
 
 def schema_of(annotation: Any) -> Any:
-    """The schema that a key holds, of a key that may also be null; any other annotation as it is."""
+    """Return the model in an annotation `Model | None`; any other annotation unchanged."""
     schemas = [p for p in typing.get_args(annotation) if isinstance(p, type) and issubclass(p, BaseModel)]
     return schemas[0] if schemas and _is_union(annotation) else annotation
 
@@ -119,7 +119,7 @@ def _is_union(annotation: Any) -> bool:
 
 
 def _annotation(model: type[BaseModel], path: KeyPath) -> Any:
-    """The type that the schema has at a path."""
+    """Return the annotation of the schema at a path."""
     found: Any = model
     for part in path:
         if isinstance(found, type) and issubclass(found, BaseModel):
@@ -135,7 +135,7 @@ def _keys(model: type[BaseModel], path: KeyPath) -> list[str]:
 
 
 def _literals(model: type[BaseModel], path: KeyPath) -> list[str]:
-    """The allowed values of a Literal, or of a Literal or None."""
+    """Return the allowed values of a Literal, or of a Literal or None."""
     annotation = _annotation(model, path)
     parts = typing.get_args(annotation)
     if _is_union(annotation):

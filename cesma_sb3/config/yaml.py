@@ -1,4 +1,4 @@
-"""YAML read safely and strictly: values only, each key once, numbers as YAML 1.2 writes them."""
+"""Read YAML safely and strictly: values only, each key once, numbers as in YAML 1.2."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ _Dumper.add_representer(tuple, _represent_list)
 
 
 def read_mapping(text: str, source: str) -> dict[str, Any]:
-    """The mapping that a YAML document holds.
+    """Read a YAML document that holds a mapping.
 
     Args:
         text: The document.
-        source: What to call it in an error: its file.
+        source: Its name in error messages: the file.
 
     Raises:
-        ConfigError: It is not YAML or not a mapping, or holds a tag, an anchor, a key twice or a NaN.
+        ConfigError: It is no YAML or no mapping, or has a tag, an anchor, a key twice or a NaN.
     """
     data = _load(text, source)
     if not isinstance(data, dict):
@@ -98,7 +98,7 @@ def read_mapping(text: str, source: str) -> dict[str, Any]:
 
 
 def read_value(text: str, source: str) -> Any:
-    """One value as YAML writes it: `3`, `1e-3`, `true`, `text`, `[64, 64]`.
+    """Read one value as YAML writes it: `3`, `1e-3`, `true`, `text`, `[64, 64]`.
 
     Raises:
         ConfigError: It is not a YAML value, or a number that is not finite.
@@ -107,7 +107,7 @@ def read_value(text: str, source: str) -> Any:
 
 
 def write_mapping(data: dict[str, Any]) -> str:
-    """A YAML document that `read_mapping` gives back unchanged (tuples as lists)."""
+    """Write a YAML document that `read_mapping` reads back unchanged (tuples as lists)."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -127,10 +127,10 @@ def _load(text: str, source: str) -> Any:
 
 
 def check_finite(data: Any, source: str, path: str = "") -> None:
-    """Looks through mappings and lists for a number that is not finite.
+    """Check that all numbers in mappings and lists are finite.
 
     Raises:
-        ConfigError: There is one; the line names its path.
+        ConfigError: One is not; the message has its path.
     """
     if isinstance(data, float) and not math.isfinite(data):
         raise ConfigError(f"{source}: {path + ': ' if path else ''}expected a finite number, got {data}")

@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ from cesma_sb3.errors import ConfigError, MissingExtraError, message_of
 from cesma_sb3.multirun.plan import Ended, PlannedRun, RunJobs, Started, run_command
 from cesma_sb3.training import trust
 from cesma_sb3.utils import atomic, modules
-from cesma_sb3.utils.processes import one_thread, stop
+from cesma_sb3.utils.processes import start, stop
 from cesma_sb3.utils.signals import terminated_as_interrupted
 
 _WAIT_SECONDS = 1.0
@@ -197,14 +196,7 @@ def _execute(name: str, content: str | None, values: Mapping[str, Any], seed: in
         command = run_command(name if content is None else file, values, seed, out)
         if os.name == "posix":
             command = (sys.executable, "-I", "-S", "-c", _BOUND, str(os.getpid()), *command)
-        with log.open("wb") as printed:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                env={**one_thread(), modules.PATH: search_path},
-            )
+        process = start(command, log, {modules.PATH: search_path})
         try:
             while process.poll() is None:  # short waits: Ray's way to cancel a task does not end a long one
                 time.sleep(_POLL_SECONDS)

@@ -32,7 +32,7 @@ from cesma_sb3.training import state as state_module
 from cesma_sb3.training.run_files import to_json
 from cesma_sb3.training.run_folder import CHECKPOINTS, RunFolder, versions
 from cesma_sb3.utils.closing import closing_all
-from cesma_sb3.utils.signals import Waiting
+from cesma_sb3.utils.signals import DeferredInterrupt
 
 LOG = "progress.csv"
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Checkpoints:
         self.folder = folder
         self.config = config
         self.resume = resume
-        self.waiting = Waiting()
+        self.interrupt = DeferredInterrupt()
 
     def stage(self, name: str) -> StageCheckpoints:
         """Returns the checkpoints of a stage: `expert`, `students` or `fine-tuning`."""
@@ -150,7 +150,7 @@ class StageCheckpoints:
     @contextmanager
     def deferring_interrupts(self) -> Iterator[None]:
         """Defers Ctrl-C and SIGTERM in the block to the next `save_if_due`, if checkpoints are written."""
-        with self.run.waiting.waits() if self._writes else nullcontext():
+        with self.run.interrupt.deferred() if self._writes else nullcontext():
             yield
 
     def save_if_due(self, timesteps: int) -> None:
@@ -167,7 +167,7 @@ class StageCheckpoints:
         if not self._writes:
             return
         config, now = self.run.config, time.perf_counter()
-        stops = self.run.waiting.came
+        stops = self.run.interrupt.pending
         by_time = config.minutes is not None and now - self._last_time >= 60 * config.minutes
         by_steps = config.save_freq is not None and timesteps - self._last_timesteps >= config.save_freq
         if stops or by_time or by_steps:

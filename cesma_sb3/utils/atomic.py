@@ -1,4 +1,4 @@
-"""Files written whole or not at all: a process that is killed leaves the old file, the new one, or none."""
+"""Atomic writes: a process that is killed leaves the old file, the new one, or none."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 PREFIX = ".unfinished-"
-"""What the names of files and folders begin with while they are being written."""
+"""Prefix of the names of files and folders that are being written."""
 
 
 def write(path: Path, writer: Callable[[Path], object]) -> None:
-    """Has `writer` write a file under a temporary name, then puts it in the place of `path`.
+    """Write a file under a temporary name, then move it to `path`.
 
     Args:
         path: The file; its folder is made if need be.
-        writer: Writes the file that it is given, whose name ends as `path` does: a suffix keeps its meaning.
+        writer: Writes the file whose path it is called with, which has the suffix of `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
@@ -34,7 +34,7 @@ def write(path: Path, writer: Callable[[Path], object]) -> None:
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Puts a folder that holds exactly these files in the place of `path`.
+    """Replace the folder `path` by one with exactly these files.
 
     A reader finds the old folder, the new one, or (for the moment between two renames) none; never a mixture.
 
@@ -66,7 +66,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """What a killed process left half-written anywhere below `folder`, outermost only."""
+    """List what a killed process left unfinished anywhere below `folder`, outermost paths only."""
     found: list[Path] = []
     for path in sorted(folder.rglob(f"{PREFIX}*")):
         if not any(part.startswith(PREFIX) for part in path.relative_to(folder).parts[:-1]):
@@ -75,10 +75,10 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def clean(folder: Path) -> list[Path]:
-    """Removes the leftovers below `folder`. To be called when nobody writes there.
+    """Remove the leftovers below `folder`, in which no process may be writing.
 
     Returns:
-        What was removed.
+        The removed paths.
     """
     found = leftovers(folder)
     for path in found:
@@ -90,12 +90,12 @@ def clean(folder: Path) -> list[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    """A new name beside `path`: on the same file system, so that renaming is one step."""
+    """Return a new name beside `path`: on the same file system, so that renaming is atomic."""
     return path.with_name(f"{PREFIX}{uuid.uuid4().hex[:12]}-{path.name}")
 
 
 def _flush(path: Path) -> None:
-    """Has the system put a file, or a folder's entries, on the disk: a rename may outlive its content."""
+    """Flush a file, or a folder's entries, to the disk: a rename may reach it before the content."""
     if path.is_dir() and os.name == "nt":  # Windows opens no folders
         return
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)

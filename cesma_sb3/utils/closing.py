@@ -1,4 +1,4 @@
-"""Closing what a run opened: all of it is closed, and an error of closing is a warning, never the outcome."""
+"""Close everything that a run opened; an error in `close()` becomes a warning and ends nothing."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from cesma_sb3.errors import ClosingWarning, error_line
 
 class _Closes(Protocol):
     def close(self) -> Any:
-        """Closes it."""
+        """Release resources."""
 
 
 T = TypeVar("T", bound=_Closes)
 _LOG: ContextVar[Callable[[str], object] | None] = ContextVar("_LOG", default=None)
-"""Takes the traceback of each error, where a run has a log for it."""
+"""Function that gets the traceback of each error in `close()`, if a run has a log."""
 
 
 @contextmanager
 def closing(thing: T) -> Iterator[T]:
-    """Closes an object after the block, like `contextlib.closing`; what `close()` raises is a warning."""
+    """Close an object after the block, like `contextlib.closing`; an error in `close()` is a warning."""
     with closing_all(thing, [thing]):
         yield thing
 
 
 @contextmanager
 def closing_all(value: Any, things: Iterable[_Closes]) -> Iterator[Any]:
-    """Closes several objects after the block, each of them even if another's `close()` raises.
+    """Close several objects after the block, each of them even if another's `close()` raises.
 
     Args:
-        value: What the block gets.
-        things: What is closed, in this order.
+        value: The value of the `with` statement.
+        things: The objects, in the order in which they are closed.
     """
     try:
         yield value
@@ -47,7 +47,7 @@ def closing_all(value: Any, things: Iterable[_Closes]) -> Iterator[Any]:
 
 
 def close_each(things: Iterable[_Closes]) -> None:
-    """Closes all objects, then warns of those whose `close()` raised.
+    """Close all objects, then warn about those whose `close()` raised.
 
     Warns:
         ClosingWarning: One or more could not be closed.
@@ -56,7 +56,7 @@ def close_each(things: Iterable[_Closes]) -> None:
 
 
 def error_of_closing(name: str, close: Callable[[], object]) -> list[str]:
-    """Calls `close`; the error that it raised as one line, its traceback in the run's log, or nothing."""
+    """Call `close`, and return its error as one line, or no line. The traceback goes to the run's log."""
     try:
         close()
     except (Exception, SystemExit) as error:  # whatever somebody else's close() raises
@@ -67,7 +67,7 @@ def error_of_closing(name: str, close: Callable[[], object]) -> list[str]:
 
 
 def warn_unclosed(lines: Iterable[str]) -> None:
-    """Warns of what could not be closed, once all of it was tried.
+    """Warn about objects that could not be closed.
 
     Warns:
         ClosingWarning: There is at least one line.
@@ -78,7 +78,7 @@ def warn_unclosed(lines: Iterable[str]) -> None:
 
 @contextmanager
 def logged_by(log: Callable[[str], object]) -> Iterator[None]:
-    """Has `log` called with the traceback of each error of closing within the block."""
+    """Call `log` with the traceback of each error in `close()` within the block."""
     token = _LOG.set(log)
     try:
         yield

@@ -15,11 +15,11 @@ _DEVICES = {
     "nul",
     *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)),
 }
-"""Names that Windows gives to no file, whatever their suffix."""
+"""Names that no file can have on Windows, whatever the suffix."""
 
 
 def as_path(path: Path | str) -> Path:
-    """A file or folder as somebody names it: `~` is the home folder, as it is in a shell."""
+    """Return a path with `~` expanded to the home folder, as a shell does."""
     path = Path(path)
     try:
         return path.expanduser()
@@ -28,7 +28,7 @@ def as_path(path: Path | str) -> Path:
 
 
 def file_names(names: Sequence[str]) -> dict[str, str]:
-    """A file name for each name, without a suffix, that every file system takes.
+    """Return a file name for each name, without a suffix, that is valid on every file system.
 
     Plain names stay as they are. Other characters than ASCII letters, digits, `_`, `-` and `.` are written as
     in URLs (`team/0` is `team%2F0`), so that `urllib.parse.unquote` gives the name back. A name that would be
@@ -36,10 +36,10 @@ def file_names(names: Sequence[str]) -> dict[str, str]:
     number, each after a `~`, which no other file name has.
 
     Args:
-        names: All names whose files lie in one folder; no two alike.
+        names: All names whose files lie in one folder, each once.
 
     Returns:
-        File names by name; no two are alike, even where letter case does not count.
+        File names by name, distinct even where letter case does not count.
     """
     found: dict[str, str] = {}
     used: set[str] = set()

@@ -1,4 +1,4 @@
-"""JSON read from files that somebody else may have written: whole, of a bounded size, one object."""
+"""Read JSON objects of bounded size from files that are not trusted."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from cesma_sb3.errors import StorageError
 
 LARGEST = 256 * 2**20
-"""Bytes; the returns of a hundred million episodes are less."""
+"""Most bytes of a file; the returns of a hundred million episodes take less."""
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """What a file's JSON object holds.
+    """Read the JSON object that a file holds.
 
     Raises:
-        StorageError: It is missing, torn, too large, or holds something else.
+        StorageError: The file is missing, torn, too large, or holds no JSON object.
     """
     try:
         with path.open("rb") as file:
@@ -25,8 +25,8 @@ def read_object(path: Path) -> dict[str, Any]:
             raise StorageError(f"{path}: cannot be read: expected at most {LARGEST:,} bytes")
         found = json.loads(content.decode())
     except (OSError, ValueError) as error:  # not there, not UTF-8, not JSON
-        told = error.strerror if isinstance(error, OSError) else error
-        raise StorageError(f"{path}: cannot be read: {told}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StorageError(f"{path}: cannot be read: {reason}") from None
     except RecursionError:
         raise StorageError(f"{path}: cannot be read: nested too deeply") from None
     if not isinstance(found, dict):

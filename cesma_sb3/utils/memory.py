@@ -1,4 +1,4 @@
-"""How much memory this process may use at most: of the machine, of its container, of its shell's limits."""
+"""The memory that this process can use, by the machine, its container and its resource limits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _CONTAINER = Path("/sys/fs/cgroup/memory.max")
 
 
 def memory() -> int | None:
-    """The least of what is known to limit this process, in bytes; None where nothing is known (Windows).
+    """Return the smallest known limit in bytes; None where none is known (Windows).
 
-    Not what is free now: other processes come and go.
+    This is not the memory that is free now, which changes with other processes.
     """
     limits: list[int] = []
     with contextlib.suppress(AttributeError, ValueError, OSError):
@@ -29,7 +29,7 @@ def memory() -> int | None:
 
 
 def in_words(n_bytes: int) -> str:
-    """A size as people write it: `532 bytes`, `41.2 GiB`."""
+    """Format a size: `532 bytes`, `41.2 GiB`."""
     size, units = float(n_bytes), ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"]
     while size >= 1024 and len(units) > 1:
         size, units = size / 1024, units[1:]

@@ -1,8 +1,8 @@
-"""Modules that an experiment names: where they are looked for, and what a class or function is called there.
+"""Import modules that an experiment names, and find the name of a class or function.
 
-Beside what is installed, modules of the user's own are found in the folder of the YAML file that names them
-and in the current folder. These join `sys.path` only when such a module is named, and behind all else: who
-just reads an experiment imports nothing from them.
+Beside installed packages, the user's own modules are found in the folder of the YAML file that names them and
+in the current folder. These folders join the end of `sys.path`, and only when such a module is named: reading
+an experiment imports nothing from them.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ INSTALLED = (
     *("cesma_sb3", "pettingzoo", "mpe2", "supersuit", "gymnasium", "gymnasium_robotics"),
     *("stable_baselines3", "sb3_contrib", "imitation"),
 )
-"""Packages that are never looked for in the user's folders: a folder of such a name there is not them."""
+"""Packages that are never imported from the user's folders, whatever lies there."""
 PATH = "CESMA_SB3_PATH"
-"""The environment variable by which a process that is started here finds the same modules."""
+"""Environment variable that hands `search_path()` to child processes."""
 
 _folders: list[str] = [folder for folder in os.environ.get(PATH, "").split(os.pathsep) if folder]
-"""Where the user's modules may be, the newest first."""
+"""Folders of the user's modules, the newest first."""
 _importing: list[str] = []
 
 
 def look_in(folder: Path | str) -> None:
-    """Lets modules of a folder be found from now on: that of a YAML file."""
+    """Find modules in a folder, that of a YAML file, from now on."""
     path = str(Path(folder).resolve())
     if path in _folders:
         _folders.remove(path)
@@ -38,17 +38,17 @@ def look_in(folder: Path | str) -> None:
 
 
 def looked_in() -> list[str]:
-    """The folders of YAML files in which modules are found, the newest first."""
+    """Return the folders of YAML files in which modules are found, the newest first."""
     return list(_folders)
 
 
 def search_path() -> str:
-    """The folders in which modules are found here, for a process that is to find the same (`PATH`)."""
+    """Return the folders in which modules are found, as the value of `PATH` for a child process."""
     return os.pathsep.join(dict.fromkeys((*_folders, *(str(Path(path).resolve()) for path in sys.path))))
 
 
 def reach(name: str | None = None) -> None:
-    """Puts the user's folders behind all others on `sys.path`.
+    """Append the user's folders to `sys.path`.
 
     Args:
         name: `module:name`, or a module; nothing is done for one of a package in `INSTALLED`. None: any.
@@ -62,11 +62,11 @@ def reach(name: str | None = None) -> None:
 
 
 def import_named(module: str) -> ModuleType:
-    """Imports a module that an experiment names. The script that runs is not run again.
+    """Import a module that an experiment names. The main script is not run again.
 
     Raises:
         ImportError: There is no such module, or another one of this name was imported before.
-        Exception: Whatever it raises.
+        Exception: The module raised it.
     """
     if module == main_name():
         _check_origin(module, sys.modules["__main__"])
@@ -82,14 +82,14 @@ def import_named(module: str) -> ModuleType:
 
 
 def being_imported() -> str | None:
-    """The module that is being imported because an experiment names it; None if there is none."""
+    """Return the module that `import_named` is importing now, or None."""
     return _importing[-1] if _importing else None
 
 
 def name_of(thing: Any) -> str | None:
-    """The `module:name` that a function or class is found by again; None if there is none.
+    """Return the `module:name` by which a function or class can be imported, or None.
 
-    One of a notebook or an interactive session is `__main__:name`, which only this process finds.
+    In a notebook or an interactive session it is `__main__:name`, which only this process can import.
     """
     module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str) or "." in name:
@@ -104,7 +104,7 @@ def name_of(thing: Any) -> str | None:
 
 
 def main_name() -> str | None:
-    """What the script that runs is called as a module; None of commands and interactive sessions."""
+    """Return the module name of the main script; None of commands and interactive sessions."""
     main = sys.modules.get("__main__")
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
     if spec is not None:
@@ -113,10 +113,10 @@ def main_name() -> str | None:
 
 
 def where(name: str) -> str:
-    """What to do about a module that is not installed, as the end of an error's line.
+    """Return advice about a module that cannot be found, for the end of an error message.
 
     Args:
-        name: The module that is missing.
+        name: The missing module.
     """
     top = _top(name)
     if top == "__main__":
@@ -136,7 +136,7 @@ def _searched() -> list[str]:
 
 
 def _nearby() -> Iterator[Path]:
-    """Folders around those that are searched: three above each, and those directly below."""
+    """Yield folders near the searched ones: three parents of each, and its direct subfolders."""
     for folder in _searched():
         yield from list(Path(folder).parents)[:3]
         try:
@@ -146,7 +146,7 @@ def _nearby() -> Iterator[Path]:
 
 
 def _files(folder: Path | str, top: str) -> list[Path]:
-    """The files of a folder that a module of this name is read from."""
+    """Return the files of a folder that a module of this name is read from."""
     if not re.fullmatch(r"[\w-]+", top):
         return []
     tried = (Path(folder, f"{top}.py"), Path(folder, top, "__init__.py"))
@@ -154,7 +154,11 @@ def _files(folder: Path | str, top: str) -> list[Path]:
 
 
 def _check_origin(top: str, found: ModuleType | None) -> None:
-    """Whether the user's module is what was found, and no other of that name."""
+    """Check that the imported module is the user's, and no other of that name.
+
+    Raises:
+        ImportError: It is another.
+    """
     origin = getattr(found, "__file__", None)
     if origin is None or top in INSTALLED:
         return

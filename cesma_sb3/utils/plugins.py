@@ -1,9 +1,9 @@
-"""Names that other packages register by an entry point, each for a `module:name`.
+"""Names that other packages register by entry points, each for a `module:name`.
 
 | group | what the name stands for |
 |---|---|
-| `cesma_sb3.environments` | what makes an environment, or a `Scenario`: for `env.id` |
-| `cesma_sb3.experts` | an algorithm of SB3's kind, or a controller: for `expert.algorithm` |
+| `cesma_sb3.environments` | a function that makes an environment, or a `Scenario`: a value of `env.id` |
+| `cesma_sb3.experts` | an SB3 algorithm or a controller: a value of `expert.algorithm` |
 | `cesma_sb3.registry` | a folder of experiments (`cesma_sb3.config.registry`) |
 """
 
@@ -30,10 +30,10 @@ def _entry_points(group: str, _path: tuple[str, ...]) -> tuple[metadata.EntryPoi
 
 
 def registered(group: str) -> dict[str, str]:
-    """What the names of a group stand for; nothing of it is imported.
+    """Return the `module:name` of each name of a group. Nothing is imported.
 
     Raises:
-        DuplicateNameError: Two packages register one name.
+        DuplicateNameError: Two packages register the same name.
     """
     found: dict[str, str] = {}
     for entry in entry_points(group=group):
@@ -45,15 +45,15 @@ def registered(group: str) -> dict[str, str]:
 
 
 def resolved(group: str, name: str, ours: Iterable[str]) -> str:
-    """The `module:name` that a registered name stands for; any other name as it is.
+    """Return the `module:name` of a registered name; any other name unchanged.
 
     Args:
-        group: Of the entry point.
-        name: What an experiment says.
-        ours: Names of this package's own.
+        group: The group of entry points.
+        name: A name from an experiment.
+        ours: This package's own names.
 
     Raises:
-        DuplicateNameError: A package registers a name of this one, or of another package.
+        DuplicateNameError: A package registers a name of this or of another package.
     """
     if ":" in name:
         return name

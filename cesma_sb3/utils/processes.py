@@ -1,4 +1,4 @@
-"""Several commands at once, each a process; none is left behind when this one is interrupted."""
+"""Run commands in parallel, each in a process; an interrupt ends all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cesma_sb3.utils import modules
@@ -21,13 +21,17 @@ _GRACE_SECONDS = 10.0
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A command."""
+    """A command.
+
+    Attributes:
+        name: A name for messages.
+        command: The words of the command.
+        log: The file that its output goes to.
+    """
 
     name: str
-    """What a person calls it."""
     command: tuple[str, ...]
     log: Path
-    """Where what it prints goes."""
 
 
 @dataclasses.dataclass
@@ -44,24 +48,25 @@ def run_jobs(
     started: Callable[[Job], object],
     ended: Callable[[Job, int, float], object],
 ) -> None:
-    """Runs all jobs, each with one thread for its numerical libraries; those that fail don't stop the others.
+    """Run all jobs, each with one thread for its numerical libraries; failures do not stop the others.
 
     Args:
-        jobs: In the order in which they start.
+        jobs: The commands, in the order in which they start.
         workers: Most processes at once.
-        started: Told of each job that starts.
-        ended: Told of each job that ended, with its exit status and seconds.
+        started: Called with each job that starts.
+        ended: Called with each job that has ended, its exit status and its seconds.
 
     Raises:
-        KeyboardInterrupt: Also on SIGTERM; what was running has ended.
+        KeyboardInterrupt: On Ctrl-C and SIGTERM, after all processes have ended.
     """
     waiting, running = list(jobs), list[_Running]()
     with terminated_as_interrupted():
         try:
             while waiting or running:
                 while waiting and len(running) < workers:
-                    running.append(_start(waiting.pop(0)))
-                    started(running[-1].job)
+                    job = waiting.pop(0)
+                    running.append(_Running(job, start(job.command, job.log), time.monotonic()))
+                    started(job)
                 for one in list(running):
                     status = one.process.poll()
                     if status is not None:
@@ -72,21 +77,29 @@ def run_jobs(
             stop([one.process for one in running])
 
 
-def _start(job: Job) -> _Running:
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    with job.log.open("wb") as log:
-        process = subprocess.Popen(
-            job.command,
+def start(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a command that runs beside others.
+
+    Args:
+        command: Its words.
+        log: The file that its output goes to; the folder is made if need be.
+        environment: Environment variables on top of `one_thread()`.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            command,
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=output,
             stderr=subprocess.STDOUT,
-            env=one_thread(),
+            env={**one_thread(), **(environment or {})},
         )
-    return _Running(job, process, time.monotonic())
 
 
 def one_thread() -> dict[str, str]:
-    """This process's environment for one that runs beside others.
+    """Return this process's environment for a process that runs beside others.
 
     Numerical libraries get one thread, and the same modules are found as here.
     """
@@ -95,10 +108,9 @@ def one_thread() -> dict[str, str]:
 
 
 def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ends processes as Ctrl-C does, so that they clean up; those that don't end soon, at once.
+    """End processes as Ctrl-C does, so that they clean up; kill those that do not end soon.
 
-    Who goes on is told once more, as a person would: Python drops an interrupt that comes while it runs a
-    finalizer or a callback of C code.
+    The interrupt is sent twice, for Python drops one that comes in a finalizer or a callback of C code.
     """
     for _ in range(2):
         for process in processes:

@@ -1,4 +1,4 @@
-"""Command lines and messages without the passwords of the URLs in them."""
+"""Mask the passwords of URLs in command lines and messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SETTING = re.compile(r"(?:pass\w*|pwd|secret|token)\s*=\s*([^;&]+)", re.IGNOREC
 
 
 def masked_command(words: Sequence[str]) -> str:
-    """Words as a shell takes them, with the passwords of URLs hidden."""
+    """Return words quoted for a shell, with the passwords of URLs masked."""
     return " ".join(map(_masked_word, words))
 
 
@@ -32,11 +32,11 @@ def _masked_word(word: str) -> str:
 
 
 def masked(text: str, *urls: str) -> str:
-    """A message with the passwords of all URLs in it hidden.
+    """Return a message with the passwords of all URLs in it masked.
 
     Args:
         text: The message.
-        urls: URLs whose passwords are hidden where they stand alone, too.
+        urls: URLs whose passwords are masked also where they stand alone.
     """
     for url in urls:
         text = text.replace(url, masked_url(url))
@@ -46,9 +46,9 @@ def masked(text: str, *urls: str) -> str:
 
 
 def masked_url(url: str) -> str:
-    """A URL with its password, and parameters that are secret by their names, hidden.
+    """Return a URL with its password, and parameters whose names say that they are secret, masked.
 
-    What is no clear URL is hidden but for its scheme if there may be a password in it.
+    Text that is no unambiguous URL and may hold a password is masked whole, but for its scheme.
     """
     if "@" not in url and "=" not in url:
         return url
@@ -66,7 +66,7 @@ def masked_url(url: str) -> str:
 
 
 def is_clear_url(url: str) -> bool:
-    """Whether this is a URL, and can be read in one way.
+    """Whether a text is a URL that can be read in one way only.
 
     SQLAlchemy takes `me:p@ss@host` for the password `p` and the host `ss@host`.
     """
@@ -74,7 +74,7 @@ def is_clear_url(url: str) -> bool:
 
 
 def _parsed(url: str) -> URL | None:
-    """A URL by SQLAlchemy's parser; None of what is none, or not clear."""
+    """Parse a URL by SQLAlchemy; None if it is none or ambiguous."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -92,7 +92,7 @@ def _is_secret(key: str, value: object) -> bool:
 
 
 def _secrets_of(url: str) -> list[str]:
-    """Passwords in a clear URL, as they are meant."""
+    """Return the passwords in an unambiguous URL, decoded."""
     parsed = _parsed(url)
     if parsed is None:  # `masked_url` hides it whole
         return []

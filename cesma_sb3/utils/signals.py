@@ -1,4 +1,4 @@
-"""Interrupts that wait for a good moment, and SIGTERM as one."""
+"""Interrupts that are deferred to a good moment, and SIGTERM as an interrupt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import FrameType
 
 @contextlib.contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM is KeyboardInterrupt inside, so that what was started can be ended."""
+    """Raise KeyboardInterrupt for SIGTERM in the block, so that processes and files are cleaned up."""
     in_main = threading.current_thread() is threading.main_thread()  # no other may set signal handlers
     before = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main else None
     try:
@@ -22,41 +22,43 @@ def terminated_as_interrupted() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-class Waiting:
-    """Has the first Ctrl-C, or SIGTERM, wait until somebody asks for it; the second does not wait.
+class DeferredInterrupt:
+    """Defers the first Ctrl-C or SIGTERM until a training loop asks for it; the second is raised at once.
 
-    Nothing waits before somebody has asked for the first time: nobody may ever ask.
+    Nothing is deferred before the loop has asked for the first time: code that is not ours may never ask.
     """
 
     def __init__(self) -> None:
         self._asked = False
-        self._came = False
+        self._pending = False
 
     @property
-    def came(self) -> bool:
-        """Whether there was one, of which nobody has heard yet."""
+    def pending(self) -> bool:
+        """Whether an interrupt is deferred."""
         self._asked = True
-        return self._came
+        return self._pending
 
     @contextlib.contextmanager
-    def waits(self) -> Iterator[None]:
-        """For the time of the block; in other threads than the main one it changes nothing."""
+    def deferred(self) -> Iterator[None]:
+        """Defer an interrupt in the block and raise it after, in the main thread; do nothing in others."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        heard = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) != signal.SIG_IGN]
-        before = {each: signal.signal(each, self._hear) for each in heard}
+        numbers = [
+            each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) != signal.SIG_IGN
+        ]
+        before = {each: signal.signal(each, self._handle) for each in numbers}
         self._asked = False
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        if self._came:
+        if self._pending:
             raise KeyboardInterrupt
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self._came or not self._asked:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._pending or not self._asked:
             raise KeyboardInterrupt
-        self._came = True
+        self._pending = True
         print("stopping after this step; once more to stop at once", file=sys.stderr)  # noqa: T201

@@ -1,4 +1,4 @@
-"""Arguments by name and type: what the signature of a class or function says of values from a file."""
+"""Check arguments from a file against the signature of a class or function."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _PLAIN = (int, float, bool, str, types.NoneType, list, tuple, dict, set)
 
 
 def arguments_of(made: Callable[..., Any]) -> Iterator[str]:
-    """Names of a class's or function's arguments; those of base classes too while it passes `**kwargs` on."""
+    """Yield the names of a class's or function's arguments, and those of base classes that get `**kwargs`."""
     return (name for name, _, _ in _parameters(made))
 
 
 def wrong_argument(made: Callable[..., Any], values: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The first value that is not of the type which the signature asks for.
+    """Find the first value that is not of the type in the signature.
 
-    Only types that a file can hold are looked at: a class that is named by text is somebody else's to check.
+    Only types that a file can hold are checked; a class that is named by text is not.
 
     Args:
         made: A class or a function.
-        values: Arguments of it, by name. Names that it doesn't have are not looked at.
+        values: Arguments by name. Unknown names are ignored.
 
     Returns:
-        The name, and what was expected and given; None if nothing is wrong.
+        The name and a message; None if nothing is wrong.
     """
     known = {name: (hint, default) for name, hint, default in _parameters(made)}
     for name, value in with_integers(made, values).items():
@@ -45,11 +45,11 @@ def wrong_argument(made: Callable[..., Any], values: Mapping[str, Any]) -> tuple
 
 
 def with_integers(made: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, with whole floats such as 1e6 as integers where the signature asks for integers.
+    """Return the values, with whole floats such as 1e6 as integers where the signature asks for integers.
 
     Args:
         made: A class or a function.
-        values: Arguments of it, by name. Those of other names, or of a type that is not declared, stay.
+        values: Arguments by name. Those of unknown names or undeclared types stay as they are.
     """
     known = {name: hint for name, hint, _ in _parameters(made)}
     return {name: _with_integers(known.get(name, Any), value) for name, value in values.items()}
@@ -66,7 +66,7 @@ def _with_integers(hint: Any, value: Any) -> Any:
 
 
 def _integers_of(value: Any, converted: Any) -> Any:
-    """The value, with the integers of what it was converted to in place of its floats."""
+    """Return the value with the integers of `converted` in place of its floats."""
     if isinstance(value, float) and type(converted) is int:
         return converted
     if isinstance(value, list) and isinstance(converted, list | tuple) and len(value) == len(converted):
@@ -77,7 +77,7 @@ def _integers_of(value: Any, converted: Any) -> Any:
 
 
 def mask_parameter(function: Callable[..., Any]) -> inspect.Parameter | None:
-    """The parameter by which a controller takes action masks beside its observations.
+    """Find the parameter by which a controller takes action masks beside its observations.
 
     It is the one whose name says so (`masks`, `action_masks`, `avail_actions`, `legal_moves`), wherever it
     stands and whatever its default is; else a second positional parameter without a default. The signature is
@@ -113,7 +113,7 @@ _MASK_NAME = re.compile(r"mask|avail|legal", re.IGNORECASE)
 
 
 def _signature(function: Any) -> list[inspect.Parameter]:
-    """The parameters of a function; of a TorchScript method, those of its schema."""
+    """Return the parameters of a function; of a TorchScript method, those of its schema."""
     schema: Any = getattr(function, "schema", None)
     if not hasattr(schema, "arguments"):
         return list(inspect.signature(function).parameters.values())
@@ -126,7 +126,7 @@ def _signature(function: Any) -> list[inspect.Parameter]:
 
 
 def _parameters(made: Callable[..., Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Names, types and defaults of arguments; the type is `Any` where it cannot be read here."""
+    """Yield names, types and defaults of arguments; a type that cannot be evaluated is `Any`."""
     if not isinstance(made, type):
         functions: list[Any] = [made]
     else:
@@ -154,7 +154,7 @@ def _hint(function: Any, annotation: Any) -> Any:
 
 
 def _judged(hint: Any) -> Any:
-    """What of a type is looked at; None: it allows what no file can hold but text may stand for."""
+    """Return the part of a type that is checked; None if a value may be text in place of an object."""
     if typing.get_origin(hint) in {typing.Union, types.UnionType}:
         parts = [part for part in typing.get_args(hint) if typing.get_origin(part) is not Callable]
         judged = [_judged(part) for part in parts]
@@ -194,7 +194,7 @@ _WORDS: dict[Any, str] = {
 
 
 def _called(hint: Any) -> str:
-    """A type in words."""
+    """Describe a type."""
     if typing.get_origin(hint) in {typing.Union, types.UnionType}:
         return " or ".join(_called(part) for part in typing.get_args(hint))
     if typing.get_origin(hint) is Literal:

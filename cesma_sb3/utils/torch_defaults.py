@@ -1,4 +1,4 @@
-"""PyTorch's defaults, which belong to the whole program, as this package needs them."""
+"""PyTorch's global defaults and the global random generators, set and restored around a block."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _within: contextvars.ContextVar[bool] = contextvars.ContextVar("_within", defaul
 
 @contextlib.contextmanager
 def plain_torch() -> Iterator[None]:
-    """PyTorch as it begins: float32, new tensors on the processor, gradients, no inference mode, no autocast.
+    """Use PyTorch's own defaults in the block: float32, CPU, gradients, no inference mode, no autocast.
 
-    Whatever the caller's program has set counts again afterwards, also after an exception. What is about
-    speed or debugging alone (deterministic algorithms, anomaly detection) stays as it is. Also a decorator;
-    within itself it does nothing.
+    The defaults of the caller's program are restored afterwards, also after an exception. Settings of speed
+    or debugging alone (deterministic algorithms, anomaly detection) stay. This is a decorator too; nested in
+    itself it does nothing.
     """
     if _within.get():
         yield

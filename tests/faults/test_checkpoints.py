@@ -214,7 +214,7 @@ def test_an_interrupt_waits_for_a_checkpoint_and_says_how_to_go_on(
 
 def test_a_second_interrupt_does_not_wait(tmp_path, monkeypatch):
     def be_interrupted_twice(self, timesteps):
-        assert not self.run.waiting.came
+        assert not self.run.interrupt.pending
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("it went on")

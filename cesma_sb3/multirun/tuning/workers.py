@@ -11,7 +11,7 @@ from types import TracebackType
 
 from cesma_sb3.errors import CesmaError
 from cesma_sb3.multirun.tuning.claims import VARIABLE
-from cesma_sb3.utils.processes import one_thread, stop
+from cesma_sb3.utils.processes import start, stop
 
 _MAX_DEATHS = 10
 
@@ -78,14 +78,8 @@ class Workers:
 
     def _start(self) -> None:
         name = uuid.uuid4().hex
-        with self._log_of(name).open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "cesma_sb3", *self.words],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**one_thread(), **self.environment, VARIABLE: name},
-            )
+        command = [sys.executable, "-m", "cesma_sb3", *self.words]
+        process = start(command, self._log_of(name), {**self.environment, VARIABLE: name})
         self.processes[process] = name
 
     def _log_of(self, name: str) -> Path:
