@@ -1,4 +1,4 @@
-"""Networks of a team, by visibility: what each component of actor and critic may see."""
+"""Policies of teams, agents and ensembles, their networks by visibility, and teams on disk."""
 
 from cesma_sb3.policies.agent_policy import AgentPolicy
 from cesma_sb3.policies.distributions import ActionHead, TeamDistribution
