@@ -11,6 +11,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
 from cesma_sb3.experts.base import Expert
+from cesma_sb3.policies.stateful_actor import State
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
@@ -30,11 +31,11 @@ class ExpertPolicy(BasePolicy):
     def predict(  # one argument more than SB3's, as in sb3-contrib's maskable policies
         self,
         observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
-        state: tuple[npt.NDArray[Any], ...] | None = None,
+        state: State | None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = False,
         action_masks: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
+    ) -> tuple[npt.NDArray[Any], State | None]:
         """SB3's `predict`, with masks.
 
         Args:

@@ -22,7 +22,7 @@ from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec, TeamVa
 from cesma_sb3.policies.networks.recurrent import step_network, unroll_network
 from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.policies.sampling import sampling_with
-from cesma_sb3.policies.stateful_actor import MemoryActor
+from cesma_sb3.policies.stateful_actor import MemoryActor, State
 from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.torch_defaults import plain_torch
@@ -51,7 +51,7 @@ class TeamPolicy(ActorCriticPolicy):
     Whatever trains an SB3 policy trains them. With `actor_visibility="own"` the actor is one network an
     agent, each connected to its own agent's observation alone; `"joint"` gives a centralized policy of the
     same form. Visibility of actor and critic makes a joint expert under SB3's PPO (`joint`, `joint`), and
-    MAPPO (`own`, `joint`) or IPPO (`own`, `own`) under `cesma_sb3.experts.TeamPPO`.
+    MAPPO (`own`, `joint`) or IPPO (`own`, `own`) under `cesma_sb3.algorithms.TeamPPO`.
 
     Args:
         observation_space: `team.observation_space`.
@@ -214,11 +214,11 @@ class TeamPolicy(ActorCriticPolicy):
     def step(
         self,
         observations: npt.NDArray[np.float32],
-        state: tuple[npt.NDArray[Any], ...] | None = None,
+        state: State | None = None,
         starts: npt.NDArray[np.bool_] | None = None,
         masks: npt.NDArray[np.bool_] | None = None,
         rng: np.random.Generator | None = None,
-    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
+    ) -> tuple[npt.NDArray[Any], State | None]:
         """One step of the team outside of training: deterministic, or sampled by a generator.
 
         Messages are never sampled: no expert says what they should be, and listeners know the likeliest ones.
@@ -289,11 +289,11 @@ class TeamPolicy(ActorCriticPolicy):
     def predict(  # one argument more than SB3's, as in sb3-contrib's maskable policies
         self,
         observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
-        state: tuple[npt.NDArray[Any], ...] | None = None,
+        state: State | None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = False,
         action_masks: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
+    ) -> tuple[npt.NDArray[Any], State | None]:
         """Joint actions for joint observations: SB3's `predict`, with masks.
 
         Args:

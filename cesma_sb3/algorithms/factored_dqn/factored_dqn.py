@@ -20,6 +20,7 @@ from cesma_sb3.algorithms.off_policy import DiscreteOffPolicyAlgorithm
 from cesma_sb3.algorithms.polyak_update import polyak_update
 from cesma_sb3.errors import ExpertError, check_choice
 from cesma_sb3.policies.distributions import UNAVAILABLE
+from cesma_sb3.policies.stateful_actor import State
 
 Exploration = Literal["epsilon-greedy", "noise"]
 Loss = Literal["huber", "mse"]
@@ -175,11 +176,11 @@ class FactoredDQN(DiscreteOffPolicyAlgorithm):
     def predict(  # one argument more than SB3's, as in sb3-contrib's maskable algorithms
         self,
         observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
-        state: tuple[npt.NDArray[Any], ...] | None = None,
+        state: State | None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = False,
         action_masks: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
+    ) -> tuple[npt.NDArray[Any], State | None]:
         """SB3's `predict`, with masks; not deterministic, it explores at the present rate.
 
         Args:

@@ -255,11 +255,11 @@ class FactoredQPolicy(BasePolicy):
     def predict(  # one argument more than SB3's, as in sb3-contrib's maskable policies
         self,
         observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
-        state: tuple[npt.NDArray[Any], ...] | None = None,
+        state: State | None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = False,
         action_masks: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
+    ) -> tuple[npt.NDArray[Any], State | None]:
         """Greedy actions, whatever `deterministic` is: exploration is the algorithm's.
 
         Args:

@@ -17,6 +17,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from cesma_sb3.algorithms.factored_dqn.buffers import EpisodeReplayBuffer, EpisodeSamples
 from cesma_sb3.algorithms.factored_dqn.factored_dqn import FactoredDQN
 from cesma_sb3.envs.joint_vec_env import attribute, available_actions
+from cesma_sb3.policies.stateful_actor import State
 
 
 class RecurrentFactoredDQN(FactoredDQN):
@@ -53,7 +54,7 @@ class RecurrentFactoredDQN(FactoredDQN):
         **kwargs: Any,
     ) -> None:
         self.exploration_episodes = exploration_episodes
-        self._memory: tuple[npt.NDArray[Any], ...] | None = None
+        self._memory: State | None = None
         self._starts: npt.NDArray[np.bool_] | None = None
         self._masks: npt.NDArray[np.bool_] | None = None
         super().__init__(
