@@ -10,6 +10,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from torch import nn
 
 from cesma_sb3.errors import integer
 
@@ -125,3 +126,18 @@ class DiscreteOffPolicyAlgorithm(OffPolicyAlgorithm):
         """The discount of the next values: `gamma`, or of newer SB3's n-step buffers their own, [B, 1]."""
         discounts = getattr(data, "discounts", None)
         return self.gamma if discounts is None else discounts
+
+
+def polyak_update(module: nn.Module, target: nn.Module, tau: float) -> None:
+    """Update a target network: weights w become (1 - tau) w + tau w', with w' of `module`.
+
+    SB3's function of this name goes weight by weight; here all are updated at once, which is faster for
+    entity networks with their many small weights, and rounds differently in the last digit.
+
+    Args:
+        module: The online network.
+        target: The target network, of the same architecture.
+        tau: In (0, 1]; 1 copies.
+    """
+    with th.no_grad():
+        th._foreach_lerp_(list(target.parameters()), list(module.parameters()), tau)

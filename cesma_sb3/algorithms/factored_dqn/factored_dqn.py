@@ -16,8 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cesma_sb3.algorithms.factored_dqn.policies import FactoredQPolicy
-from cesma_sb3.algorithms.off_policy import DiscreteOffPolicyAlgorithm
-from cesma_sb3.algorithms.polyak_update import polyak_update
+from cesma_sb3.algorithms.off_policy import DiscreteOffPolicyAlgorithm, polyak_update
 from cesma_sb3.errors import ExpertError, check_choice
 from cesma_sb3.policies.distributions import UNAVAILABLE
 from cesma_sb3.policies.stateful_actor import State

@@ -19,8 +19,7 @@ from cesma_sb3.algorithms.gumbel_softmax_ddpg.policies import (
     GumbelSoftmaxPolicy,
     gumbel_noise,
 )
-from cesma_sb3.algorithms.off_policy import DiscreteOffPolicyAlgorithm
-from cesma_sb3.algorithms.polyak_update import polyak_update
+from cesma_sb3.algorithms.off_policy import DiscreteOffPolicyAlgorithm, polyak_update
 from cesma_sb3.errors import check_choice
 from cesma_sb3.policies.networks.feed_forward import TeamNet
 
