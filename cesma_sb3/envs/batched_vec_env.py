@@ -22,7 +22,7 @@ class BatchedVecEnv(JointVecEnv):
         team: The team of all of them.
         view: The action view in which SB3 acts: a name of `make_view`, or a view of this team.
         shared: The object whose attributes and methods are those of every environment.
-        render_mode: The render mode that SB3 is told.
+        render_mode: The render mode that SB3 reads.
 
     Raises:
         SpaceError: The view is another team's.
@@ -45,10 +45,10 @@ class BatchedVecEnv(JointVecEnv):
 
     def _take_actions(self) -> Packed:
         """The packed actions [B, C] that `step_async` was given, which count once."""
-        if self._actions is None:
+        actions, self._actions = self._actions, None
+        if actions is None:
             raise SpaceError("step_wait without actions, expected step_async before it")
-        packed = self.view.decode(self._actions, self.agent_masks)
-        self._actions = None
+        packed = self.view.decode(actions, self.agent_masks if len(actions) == self.num_envs else None)
         if len(packed) != self.num_envs:
             raise SpaceError(f"actions for {len(packed)} environments, expected {self.num_envs}")
         return packed

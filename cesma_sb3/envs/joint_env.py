@@ -42,9 +42,9 @@ class JointEnv(gymnasium.Env[Any, Any]):
     *Agents that die* keep their slot: their observation is zeros, `info["alive"]` is False, only category 0
     is left in their mask, and their action is not sent. An agent acts in a step if it was alive before it.
     It is alive afterwards if it is in `env.agents` with neither flag set. It ends *by truncation* if the
-    environment says truncated and not terminated, else *by termination* (also if it leaves without a word).
+    environment says truncated and not terminated, else *by termination* (also if it leaves without a flag).
 
-    *The episode ends* when nobody is alive. It is `truncated` if one of the agents that acted in its last
+    *The episode ends* when no agent is alive. It is `truncated` if one of the agents that acted in its last
     step ended by truncation, since the team then still had a future, and `terminated` otherwise; never both.
     Agents that had terminated before do not count. After `max_steps` steps all that are alive are truncated.
     In the last observation the agents whose future was cut off keep their observation (all that acted, if the

@@ -168,7 +168,7 @@ class EpisodeStatistics(Stateful):
 
 
 class GroupedVecEnv(JointVecEnv):
-    """Joint environments stepped one after the other, in this process or in several. See `joint_vec_env`.
+    """Joint environments stepped one by one, in this process or in several; `joint_vec_env` makes them.
 
     Args:
         groups: The environments, in the order of their numbers.
@@ -356,17 +356,17 @@ def joint_vec_env(
     Args:
         make_env: Makes one PettingZoo environment, a new one at every call; it is called once for each, in
             its process. All have the same agents, spaces and layouts.
-        n_envs: How many, at least 1.
-        seed: The first reset of environment i is seeded with seed + i, and its own generator then goes on.
+        n_envs: The number of environments, at least 1.
+        seed: The first reset of environment i is seeded with seed + i, and its own generator then continues.
         processes: 0 or False: all in this process. A number: as many processes, the environments spread over
             them. True: one process for each environment.
-        step_timeout: Seconds that a process may take for an answer; None: as long as it takes.
+        step_timeout: Seconds that a process may take for an answer; None: no limit.
         view: The action view, or its name.
-        team_reward: How rewards become one: see `JointEnv`.
-        max_steps: Steps after which an episode is truncated; None: when the environment ends it.
+        team_reward: How the agents' rewards become one: `shared`, which must be equal, or `sum` or `mean`.
+        max_steps: Steps after which an episode is truncated; None: no limit.
         start_method: Of `multiprocessing`. By default `forkserver` where it exists, else `spawn`; either
             needs a script to guard its entry with `if __name__ == "__main__":`.
-        agents: The names of the agents, in the order that joint arrays are to keep: see `JointEnv`.
+        agents: The names of the agents in the order of joint arrays; None: the environments' order.
 
     Raises:
         ConfigError: A count below what is possible, or one environment was given twice.

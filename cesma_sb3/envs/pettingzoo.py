@@ -74,7 +74,7 @@ def make_parallel_env(
     Raises:
         MissingExtraError: A package is not installed; the message says what to install.
         UnknownNameError: No such module, function or wrapper; the message gives the nearest.
-        ConfigError: The function or the wrapper raised: of arguments that it does not take, say.
+        ConfigError: The function or the wrapper raised, for instance because of its arguments.
     """
     build = find_builder(target)
     try:
@@ -139,8 +139,8 @@ def _unknown(module: ModuleType, name: str) -> UnknownNameError:
 def patch_agent_selector() -> None:
     """Makes mpe2 1.0 run beside PettingZoo 1.24.3.
 
-    mpe2 says that this release is enough, but asks it for `AgentSelector`, a name that came with 1.25; until
-    then the same class was called `agent_selector`. Where only the old name exists, the new one is added.
+    mpe2 accepts this release, but imports `AgentSelector`, a name that came with 1.25; until then the class
+    was called `agent_selector`. Where only the old name exists, the new one is added.
     """
     selectors = importlib.import_module("pettingzoo.utils.agent_selector")
     if not hasattr(selectors, "AgentSelector"):

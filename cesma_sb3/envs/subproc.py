@@ -217,7 +217,7 @@ class RemoteGroup:
         make: Makes one environment; pickled by value with cloudpickle, so that lambdas and functions of
             `__main__` travel.
         indices: The environments' numbers among all.
-        step_timeout: Seconds that an answer may take; None: as long as it takes.
+        step_timeout: Seconds that an answer may take; None: no limit.
     """
 
     def __init__(
@@ -275,7 +275,7 @@ class RemoteGroup:
         with contextlib.suppress(EOFError, OSError):  # of a process that is gone
             while self._connection.poll(max(0.0, by - time.monotonic())):
                 outcome, *content = self._connection.recv()
-                if outcome == "closed":  # others are answers that nobody waited for
+                if outcome == "closed":  # the others are results that were never received
                     (lines,) = content
                     break
         self._process.join(timeout=max(0.0, by - time.monotonic()))
@@ -293,7 +293,7 @@ def serve(connection: Connection, payload: bytes) -> None:
     fault: tuple[Any, ...] | None = None
     try:
         group = EnvGroup(*cloudpickle.loads(payload))
-    except Exception as error:  # told to whoever asks first, in the other process
+    except Exception as error:  # raised by the first `receive`, in the other process
         fault = _raised(error)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)

@@ -146,7 +146,7 @@ class ProductActions:
 class OneAtATimeActions:
     """One choice differs from doing nothing, or none does: Discrete(sum of (categories - 1), plus 1).
 
-    Action 0 is nobody; then, column by column, every category but the no-op.
+    Action 0 is all no-ops; then, column by column, every category but the no-op.
 
     Args:
         team: Its columns must be categorical.
@@ -211,8 +211,7 @@ class OneAtATimeActions:
         nothing but category 0 (a dead one) counts as doing nothing.
 
         Raises:
-            ActionViewError: No action of the view is available: somebody cannot do nothing, whoever else
-                moves.
+            ActionViewError: No action of the view is available: more than one column cannot take its no-op.
         """
         can_rest = np.stack(  # [B, columns]
             [

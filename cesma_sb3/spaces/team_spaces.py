@@ -35,7 +35,7 @@ _NUMBER = re.compile(r"-?\d+")
 
 
 class TeamSpaces(TeamOffsets):
-    """The spaces of an ordered team of agents, seen as one. Immutable.
+    """The spaces of an ordered team of agents, and of the team as one agent. Immutable.
 
     Args:
         agents: Names, in the order that every joint array keeps.

@@ -1,4 +1,4 @@
-"""The scenarios by name."""
+"""Particle scenarios by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCENARIOS: dict[str, Callable[..., Scenario]] = {
 
 
 def find_scenario(name: str) -> Callable[..., Scenario] | None:
-    """What makes the scenario of that name; None if the name is of some other environment.
+    """The class or function of the scenario of that name; None if another environment has the name.
 
     Args:
         name: A key of `SCENARIOS`, or `module:Class` of a `Scenario`.
@@ -40,7 +40,7 @@ def make_scenario(name: str, **kwargs: Any) -> Scenario:
     """The scenario of that name.
 
     Args:
-        name: See `find_scenario`.
+        name: A key of `SCENARIOS`, or `module:Class` of a `Scenario`.
         **kwargs: Arguments of the scenario's constructor.
 
     Raises:

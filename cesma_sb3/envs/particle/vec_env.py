@@ -41,13 +41,13 @@ class ParticleVecEnv(BatchedVecEnv, Stateful):
         view: How joint actions look to SB3: a name of `make_view`, or a view of this scenario's team.
         team_reward: "shared": the one reward that all agents get; "sum" or "mean" of the agents' rewards.
             None means "shared", which a scenario whose agents get different rewards refuses.
-        render_mode: The render mode that SB3 is told; pictures are of the first environment.
+        render_mode: The render mode that SB3 reads; frames show the first environment.
         max_steps: Steps of an episode, at most, at least 1; None: `max_cycles` of the scenario.
 
     Raises:
         ConfigError: No environments, or `max_steps` is below 1.
         SpaceError: The view is another team's.
-        RewardError: The agents of this scenario do not share their reward, and nothing says how to add it up.
+        RewardError: The agents of this scenario do not share their reward, and `team_reward` is `shared`.
         UnknownNameError: No such view or team reward.
     """
 
@@ -192,12 +192,12 @@ class ParticleVecEnv(BatchedVecEnv, Stateful):
         return super().seed(seed)
 
     def get_images(self) -> list[Pixels]:
-        """The picture [height, width, 3] of the first environment alone."""
+        """A frame [height, width, 3] of the first environment alone."""
         caption = f"step {self._steps[0]} of {self.episode_limit}"
         return [self._renderer.frame(self.world, caption=caption)]
 
     def render(self, mode: str | None = None) -> Pixels | None:
-        """The picture of the first environment; in mode "human" it is shown in a window."""
+        """A frame of the first environment; in mode "human" it is shown in a window."""
         mode = mode or self.render_mode
         if mode == "human":
             self._renderer.show(self.world, caption=f"step {self._steps[0]} of {self.episode_limit}")

@@ -67,7 +67,7 @@ class SmaxVecEnv(BatchedVecEnv, Stateful):
         self.seed(seed)
 
     def state_dict(self) -> dict[str, Any]:
-        """The battles, and what was seen of them last."""
+        """The battles, and the snapshot that was returned last."""
         return {**super().state_dict(), "_now": None if self._now is None else self._now._asdict()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
