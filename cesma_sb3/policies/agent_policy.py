@@ -150,6 +150,8 @@ class AgentPolicy(SingleAgentPolicy):
         if action_masks is not None:
             given = [action_masks] if batch is None else action_masks
             joint = [self.spaces.join_masks({self.name: mask}) for mask in given]
+            if len(joint) != len(rows):
+                raise SpaceError(f"{self.name}: {len(joint)} action masks for {len(rows)} observations")
             masks = th.as_tensor(np.stack(joint), device=device)
         with th.no_grad(), eval_mode(self.network):
             outputs, state = step_network(self.network, flat, state, episode_start)
@@ -183,7 +185,7 @@ def unbatched(space: gym_spaces.Space[Any], observation: Any) -> list[Any] | Non
     """
     try:
         size = _batch_size(without_mask(space)[0], unwrap_observation(space, observation))
-    except ValueError:  # parts of different lengths: no observation at all
+    except Exception:  # no observation at all: whoever flattens it says what is wrong
         return None
     return None if size is None else [_row(observation, index) for index in range(size)]
 

@@ -9,6 +9,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import BasePolicy
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
+from cesma_sb3.errors import SpaceError
 from cesma_sb3.policies import AgentPolicy, EnsembleAgent, MixturePolicy, SequencePolicy, TeamPolicy
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame
@@ -121,3 +122,15 @@ def test_it_samples_unless_asked_for_the_likeliest_action():
     assert len(set(agent.predict(seen, deterministic=True)[0])) == 1
     masks = np.tile([True, False, False], (200, 1))
     assert set(agent.predict(seen, action_masks=masks)[0]) == {0}
+
+
+def test_what_is_no_observation_or_mask_is_refused_by_the_agents_name():
+    seen = spaces.Dict({"obs": spaces.Box(-1.0, 1.0, (2,)), "action_mask": spaces.MultiBinary(3)})
+    agent = team_policy(TeamSpaces(["a"], {"a": seen}, {"a": spaces.Discrete(3)})).agent("a")
+    masks = np.ones((2, 3), dtype=bool)
+    with pytest.raises(SpaceError, match="a: keys"):
+        agent.predict({"other": np.zeros(2), "action_mask": masks[0]})
+    with pytest.raises(SpaceError, match="a: shape"):
+        agent.predict(np.zeros((2, 2, 2)), action_masks=masks[0])
+    with pytest.raises(SpaceError, match="a: 2 action masks for 3 observations"):
+        agent.predict(np.zeros((3, 2)), action_masks=masks)
