@@ -24,6 +24,8 @@ from cesma_sb3.spaces.team_spaces import TeamSpaces
 Feature = npt.NDArray[np.float32]
 _REGIONS = 3
 """Regions that are reported."""
+_DEPTH = 2
+"""Conditions of a region, at most."""
 
 
 def costs_by_third(deviations: Deviations) -> Iterator[Estimate]:
@@ -83,7 +85,6 @@ def find_regions(
     team: TeamSpaces,
     *,
     fits: npt.NDArray[np.bool_],
-    depth: int = 2,
 ) -> list[Region]:
     """Return parts of the states, found on some of the steps, the one with most disagreement first.
 
@@ -92,13 +93,12 @@ def find_regions(
         disagrees: Where an agent acts differently from the expert, [S].
         team: The team's spaces; their layouts name the features.
         fits: Steps that the tree is fitted to, [S]; regions should be measured on the others.
-        depth: Conditions of a region, at most.
     """
     if disagrees[fits].all() or not disagrees[fits].any():
         return []
     features = named_features(rollouts, team)
     values = np.stack([*features.values()], axis=1)
-    tree = DecisionTreeClassifier(max_depth=depth, min_samples_leaf=0.05, random_state=0)
+    tree = DecisionTreeClassifier(max_depth=_DEPTH, min_samples_leaf=0.05, random_state=0)
     tree.fit(values[fits], disagrees[fits])
     leaves = tree.apply(values)
     regions = [

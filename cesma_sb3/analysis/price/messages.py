@@ -9,6 +9,7 @@ import numpy as np
 
 from cesma_sb3.analysis.price.estimates import Estimate, mean_estimate
 from cesma_sb3.analysis.price.mutual_information import (
+    PERMUTATIONS,
     Codes,
     entropy,
     jackknife_interval,
@@ -83,7 +84,7 @@ def _information(
     how = (
         "The message in the middle of an episode and the goal, a pair an episode: plug-in entropies with "
         "Miller and Madow's correction, the interval by the jackknife. Without any relation it is "
-        f"{mean:.3f} on average (200 permutations; p = {p:.3f})."
+        f"{mean:.3f} on average ({PERMUTATIONS} permutations; p = {p:.3f})."
     )
     low, high = jackknife_interval(goals, symbols) or (None, None)
     value = mutual_information(goals, symbols)

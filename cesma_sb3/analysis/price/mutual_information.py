@@ -11,6 +11,8 @@ from scipy import stats
 Codes = npt.NDArray[np.int64]
 """Values of a discrete variable, one for each episode, [n]."""
 Counts = npt.NDArray[np.int64]
+PERMUTATIONS = 200
+"""Permutations of a permutation test."""
 
 
 def entropy(codes: Codes) -> float:
@@ -59,21 +61,20 @@ def jackknife_interval(x: Codes, y: Codes) -> tuple[float, float] | None:
     return max(0.0, value - reach), max(value, min(value + reach, most))
 
 
-def permutation_test(x: Codes, y: Codes, rng: np.random.Generator, n: int = 200) -> tuple[float, float]:
+def permutation_test(x: Codes, y: Codes, rng: np.random.Generator) -> tuple[float, float]:
     """Test whether two variables are independent.
 
     Args:
         x: A value for each episode.
         y: A value for each episode.
         rng: Draws permutations.
-        n: How many permutations.
 
     Returns:
         The mean estimate over permutations, in bits, and the p-value of the estimate, in (0, 1].
     """
     value = mutual_information(x, y)
-    permuted = [mutual_information(rng.permutation(x), y) for _ in range(n)]
-    return float(np.mean(permuted)), (1 + sum(each >= value for each in permuted)) / (n + 1)
+    permuted = [mutual_information(rng.permutation(x), y) for _ in range(PERMUTATIONS)]
+    return float(np.mean(permuted)), (1 + sum(each >= value for each in permuted)) / (PERMUTATIONS + 1)
 
 
 def _table(x: Codes, y: Codes) -> Counts:
