@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cesma_sb3.cli.app import cesma
-from cesma_sb3.cli.options import PATH, Whole, json_option, trust_option
+from cesma_sb3.cli.options import PATH, Whole, episode_seed_option, json_option, out_option, trust_option
 from cesma_sb3.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     help="Episodes of each estimate.",
     show_default="n_final_episodes of the run",
 )
-@click.option(
-    "--seed", type=Whole(min=0), help="Seed of the episodes' initial states.", show_default="the run's"
-)
+@episode_seed_option
 @click.option(
     "--timesteps",
     type=Whole(min=0),
@@ -63,12 +61,7 @@ def _shown(value: float | None) -> str:
 
 @cesma.command()
 @click.argument("run_dirs", nargs=-1, required=True, metavar="RUN_DIR...", type=PATH)
-@click.option(
-    "--out",
-    type=PATH,
-    help="The HTML file to write.",
-    show_default="report.html in the run folder",
-)
+@out_option("The HTML file to write.", "report.html in the run folder")
 @click.option(
     "--episodes",
     type=Whole(min=0),
@@ -86,12 +79,7 @@ def report(run_dirs: tuple[Path, ...], **options: Any) -> None:
 
 @cesma.command()
 @click.argument("run_dir", type=PATH)
-@click.option(
-    "--out",
-    type=PATH,
-    help="The .gif or .mp4 file to write.",
-    show_default="video.gif in the run folder",
-)
+@out_option("The .gif or .mp4 file to write.", "video.gif in the run folder")
 @click.option(
     "--policy",
     "policies",
@@ -108,9 +96,7 @@ def report(run_dirs: tuple[Path, ...], **options: Any) -> None:
     show_default=True,
     help="Number of episodes, one after another.",
 )
-@click.option(
-    "--seed", type=Whole(min=0), help="Seed of the episodes' initial states.", show_default="the run's"
-)
+@episode_seed_option
 @click.option("--fps", type=float, default=8.0, show_default=True, help="Environment steps per second.")
 @trust_option
 def video(run_dir: Path, **options: Any) -> None:

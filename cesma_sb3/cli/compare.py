@@ -7,20 +7,26 @@ from typing import Any
 import click
 
 from cesma_sb3.cli.app import cesma
-from cesma_sb3.cli.options import PATH, Whole, json_option, overrides_of, print_resume_hint, settings_option
+from cesma_sb3.cli.options import (
+    PATH,
+    Whole,
+    baselines_option,
+    json_option,
+    out_option,
+    overrides_of,
+    print_resume_hint,
+    ray_option,
+    seeds_option,
+    settings_option,
+    workers_option,
+)
 from cesma_sb3.cli.output import print_failures, print_json, print_table
 
 
 @cesma.command()
 @click.argument("names", nargs=-1, required=True, metavar="[LABEL=]NAME...")
-@click.option(
-    "--seeds",
-    type=Whole(min=1),
-    default=3,
-    show_default=True,
-    help="Runs of each experiment, seeds 0, 1, ...",
-)
-@click.option("--baselines", is_flag=True, help="Add the registered baselines of these experiments.")
+@seeds_option
+@baselines_option
 @click.option("--experts", is_flag=True, help="Add each experiment's expert.")
 @click.option(
     "--metric",
@@ -36,25 +42,15 @@ from cesma_sb3.cli.output import print_failures, print_json, print_table
     help="Bootstrap resamples for the intervals.",
 )
 @settings_option("dagger.n_envs=8")
-@click.option("--workers", type=Whole(min=1), help="Runs in parallel.", show_default="one for each core")
-@click.option(
-    "--ray",
-    "address",
-    metavar="ADDRESS",
-    help="Address of a Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT.",
-)
+@workers_option
+@ray_option
 @click.option(
     "--runs",
     type=PATH,
     help="Folder of the runs, where missing ones are made.",
     show_default="runs/sweep",
 )
-@click.option(
-    "--out",
-    type=PATH,
-    help="Folder of the tables and figures.",
-    show_default="runs/compare",
-)
+@out_option("Folder of the tables and figures.", "runs/compare")
 @json_option
 def compare(names: tuple[str, ...], settings: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Compare experiments over seeds: aggregates with 95% intervals, probabilities of improvement, figures.

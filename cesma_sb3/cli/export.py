@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cesma_sb3.cli.app import cesma
-from cesma_sb3.cli.options import PATH, trust_option
+from cesma_sb3.cli.options import PATH, out_option, trust_option
 
 
 @cesma.command()
@@ -20,12 +20,7 @@ from cesma_sb3.cli.options import PATH, trust_option
     show_default=True,
     help="Format of the files; sb3 is for feed-forward networks only.",
 )
-@click.option(
-    "--out",
-    type=PATH,
-    help="The folder to write, new or empty.",
-    show_default="export/FORMAT in the run folder",
-)
+@out_option("The folder to write, new or empty.", "export/FORMAT in the run folder")
 @trust_option
 def export(run_dir: Path, **options: Any) -> None:
     """Write one file for each agent, which runs without this package, and a JSON file that describes it."""

@@ -12,11 +12,16 @@ from cesma_sb3.cli.app import cesma
 from cesma_sb3.cli.options import (
     PATH,
     Whole,
+    baselines_option,
     json_option,
+    out_option,
     overrides_of,
     print_resume_hint,
+    ray_option,
+    seeds_option,
     settings_option,
     trust_option,
+    workers_option,
 )
 from cesma_sb3.cli.output import cell, number, print_failures, print_json, print_table
 
@@ -68,7 +73,11 @@ _SEEDS, _WORKERS = Whole(1, 10_000), Whole(1, 1_024)
     help="Runs of each trial, whose mean score counts.",
 )
 @click.option(
-    "--sampler", type=click.Choice(["tpe", "cmaes", "random", "gp", "grid"]), default="tpe", show_default=True
+    "--sampler",
+    type=click.Choice(["tpe", "cmaes", "random", "gp", "grid"]),
+    default="tpe",
+    show_default=True,
+    help="Optuna sampler.",
 )
 @click.option(
     "--pruner",
@@ -85,9 +94,9 @@ _SEEDS, _WORKERS = Whole(1, 10_000), Whole(1, 1_024)
 @click.option(
     "--stage-wise", is_flag=True, help="Tune the expert first, then the students of the best expert."
 )
-@click.option("--seed", type=Whole(min=0), help="Seed of the study, and the first seed of its runs.")
+@click.option("--seed", type=Whole(min=0), help="First seed of the runs.", show_default="0")
 @settings_option("dagger.n_envs=8")
-@click.option("--out", type=PATH, help="Folder of the study.", show_default="runs/tune/STUDY")
+@out_option("Folder of the study.", "runs/tune/STUDY")
 @trust_option
 @json_option
 def tune(
@@ -140,19 +149,12 @@ def tune_worker(file: Path, storage: str) -> None:
 
 @cesma.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option(
-    "--seeds", type=_SEEDS, default=3, show_default=True, help="Runs of each experiment, seeds 0, 1, ..."
-)
-@click.option("--baselines", is_flag=True, help="Add the registered baselines of these experiments.")
+@seeds_option
+@baselines_option
 @settings_option("dagger.n_envs=8")
-@click.option("--workers", type=_WORKERS, help="Runs in parallel.", show_default="one for each core")
-@click.option(
-    "--ray",
-    "address",
-    metavar="ADDRESS",
-    help="Address of a Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT.",
-)
-@click.option("--out", type=PATH, help="Folder of the results.", show_default="runs/sweep")
+@workers_option
+@ray_option
+@out_option("Folder of the results.", "runs/sweep")
 @json_option
 def sweep(names: tuple[str, ...], settings: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Run experiments with several seeds, and print a table of their results: NAMEs, or YAML files.
@@ -187,15 +189,10 @@ def sweep(names: tuple[str, ...], settings: tuple[str, ...], as_json: bool, **op
 @click.option(
     "--seeds", type=_SEEDS, help="Runs of each line.", show_default="those of the figure and budget"
 )
-@click.option("--workers", type=_WORKERS, help="Runs in parallel.", show_default="one for each core")
+@workers_option
 @click.option("--draw-only", is_flag=True, help="Start no runs; draw those that have finished.")
 @click.option("--only", metavar="PANEL", multiple=True, help="Panel to draw; repeatable.", show_default="all")
-@click.option(
-    "--out",
-    type=PATH,
-    help="Folder of the results, which figures share.",
-    show_default="runs/reproduce/BUDGET",
-)
+@out_option("Folder of the results, which figures share.", "runs/reproduce/BUDGET")
 @json_option
 def reproduce(figure: str | None, as_json: bool, **options: Any) -> int:
     """Reproduce a figure of the paper: FIGURE, or a YAML file. Without one, list the figures.

@@ -40,6 +40,35 @@ trust_option = click.option(
 )
 
 
+seeds_option = click.option(
+    "--seeds",
+    type=Whole(1, 10_000),
+    default=3,
+    show_default=True,
+    help="Runs of each experiment: seeds 0, 1, ...",
+)
+episode_seed_option = click.option(
+    "--seed", type=Whole(min=0), help="Seed of the episodes' initial states.", show_default="the run's"
+)
+baselines_option = click.option(
+    "--baselines", is_flag=True, help="Add the registered baselines of these experiments."
+)
+workers_option = click.option(
+    "--workers", type=Whole(1, 1_024), help="Runs in parallel.", show_default="one for each core"
+)
+ray_option = click.option(
+    "--ray",
+    "address",
+    metavar="ADDRESS",
+    help="Address of a Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT.",
+)
+
+
+def out_option(text: str, default: str) -> Callable[[Command], Command]:
+    """Add `--out`, the file or folder to write; `default` describes the one without it."""
+    return click.option("--out", type=PATH, help=text, show_default=default)
+
+
 def settings_option(example: str) -> Callable[[Command], Command]:
     """Add `--set KEY=VALUE`, which may be repeated, as the argument `settings` for `overrides_of`."""
     text = f"Override a value of the experiment, such as {example}; repeatable."

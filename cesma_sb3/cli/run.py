@@ -11,7 +11,9 @@ from cesma_sb3.cli.app import cesma
 from cesma_sb3.cli.options import (
     PATH,
     Whole,
+    episode_seed_option,
     json_option,
+    out_option,
     overrides_of,
     print_resume_hint,
     settings_option,
@@ -53,12 +55,7 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("name", required=False)
 @click.option("--seed", type=Whole(min=0), help="Seed of the run.", show_default="the experiment's")
 @settings_option("expert.n_envs=8")
-@click.option(
-    "--out",
-    type=PATH,
-    help="The run folder, new or empty.",
-    show_default="a new one under runs/NAME",
-)
+@out_option("The run folder, new or empty.", "a new one under runs/NAME")
 @click.option(
     "--resume",
     metavar="RUN_DIR",
@@ -113,12 +110,7 @@ def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: 
 )
 @click.option("--seed", type=Whole(min=0), default=0, show_default=True, help="Seed of the run.")
 @settings_option("env.team_reward=mean")
-@click.option(
-    "--out",
-    type=PATH,
-    help="The run folder, new or empty.",
-    show_default="a new one under runs/decentralized",
-)
+@out_option("The run folder, new or empty.", "a new one under runs/decentralized")
 @json_option
 def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Decentralize a pretrained controller into one policy for each agent, and evaluate both.
@@ -147,9 +139,7 @@ def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool
     help="Episodes of each policy.",
     show_default="n_final_episodes of the run",
 )
-@click.option(
-    "--seed", type=Whole(min=0), help="Seed of the episodes' initial states.", show_default="the run's"
-)
+@episode_seed_option
 @click.option(
     "--messages",
     type=click.Choice(["shuffled", "zeroed", "random"]),
