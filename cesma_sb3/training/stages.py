@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import warnings
 
 from imitation.util import logger as imitation_logger
@@ -26,28 +25,6 @@ from cesma_sb3.training.outcome import NOT_TRAINED, TrainedExpert, TrainedStuden
 from cesma_sb3.training.sb3 import LOG_FORMATS, Tick, learn
 from cesma_sb3.training.trainer import make_trainer
 from cesma_sb3.utils.closing import closing
-
-
-class StageStart(enum.Enum):
-    """Where a stage begins."""
-
-    NEW = enum.auto()
-    """At its beginning: there is no checkpoint."""
-    RESUMED = enum.auto()
-    """Where its checkpoint was written, in the middle of episodes."""
-    RESUMED_WITH_NEW_EPISODES = enum.auto()
-    """Where its checkpoint was written, but its environments begin new episodes."""
-    ENDED = enum.auto()
-    """At its end: it was done before the run was interrupted."""
-
-    @classmethod
-    def of(cls, found: ResumePoint | None) -> StageStart:
-        """Where a stage with this checkpoint begins."""
-        if found is None:
-            return cls.NEW
-        if found.ended:
-            return cls.ENDED
-        return cls.RESUMED if found.in_mid_episode else cls.RESUMED_WITH_NEW_EPISODES
 
 
 def train_expert(built: BuiltExpert, context: RunContext, tick: Tick) -> TrainedExpert:
@@ -185,9 +162,9 @@ def decentralize(
             n_matches=config.early_stopping_evaluations,
             on_eval=evaluator.seen("students"),
         )
-        start = _resume(trainer, curve, expert, checkpoints, tick)
-        if start is not StageStart.ENDED:
-            _imitate(trainer, curve, config, checkpoints, tick, resumes=start is not StageStart.NEW)
+        point = _resume(trainer, curve, expert, checkpoints, tick)
+        if point is None or not point.ended:
+            _imitate(trainer, curve, config, checkpoints, tick, resumes=point is not None)
             checkpoints.save_final(trainer.timesteps, without=[trainer.dataset, venv])
         tick(trainer.timesteps, {"return": curve.kept_mean_return})
     if trainer.n_updates == 0:
@@ -208,17 +185,16 @@ def _resume(
     expert: Expert,
     checkpoints: StageCheckpoints,
     tick: Tick,
-) -> StageStart:
-    """Puts the newest checkpoint into the trainer and its curve, or begins both."""
-    found = checkpoints.restore({"trainer": trainer, "curve": curve}, constants=[expert])
-    start = StageStart.of(found)
-    if found is None:
+) -> ResumePoint | None:
+    """Puts the newest checkpoint into the trainer and its curve; without one, begins the curve."""
+    point = checkpoints.restore({"trainer": trainer, "curve": curve}, constants=[expert])
+    if point is None:
         curve.evaluate_if_due(0)
-        return start
-    tick(found.timesteps, resumed=True)
-    if start is StageStart.RESUMED_WITH_NEW_EPISODES:
+        return None
+    tick(point.timesteps, resumed=True)
+    if not (point.ended or point.in_mid_episode):
         trainer.reset()
-    return start
+    return point
 
 
 def _imitate(

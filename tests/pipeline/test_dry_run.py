@@ -14,6 +14,7 @@ from torch import nn
 import cesma_sb3
 from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.deploy.export import export
+from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.errors import CesmaError, StorageError
 from cesma_sb3.training.evaluate_run import evaluate_run
@@ -141,6 +142,10 @@ TUNED = {"fine_tuning": {"total_timesteps": 16, "n_envs": 2}}
             "fine_tuning: these students are an ensemble of teams, expected one (dagger or bc)",
         ),
         (
+            {"students.network": "recurrent", "dagger.algorithm": "smile"},
+            "students have no memory; expected dagger",
+        ),
+        (
             {**TUNED, **MASKED},
             "fine_tuning: these students have masks, which PPO's rollouts here do not know",
         ),
@@ -163,6 +168,19 @@ def test_so_is_an_expert_that_nobody_imitates_and_one_that_was_handed_over(tmp_p
     model = LockedPPO("MlpPolicy", JointEnv(MatchingGame()), n_steps=8, batch_size=8, device="cpu")
     with pytest.raises(StorageError, match=r"expert: it cannot be saved with the run: cannot pickle"):
         cesma_sb3.decentralize(model, MatchingGame, total_timesteps=16, out=tmp_path / "other")
+
+
+def test_an_expert_is_loaded_without_environments_of_its_own(tmp_path, monkeypatch):
+    result = run_experiment(untrained(), out=tmp_path / "run")
+    made = []
+
+    def make(*args, **kwargs):
+        made.append(kwargs["n_envs"])
+        return make_vec_env(*args, **kwargs)
+
+    monkeypatch.setattr("cesma_sb3.training.evaluator.make_vec_env", make)
+    assert evaluate_run(result.run_dir)["return"] == result.report["return"]
+    assert made == [2]  # the evaluator's
 
 
 def test_what_is_shared_comes_back(tmp_path):
