@@ -65,21 +65,21 @@ def compare(names: tuple[str, ...], settings: tuple[str, ...], as_json: bool, **
     from cesma_sb3.analysis.comparison.tables import format_pairs, format_rows
 
     with print_resume_hint():
-        found = compare_module.compare(names, progress=True, **options, overrides=overrides)
+        comparison = compare_module.compare(names, progress=True, **options, overrides=overrides)
     if as_json:
-        told = {
-            "metric": found.metric,
-            "rows": found.rows,
-            "improvement": found.improvement,
-            "notes": found.notes,
-            "files": found.files,
-            "ran": found.ran,
-            "failures": [vars(failure) for failure in found.failures],
+        values = {
+            "metric": comparison.metric,
+            "rows": comparison.rows,
+            "improvement": comparison.improvement,
+            "notes": comparison.notes,
+            "files": comparison.files,
+            "ran": comparison.ran,
+            "failures": [vars(failure) for failure in comparison.failures],
         }
-        print_json(told)
+        print_json(values)
     else:
-        for rows in (format_rows(found.rows, found.metric), format_pairs(found.improvement)):
+        for rows in (format_rows(comparison.rows, comparison.metric), format_pairs(comparison.improvement)):
             if rows:
                 print_table(list(rows[0]), [list(row.values()) for row in rows])
-        click.echo("\n".join([*(f"note: {note}" for note in found.notes), *map(str, found.files)]))
-    return print_failures(found.failures)
+        click.echo("\n".join([*(f"note: {note}" for note in comparison.notes), *map(str, comparison.files)]))
+    return print_failures(comparison.failures)

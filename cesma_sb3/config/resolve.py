@@ -55,14 +55,14 @@ def algorithm_class(name: str) -> type[BaseAlgorithm]:
     Raises:
         ConfigError: There is none; the message has the nearest name.
     """
-    found = _classes(_ALGORITHM_MODULES, BaseAlgorithm)
+    classes = _classes(_ALGORITHM_MODULES, BaseAlgorithm)
     name = _expert_name(name)
     if ":" in name:
         return _imported(name, BaseAlgorithm)
-    if name not in found:
-        names = [*found, *(_NO_CLASS - {IN_MEMORY}), *plugins.registered(plugins.EXPERTS)]
+    if name not in classes:
+        names = [*classes, *(_NO_CLASS - {IN_MEMORY}), *plugins.registered(plugins.EXPERTS)]
         raise ConfigError(f"{unknown_name('algorithm', name, names)}, or module:Class")
-    return found[name]
+    return classes[name]
 
 
 def saved_class(name: str) -> Saved:
@@ -74,9 +74,9 @@ def saved_class(name: str) -> Saved:
     name = _expert_name(name)
     if ":" in name:
         module, attribute = _module(name)
-        found = getattr(module, attribute, None)
-        if isinstance(found, type) and issubclass(found, BasePolicy):
-            return found
+        saved = getattr(module, attribute, None)
+        if isinstance(saved, type) and issubclass(saved, BasePolicy):
+            return saved
     return algorithm_class(name)
 
 
@@ -99,14 +99,14 @@ def controller(config: ExpertConfig) -> Any:
     module, attribute = _module(name)
     if not hasattr(module, attribute):
         raise ConfigError(f"{unknown_name(f'name in {module.__name__}', attribute, vars(module))}")
-    found = getattr(module, attribute)
+    named = getattr(module, attribute)
     kinds = (BaseAlgorithm,) if config.path is None else (BaseAlgorithm, BasePolicy)
-    if isinstance(found, type) and issubclass(found, kinds):
+    if isinstance(named, type) and issubclass(named, kinds):
         return None
-    if not (callable(found) or isinstance(found, Mapping) or hasattr(found, "labels")):
-        got = f"{short_repr(config.algorithm)}: {type(found).__name__}"
+    if not (callable(named) or isinstance(named, Mapping) or hasattr(named, "labels")):
+        got = f"{short_repr(config.algorithm)}: {type(named).__name__}"
         raise ConfigError(f"{got}, expected an SB3 algorithm or a controller")
-    return found
+    return named
 
 
 def _expert_name(name: str) -> str:
@@ -122,10 +122,10 @@ def policy_class(algorithm: type[BaseAlgorithm], name: str) -> type[BasePolicy]:
     """
     if ":" in name:
         return _imported(name, BasePolicy)
-    found = {**_classes(_POLICY_MODULES, BasePolicy), **algorithm.policy_aliases}
-    if name not in found:
-        raise ConfigError(f"{unknown_name('policy', name, found)}, or module:Class")
-    return found[name]
+    classes = {**_classes(_POLICY_MODULES, BasePolicy), **algorithm.policy_aliases}
+    if name not in classes:
+        raise ConfigError(f"{unknown_name('policy', name, classes)}, or module:Class")
+    return classes[name]
 
 
 def activation_class(name: str) -> type[nn.Module]:
@@ -134,10 +134,10 @@ def activation_class(name: str) -> type[nn.Module]:
     Raises:
         ConfigError: There is none; the message has the nearest name.
     """
-    found = activations()
-    if name not in found:
-        raise ConfigError(f"{unknown_name('activation', name, found)}")
-    return found[name]
+    classes = activations()
+    if name not in classes:
+        raise ConfigError(f"{unknown_name('activation', name, classes)}")
+    return classes[name]
 
 
 def student_module(config: StudentsConfig) -> type[nn.Module] | None:
@@ -275,15 +275,15 @@ def _environment_call(env: EnvConfig) -> Iterator[_Call]:
 
 def _expert_calls(expert: ExpertConfig) -> Iterator[_Call]:
     with _at("expert", "algorithm"):
-        found = controller(expert)
-        if found is None and expert.path is not None:  # it is finished, with the policy that it has
+        named = controller(expert)
+        if named is None and expert.path is not None:  # it is finished, with the policy that it has
             saved_class(expert.algorithm)
-        is_trained = found is None and expert.path is None
+        is_trained = named is None and expert.path is None
         algorithm = algorithm_class(expert.algorithm) if is_trained else None
-    if found is not None:
-        _check_controller(expert, found)
-    if isinstance(found, type):
-        yield _Call(("expert", "kwargs"), found, ("team",))
+    if named is not None:
+        _check_controller(expert, named)
+    if isinstance(named, type):
+        yield _Call(("expert", "kwargs"), named, ("team",))
     if algorithm is None:
         return
     with _at("expert", "policy"):
@@ -296,9 +296,9 @@ def _expert_calls(expert: ExpertConfig) -> Iterator[_Call]:
     yield _Call(("expert", "policy_kwargs"), policy, _POLICY_OURS)
 
 
-def _check_controller(expert: ExpertConfig, found: Any) -> None:
+def _check_controller(expert: ExpertConfig, named: Any) -> None:
     """Check that nothing is said of training or arguments of a controller that has none."""
-    unused = ("path", "total_timesteps", "policy_kwargs", *(() if isinstance(found, type) else ("kwargs",)))
+    unused = ("path", "total_timesteps", "policy_kwargs", *(() if isinstance(named, type) else ("kwargs",)))
     for key in unused:
         if getattr(expert, key):
             what = "SB3 algorithm" if key != "kwargs" else "class"
@@ -307,24 +307,24 @@ def _check_controller(expert: ExpertConfig, found: Any) -> None:
 
 def _classes(modules: Iterable[str], base: type[Any]) -> dict[str, type[Any]]:
     """Return public subclasses of `base` by name; the first module that has a name wins."""
-    found: dict[str, type[Any]] = {}
+    classes: dict[str, type[Any]] = {}
     for module in map(importlib.import_module, modules):
         for name, item in vars(module).items():
             if name.startswith("_") or item is base:
                 continue
             if isinstance(item, type) and issubclass(item, base):
-                found.setdefault(name, item)
-    return found
+                classes.setdefault(name, item)
+    return classes
 
 
 def _imported(name: str, base: type[Any]) -> type[Any]:
     module, attribute = _module(name)
-    found = getattr(module, attribute, None)
-    if not (isinstance(found, type) and issubclass(found, base)):
+    named = getattr(module, attribute, None)
+    if not (isinstance(named, type) and issubclass(named, base)):
         classes = [n for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, base)]
         kind = "class" if base is object else f"subclass of {base.__name__}"
         raise ConfigError(f"{short_repr(name)}: expected a {kind}{did_you_mean(attribute, sorted(classes))}")
-    return found
+    return named
 
 
 def _module(name: str) -> tuple[ModuleType, str]:

@@ -120,18 +120,18 @@ def _is_union(annotation: Any) -> bool:
 
 def _annotation(model: type[BaseModel], path: KeyPath) -> Any:
     """Return the annotation of the schema at a path."""
-    found: Any = model
+    annotation: Any = model
     for part in path:
-        if isinstance(found, type) and issubclass(found, BaseModel):
-            found = schema_of(found.model_fields[part].annotation)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            annotation = schema_of(annotation.model_fields[part].annotation)
         else:  # an item of a tuple
-            found = typing.get_args(found)[0]
-    return found
+            annotation = typing.get_args(annotation)[0]
+    return annotation
 
 
 def _keys(model: type[BaseModel], path: KeyPath) -> list[str]:
-    found = _annotation(model, path)
-    return [*found.model_fields, *getattr(found, "keys_of_files", ())]
+    annotation = _annotation(model, path)
+    return [*annotation.model_fields, *getattr(annotation, "keys_of_files", ())]
 
 
 def _literals(model: type[BaseModel], path: KeyPath) -> list[str]:

@@ -160,9 +160,9 @@ def differences(one: Any, other: Any, key: str = "") -> list[str]:
         key: The dotted key that both stand at.
     """
     if isinstance(one, dict) and isinstance(other, dict):
-        found = []
+        lines = []
         for name in sorted({*one, *other}):
             inner = f"{key}.{name}".removeprefix(".")
-            found += differences(one.get(name), other.get(name), inner)
-        return found
+            lines += differences(one.get(name), other.get(name), inner)
+        return lines
     return [] if one == other else [f"{key} is {one!r}, not {other!r}"]
