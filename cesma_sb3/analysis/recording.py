@@ -74,7 +74,7 @@ def record_episodes(
     """
     folder = RunFolder.open(run_dir, trust=trust)
     experiment = folder.load({} if seed is None else {"seed": seed})
-    evaluator = Evaluator(experiment, agents=folder.agents, drawn=frames)
+    evaluator = Evaluator(experiment, agents=folder.agents, renderable=frames)
     with torch_settings(experiment.threads), closing(evaluator):
         actors: dict[str, Actor] = {}
         if experiment.dagger is not None:

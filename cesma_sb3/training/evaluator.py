@@ -58,7 +58,7 @@ class Evaluator:
         watch: Called after each evaluation during training; what it raises ends the run.
         agents: The order of agents in a saved team. An environment of the same agents is joined in it; one of
             other agents keeps its own, and whoever loads the saved team refuses it.
-        drawn: Whether the environments render pictures, where they can.
+        renderable: Whether the environments render pictures, where they can.
     """
 
     def __init__(
@@ -67,18 +67,18 @@ class Evaluator:
         watch: Watch | None = None,
         agents: Sequence[str] | None = None,
         *,
-        drawn: bool = False,
+        renderable: bool = False,
     ) -> None:
         self.env = experiment.env
         self.config = experiment.evaluation
         self.watch = watch
         self.seeds = Seeds.of(experiment.seed)
         n_envs = self.config.n_envs
-        self.venv = joint_env(self.env, n_envs, self.seeds.curve, drawn=drawn)
+        self.venv = joint_env(self.env, n_envs, self.seeds.curve, renderable=renderable)
         own_order = self.venv.team.agents
         if agents is not None and set(own_order) == set(agents) and own_order != tuple(agents):
             self.venv.close()
-            self.venv = joint_env(self.env, n_envs, self.seeds.curve, agents=agents, drawn=drawn)
+            self.venv = joint_env(self.env, n_envs, self.seeds.curve, agents=agents, renderable=renderable)
         self.reference = reference_expert(self.venv)
         self._anchors: dict[str, Returns] = {}
 
@@ -144,7 +144,7 @@ def joint_env(
     view: str = "joint",
     *,
     agents: Sequence[str] | None = None,
-    drawn: bool = False,
+    renderable: bool = False,
 ) -> JointVecEnv:
     """Makes an experiment's environment, batched, in one joint space.
 
@@ -154,7 +154,7 @@ def joint_env(
         seed: Seed of their generators.
         view: Name of the action view.
         agents: Order of the agents in joint arrays; None: the environment's own.
-        drawn: Whether they render pictures, where they can.
+        renderable: Whether they render pictures, where they can.
 
     Raises:
         SpaceError: The environment's spaces cannot be joined (`make_vec_env`).
@@ -173,6 +173,6 @@ def joint_env(
         n_envs=n_envs,
         seed=seed,
         view=view,
-        renderable=drawn,
+        renderable=renderable,
         agents=agents,
     )
