@@ -137,11 +137,3 @@ def is_left_env(value: object) -> bool:
         return True
     is_wrapper = isinstance(value, VecEnvWrapper) or isinstance(getattr(value, "venv", None), VecEnv)
     return isinstance(value, VecEnv) and not is_wrapper and not getattr(value, "keeps_state", False)
-
-
-def attributes_of(value: object) -> dict[str, Any]:
-    """The attributes of an object that does not say which of them are its state: all of them."""
-    attributes = dict(vars(value))
-    if isinstance(value, VecEnvWrapper):
-        attributes.pop("class_attributes", None)  # members of the class, in which SB3 looks names up
-    return attributes

@@ -27,12 +27,12 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from torch import nn
 
 from cesma_sb3.errors import StorageError, error_line
 from cesma_sb3.training.generators import GENERATORS, GlobalGenerators
-from cesma_sb3.training.sb3_state import ModelState, ReplayBufferState, attributes_of, is_left_env
+from cesma_sb3.training.sb3_state import ModelState, ReplayBufferState, is_left_env
 from cesma_sb3.training.state_rules import (
     LEFT_ALONE,
     has_state_dict,
@@ -91,7 +91,7 @@ def restore(root: object, state: Any, arrays: Mapping[str, Any]) -> bool:
 
 
 class _Capture:
-    """One walk; containers, arrays and objects are numbered in its order."""
+    """The walk that stores a state; containers, arrays and objects are numbered in its order."""
 
     def __init__(self, constants: Iterable[object]) -> None:
         self.arrays: Arrays = {}
@@ -100,7 +100,7 @@ class _Capture:
         self._kept: list[object] = []  # so that no two that are walked have the same id
 
     def node(self, value: Any, where: str) -> Any:
-        """What is stored of a value; `where` says which it is."""
+        """What is stored of a value; `where` names it in messages."""
         if value is None or type(value) in (bool, int, float, str):
             return value
         if id(value) in self._constants or isinstance(value, LEFT_ALONE):
@@ -146,18 +146,20 @@ class _Capture:
                 return {"is": name, "state": self.node(kind.state_of(value), where)}
         if is_left_env(value):
             return {"is": "environment"}
-        declares = isinstance(value, BaseAlgorithm) or declares_state(value)
         if has_state_dict(value) and not isinstance(value, Stateful):
             return self._state_dict(value, where)
-        if is_constant(value) and not declares:
-            return {"is": "constant"}
-        if declares or is_plain(value) or isinstance(value, VecEnv):
-            state = self._pairs(_stateful(value).state_dict(), where)
-            return {"is": "object", "of": name_of(value), "state": state}
-        raise StorageError(
-            f"{where.lstrip('.')}: a checkpoint cannot hold the state of {name_of(value)}; expected "
-            "state_dict() and load_state_dict() in that class, or in the one that has it as an attribute"
-        )
+        stateful = _stateful(value)
+        if isinstance(stateful, _AllAttributes):
+            if is_constant(value):
+                return {"is": "constant"}
+            if not (is_plain(value) or isinstance(value, VecEnv)):
+                raise StorageError(
+                    f"{where.lstrip('.')}: a checkpoint cannot hold the state of {name_of(value)}; expected "
+                    "state_dict() and load_state_dict() in that class, or in the one that has it as an "
+                    "attribute"
+                )
+        state = self._pairs(stateful.state_dict(), where)
+        return {"is": "object", "of": name_of(value), "state": state}
 
     def _state_dict(self, value: Any, where: str) -> dict[str, Any]:
         """What `state_dict()` returns, if a checkpoint can hold all of it."""
@@ -176,18 +178,17 @@ class _Capture:
 
 
 class _Restore:
-    """The same walk through what was constructed anew."""
+    """The same walk through the objects of a new training, into which the state is put."""
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
         self.env_was_left = False
         self._arrays = arrays
-        self._done: dict[int, Any] = {}  # by number, what is there now
-        self._claimed: dict[int, object] = {}  # by id, what has its state already
-        self._of_class: dict[str, Any] = {}
-        """By the name of its class, an object of which another may be a copy."""
+        self._done: dict[int, Any] = {}  # by number, the object of the new training
+        self._claimed: dict[int, object] = {}  # by id, the objects that have a number
+        self._of_class: dict[str, Any] = {}  # by its name, an object of a class to copy for another
 
     def value(self, current: Any, node: Any, where: str) -> Any:
-        """What takes the place of `current`, which is changed itself where it can be."""
+        """What takes the place of `current` in the new training: itself, changed, where that is possible."""
         if not isinstance(node, dict):
             return node
         kind = node["is"]
@@ -198,7 +199,7 @@ class _Restore:
         if kind == "constant":
             found = current
         else:
-            if id(current) in self._claimed:  # two of the first training were one when this one was made
+            if id(current) in self._claimed:  # one object yet, but two when the state was stored
                 current = None
             self._claim(current, node)
             found = self._container(current, node, where)
@@ -208,7 +209,7 @@ class _Restore:
         return found
 
     def _claim(self, current: Any, node: Mapping[str, Any]) -> None:
-        """Says what is there now; containers that lead to themselves ask for it while they are filled."""
+        """Gives an object its number; one that leads to itself is asked for while it is filled."""
         if current is not None:
             self._done[node["number"]] = current
             self._claimed[id(current)] = current
@@ -270,7 +271,11 @@ class _Restore:
         return _CONTAINERS[node["is"]](items)
 
     def _item(self, current: Any, node: Any, where: str) -> Any:
-        """As `value`, of what a container holds: unlike an attribute, it is there or was stored."""
+        """What takes the place of an item, which a container cannot be without.
+
+        Raises:
+            StorageError: It is constant, and not there.
+        """
         if current is None and isinstance(node, dict) and node["is"] == "constant":
             raise StorageError(f"{where}: is missing, and is not stored")
         return self.value(current, node, where)
@@ -315,17 +320,20 @@ def _stateful(value: Any) -> Stateful:
         return value  # type: ignore[no-any-return]
     if isinstance(value, BaseAlgorithm):
         return ModelState(value)
-    return ReplayBufferState(value) if isinstance(value, ReplayBuffer) else _Attributes(value)
+    return ReplayBufferState(value) if isinstance(value, ReplayBuffer) else _AllAttributes(value)
 
 
-class _Attributes(Stateful):
-    """An object whose attributes are its state."""
+class _AllAttributes(Stateful):
+    """An object that does not say which of its attributes are its state: all of them are."""
 
     def __init__(self, value: object) -> None:
         self.value = value
 
     def state_dict(self) -> dict[str, Any]:
-        return attributes_of(self.value)
+        attributes = dict(vars(self.value))
+        if isinstance(self.value, VecEnvWrapper):
+            attributes.pop("class_attributes", None)  # the members of its class, to look names up
+        return attributes
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         vars(self.value).update(state_dict)

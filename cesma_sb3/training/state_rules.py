@@ -53,9 +53,11 @@ def name_of(value: object) -> str:
 
 
 def has_state_dict(value: object) -> bool:
-    """Whether an object says itself what its state is, as PyTorch's do."""
-    both = (getattr(value, "state_dict", None), getattr(value, "load_state_dict", None))
-    return all(map(callable, both)) and not isinstance(value, type)
+    """Whether the class of an object says what its state is, as PyTorch's do.
+
+    An object may answer for another one that it wraps, as SB3's wrappers do: it has a state of its own.
+    """
+    return all(callable(getattr(type(value), name, None)) for name in ("state_dict", "load_state_dict"))
 
 
 def is_constant(value: object) -> bool:
@@ -103,7 +105,8 @@ def _reduced(value: object) -> tuple[Any, ...] | None:
         reduced = value.__reduce_ex__(2)
     except Exception:  # a lock, a generator, an open file; or a `__getstate__` that refuses
         return None
-    made, _, *more = reduced if isinstance(reduced, tuple) else (None, None)
+    made, arguments, *more = reduced if isinstance(reduced, tuple) else (None, ())
     state = [each for each in more if each is not None]
     has_slots = bool(state) and isinstance(state[0], tuple)  # attributes, then slots
-    return tuple(state) if made is copyreg.__newobj__ and not has_slots else None  # type: ignore[attr-defined]
+    is_attributes = made is copyreg.__newobj__ and len(arguments) == 1  # type: ignore[attr-defined]
+    return tuple(state) if is_attributes and not has_slots else None

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import SAC
+from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.envs.joint_env import JointEnv
+from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.imitation.losses import ColumnwiseLoss
 from cesma_sb3.policies.distributions import ActionHead
@@ -109,6 +111,16 @@ class Slotted:
 
     def __init__(self, team=None, head=None):
         self.count = 3
+
+
+class Metres(float):
+    """A number of a class of its own, in the state of a loss."""
+
+
+class Measuring(Running):
+    def __init__(self, team=None, head=None):
+        super().__init__(team, head)
+        self.longest = Metres(2.5)
 
 
 class Drawing:
@@ -218,6 +230,18 @@ def test_a_network_keeps_more_than_its_weights():
     assert th.equal(after[1].mean, networks[0][1].mean)
 
 
+def test_a_wrapper_of_sb3_keeps_its_statistics():
+    wrappers = [VecNormalize(ParticleVecEnv(Spread(n_agents=2), 3, seed=0)) for _ in range(2)]
+    actions = np.ones((3, 2), dtype=np.int64)
+    wrappers[0].reset()
+    for _ in range(5):
+        wrappers[0].step(actions)
+    after = after_a_restart(*wrappers)
+    assert (after.obs_rms.mean == wrappers[0].obs_rms.mean).all()
+    assert (after.returns == wrappers[0].returns).all()
+    assert (after.step(actions)[0] == wrappers[0].step(actions)[0]).all()
+
+
 def test_a_model_of_sb3_keeps_its_optimizers_and_its_buffer():
     models = [SAC("MlpPolicy", "Pendulum-v1", buffer_size=100, learning_starts=8, seed=0) for _ in range(2)]
     models[0].learn(20)
@@ -267,6 +291,10 @@ def test_what_cannot_change_is_constant(value):
         (
             Drawing,
             "loss.stream: a checkpoint cannot hold the state of builtins:generator; expected state_dic",
+        ),
+        (
+            Measuring,
+            "loss.longest: a checkpoint cannot hold the state of tests.faults.test_kept_objects:Metres; exp",
         ),
         (Unpacked, "loss.state_dict()['head'][0]: tests.faults.test_kept_objects:Slotted, expected numbers"),
         (Failing, "loss.state_dict(): KeyError: 'nothing yet'"),
