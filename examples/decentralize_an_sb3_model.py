@@ -15,7 +15,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
 import cesma_sb3
-from cesma_sb3.envs.pettingzoo import make_parallel_env
+from cesma_sb3 import make_parallel_env
 
 # Two agents, two landmarks. Its agents get rewards of their own: the team's is their mean.
 ENV = {"id": "mpe2.simple_spread_v3", "kwargs": {"N": 2, "max_cycles": 25}, "team_reward": "mean"}

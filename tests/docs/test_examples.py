@@ -62,7 +62,7 @@ def test_train_a_team_with_imitation():
     assert by_expert > by_students
 
 
-def test_followable_expert(tmp_path, monkeypatch):
+def test_information_cost(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))  # as where a script is run: the experiment names its module
     small = {"expert.total_timesteps": 1024, "dagger.total_timesteps": 512, "evaluation.n_final_episodes": 16}
     found = example("information_cost")["main"](tmp_path, **small)
