@@ -1,4 +1,4 @@
-"""The runs that a figure needs: which are there, and the others in processes of their own."""
+"""Runs that a sweep or a figure needs: which are finished, and the others in processes of their own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BUSY = "another command makes runs there; wait for it"
 
 @dataclasses.dataclass(frozen=True)
 class PlannedRun:
-    """A run that a figure needs. Lines and figures that need the same one share its folder."""
+    """A run that a sweep or a figure needs. Whoever needs the same run shares its folder."""
 
     experiment: Experiment
     """As resolved, with its seed."""
@@ -34,18 +34,18 @@ class PlannedRun:
     name: str | Path
     """The experiment, as `cesma run` takes it."""
     values: Mapping[str, Any]
-    """What is put in place of its values, by dotted key."""
+    """Values in place of its own, by dotted key."""
     job: Job
 
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """A run that gave no result."""
+    """A run without a result."""
 
     run: str
     cause: str
     log: Path
-    """What it printed."""
+    """The file with what it printed."""
 
 
 def planned(
@@ -97,7 +97,7 @@ def is_finished(run: PlannedRun) -> bool:
 
 
 def _resumed(run: PlannedRun) -> PlannedRun:
-    """The run, going on if it was interrupted and has checkpoints; else with nothing in its way."""
+    """The run, resumed if it was interrupted and has checkpoints; else begun in a free folder."""
     with contextlib.suppress(StorageError):
         folder = RunFolder.open(run.path)
         has_some = any((run.path / CHECKPOINTS).glob("*")) and not (run.path / REPORT).exists()
@@ -147,7 +147,7 @@ def on_this_machine(workers: int) -> RunJobs:
 
 
 def make_runs(runs: Sequence[PlannedRun], run_them: RunJobs, *, progress: bool) -> tuple[Failure, ...]:
-    """Makes runs; those that were interrupted go on, and those that fail don't stop the others.
+    """Make runs; interrupted ones are resumed, and those that fail do not stop the others.
 
     Args:
         runs: Those that are not finished.

@@ -32,10 +32,10 @@ _WAIT_SECONDS = 1.0
 _POLL_SECONDS = 0.1
 _ANSWER_SECONDS = 10.0
 _CANCEL_SECONDS = 40.0
-"""For tasks that are told to end: longer than `stop` takes."""
+"""Seconds for cancelled tasks to end: longer than `stop` takes."""
 _CANCEL_TIMES = 4
-# What a run starts as: on Linux it is killed when its task's process is (PR_SET_PDEATHSIG is 1), and it hears
-# interrupts, which Ray's processes do not.
+# What a run starts as: on Linux it is killed when its task's process is (PR_SET_PDEATHSIG is 1), and it
+# receives interrupts, which Ray's processes ignore.
 _BOUND = """\
 import ctypes, os, signal, sys
 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
@@ -66,7 +66,7 @@ def on_ray(address: str) -> RunJobs:
         MissingExtraError: Ray is not installed.
     """
     try:
-        import ray  # noqa: F401  # told before anything is made
+        import ray  # noqa: F401  # refused before anything is run
     except ImportError:
         raise MissingExtraError("Ray is not installed: pip install 'cesma-sb3[ray]'") from None
 
@@ -186,7 +186,7 @@ def _execute(name: str, content: str | None, values: Mapping[str, Any], seed: in
         search_path: Folders in which the user's modules are, on nodes that have them (`_modules.PATH`).
     """
     began = time.monotonic()
-    # Ray cancels by an interrupt, which nobody hears in a cluster that was started in the background.
+    # Ray cancels by an interrupt, which processes of a cluster that was started in the background ignore.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="cesma-") as folder:
         out, log, file = Path(folder, "run"), Path(folder, "log"), Path(folder, "given", name)

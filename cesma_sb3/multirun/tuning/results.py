@@ -1,4 +1,4 @@
-"""What a study leaves: the best as an experiment, a table of the trials, and figures."""
+"""The files that a study writes: the best trial as an experiment, a table of the trials, and figures."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _FIGURES = {
     "parallel-coordinates.png": "plot_parallel_coordinate",
 }
 _FOR_FIGURES = 3
-"""Trials that must have finished before there is something to see."""
+"""Fewest finished trials for which figures are drawn."""
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial:
-    """The trial with the best score; of two objectives, the first counts, then the second.
+    """The trial with the best score; with two objectives, the first counts before the second.
 
     Raises:
         CesmaError: No trial finished.
@@ -41,13 +41,13 @@ def best_trial(study: optuna.Study) -> FrozenTrial:
     finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
     if not finished:
         causes = [t.user_attrs[claims.CAUSE] for t in claims.ended(study) if claims.CAUSE in t.user_attrs]
-        told = f"; the last failed: {causes[-1]}" if causes else ""
-        raise CesmaError(f"study {study.study_name!r}: no trial finished{told}")
+        cause = f"; the last failed: {causes[-1]}" if causes else ""
+        raise CesmaError(f"study {study.study_name!r}: no trial finished{cause}")
     return max(finished, key=lambda trial: (trial.values[0], *(-value for value in trial.values[1:])))
 
 
 def write_tables(study: optuna.Study, folder: Path) -> None:
-    """Writes every trial that has begun as CSV and JSON."""
+    """Write every trial that has begun as CSV and JSON."""
     begun = (trial for trial in study.get_trials(deepcopy=False) if trial.state.name != "WAITING")
     rows = [_row(trial) for trial in begun]
     text = json.dumps([to_json(row) for row in rows], indent=2, allow_nan=False) + "\n"
@@ -74,27 +74,27 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
 def write_best(
     study: optuna.Study, folder: Path, name: str | Path, settings: Mapping[str, Any], n_ended: int
 ) -> Path:
-    """Writes the best trial as an experiment that `cesma run` takes.
+    """Write the best trial as an experiment for `cesma run`.
 
     Args:
-        study: It has a finished trial.
-        folder: Where to.
+        study: A study with a finished trial.
+        folder: The folder of the file.
         name: The experiment that was tuned.
-        settings: What is put in place of its values.
-        n_ended: Trials that it was chosen from.
+        settings: Values in place of its own.
+        n_ended: Number of trials that it was chosen from.
     """
     if name in list_experiments():
         content = {"extends": name, **nest(settings)}
     else:  # a file that may move, or change: its values are written out
         content = load_experiment(name, settings).to_mapping()
-    told = f"{name} with the values of trial {best_trial(study).number}, the best of {n_ended}"
-    text = write_mapping({**content, "name": study.study_name, "description": told[:80]})
+    description = f"{name} with the values of trial {best_trial(study).number}, the best of {n_ended}"
+    text = write_mapping({**content, "name": study.study_name, "description": description[:80]})
     atomic.write(folder / BEST, lambda path: path.write_text(text, encoding="utf-8"))
     return folder / BEST
 
 
 def draw(study: optuna.Study, folder: Path) -> list[Path]:
-    """Draws the study, once there is something to see: Optuna's figures, of the first objective."""
+    """Draw Optuna's figures of the first objective, if enough trials have finished."""
     finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
     if len(finished) < _FOR_FIGURES:
         return []

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 _NOT_TUNED = ("name", "description", "seed")
 _MESSAGES = ("message_relaxation", "message_temperature", "message_entropy")
-"""Keys of `dagger` that say something of students that talk only."""
+"""Keys of `dagger` that matter only for students with messages."""
 
 
 def keys_of(name: str) -> list[str]:
-    """The dotted keys that a parameter sets, which stand in its name with commas between them."""
+    """The dotted keys that a parameter sets: its name, split at commas."""
     return [key.strip() for key in name.split(",")]
 
 
@@ -38,11 +38,11 @@ class SearchSpace:
 
     name: str
     label: str
-    """What errors call its file."""
+    """How errors name its file."""
     distributions: Mapping[str, Distribution]
     """By parameter, in the order in which they are drawn. Its name is one key, or keys with commas."""
     parts: tuple[str, ...] = ()
-    """What `load_space` finds the same by: a name or a file, of each space that was merged."""
+    """The name or file of each space that was merged, for `load_space`."""
 
     @property
     def keys(self) -> dict[str, Distribution]:
@@ -58,10 +58,9 @@ class SearchSpace:
         return point
 
     def parameters_of(self, experiment: Experiment) -> dict[str, Any]:
-        """What Optuna calls the values that an experiment has itself, by parameter.
+        """The experiment's own values as parameters of Optuna, by name.
 
-        Left out are those that the space does not have, and those that the experiment leaves to somebody's
-        defaults.
+        Values outside of the space, and keys that the experiment leaves to a default, are left out.
         """
         own = flatten(experiment.to_mapping())
         found: dict[str, Any] = {}
@@ -73,7 +72,7 @@ class SearchSpace:
         return found
 
     def grid(self) -> dict[str, list[Any]]:
-        """By parameter, all that Optuna's GridSampler is to give it: numbers, and choices as their labels.
+        """The grid for Optuna's GridSampler: by parameter, numbers, or choices as their labels.
 
         Raises:
             ConfigError: A key has a condition, or too many values: neither choices, nor a step, nor at most
@@ -90,7 +89,7 @@ class SearchSpace:
         return found
 
     def check(self, experiment: str | Path, overrides: Mapping[str, Any]) -> None:
-        """Whether the space fits this experiment.
+        """Check that the space fits an experiment.
 
         Raises:
             ConfigError: It tunes what is overridden, or an argument that the experiment's classes don't have.
@@ -109,7 +108,7 @@ class SearchSpace:
             load_experiment(experiment, values, overridden_by=self.label)
 
     def _point_with(self, key: str, value: Any) -> dict[str, Any]:
-        """Values with which a key is drawn: its own, and those that its conditions ask for, and theirs."""
+        """Values with which a key is drawn: its own, and those that its conditions require, recursively."""
         point: dict[str, Any] = {}
         for other, values in self.keys[key].conditions.items():
             point |= self._point_with(other, values[0])
@@ -121,7 +120,7 @@ class SearchSpace:
 
 
 def load_space(name_or_path: str | Path) -> SearchSpace:
-    """The search space of that name in `tuning/`, or in that file, validated.
+    """Load and validate a search space, by its name in `tuning/` or its file.
 
     Raises:
         UnknownNameError: There is none of that name.
@@ -170,15 +169,15 @@ def merged(spaces: Sequence[SearchSpace]) -> SearchSpace:
 
 
 def default_spaces(experiment: Experiment) -> tuple[str | None, str | None]:
-    """Names of the shipped spaces that an experiment is tuned by when nobody says by which.
+    """Names of the shipped spaces that an experiment is tuned by if none are named.
 
-    The expert's is called as its algorithm is: `gumbel-softmax-ddpg` for GumbelSoftmaxDDPG. The students' is
-    called as their network is: `students-recurrent`. Feed-forward ones have `students-messages` where the
-    experiment says how messages are learned; the environment is not asked. Custom networks that learn by
+    The expert's has the name of its algorithm: `gumbel-softmax-ddpg` for GumbelSoftmaxDDPG. The students' has
+    the name of their network: `students-recurrent`. Feed-forward students have `students-messages` where the
+    experiment sets how messages are learned, whatever its environment is. Custom networks that learn by
     DAgger have `dagger`, what all students have in common.
 
     Args:
-        experiment: As resolved. Whether its classes have the arguments says `SearchSpace.check`.
+        experiment: As resolved. `SearchSpace.check` tests whether its classes have the arguments.
 
     Returns:
         The expert's: None for one that is not trained, that is named `module:name`, or that no space is
@@ -228,10 +227,10 @@ def _is_integer(annotation: Any) -> bool:
 
 
 def _check_values(place: str, field: FieldInfo, found: Distribution) -> None:
-    """Whether the schema allows the values.
+    """Check that the schema allows the values.
 
     Raises:
-        ConfigError: It does not.
+        ConfigError: It does not allow one.
     """
     kind: Any = Annotated[field.annotation, field]  # with the bounds that the schema sets
     adapter: TypeAdapter[Any] = TypeAdapter(kind, config=ConfigDict(strict=True))
@@ -239,30 +238,30 @@ def _check_values(place: str, field: FieldInfo, found: Distribution) -> None:
         try:
             adapter.validate_python(example)
         except ValidationError as error:
-            told = error.errors(include_url=False)[0]["msg"]
-            raise ConfigError(f"{place}: {short_repr(example)} is no value of this key: {told}") from None
+            message = error.errors(include_url=False)[0]["msg"]
+            raise ConfigError(f"{place}: {short_repr(example)} is no value of this key: {message}") from None
 
 
 def _check_conditions(
     place: str, found: Distribution, above: Mapping[str, Distribution], all_keys: Collection[str]
 ) -> None:
-    """Whether conditions are on keys that are drawn before, and can hold.
+    """Check that conditions are on keys that are drawn before, and can hold.
 
     Args:
-        place: What errors call the key.
-        found: What has the conditions.
-        above: By dotted key, what is drawn before.
-        all_keys: Those of the whole space.
+        place: How errors name the key.
+        found: The distribution that has the conditions.
+        above: The distributions that are drawn before, by dotted key.
+        all_keys: The keys of the whole space.
 
     Raises:
-        ConfigError: They are not, or cannot.
+        ConfigError: One is on another key, or can never hold.
     """
     for other, values in found.conditions.items():
         if other not in above:
-            told = unknown_name("key", other, above)
+            message = unknown_name("key", other, above)
             if other in all_keys:
-                told = f"{other}: expected a key that stands above this one"
-            raise ConfigError(f"{place}: when: {told}")
+                message = f"{other}: expected a key that stands above this one"
+            raise ConfigError(f"{place}: when: {message}")
         allowed = above[other].values()
         if allowed is None:
             raise ConfigError(f"{place}: when: {other}: expected a key with choices, integers or a step")
@@ -273,7 +272,7 @@ def _check_conditions(
 
 
 def _field(key: str, label: str) -> tuple[FieldInfo, bool]:
-    """The schema's field of a dotted key, and whether the key goes on into free arguments below it."""
+    """The schema's field of a dotted key, and whether the key names a free argument below that field."""
     model: Any = Experiment
     parts = key.split(".")
     for index, part in enumerate(parts):
@@ -287,8 +286,8 @@ def _field(key: str, label: str) -> tuple[FieldInfo, bool]:
         model = schema_of(field.annotation)
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             if below or model == Arguments:
-                told = "an argument below it" if model == Arguments else "no key below it"
-                raise ConfigError(f"{label}: {key}: expected {told}")
+                expected = "an argument below it" if model == Arguments else "no key below it"
+                raise ConfigError(f"{label}: {key}: expected {expected}")
             return field, False
     raise ConfigError(f"{label}: {key}: expected one of its keys: {', '.join(_keys(model))}")
 

@@ -1,4 +1,4 @@
-"""Optuna as it is used here: quiet, by names, with studies that go on as if they had never stopped."""
+"""Optuna's storages, samplers and pruners, by name."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ JOURNAL = "journal:///"
 STORAGE = "CESMA_STORAGE"
 """The environment variable that holds a storage's URL, for its password is nobody else's to see."""
 HEARTBEAT_SECONDS = 30
-"""In databases, how often a worker says that it is alive; it is taken for dead after twice that."""
+"""Seconds between two heartbeats of a worker in a database; it is taken for dead after twice that."""
 MAX_RETRIES = 3
-"""Of a trial whose worker died."""
+"""How often a trial whose worker died is run again."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna without its log, and without the notes that parts of it may change."""
+    """Silence Optuna's log, and its warnings that parts of it may change, for the time of the block."""
     import optuna
 
     before = optuna.logging.get_verbosity()
@@ -48,10 +48,10 @@ def quiet() -> Iterator[None]:
 
 
 def check_names(sampler: str, pruner: str, directions: int) -> None:
-    """Whether there are such a sampler and pruner, and they go together.
+    """Check the names of sampler and pruner, and that they fit the number of objectives.
 
     Raises:
-        ConfigError: They are not, or something is to be pruned by two objectives.
+        ConfigError: There is no such sampler or pruner, or it does not work with two objectives.
     """
     for what, name, names in (("sampler", sampler, get_args(Sampler)), ("pruner", pruner, get_args(Pruner))):
         if name not in names:
@@ -69,18 +69,18 @@ def open_study(
     directions: Sequence[Direction] = ("maximize",),
     first: Mapping[str, Any] | None = None,
 ) -> optuna.Study:
-    """A study, new or out of storage.
+    """Create a study, or load it from its storage.
 
     Args:
-        name: The study's.
+        name: The name of the study.
         storage: `sqlite:///FILE`, `postgresql://...` or another database's URL, or `journal:///FILE`; None:
             it is kept in memory.
-        contents: What must be the same whenever the study goes on, by name.
-        directions: `maximize` or `minimize`, for each objective.
-        first: Parameters of a new study's first trial; what is not named is drawn.
+        contents: What must be the same whenever the study is resumed, by name.
+        directions: `maximize` or `minimize` for each objective.
+        first: Parameters of a new study's first trial; the others are drawn.
 
     Raises:
-        ConfigError: The storage cannot be opened, or its study of that name is of other contents.
+        ConfigError: The storage cannot be opened, or its study of that name has other contents.
     """
     import optuna
 
@@ -116,7 +116,7 @@ def studies_of(storage: str) -> list[str]:
 
 @contextmanager
 def _opening(storage: str | None) -> Iterator[None]:
-    """In one line, and without its password, why a storage cannot be opened."""
+    """Raise in one line, without the password, why a storage cannot be opened."""
     if storage is not None and not is_clear_url(storage):
         raise ConfigError(
             f"storage: {masked_url(storage)}: expected sqlite:///FILE, journal:///FILE, or a database's "
@@ -125,8 +125,8 @@ def _opening(storage: str | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever a database, or its driver that is not installed, raises
-        told = masked(" ".join(str(error).split()), storage or "")
-        raise ConfigError(f"storage: cannot be opened: {type(error).__name__}: {told}") from None
+        message = masked(" ".join(str(error).split()), storage or "")
+        raise ConfigError(f"storage: cannot be opened: {type(error).__name__}: {message}") from None
 
 
 def _storage(url: str) -> optuna.storages.BaseStorage:
@@ -156,7 +156,7 @@ def _storage(url: str) -> optuna.storages.BaseStorage:
 
 
 def _warn_of_lock(journal: Path) -> None:
-    """Says why a journal cannot be opened at once: whoever writes holds its lock, for milliseconds."""
+    """Warn if the lock of a journal is held for longer than a writer holds it, which is milliseconds."""
     lock = Path(f"{journal}.lock")
     for _ in range(10):
         if not os.path.lexists(lock):  # Optuna's are symbolic links
@@ -170,7 +170,7 @@ def _warn_of_lock(journal: Path) -> None:
 
 
 def retry(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-    """Puts a trial whose worker died before the study once more, with the same values."""
+    """Queue a trial whose worker died once more, with the same values."""
     import optuna
 
     with warnings.catch_warnings():
@@ -182,14 +182,15 @@ def retry(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
 def make_sampler(
     name: str, words: Sequence[int], grid: Mapping[str, Sequence[Any]] | None = None
 ) -> optuna.samplers.BaseSampler:
-    """A sampler for one trial.
+    """Make the sampler of one trial.
 
-    Each trial's has a seed of its own: a study that goes on draws what it would have drawn without the break.
+    Each trial has a sampler with a seed of its own, so that a resumed study draws what it would have drawn
+    uninterrupted.
 
     Args:
         name: One of `Sampler`.
-        words: What the seed is made of.
-        grid: Of the sampler `grid`, the values of each parameter.
+        words: Integers from which its seed is made.
+        grid: The values of each parameter, for the sampler `grid`.
     """
     import optuna
 
@@ -197,7 +198,7 @@ def make_sampler(
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     if name == "cmaes":
-        # Values that it cannot draw are drawn at random.
+        # Parameters that it does not support are drawn at random.
         return optuna.samplers.CmaEsSampler(seed=seed)
     if name == "gp":
         return optuna.samplers.GPSampler(seed=seed)
@@ -208,11 +209,11 @@ def make_sampler(
 
 
 def make_pruner(name: str, every: int) -> optuna.pruners.BasePruner:
-    """A pruner.
+    """Make a pruner.
 
     Args:
         name: One of `Pruner`.
-        every: Steps between two reports.
+        every: Steps between two reports of a trial.
     """
     import optuna
 
