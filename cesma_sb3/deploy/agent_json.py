@@ -61,20 +61,7 @@ def describe(
             {"name": part.name, "kind": part.kind, "start": where.start, "stop": where.stop}
             | {"count": part.count, "size": part.size}
         )
-    columns = ActionColumns.of(own.action_spaces[name])
-    meanings = {part.column: part for part in layout.action}
-    acts = []
-    for column, n in enumerate(columns.categories):
-        meaning = meanings.get(column)
-        kind = (
-            {"name": meaning.name, "kind": meaning.kind} if meaning else {"name": f"{column}", "kind": "move"}
-        )
-        values = (
-            {"categories": n, "first": int(columns.start[column])}
-            if n
-            else {"low": _number(columns.low[column]), "high": _number(columns.high[column])}
-        )
-        acts.append(kind | values)
+    acts = _columns(own)
     return {
         "inputs": list(inputs),
         "observation": {
@@ -101,6 +88,25 @@ def describe(
         "joint": joint,
         "wrappers": list(wrappers),
     }
+
+
+def _columns(own: TeamSpaces) -> list[dict[str, Any]]:
+    name = own.agents[0]
+    columns = ActionColumns.of(own.action_spaces[name])
+    meanings = {part.column: part for part in own.layouts[name].action}
+    acts = []
+    for column, n in enumerate(columns.categories):
+        meaning = meanings.get(column)
+        kind = (
+            {"name": meaning.name, "kind": meaning.kind} if meaning else {"name": f"{column}", "kind": "move"}
+        )
+        values = (
+            {"categories": n, "first": int(columns.start[column])}
+            if n
+            else {"low": _number(columns.low[column]), "high": _number(columns.high[column])}
+        )
+        acts.append(kind | values)
+    return acts
 
 
 def _mask(own: TeamSpaces) -> dict[str, Any]:

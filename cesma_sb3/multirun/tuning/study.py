@@ -112,32 +112,19 @@ def tune(
     """
     trials = None if trials is None else integer("trials", trials, 1)
     workers, seeds, seed = integer("workers", workers, 1), integer("seeds", seeds, 1), integer("seed", seed)
-    if minutes is not None and not minutes > 0:
-        raise ConfigError(f"minutes: expected more than 0, got {minutes}")
-    if objective not in get_args(Objective):
-        raise ConfigError(f"objective: {unknown_name('objective', objective, get_args(Objective))}")
-    if study is not None and not is_name(study):
-        raise ConfigError(f"study: expected letters, digits and - _ . only, got {short_repr(study)}")
     overrides = {**(overrides or {}), **more}
     if "seed" in overrides:
         raise ConfigError("override: seed: expected none, for the study has an argument seed")
     fixed = {**plain(overrides), "seed": seed}
     base = load_experiment(name, fixed)
-    if stage_wise and (objective != "students" or expert is not None or base.dagger is None):
-        raise ConfigError(
-            "stage_wise: expected an expert to be trained and imitated, for the students' score"
-        )
-    if base.dagger is None and objective == "expert":
-        raise ConfigError(f"objective: expected students, for {base.name} has no expert that is imitated")
     named = [] if space is None else [space] if isinstance(space, str | Path) else list(space)
-    if stage_wise and named and len(named) != 2:
-        raise ConfigError(f"space: expected two, the expert's and the students', got {len(named)}")
-    reused = expert is not None
-    found = _spaces(
-        named[:1] if stage_wise else named, base, "expert" if stage_wise else objective, reused=reused
-    )
+    _check(base, objective, study, minutes)
+    if stage_wise:
+        _check_stage_wise(base, objective, named, expert)
+        found = _spaces(named[:1], base, "expert")
+    else:
+        found = _spaces(named, base, objective, reused=expert is not None)
     study = study or f"{base.name}-{'stage-wise' if stage_wise else found.name}-seed{seed}"
-    folder = _folder(study, out)
     config = StudyConfig(
         study=study,
         experiment=name,
@@ -147,25 +134,55 @@ def tune(
         seeds=tuple(range(seed, seed + seeds)),
         n_trials=DEFAULT_TRIALS if trials is None and minutes is None else trials,
         deadline=None,
-        folder=folder,
+        folder=_folder(study, out),
         storage=storage or "",
         sampler=sampler,
         pruner=pruner,
     )
-    if not stage_wise:
-        given = None if expert is None else as_path(expert)
-        return _study(config, minutes, workers, given, progress=progress, trust=trust)
-    minutes = None if minutes is None else minutes / 2
-    own = dataclasses.replace(config, study=f"{study}-expert", objective="expert", folder=folder / "expert")
-    first = _study(own, minutes, workers, progress=progress, trust=trust)
-    of_students = dataclasses.replace(
-        config,
-        space=_spaces(named[1:], base, "students", reused=True),
-        overrides={key: value for key, value in fixed.items() if not _is_of_expert(key)},
-        folder=folder / "students",
+    how: Any = {"n_workers": workers, "progress": progress, "trust": trust}
+    if stage_wise:
+        of_students = _spaces(named[1:], base, "students", reused=True)
+        return _by_stage(config, of_students, None if minutes is None else minutes / 2, how)
+    return _study(config, minutes, None if expert is None else as_path(expert), **how)
+
+
+def _check(base: Experiment, objective: Objective, study: str | None, minutes: float | None) -> None:
+    if minutes is not None and not minutes > 0:
+        raise ConfigError(f"minutes: expected more than 0, got {minutes}")
+    if objective not in get_args(Objective):
+        raise ConfigError(f"objective: {unknown_name('objective', objective, get_args(Objective))}")
+    if study is not None and not is_name(study):
+        raise ConfigError(f"study: expected letters, digits and - _ . only, got {short_repr(study)}")
+    if base.dagger is None and objective == "expert":
+        raise ConfigError(f"objective: expected students, for {base.name} has no expert that is imitated")
+
+
+def _check_stage_wise(
+    base: Experiment, objective: Objective, named: Sequence[str | Path], expert: Path | str | None
+) -> None:
+    if objective != "students" or expert is not None or base.dagger is None:
+        raise ConfigError(
+            "stage_wise: expected an expert to be trained and imitated, for the students' score"
+        )
+    if named and len(named) != 2:
+        raise ConfigError(f"space: expected two, the expert's and the students', got {len(named)}")
+
+
+def _by_stage(
+    config: StudyConfig, of_students: SearchSpace, minutes: float | None, how: Mapping[str, Any]
+) -> TuningResult:
+    """The expert's study, then that of the students of its best trial."""
+    own = dataclasses.replace(
+        config, study=f"{config.study}-expert", objective="expert", folder=config.folder / "expert"
     )
-    best = own.folder / f"trial-{best_trial(first.study).number}"
-    return _study(of_students, minutes, workers, best, progress=progress, trust=trust)
+    first = _study(own, minutes, None, **how)
+    students = dataclasses.replace(
+        config,
+        space=of_students,
+        overrides={key: value for key, value in config.overrides.items() if not _is_of_expert(key)},
+        folder=config.folder / "students",
+    )
+    return _study(students, minutes, own.folder / f"trial-{best_trial(first.study).number}", **how)
 
 
 def _folder(study: str, out: Path | str | None) -> Path:
@@ -198,9 +215,9 @@ def _spaces(
 def _study(
     config: StudyConfig,
     minutes: float | None,
-    n_workers: int,
-    expert: Path | None = None,
+    expert: Path | None,
     *,
+    n_workers: int,
     progress: bool,
     trust: bool,
 ) -> TuningResult:
