@@ -157,7 +157,7 @@ def test_workers_get_a_name_and_what_is_secret_in_their_environment(tmp_path, mo
         return subprocess.Popen([sys.executable, "-c", ""], **options)
 
     stand_in = type("", (), {**vars(subprocess), "Popen": start})
-    monkeypatch.setattr("cesma_sb3.multirun.tuning.workers.subprocess", stand_in)
+    monkeypatch.setattr("cesma_sb3.utils.processes.subprocess", stand_in)
     secret = {optuna_storage.STORAGE: "sqlite:///x?password=Tr0ub4dor"}
     with Workers(["tune-worker"], 2, tmp_path, secret) as team:
         while team.is_working():
