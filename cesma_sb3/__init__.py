@@ -5,11 +5,13 @@ is first used, so that `import cesma_sb3` alone imports neither PyTorch nor anyt
 """
 
 from importlib import import_module
+from pathlib import Path
 
-with open(f"{__path__[0]}/__init__.pyi", encoding="utf-8") as _stub:  # noqa: PTH123  # pathlib takes as long as the rest
-    # Each line is `from MODULE import NAME as NAME`.
-    _MODULES = {line.split()[3]: line.split()[1] for line in _stub if line.startswith("from ")}
-__all__ = sorted(_MODULES)  # noqa: PLE0605  # the stub is what tools read
+# Each line of the stub is `from MODULE import NAME as NAME`.
+_STUB = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8").splitlines()
+_IMPORTS = (line.split() for line in _STUB if line.startswith("from "))
+_MODULES = dict(sorted((words[3], words[1]) for words in _IMPORTS))
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ from cesma_sb3.spaces.agent_spaces import MASK, unwrap_observation, without_mask
 from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.torch_defaults import plain_torch
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class SingleAgentPolicy(BasePolicy):
