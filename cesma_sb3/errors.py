@@ -38,12 +38,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-_MOST_NAMES = 100
+_MOST_NAMES = 40
 """Most names that a message lists."""
 
 
 class CesmaError(Exception):
-    """Anything that this package refuses."""
+    """Base class of the errors of this package."""
 
 
 class SpaceError(CesmaError):
@@ -111,7 +111,7 @@ class Interrupted(KeyboardInterrupt):
     """
 
     def __init__(self, run_dir: Path) -> None:
-        super().__init__(str(run_dir))
+        super().__init__(f"interrupted; to resume: cesma_sb3.run(resume={str(run_dir)!r})")
         self.run_dir = run_dir
 
 
@@ -190,11 +190,15 @@ def unknown_name(kind: str, name: object, allowed: Iterable[str]) -> str:
 
 
 def did_you_mean(name: str, allowed: Sequence[str]) -> str:
-    """The end of a message about a wrong name: the nearest of the allowed names, then all of them."""
+    """The end of a message about a wrong name: the nearest of the allowed names, then all of them.
+
+    Of very many names only the nearest are listed, if there are any.
+    """
     found = [each for each in nearest(name, allowed) if each != name]
     hint = f"did you mean {found[0]!r}? " if found else ""
-    more = f" and {len(allowed) - _MOST_NAMES} more" if len(allowed) > _MOST_NAMES else ""
-    return f"; {hint}allowed: {', '.join(allowed[:_MOST_NAMES]) or 'none'}{more}"
+    shown = allowed if len(allowed) <= _MOST_NAMES else found or allowed[:_MOST_NAMES]
+    more = f" and {len(allowed) - len(shown)} more" if len(allowed) > len(shown) else ""
+    return f"; {hint}allowed: {', '.join(shown) or 'none'}{more}"
 
 
 def nearest(name: str, choices: Iterable[str], n: int = 3) -> tuple[str, ...]:

@@ -101,8 +101,7 @@ def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: 
     help="Allow the files to run code when they are loaded, as SB3's, TorchScript's and pickles can.",
 )
 @click.option(
-    "--timesteps",
-    "total_timesteps",
+    "--total-timesteps",
     type=Whole(min=1),
     default=100_000,
     show_default=True,

@@ -364,8 +364,8 @@ def joint_vec_env(
         view: The action view, or its name.
         team_reward: How the agents' rewards become one: `shared`, which must be equal, or `sum` or `mean`.
         max_steps: Steps after which an episode is truncated; None: no limit.
-        start_method: Of `multiprocessing`. By default `forkserver` where it exists, else `spawn`; either
-            needs a script to guard its entry with `if __name__ == "__main__":`.
+        start_method: Start method of `multiprocessing`. By default `forkserver` if it exists, else `spawn`;
+            either needs a script to guard its entry with `if __name__ == "__main__":`.
         agents: The names of the agents in the order of joint arrays; None: the environments' order.
 
     Raises:

@@ -26,22 +26,23 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
     """DAgger for a team: students act, the centralized expert labels, all agents learn in one batched update.
 
     An algorithm of the `imitation` library: demonstrations, types, beta schedules and logger are imitation's.
-    The data path is its own: arrays in memory, no disk, no collation sample by sample.
+    Unlike imitation's `DAggerTrainer` it keeps its dataset in memory, as arrays.
 
-    Algorithm 1 is `samples_per_update=1` (its k), `beta_schedule=None`; defaults: larger batches, less often.
+    The paper's Algorithm 1 sets `samples_per_update=1` (its k) and `beta_schedule=None`. By default the
+    trainer makes fewer gradient steps, on larger batches.
     Where the team's layouts declare messages it is Algorithm 2 (`Communication`).
 
     Args:
         venv: Batched joint environment in the `joint` action view.
         expert_policy: Labels joint observations: a model or policy of SB3, a function, an `Expert`, or
             anything else that `adapt_expert` takes.
-        rng: Draws batches, and who acts.
+        rng: Random generator that draws the training batches and, at each step, whether the expert acts.
         policy: The students; a `TeamPolicy` with the paper's sizes if None.
         demonstrations: The expert's trajectories or transitions to start from (`set_demonstrations`).
         beta_schedule: Probability of the expert's action by round, as imitation's `BetaSchedule`; None is the
             paper's 0: students act from the start.
         beta_per_agent: Draw who acts for each agent by itself in place of the whole team.
-        round_timesteps: Environment timesteps in a round of the beta schedule; None: one vector step.
+        round_timesteps: Timesteps in a round of the beta schedule; None: one step of all environments.
         samples_per_update: Environment timesteps collected for each gradient step.
         batch_size: Samples of each gradient step; of recurrent students, episodes.
         learning_rate: A number, or a function of the progress remaining (1 to 0) in a call of `train`.
@@ -58,9 +59,9 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
         SpaceError: The policy is not one for this team.
         ExpertError: The expert does not fit the team, or soft labels are wanted of one that has none.
         LayoutError: The team's layouts do not say who receives whose messages.
-        ConfigError: The agents' own datasets are wanted of a team that communicates or that sees everything,
-            or class weights of a loss that is not by name; or recurrent students communicate, have datasets
-            of their own, or a reservoir.
+        ConfigError: `buffer` asks for a dataset for each agent, of a team that communicates or sees
+            everything; or class weights are wanted of a loss that is not by name; or recurrent students
+            communicate, have datasets of their own, or a reservoir.
         ValueError: A number is out of its range.
         UnknownNameError: There is no such loss or class weighting.
 

@@ -55,7 +55,7 @@ def sweep(
     overrides: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Sweep:
-    """Make every run that is not there yet, and a table of all.
+    """Run experiments over several seeds, skipping finished runs, and tabulate them.
 
     A run that was interrupted or failed is resumed from its last checkpoint; one whose experiment has changed
     since is set aside and made again.

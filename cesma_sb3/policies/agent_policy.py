@@ -28,27 +28,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class SingleAgentPolicy(BasePolicy):
-    """What `AgentPolicy` and an agent of an ensemble have in common: the spaces of one agent.
-
-    `observation_space` and `action_space` are those of the agent in its environment.
-
-    Args:
-        spaces: The spaces of a team of this one agent.
-    """
-
-    def __init__(self, spaces: TeamSpaces) -> None:
-        (name,) = spaces.agents
-        super().__init__(spaces.observation_spaces[name], spaces.action_spaces[name])
-        self.spaces = spaces
-
-    @property
-    def name(self) -> str:
-        """The agent's name."""
-        return self.spaces.agents[0]
-
-    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        raise NotImplementedError(f"{type(self).__name__} acts by `predict` alone")
+class PickledPolicy(BasePolicy):
+    """An SB3 policy whose `load` works with every release of SB3 and PyTorch that this package takes."""
 
     @classmethod
     def load(cls, path: str, device: th.device | str = "auto") -> Self:
@@ -65,13 +46,36 @@ class SingleAgentPolicy(BasePolicy):
         return policy.to(get_device(device))
 
 
+class SingleAgentPolicy(PickledPolicy):
+    """What `AgentPolicy` and an agent of an ensemble have in common: the spaces of one agent.
+
+    `observation_space` and `action_space` are those of the agent in its environment.
+
+    Args:
+        spaces: The agent's spaces, as a team with this one agent.
+    """
+
+    def __init__(self, spaces: TeamSpaces) -> None:
+        (name,) = spaces.agents
+        super().__init__(spaces.observation_spaces[name], spaces.action_spaces[name])
+        self.spaces = spaces
+
+    @property
+    def name(self) -> str:
+        """The agent's name."""
+        return self.spaces.agents[0]
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        raise NotImplementedError(f"{type(self).__name__} acts by `predict` alone")
+
+
 class AgentPolicy(SingleAgentPolicy):
     """A decentralized policy: one agent's own observation to its own action.
 
     It is an SB3 policy: SB3's `evaluate_policy`, `save` and `load` take it.
 
     Args:
-        spaces: The spaces of a team of this one agent.
+        spaces: The agent's spaces, as a team with this one agent.
         network: [B, observation size] float32 -> [B, outputs] float32.
         log_std: Log standard deviation of each continuous action column, [D] float32; zeros if None.
         acts_deterministically: Whether its team was evaluated with deterministic actions; `predict` does not

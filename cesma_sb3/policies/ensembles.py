@@ -13,12 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch as th
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
 from cesma_sb3.errors import SpaceError, integer
-from cesma_sb3.policies.agent_policy import AgentPolicy, SingleAgentPolicy, unbatched
+from cesma_sb3.policies.agent_policy import AgentPolicy, PickledPolicy, SingleAgentPolicy, unbatched
 from cesma_sb3.policies.sampling import categories, sampling_with
 from cesma_sb3.policies.stateful_actor import MemoryActor, State
 from cesma_sb3.policies.team_policy import TeamPolicy
@@ -68,7 +67,7 @@ class EnsembleActor(MemoryActor):
         return actions, (steps + 1,)
 
 
-class TeamEnsemble(BasePolicy):
+class TeamEnsemble(PickledPolicy):
     """Teams of the same spaces that act as one SB3 policy; decentralized as long as each of them is.
 
     Components are added while it is trained. `state_dict` holds all of them, and `load_state_dict` brings

@@ -15,7 +15,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from cesma_sb3.errors import SpaceError
-from cesma_sb3.policies.agent_policy import AgentPolicy
+from cesma_sb3.policies.agent_policy import AgentPolicy, PickledPolicy
 from cesma_sb3.policies.distributions import ActionHead, TeamDistribution
 from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec, TeamValue, actor_net
@@ -45,7 +45,7 @@ class _JointFeatures(nn.Module):
         return features
 
 
-class TeamPolicy(ActorCriticPolicy):
+class TeamPolicy(PickledPolicy, ActorCriticPolicy):
     """The students of CESMA as one SB3 policy on the joint space.
 
     Whatever trains an SB3 policy trains them. With `actor_visibility="own"` the actor is one network an
@@ -66,13 +66,13 @@ class TeamPolicy(ActorCriticPolicy):
         hidden_sizes: Hidden layers of each actor component (the paper's students: 128 and 128, E.2); of
             `entities`, the width of an entity and then the layers of the head; of `recurrent`, the units of
             the memory.
-        critic_hidden_sizes: The same of the critic; `hidden_sizes` if None.
+        critic_hidden_sizes: Hidden layers of each critic component; `hidden_sizes` if None.
         activation_fn: Module class put after each hidden layer.
         share_parameters: One set of weights for all agents, with a one-hot agent number as further input
             (`feed-forward`; `entities` always share). See `NetworkSpec` for those that see everything.
         use_agent_id: A one-hot agent number as further input of `entities`, for agents that are not alike.
-        module: Of `custom`: makes an agent's network, `module(n_inputs, n_outputs, **module_kwargs)`.
-        module_kwargs: Of `custom`.
+        module: Makes an agent's network `custom`: `module(n_inputs, n_outputs, **module_kwargs)`.
+        module_kwargs: Keyword arguments of `module`.
         log_std_init: Initial log standard deviation of continuous columns.
         acts_deterministically: How the team acts when it is not being trained (`step`): by its likeliest
             actions, or by draws.

@@ -60,7 +60,7 @@ def decentralize(
         total_timesteps: Environment timesteps of the decentralization, at most.
         algorithm: The class that saved an SB3 file, or its name (`"PPO"`); for a policy that was saved alone,
             the algorithm that trained it, or its own class.
-        normalization: The model's `VecNormalize`, or its file; None: that of an algorithm in memory is found.
+        normalization: The model's `VecNormalize`, or its file; None: an algorithm in memory brings its own.
         trust: Whether files may run code when they are loaded, as SB3's, TorchScript's and pickles can.
         name: Name of the experiment, after which the run folder is called.
         seed: Seed of all randomness.
@@ -74,7 +74,8 @@ def decentralize(
 
     Example:
         >>> result = cesma_sb3.decentralize("ppo.zip", "mpe2.simple_spread_v3", algorithm="PPO", trust=True)
-        >>> action, _ = result.students.agent(0).predict(own_observation, deterministic=True)
+        >>> mode = result.students.acts_deterministically
+        >>> action, _ = result.students.agent(0).predict(own_observation, deterministic=mode)
 
     Source: section 4.1 ("any expert architecture ... may be used").
     """

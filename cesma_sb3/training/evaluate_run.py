@@ -35,7 +35,7 @@ def evaluate_run(
         run_dir: The folder of a finished run.
         episodes: Number of episodes of each policy; None: as many as the experiment says.
         seed: Seed of the episodes' initial states; None: the run's, which gives the report's own numbers.
-        messages: What the students receive instead of the messages sent (`ablate_messages`); None: these.
+        messages: What the students receive (`ablate_messages`); None: the messages that were sent.
         trust: Whether the folder may run the code that it names or holds, though it was made elsewhere.
         overrides: Values in place of the run's, by dotted key or nested. Agents are found by their names, in
             whatever order the environment has them. With `env.kwargs.n_agents`, policies over entities, whose

@@ -82,7 +82,8 @@ def run(
 
     Example:
         >>> result = cesma_sb3.run("spread-3", seed=1)
-        >>> action, _ = result.students.agent(0).predict(own_observation, deterministic=True)
+        >>> mode = result.students.acts_deterministically
+        >>> action, _ = result.students.agent(0).predict(own_observation, deterministic=mode)
     """
     values = {**(overrides or {}), **more} | ({} if seed is None else {"seed": seed})
     if resume is not None:

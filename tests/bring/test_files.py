@@ -269,7 +269,7 @@ def test_the_command(zipped, ppo):
     small += [
         word for key in ("n_final_episodes", "n_eval_episodes") for word in ("--set", f"evaluation.{key}=8")
     ]
-    arguments = ["decentralize", zipped.name, ENV, "--algorithm", "PPO", "--timesteps", "200", *small]
+    arguments = ["decentralize", zipped.name, ENV, "--algorithm", "PPO", "--total-timesteps", "200", *small]
     asked = CliRunner().invoke(cesma, [*arguments, "--trust", "--seed", "3", "--out", "run", "--json"])
     assert asked.exit_code == 0, asked.output
     report = json.loads(asked.stdout)

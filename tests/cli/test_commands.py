@@ -152,7 +152,7 @@ def test_evaluate(call, pipeline, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["show", "spread3"], "unknown experiment 'spread3'; did you mean 'spread-3'? allowed: navigation"),
+        (["show", "spread3"], "unknown experiment 'spread3'; did you mean 'spread-3'? allowed: spread-3,"),
         (["run", "spread3"], "unknown experiment 'spread3'; did you mean 'spread-3'?"),
         (["run", "none.yaml"], "none.yaml: no such file"),
         (["run", "../spread-3"], "unknown experiment '../spread-3'"),

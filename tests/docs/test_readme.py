@@ -26,7 +26,7 @@ SUBSTITUTIONS = {
     'cesma_sb3.run("spread-3")': (1, f"cesma_sb3.run({TINY})"),
     ".learn(100_000)": (1, ".learn(64)"),
     'PPO("MlpPolicy", env': (1, 'PPO("MlpPolicy", env, n_steps=64'),
-    '"PPO", trust=True)': (1, '"PPO", trust=True, total_timesteps=512, **SHORT)'),
+    '"PPO", trust=True, progress=True)': (1, '"PPO", trust=True, total_timesteps=512, **SHORT)'),
 }
 
 
@@ -35,7 +35,7 @@ SHORT = {"dagger.n_envs": 8, "evaluation": {"n_final_episodes": 8, "n_eval_episo
 
 def save_a_controller(path):
     """The file that the first block has."""
-    venv = make_vec_env("mpe2.simple_spread_v3", n_envs=4, team_reward="mean")
+    venv = make_vec_env("mpe2.simple_spread_v3", kwargs={"N": 2}, n_envs=4, team_reward="mean")
     PPO("MlpPolicy", venv, n_steps=16).learn(64).save(path)
 
 

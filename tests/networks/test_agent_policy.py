@@ -134,3 +134,14 @@ def test_what_is_no_observation_or_mask_is_refused_by_the_agents_name():
         agent.predict(np.zeros((2, 2, 2)), action_masks=masks[0])
     with pytest.raises(SpaceError, match="a: 2 action masks for 3 observations"):
         agent.predict(np.zeros((3, 2)), action_masks=masks)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_team_is_saved_and_loaded_as_sb3s_policies_are(kind, tmp_path):
+    venv = joint_vec_env(MatchingGame, 2, seed=0)
+    policy = policies(venv.team)[kind]
+    policy.save(tmp_path / "team.zip")
+    again = type(policy).load(tmp_path / "team.zip")
+    observations = venv.reset()
+    expected, _ = policy.predict(observations, deterministic=True)
+    np.testing.assert_array_equal(again.predict(observations, deterministic=True)[0], expected)

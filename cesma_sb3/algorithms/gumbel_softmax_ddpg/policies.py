@@ -87,7 +87,7 @@ class GumbelSoftmaxPolicy(TD3Policy):
         network: `feed-forward`, or `entities` for teams whose layouts name them (`EntityNet`).
         hidden_sizes: Hidden layers of each actor component (the paper's expert for 3 agents: 225 and 225,
             E.2); of `entities`, the width of an entity and then the layers of the head.
-        critic_hidden_sizes: The same of the critic; `hidden_sizes` if None.
+        critic_hidden_sizes: Hidden layers of each critic component; `hidden_sizes` if None.
         critic_form: `joint`: a network of observations and actions, as in the paper. `additive`: linear in
             each agent's action (`ActionValue`).
         critic_values: `summed`: the team's value, regressed on one target. `each`: agent i has a critic and a

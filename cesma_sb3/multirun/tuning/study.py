@@ -88,7 +88,7 @@ def tune(
             `study`, adds more.
         storage: `sqlite:///FILE`, `journal:///FILE`, `postgresql://...`: where the study is kept, and resumed
             from; None: a journal in the study's folder, so that the same call resumes it.
-        study: Its name; None: `<experiment>-<space>-seed<N>`.
+        study: Name of the study; None: `<experiment>-<space>-seed<N>`.
         objective: Whose score is to be high: `students` or `expert`; `students-and-samples` has a second
             objective, a small number of environment samples.
         seeds: Runs of each trial, whose mean score counts: seeds `seed`, `seed + 1`, ...
@@ -98,10 +98,10 @@ def tune(
         expert: A run folder (or one with a run for each seed) whose expert is used: students alone are tuned.
         stage_wise: Tunes the expert first, then the students of the best one, which is not trained again;
             each stage has this many trials, or half of the minutes.
-        seed: The first of the runs', and of the choice of values.
+        seed: Seed of the first run of each trial, and of the sampler.
         out: The study's folder; None: `runs/tune/<study>` under the current folder.
         progress: Show how far the study is on standard error.
-        trust: That the folder `expert` may run the code that it names or holds, though it was made elsewhere.
+        trust: Whether the folder `expert` may run the code that it names or holds, though made elsewhere.
         overrides: Values in place of the experiment's in all trials, by dotted key, such as
             `{"expert.n_envs": 8}`, or nested.
         **more: Further overrides, as keywords: `expert={"n_envs": 8}`.
