@@ -25,10 +25,11 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        name, names = args[0], [each for each in self.list_commands(ctx) if not self.commands[each].hidden]
-        if name in names or name.startswith("-"):
+        name = args[0]
+        if name in self.commands or name.startswith("-"):
             return super().resolve_command(ctx, args)
-        raise click.UsageError(unknown_name("command", name, names))
+        visible = [each for each, command in self.commands.items() if not command.hidden]
+        raise click.UsageError(unknown_name("command", name, visible))
 
 
 @click.group(

@@ -8,7 +8,7 @@ one.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,19 @@ def describe_experiments() -> Iterator[tuple[str, str]]:
             yield name, str(document.read().get("description", ""))
         except ConfigError as error:
             yield name, f"error: {error}"
+
+
+def list_baselines(names: Collection[str]) -> list[str]:
+    """Return the registered baselines of experiments, sorted by name.
+
+    Args:
+        names: The names of the experiments, which `baseline_of` of their baselines holds.
+
+    Raises:
+        ConfigError: A registered file cannot be read.
+    """
+    documents = sorted(documents_in(_folders(), _KIND).items())
+    return [name for name, document in documents if document.read().get("baseline_of") in names]
 
 
 def load_experiment(

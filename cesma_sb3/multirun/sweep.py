@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cesma_sb3.config.overrides import flatten, nest
-from cesma_sb3.config.registry import list_experiments, load_experiment
+from cesma_sb3.config.registry import list_baselines, load_experiment
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import ConfigError, integer
 from cesma_sb3.multirun.plan import BUSY, Failure, cores, is_finished, make_runs, on_this_machine, planned
@@ -124,7 +124,7 @@ def _wanted(names: Iterable[str | Path], overrides: Mapping[str, Any], *, baseli
     if baselines:
         known = {each.experiment.name for each in found}
         own = {key: value for key, value in values.items() if key.split(".")[0] not in _OF_IMITATION}
-        found += _experiments([name for name in _baselines(known) if name not in known], own)
+        found += _experiments([name for name in list_baselines(known) if name not in known], own)
     return found
 
 
@@ -142,13 +142,6 @@ def _experiments(names: Iterable[str | Path], values: Mapping[str, Any]) -> list
             called = each.experiment.name
             raise ConfigError(f"{name}: is called {called!r}, as {first.name} is; expected another name")
     return list(found.values())
-
-
-def _baselines(names: Collection[str]) -> list[str]:
-    """Registered baselines of the experiments with these names."""
-    return [
-        name for name in list_experiments() if load_experiment(name, check_names=False).baseline_of in names
-    ]
 
 
 def _row(experiment: Experiment, finished: Sequence[Path]) -> Row:

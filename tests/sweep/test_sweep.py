@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from cesma_sb3 import list_experiments, load_experiment
+from cesma_sb3.config.registry import list_baselines
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError
-from cesma_sb3.multirun.sweep import _baselines, sweep
+from cesma_sb3.multirun.sweep import sweep
 from cesma_sb3.training.run_folder import RunFolder
 from tests.reproduce.tiny import TINY
 
@@ -61,12 +62,12 @@ def test_what_is_there_is_not_run_again(done):
 
 
 def test_baselines_are_those_that_are_registered():
-    found = _baselines({"spread-3"})
+    found = list_baselines({"spread-3"})
     assert {"spread-3-maddpg", "spread-3-ddpg", "spread-3-iql", "spread-3-mappo"} <= set(found)
     assert "spread-3-scripted" not in found
     assert "spread-3-hetero-maddpg" not in found  # of spread-3-hetero
-    assert "spread-3-hetero-maddpg" in _baselines({"spread-3-hetero"})
-    assert _baselines({"spread-3-maddpg"}) == []
+    assert "spread-3-hetero-maddpg" in list_baselines({"spread-3-hetero"})
+    assert list_baselines({"spread-3-maddpg"}) == []
 
 
 @pytest.fixture
