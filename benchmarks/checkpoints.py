@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from cesma_sb3.errors import Interrupted
 from cesma_sb3.training import run as run_module
@@ -44,22 +46,17 @@ def run_checkpoints() -> dict[str, Any]:
             self.save(timesteps)
             raise KeyboardInterrupt
 
-    StageCheckpoints.save = timed_save  # type: ignore[method-assign]
-    StageCheckpoints.restore = timed_restore  # type: ignore[method-assign]
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            began = time.perf_counter()
-            run_module.run(NAME, out=Path(folder, "run"), **VALUES)
-            seconds, of_run, count = time.perf_counter() - began, sum(written), len(written)
-            StageCheckpoints.save_if_due = stop_late  # type: ignore[method-assign]
-            try:
-                run_module.run(NAME, out=Path(folder, "stopped"), **VALUES)
-            except Interrupted:
-                StageCheckpoints.save_if_due = save_if_due  # type: ignore[method-assign]
-            run_module.run(resume=Path(folder, "stopped"))
-    finally:
-        StageCheckpoints.save, StageCheckpoints.restore = save, restore  # type: ignore[method-assign]
-        StageCheckpoints.save_if_due = save_if_due  # type: ignore[method-assign]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(StageCheckpoints, "save", timed_save),
+        patch.object(StageCheckpoints, "restore", timed_restore),
+    ):
+        began = time.perf_counter()
+        run_module.run(NAME, out=Path(folder, "run"), **VALUES)
+        seconds, of_run, count = time.perf_counter() - began, sum(written), len(written)
+        with patch.object(StageCheckpoints, "save_if_due", stop_late), contextlib.suppress(Interrupted):
+            run_module.run(NAME, out=Path(folder, "stopped"), **VALUES)
+        run_module.run(resume=Path(folder, "stopped"))
     return {
         "ours": round(of_run / seconds, 5),
         "theirs": 0.03,

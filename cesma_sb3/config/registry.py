@@ -101,7 +101,7 @@ def make_experiment(values: Mapping[str, Any], overrides: Mapping[str, Any], *, 
 
     Args:
         values: Nested values, as a file would hold them.
-        overrides: The user's values on top of them; see `load_experiment`.
+        overrides: The user's values in place of them, by dotted key or nested.
         called: The place of both in error messages.
 
     Raises:

@@ -100,7 +100,7 @@ class ExpertWrapper:
 
 
 class UserExpert(ExpertWrapper):
-    """An expert of a user's own class, called so that neither it nor its caller comes to harm.
+    """An expert of a user's own class, which is given copies and whose labels are checked.
 
     Its arguments are copies, masks are left out where it takes none, and what it returns is copied and
     checked (`ControllerCall`).

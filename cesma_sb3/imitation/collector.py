@@ -158,7 +158,7 @@ class _MixedActor(Stateful):
 
     def __call__(self, observations: Observations, masks: Masks | None) -> Packed:
         """Joint actions [B, n_columns]."""
-        # Students learn what is done in place of an unavailable label, which they could not do.
+        # Students learn the action that the environment takes in place of an unavailable label.
         self.labels = self._label(observations, masks)
         actions = self._students(observations, masks)
         if self.beta <= 0:

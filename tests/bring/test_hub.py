@@ -81,7 +81,7 @@ def test_the_card_holds_the_report(run_dir, server):
     for policy, value in report["return"].items():
         assert f"| {policy} | {value:.2f} |" in card.text
     assert 'load_from_hub("somebody/team")' in card.text
-    assert "| `agent_0` | 18 " in card.text
+    assert "| `agent_0` | 18 scalars: " in card.text
     assert not re.search(r"^\| \S+ \| - \|$", card.text, re.M)  # every version is known
     assert str(run_dir) not in card.content  # nothing of this machine
 

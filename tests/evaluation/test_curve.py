@@ -50,7 +50,7 @@ def test_keeps_the_best_weights_or_the_last(keep, weight):
         curve.evaluate_if_due(timesteps)
     curve.finish(30)
     assert th.equal(policy.weight.detach(), th.full((1, 1), weight))
-    assert curve.kept_mean_return == weight  # what is told of the stage when it is done
+    assert curve.kept_mean_return == weight  # the return of the weights that were kept
 
 
 def test_the_return_of_training_is_shown_beside_that_of_evaluations():
