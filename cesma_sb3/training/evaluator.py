@@ -79,7 +79,7 @@ class Evaluator:
         if agents is not None and set(own_order) == set(agents) and own_order != tuple(agents):
             self.venv.close()
             self.venv = joint_env(self.env, n_envs, self.seeds.curve, agents=agents, renderable=renderable)
-        self.reference = reference_expert(self.venv)
+        self.reference = reference_expert(self.venv, self.config.reference_collision_cost)
         self._anchors: dict[str, Returns] = {}
 
     def on_curve(self, act: Actor) -> Score:

@@ -11,6 +11,7 @@ from cesma_sb3.config.schema.fields import (
     Arguments,
     Count,
     Model,
+    NonNegativeFloat,
     NonNegativeInt,
     Places,
     PositiveFloat,
@@ -87,6 +88,9 @@ class EvaluationConfig(Model):
     """Episodes of each policy's final evaluation, which the report holds."""
     n_envs: Count = 64
     """Environments stepped together."""
+    reference_collision_cost: NonNegativeFloat = 1.0
+    """What a colliding pair of particles costs the scripted reference when it plans, a step. 1 is the paper's
+    reward; 0: it does not look out for others."""
 
 
 class CheckpointConfig(Model):

@@ -27,21 +27,24 @@ class ScriptedNavigationExpert:
     """An expert that assigns landmarks by the least sum of travel times, and steers each agent to its own.
 
     Every step is decided anew from the joint observation alone. An agent is steered by trying each push,
-    letting the agent coast, and taking the push that keeps it nearest to its landmark over the next steps.
+    letting the agent coast, and taking the push that keeps it nearest to its landmark over the next steps
+    with the fewest collisions; agents whose paths meet choose as `Crowd` says.
 
     Args:
         team: A team whose layouts have the parts `velocity` and `landmarks` (relative positions).
-        bodies: The agents' bodies (acceleration, mass, top speed), in the order of the team.
+        bodies: The agents' bodies (acceleration, mass, top speed, size), in the order of the team.
+        collision_cost: What a colliding pair of agents costs for a step, in units of distance. 1 is the
+            paper's reward; 0: agents do not look out for each other.
 
     Raises:
         ExpertError: The team's layouts lack these parts, or there are fewer landmarks than agents.
     """
 
-    def __init__(self, team: TeamSpaces, bodies: Sequence[Body]) -> None:
+    def __init__(self, team: TeamSpaces, bodies: Sequence[Body], collision_cost: float = 1.0) -> None:
         self.team = team
         _check_bodies(team, bodies)
         everybody = range(team.n_agents)
-        self._steering = Steering(team, bodies, everybody)
+        self._steering = Steering(team, bodies, everybody, collision_cost)
         self._landmarks = _landmark_columns(team, everybody)
         if self._landmarks.shape[1] < team.n_agents:
             raise ExpertError(
@@ -52,7 +55,7 @@ class ScriptedNavigationExpert:
         """The joint action of the scripted controller (`Expert.labels`); continuous moves are full pushes."""
         observed = np.asarray(observations, dtype=np.float64)
         to_landmarks = observed[:, self._landmarks]  # [B, N, L, 2]
-        return self._steering.actions(observed, _chosen(to_landmarks, self.assign(to_landmarks)))
+        return _steer(self._steering, observed, to_landmarks, self.assign(to_landmarks))
 
     def assign(self, to_landmarks: Floats) -> Index:
         """The landmark of each agent.
@@ -79,13 +82,15 @@ class ScriptedGoalExpert:
             other agent; the largest number of a code tells the landmark (see `envs.particle.goals`). Agents
             that move have the parts `velocity` and `landmarks` (relative positions). The silent view of such
             a team is one too.
-        bodies: The agents' bodies (acceleration, mass, top speed), in the order of the team.
+        bodies: The agents' bodies (acceleration, mass, top speed, size), in the order of the team.
+        collision_cost: What a colliding pair of agents costs for a step, in units of distance. 1 is the
+            paper's reward; 0: agents do not look out for each other.
 
     Raises:
         ExpertError: Nobody moves, or nobody sees the goal of an agent that does.
     """
 
-    def __init__(self, team: TeamSpaces, bodies: Sequence[Body]) -> None:
+    def __init__(self, team: TeamSpaces, bodies: Sequence[Body], collision_cost: float = 1.0) -> None:
         self.team = team
         _check_bodies(team, bodies)
         movers = [
@@ -95,7 +100,7 @@ class ScriptedGoalExpert:
         ]
         if not movers:
             raise ExpertError("scripted expert: no layout has a part 'velocity': this is no navigation task")
-        self._steering = Steering(team, [bodies[agent] for agent in movers], movers)
+        self._steering = Steering(team, [bodies[agent] for agent in movers], movers, collision_cost)
         self._landmarks = _landmark_columns(team, movers)  # [K, L, 2]
         self._goals = np.stack([_goal_columns(team, agent) for agent in movers])  # [K, code size]
         if self._goals.shape[1] < self._landmarks.shape[1]:
@@ -109,7 +114,7 @@ class ScriptedGoalExpert:
         observed = np.asarray(observations, dtype=np.float64)
         # A dead agent's code is zeros, whose largest is the first; a code never names more than there is.
         goals = observed[:, self._goals][:, :, : self._landmarks.shape[1]].argmax(axis=2)
-        return self._steering.actions(observed, _chosen(observed[:, self._landmarks], goals))
+        return _steer(self._steering, observed, observed[:, self._landmarks], goals)
 
 
 def _check_bodies(team: TeamSpaces, bodies: Sequence[Body]) -> None:
@@ -117,10 +122,12 @@ def _check_bodies(team: TeamSpaces, bodies: Sequence[Body]) -> None:
         raise ExpertError(f"scripted expert: {len(bodies)} bodies for {team.n_agents} agents")
 
 
-def _chosen(to_landmarks: Floats, choice: Index) -> Floats:
-    """The chosen landmark of each agent: [B, K, L, 2] and [B, K] -> [B, K, 2]."""
-    chosen: Floats = np.take_along_axis(to_landmarks, choice[:, :, None, None], axis=2)[:, :, 0]
-    return chosen
+def _steer(steering: Steering, observed: Floats, to_landmarks: Floats, choice: Index) -> Packed:
+    """Steers agents that see landmarks at [B, K, L, 2] to those that are chosen, [B, K]."""
+    # All see the same landmarks: the first is the origin.
+    positions = -to_landmarks[:, :, 0]
+    chosen = np.take_along_axis(to_landmarks, choice[:, :, None, None], axis=2)[:, :, 0]
+    return steering.actions(observed, positions, positions + chosen)
 
 
 def _landmark_columns(team: TeamSpaces, agents: Sequence[int]) -> Index:

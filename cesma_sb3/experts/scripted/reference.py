@@ -10,12 +10,17 @@ from cesma_sb3.experts.scripted.focus_fire import FocusFireExpert
 from cesma_sb3.experts.scripted.navigation import ScriptedGoalExpert, ScriptedNavigationExpert
 
 
-def reference_expert(venv: JointVecEnv) -> Expert | None:
+def reference_expert(venv: JointVecEnv, collision_cost: float = 1.0) -> Expert | None:
     """The scripted expert that fits an environment and its team; None where there is none.
 
     In a battle all shoot at the weakest. Where agents have goals of their own they are followed; else
     landmarks are assigned. It labels what `venv` shows: the full observations, or those of its silent view
     (`MessageFreeVecEnv`).
+
+    Args:
+        venv: The environment.
+        collision_cost: What a colliding pair of particles costs for a step when the expert plans, in units of
+            distance.
     """
     feature_index = battle_feature_index(venv)
     if feature_index is not None:
@@ -25,7 +30,7 @@ def reference_expert(venv: JointVecEnv) -> Expert | None:
         return None
     for kind in (ScriptedGoalExpert, ScriptedNavigationExpert):
         try:
-            return kind(venv.team, bodies)
+            return kind(venv.team, bodies, collision_cost)
         except ExpertError:
             continue
     return None

@@ -1,6 +1,7 @@
-"""Steering of particle bodies: the push that brings each nearest to where it should be.
+"""Steering of particle bodies: the push that brings each nearest to where it should be, and into nobody.
 
-A push is chosen by trying each, letting the body coast, and summing its distance over the next steps.
+A push is chosen by trying each, letting the body coast, and summing its distance and its collisions over the
+next steps.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from cesma_sb3.envs.particle.actions import DIRECTIONS, N_MOVES
 from cesma_sb3.envs.particle.world import DAMPING, TIME_STEP, Body
 from cesma_sb3.errors import ExpertError
+from cesma_sb3.experts.scripted.crowd import Crowd
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Packed
 
@@ -31,6 +33,7 @@ class Steering:
         team: A team whose layouts have the part `velocity`.
         bodies: The steered agents' bodies (acceleration, mass, top speed).
         agents: The steered agents' places in the team.
+        collision_cost: What two of them that collide cost for a step, in units of distance.
 
     Attributes:
         speed: [K] that a steady push along one axis approaches; it decides how long a distance takes.
@@ -39,8 +42,11 @@ class Steering:
         ExpertError: A layout lacks the part, or actions are not the moves of a particle body.
     """
 
-    def __init__(self, team: TeamSpaces, bodies: Sequence[Body], agents: Sequence[int]) -> None:
+    def __init__(
+        self, team: TeamSpaces, bodies: Sequence[Body], agents: Sequence[int], collision_cost: float
+    ) -> None:
         self.team = team
+        self._crowd = Crowd(bodies, collision_cost)
         self._velocity = np.stack([columns_of(team, agent, "velocity") for agent in agents])  # [K, 2]
         accel = np.array([body.accel / body.mass for body in bodies])
         max_speed = np.array([body.max_speed for body in bodies])
@@ -53,33 +59,48 @@ class Steering:
             raise ExpertError("scripted expert: actions are not the moves of a particle body")
         self._columns: Index = np.array(moves, dtype=np.int64)  # [K, 1] or [K, moves]
 
-    def actions(self, observations: Floats, errors: Floats) -> Packed:
+    def actions(self, observations: Floats, positions: Floats, targets: Floats) -> Packed:
         """Packed joint actions [B, C] of the whole team; agents that are not steered and messages are 0.
 
         Args:
             observations: Joint observations [B, I] float64.
-            errors: From each steered agent to where it should be, [B, K, 2].
+            positions: Of the steered agents, from any origin, [B, K, 2].
+            targets: Where each should be, from the same origin, [B, K, 2].
         """
-        moves = self._costs(errors, observations[:, self._velocity]).argmin(axis=2)
+        velocities = observations[:, self._velocity]
+        # mpe2 moves by the old velocity and then accelerates, so a push is felt one step late.
+        arrived = positions + velocities * TIME_STEP
+        paths = self._paths(arrived, velocities, self._crowd.accelerations(positions))
+        costs = np.linalg.norm(paths - targets[:, :, None, None], axis=-1).sum(axis=-1)
+        moves = self._crowd.moves(costs, arrived, paths)
         packed = np.tile(self.team.join_actions({}), (len(observations), 1))
         is_choice = self._columns.shape[1] == 1
         packed[:, self._columns] = moves[:, :, None] if is_choice else np.eye(N_MOVES)[moves]
         actions: Packed = packed
         return actions
 
-    def _costs(self, errors: Floats, velocities: Floats) -> Floats:
-        """Distance over the next steps for each move: errors, velocities [B, K, 2] -> [B, K, moves]."""
-        # mpe2 moves by the old velocity and then accelerates, so a push is felt one step late.
-        where = errors[:, :, None] - velocities[:, :, None] * TIME_STEP
-        speed = velocities[:, :, None] * (1 - DAMPING) + self._pushes
-        length = np.maximum(np.linalg.norm(speed, axis=-1, keepdims=True), 1e-12)
-        speed = speed * np.minimum(1.0, self._max_speed / length)
-        cost = np.zeros(speed.shape[:-1])
-        for _ in range(HORIZON):
-            where = where - speed * TIME_STEP
+    def _paths(self, positions: Floats, velocities: Floats, accelerations: Floats) -> Floats:
+        """The next steps by each push, which is felt from here on, and coasting: [B, K, moves, H, 2].
+
+        Contacts are followed for two steps, of which nobody's push changes anything.
+        """
+        speed = (velocities * (1 - DAMPING) + accelerations * TIME_STEP)[:, :, None] + self._pushes
+        speed = self._limited(speed)
+        where, after = positions[:, :, None], self._crowd.accelerations(positions) * TIME_STEP
+        steps = []
+        for step in range(HORIZON):
+            where = where + speed * TIME_STEP
+            steps.append(where)
             speed = speed * (1 - DAMPING)
-            cost += np.linalg.norm(where, axis=-1)
-        return cost
+            if step == 0:
+                speed = self._limited(speed + after[:, :, None])
+        return np.stack(steps, axis=3)
+
+    def _limited(self, velocities: Floats) -> Floats:
+        """Velocities [B, K, moves, 2] of at most the top speeds."""
+        length = np.maximum(np.linalg.norm(velocities, axis=-1, keepdims=True), 1e-12)
+        limited: Floats = velocities * np.minimum(1.0, self._max_speed / length)
+        return limited
 
 
 def columns_of(team: TeamSpaces, agent: int, part: str) -> Index:
