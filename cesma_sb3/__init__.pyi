@@ -1,5 +1,6 @@
 """The public names and their modules: `__init__.py` imports a name from here when it is first used."""
 
+from cesma_sb3.algorithms import ExpectedDDPG as ExpectedDDPG
 from cesma_sb3.algorithms import FactoredDQN as FactoredDQN
 from cesma_sb3.algorithms import GumbelSoftmaxDDPG as GumbelSoftmaxDDPG
 from cesma_sb3.algorithms import TeamPPO as TeamPPO

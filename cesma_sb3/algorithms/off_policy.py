@@ -1,4 +1,4 @@
-"""`DiscreteOffPolicyAlgorithm`: what `FactoredDQN` and `GumbelSoftmaxDDPG` have in common."""
+"""`DiscreteOffPolicyAlgorithm`: what `FactoredDQN` and the forms of DDPG have in common."""
 
 from __future__ import annotations
 

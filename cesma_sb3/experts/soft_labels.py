@@ -18,8 +18,8 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch.distributions import Categorical
 from torch.nn import functional as F
 
+from cesma_sb3.algorithms.ddpg.policies import GumbelSoftmaxPolicy
 from cesma_sb3.algorithms.factored_dqn.policies import FactoredQPolicy
-from cesma_sb3.algorithms.gumbel_softmax_ddpg.policies import GumbelSoftmaxPolicy
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.policies.distributions import TeamDistribution
 from cesma_sb3.spaces.action_views import ActionView, OneAtATimeActions, ProductActions, RelaxedActions

@@ -20,7 +20,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 import cesma_sb3
-from cesma_sb3 import experts
+from cesma_sb3 import algorithms
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import CesmaError, StorageError, UntrustedError
 from cesma_sb3.experts import adapt_expert
@@ -38,6 +38,7 @@ ALGORITHMS = {
     ("CrossQ", "relaxed"): OFF,
     ("DDPG", "relaxed"): OFF,
     ("DQN", "product"): OFF,
+    ("ExpectedDDPG", "joint"): {"buffer_size": 10},
     ("FactoredDQN", "joint"): {"buffer_size": 10, "policy_kwargs": {"hidden_sizes": [4]}},
     ("GumbelSoftmaxDDPG", "joint"): {"buffer_size": 10},
     ("MaskablePPO", "product"): LITTLE,
@@ -58,12 +59,12 @@ POLICIES = {"RecurrentPPO": "MlpLstmPolicy"}
 
 def untrained(name: str, view: str = "joint", **kwargs: Any) -> Any:
     venv = joint_vec_env(MatchingGame, 2, seed=0, view=view)
-    found = [getattr(each, name, None) for each in (experts, stable_baselines3, sb3_contrib)]
+    found = [getattr(each, name, None) for each in (algorithms, stable_baselines3, sb3_contrib)]
     algorithm: Any = next((each for each in found if each is not None), None)
     if algorithm is None:
         pytest.skip(f"this sb3-contrib has no {name}")
     more = copy.deepcopy(kwargs)  # SB3 writes into them
-    if name in {"FactoredDQN", "GumbelSoftmaxDDPG", "TeamPPO"}:
+    if name in {"ExpectedDDPG", "FactoredDQN", "GumbelSoftmaxDDPG", "TeamPPO"}:
         more = {**more, "policy_kwargs": {"team": venv.team, **more.get("policy_kwargs", {})}}
     return algorithm(POLICIES.get(name, "MlpPolicy"), venv, device="cpu", seed=3, **more)
 

@@ -53,7 +53,8 @@ def default(expert, key):
     _, group, argument = key.split(".")
     algorithm = algorithm_class(expert.algorithm)
     owner = algorithm if group == "kwargs" else policy_class(algorithm, expert.policy)
-    return inspect.signature(owner.__init__).parameters[argument].default
+    signatures = (inspect.signature(kind.__init__).parameters for kind in owner.__mro__)
+    return next(signature[argument].default for signature in signatures if argument in signature)
 
 
 def named_first(title):

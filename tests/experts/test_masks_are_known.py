@@ -35,7 +35,9 @@ def check(algorithm, env):
 
 
 @pytest.mark.parametrize("env", [MortalEnv, told_masks])
-@pytest.mark.parametrize("algorithm", ["PPO", "A2C", "TRPO", "DQN", "TeamPPO", "ARS", "GumbelSoftmaxDDPG"])
+@pytest.mark.parametrize(
+    "algorithm", ["PPO", "A2C", "TRPO", "DQN", "TeamPPO", "ARS", "GumbelSoftmaxDDPG", "ExpectedDDPG"]
+)
 def test_it_is_refused_in_one_line(algorithm, env):
     with pytest.raises(
         ConfigError, match=f"^expert.algorithm: {algorithm} does not know action masks"

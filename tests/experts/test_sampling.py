@@ -10,7 +10,7 @@ from imitation.util import logger as imitation_logger
 from sb3_contrib import ARS, QRDQN, TQC, TRPO, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 
-from cesma_sb3.algorithms import FactoredDQN, GumbelSoftmaxDDPG, TeamPPO
+from cesma_sb3.algorithms import ExpectedDDPG, FactoredDQN, GumbelSoftmaxDDPG, TeamPPO
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.experts import (
     FunctionExpert,
@@ -114,6 +114,7 @@ def test_memories_are_each_users_own():
         (ARS, {"view": "product"}),
         (FactoredDQN, {"buffer_size": 10}),
         (GumbelSoftmaxDDPG, {"buffer_size": 10}),
+        (ExpectedDDPG, {"buffer_size": 10}),
         (DDPG, {"buffer_size": 10, "view": "relaxed"}),
         (TD3, {"buffer_size": 10, "view": "relaxed"}),
     ],

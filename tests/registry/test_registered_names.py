@@ -55,7 +55,9 @@ def test_values_of_one_experiment_stand_in_one_place():
     assert other.evaluation == plain.evaluation
 
 
-@pytest.mark.parametrize("name", ["DQN", "PPO", "TQC", "GumbelSoftmaxDDPG", "stable_baselines3:PPO"])
+@pytest.mark.parametrize(
+    "name", ["DQN", "PPO", "TQC", "GumbelSoftmaxDDPG", "ExpectedDDPG", "stable_baselines3:PPO"]
+)
 def test_algorithms_are_found_by_name(name):
     found = resolve.algorithm_class(name)
     assert found.__name__ == name.rpartition(":")[2]

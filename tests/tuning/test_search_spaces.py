@@ -11,11 +11,13 @@ from cesma_sb3.multirun.tuning.distributions import Choices, Interval
 from cesma_sb3.multirun.tuning.search_space import default_spaces, keys_of, load_space, merged
 
 TD3, SAC = {"expert.algorithm": "TD3"}, {"expert.algorithm": "SAC"}
+EXPECTED = {"expert.algorithm": "ExpectedDDPG"}
 # Of each space, experiments that it tunes, and what they are given first.
 SHIPPED = {
     "dagger": [("spread-3-scripted", {}), ("spread-3-mlp", {}), ("smax-3m", {}), ("speaker-listener", {})],
     "ddpg": [("spread-3-continuous", {})],
     "dqn": [("spread-3-dqn", {})],
+    "expected-ddpg": [("spread-3", EXPECTED), ("spread-6-hetero", EXPECTED), ("navigation-comm-3", EXPECTED)],
     "factored-dqn": [("spread-3-sum-of-q", {}), ("spread-3-exponential-dqn", {}), ("spread-3-qmix", {})],
     "gumbel-softmax-ddpg": [("spread-3", {}), ("spread-6", {}), ("speaker-listener", {})],
     "maskable-ppo": [("smax-3m", {}), ("smax-3s5z", {})],

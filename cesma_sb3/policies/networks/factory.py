@@ -239,15 +239,30 @@ class ActionValue(nn.Module):
 
     def forward(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """The team's value [B], or each agent's [B, n_agents], of observations and actions."""
-        if self.form == "joint":
-            joint: th.Tensor = self.net(th.cat([observations, actions], dim=1))
-            return joint if self.values == "each" else joint.sum(dim=1)
-        outputs = self.net(observations)
-        advantages = outputs[:, self._advantages] * actions
+        if self.form == "additive":
+            return self.of_table(self.table(observations), actions)
+        joint: th.Tensor = self.net(th.cat([observations, actions], dim=1))
+        return joint if self.values == "each" else joint.sum(dim=1)
+
+    def table(self, observations: th.Tensor) -> th.Tensor:
+        """All values V_i and A_i of an additive form, as the network gives them: [B, n_agents + O]."""
+        assert self.form == "additive"
+        outputs: th.Tensor = self.net(observations)
+        return outputs
+
+    def of_table(self, table: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        """The values of actions [B, output_size] that a `table` holds.
+
+        They are linear in the actions: those of independent choices' probabilities are the expected values.
+
+        Returns:
+            As `forward`: [B], or [B, n_agents].
+        """
+        advantages = table[:, self._advantages] * actions
         if self.values == "each":
-            own: th.Tensor = outputs[:, self._values] + advantages @ self._is_own[:, 0].T.to(actions.dtype)
+            own: th.Tensor = table[:, self._values] + advantages @ self._is_own[:, 0].T.to(actions.dtype)
             return own
-        additive: th.Tensor = outputs[:, self._values].sum(dim=1) + advantages.sum(dim=1)
+        additive: th.Tensor = table[:, self._values].sum(dim=1) + advantages.sum(dim=1)
         return additive
 
     def q_own_action(self, observations: th.Tensor, own: th.Tensor, others: th.Tensor) -> th.Tensor:

@@ -1,4 +1,4 @@
-"""`GumbelSoftmaxDDPG` as SB3 users expect an algorithm to behave."""
+"""Both forms of DDPG for discrete actions as SB3 users expect an algorithm to behave."""
 
 import numpy as np
 import pytest
@@ -11,16 +11,17 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.nn import functional as F
 
-from cesma_sb3.algorithms import GumbelSoftmaxDDPG
-from cesma_sb3.algorithms.gumbel_softmax_ddpg.policies import gumbel_noise
+from cesma_sb3.algorithms import ExpectedDDPG, GumbelSoftmaxDDPG
+from cesma_sb3.algorithms.ddpg.policies import gumbel_noise
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from tests.envs_for_tests import MatchingGame
 
 SMALL = {"learning_rate": 3e-3, "gamma": 0.0, "learning_starts": 200, "batch_size": 64, "buffer_size": 5_000}
+FORMS = pytest.mark.parametrize("form", [GumbelSoftmaxDDPG, ExpectedDDPG])
 
 
-def matching_model(**kwargs):
+def matching_model(form=GumbelSoftmaxDDPG, **kwargs):
     env = joint_vec_env(MatchingGame, 8, seed=0)
     arguments = {
         "policy_kwargs": {"hidden_sizes": (32, 32), "team": env.team},
@@ -28,7 +29,7 @@ def matching_model(**kwargs):
         **SMALL,
         **kwargs,
     }
-    return GumbelSoftmaxDDPG("MlpPolicy", env, seed=0, **arguments)
+    return form("MlpPolicy", env, seed=0, **arguments)
 
 
 def hit_rate(model):
@@ -37,29 +38,36 @@ def hit_rate(model):
     return (model.predict(obs, deterministic=True)[0] == cues).mean()
 
 
-def test_solves_a_matching_game():
-    assert hit_rate(matching_model().learn(3_000)) == 1.0
+@FORMS
+def test_solves_a_matching_game(form):
+    assert hit_rate(matching_model(form).learn(3_000)) == 1.0
 
 
 @pytest.mark.parametrize(
-    ("actor", "critic", "straight_through"),
-    [("own", "joint", False), pytest.param("own", "own", True, marks=pytest.mark.slow)],
+    ("form", "critic", "kwargs"),
+    [
+        (GumbelSoftmaxDDPG, "joint", {"straight_through": False}),
+        (ExpectedDDPG, "joint", {}),
+        (ExpectedDDPG, "own", {}),
+        pytest.param(GumbelSoftmaxDDPG, "own", {"straight_through": True}, marks=pytest.mark.slow),
+    ],
 )
-def test_solves_it_with_decentralized_actors(actor, critic, straight_through):
+def test_solves_it_with_decentralized_actors(form, critic, kwargs):
     env = joint_vec_env(MatchingGame, 8, seed=0)
-    kwargs = {
+    policy_kwargs = {
         "team": env.team,
         "hidden_sizes": (32, 32),
-        "actor_visibility": actor,
+        "actor_visibility": "own",
         "critic_visibility": critic,
     }
-    model = matching_model(policy_kwargs=kwargs, straight_through=straight_through).learn(4_000)
+    model = matching_model(form, policy_kwargs=policy_kwargs, **kwargs).learn(4_000)
     assert hit_rate(model) == 1.0
 
 
-def test_solves_sb3s_identity_environment_which_is_discrete():
+@FORMS
+def test_solves_sb3s_identity_environment_which_is_discrete(form):
     env = DummyVecEnv([lambda: OneHotIdentity(4)] * 4)
-    model = GumbelSoftmaxDDPG("MlpPolicy", env, seed=0, policy_kwargs={"hidden_sizes": (32,)}, **SMALL)
+    model = form("MlpPolicy", env, seed=0, policy_kwargs={"hidden_sizes": (32,)}, **SMALL)
     model.learn(2_000)
     assert evaluate_policy(model, env, n_eval_episodes=5, warn=False)[0] > 90
 
@@ -83,16 +91,18 @@ class OneHotIdentity(IdentityEnv):
         return np.eye(int(self.action_space.n), dtype=np.float32)[state]
 
 
-def test_same_seed_same_weights():
-    first, second = (matching_model().learn(600).policy.state_dict() for _ in range(2))
+@FORMS
+def test_same_seed_same_weights(form):
+    first, second = (matching_model(form).learn(600).policy.state_dict() for _ in range(2))
     assert all(th.equal(first[name], second[name]) for name in first)
 
 
-def test_saved_and_loaded_it_acts_the_same_and_goes_on(tmp_path):
-    model = matching_model().learn(800)
+@FORMS
+def test_saved_and_loaded_it_acts_the_same_and_goes_on(form, tmp_path):
+    model = matching_model(form).learn(800)
     model.save(tmp_path / "model.zip")
     model.save_replay_buffer(tmp_path / "buffer.pkl")
-    loaded = GumbelSoftmaxDDPG.load(tmp_path / "model.zip", env=model.get_env())
+    loaded = form.load(tmp_path / "model.zip", env=model.get_env())
     loaded.load_replay_buffer(tmp_path / "buffer.pkl")
     obs = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
     np.testing.assert_array_equal(
@@ -104,7 +114,8 @@ def test_saved_and_loaded_it_acts_the_same_and_goes_on(tmp_path):
     assert loaded.critic.optimizer.state, "the optimizer's state came along"
 
 
-def test_callbacks_and_logger_work(tmp_path):
+@FORMS
+def test_callbacks_and_logger_work(form, tmp_path):
     steps = []
 
     class Count(BaseCallback):
@@ -112,7 +123,7 @@ def test_callbacks_and_logger_work(tmp_path):
             steps.append(self.num_timesteps)
             return self.num_timesteps < 400
 
-    model = matching_model()
+    model = matching_model(form)
     model.set_logger(configure(str(tmp_path), ["csv"]))
     model.learn(2_000, callback=Count(), log_interval=1)
     model.logger.close()
@@ -121,8 +132,9 @@ def test_callbacks_and_logger_work(tmp_path):
     assert {"train/actor_loss", "train/critic_loss", "rollout/ep_rew_mean"} <= set(header.split(","))
 
 
-def test_exploration_is_the_policys_own_distribution():
-    model = matching_model()
+@FORMS
+def test_exploration_is_the_policys_own_distribution(form):
+    model = matching_model(form)
     with th.no_grad():
         obs = th.rand(1, 6)
         probabilities = F.softmax(model.policy.logits(obs), dim=-1)[0]
@@ -150,9 +162,10 @@ def test_the_straight_through_sample_is_one_hot_and_passes_the_relaxed_gradient(
     assert logits.grad.abs().sum() > 0
 
 
-def test_truncated_episodes_are_bootstrapped():
+@FORMS
+def test_truncated_episodes_are_bootstrapped(form):
     env = ParticleVecEnv(Spread(2, max_cycles=4), 2, seed=0)
-    model = GumbelSoftmaxDDPG("MlpPolicy", env, learning_starts=1_000, buffer_size=100, seed=0)
+    model = form("MlpPolicy", env, learning_starts=1_000, buffer_size=100, seed=0)
     model.learn(40)
     buffer = model.replay_buffer
     ended = buffer.dones[: buffer.pos].astype(bool)
@@ -160,6 +173,7 @@ def test_truncated_episodes_are_bootstrapped():
     assert buffer.timeouts[: buffer.pos][ended].all(), "no state of these worlds is final"
 
 
-def test_a_continuous_action_space_is_refused():
+@FORMS
+def test_a_continuous_action_space_is_refused(form):
     with pytest.raises(AssertionError, match="only supports"):
-        GumbelSoftmaxDDPG("MlpPolicy", ParticleVecEnv(Spread(2, continuous_actions=True), 1))
+        form("MlpPolicy", ParticleVecEnv(Spread(2, continuous_actions=True), 1))

@@ -1,4 +1,4 @@
-"""Actor and critic of `GumbelSoftmaxDDPG`, by visibility and by the kind of network."""
+"""Actor and critic of the forms of DDPG, by visibility and by the kind of network."""
 
 from __future__ import annotations
 
@@ -60,18 +60,33 @@ class Critics(nn.Module):
 
     def forward(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """Values [B, n_critics, V] of observations and relaxed actions."""
-        values = th.stack([net(observations, actions) for net in self.nets], dim=1)
-        return values.view(*values.shape[:2], -1)
+        return _stacked([net(observations, actions) for net in self.nets])
+
+    def tables(self, observations: th.Tensor) -> list[th.Tensor]:
+        """The `ActionValue.table` of each critic, of additive forms."""
+        return [net.table(observations) for net in self._each()]
+
+    def of_tables(self, tables: Sequence[th.Tensor], actions: th.Tensor) -> th.Tensor:
+        """Values [B, n_critics, V] of relaxed actions by `tables`."""
+        pairs = zip(self._each(), tables, strict=True)
+        return _stacked([net.of_table(table, actions) for net, table in pairs])
 
     def q_own_action(self, observations: th.Tensor, own: th.Tensor, others: th.Tensor) -> th.Tensor:
         """The first critic's `ActionValue.q_own_action`: [B, n_agents]."""
-        first = self.nets[0]
-        assert isinstance(first, ActionValue)
-        return first.q_own_action(observations, own, others)
+        return self._each()[0].q_own_action(observations, own, others)
+
+    def _each(self) -> list[ActionValue]:
+        return [net for net in self.nets if isinstance(net, ActionValue)]
 
     def set_training_mode(self, mode: bool) -> None:
         """SB3's name for `train`."""
         self.train(mode)
+
+
+def _stacked(values: list[th.Tensor]) -> th.Tensor:
+    """Values [B] or [B, V] of each critic as [B, n_critics, V]."""
+    stacked = th.stack(values, dim=1)
+    return stacked.view(*stacked.shape[:2], -1)
 
 
 class GumbelSoftmaxPolicy(TD3Policy):
@@ -211,6 +226,45 @@ class GumbelSoftmaxPolicy(TD3Policy):
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }
+
+
+class ExpectedPolicy(GumbelSoftmaxPolicy):
+    """Actor and critics of `ExpectedDDPG`: critics of the additive form alone, and no target of the actor.
+
+    Args:
+        observation_space: Box [I].
+        action_space: Discrete or MultiDiscrete.
+        lr_schedule: Learning rate by remaining progress (1 to 0).
+        team: The team's spaces; None treats the environment as one agent.
+        critic_form: `additive`, which values all actions of all agents at once.
+        **kwargs: Further arguments of `GumbelSoftmaxPolicy`.
+
+    Raises:
+        ExpertError: `critic_form` is another one, or does not go with `critic_values`.
+        UnknownNameError: There is no such visibility, network, form or values.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete | spaces.MultiDiscrete,
+        lr_schedule: Schedule,
+        *,
+        team: TeamSpaces | None = None,
+        critic_form: CriticForm = "additive",
+        **kwargs: Any,
+    ) -> None:
+        if critic_form == "joint":
+            raise ExpertError(
+                "critic_form: expected additive, whose expectations are sums, got joint (GumbelSoftmaxDDPG)"
+            )
+        super().__init__(
+            observation_space, action_space, lr_schedule, team=team, critic_form=critic_form, **kwargs
+        )
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        super()._build(lr_schedule)
+        del self.actor_target
 
 
 def gumbel_noise(like: th.Tensor) -> th.Tensor:

@@ -1,0 +1,67 @@
+"""DDPG for discrete joint actions by exact expectations over all actions: an SB3 algorithm like any other."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch as th
+from stable_baselines3.common.policies import BasePolicy
+from torch.nn import functional as F
+
+from cesma_sb3.algorithms.ddpg.base import DiscreteDDPG
+from cesma_sb3.algorithms.ddpg.policies import ExpectedPolicy
+
+
+class ExpectedDDPG(DiscreteDDPG):
+    """`GumbelSoftmaxDDPG` with expectations over all actions in place of relaxed samples.
+
+    The additive critic Q(o, a) = V(o) + sum over agents of A_i(o) . a_i is a table of what every action of
+    every agent is worth, and agents choose independently given what they see, by pi_i. Both expectations are
+    then sums, without samples:
+
+    - the critic's target is r + gamma (V'(o') + sum of pi_i(. | o') . A'_i(o')), with the target critic and
+      the actor as it is: no target of the actor is kept;
+    - the actor's loss is minus the mean of the sum of pi_i(. | o) . A_i(o), with the table held constant. It
+      is that of the critic's own update: an update needs one pass of the critic.
+
+    | actor, critic, values | algorithm |
+    |---|---|
+    | joint, joint, summed | the centralized expert |
+    | own, joint, summed | decomposed policy gradients: each agent follows its part of the team's value |
+    | own, own, summed | the same, where each part is of the agent's own observation |
+    | own, own, each | each agent alone, with the team's reward |
+
+    Arguments: those of `DiscreteDDPG`. `policy` is "MlpPolicy" or a subclass of `ExpectedPolicy`.
+
+    Source: van Seijen et al. (2009), expected SARSA, for the target; Allen et al. (2017), mean actor-critic,
+        and Ciosek & Whiteson (2018), expected policy gradients, for the actor; Wang et al. (2021), DOP, for
+        the critic that adds up over agents; section 6.2 for all that is as in `GumbelSoftmaxDDPG`.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": ExpectedPolicy}
+
+    def _next_values(self, next_observations: th.Tensor) -> th.Tensor:
+        probabilities = self._probabilities(self.actor(next_observations))
+        values: th.Tensor = self.critic_target(next_observations, probabilities).amin(dim=1)
+        return values
+
+    def _update(
+        self, observations: th.Tensor, actions: th.Tensor, targets: th.Tensor
+    ) -> tuple[th.Tensor, th.Tensor]:
+        tables = self.critic.tables(observations)
+        critic_loss = self._update_critic(self.critic.of_tables(tables, actions), targets)
+        logits = self.actor(observations)
+        constant = [table.detach() for table in tables]
+        values = self.critic.of_tables(constant, self._probabilities(logits))
+        actor_loss = self._penalized(values[:, 0], logits)
+        self._step(self.actor, actor_loss)
+        return actor_loss.detach(), critic_loss
+
+    def _probabilities(self, logits_BO: th.Tensor) -> th.Tensor:
+        """The probability of every action of every column, flat: [B, O] -> [B, O]."""
+        head = self.policy.head
+        return head.flatten(F.softmax(head.logits(logits_BO), dim=-1))
+
+    def _create_aliases(self) -> None:
+        self.actor = self.actor_target = self.policy.actor  # SB3 asks for a target: the actor is its own
+        self.critic, self.critic_target = self.policy.critic, self.policy.critic_target

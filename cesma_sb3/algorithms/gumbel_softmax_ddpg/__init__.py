@@ -1,1 +1,0 @@
-"""DDPG for discrete actions, by the Gumbel-softmax relaxation."""
