@@ -43,6 +43,8 @@ class DAggerProgress:
     """Gradient steps, over all calls."""
     mean_losses: th.Tensor
     """Mean loss of each agent, [n_agents], on the device of the students."""
+    is_pretraining: bool = False
+    """Whether the dataset is as it was before the call: nothing has been collected in it yet."""
 
     @property
     def losses(self) -> npt.NDArray[np.float64]:
@@ -77,7 +79,7 @@ class RunningMean(Stateful):
 class LoopState(Stateful):
     """The state of a call of `train`, from which `resume` continues."""
 
-    state_attributes = ("n_steps", "losses", "step")
+    state_attributes = ("n_steps", "losses", "step", "n_pretraining", "pretrained")
 
     n_steps: int
     """Vector steps of the call."""
@@ -85,6 +87,10 @@ class LoopState(Stateful):
     """Mean loss of each agent since the last log."""
     step: int = 0
     """Vector steps done."""
+    n_pretraining: int = 0
+    """Gradient steps before the first vector step."""
+    pretrained: int = 0
+    """Gradient steps done before the first vector step."""
 
 
 class TeamTrainer(BaseImitationAlgorithm, Stateful):
@@ -175,20 +181,31 @@ class TeamTrainer(BaseImitationAlgorithm, Stateful):
 
     @plain_torch()
     def train(
-        self, total_timesteps: int, *, callback: Callback | None = None, log_interval: int = 100
+        self,
+        total_timesteps: int,
+        *,
+        pretraining_updates: int = 0,
+        callback: Callback | None = None,
+        log_interval: int = 100,
     ) -> None:
-        """Collect environment timesteps, and learn from them.
+        """Learn from what the dataset holds already; then collect environment timesteps, and learn from them.
 
         Args:
             total_timesteps: Budget over all environments, rounded up to whole vector steps. It begins with
                 new episodes.
-            callback: Called after every vector step; returning False stops the training (as in SB3).
-            log_interval: Vector steps between two rows of the log.
+            pretraining_updates: Gradient steps before the first timestep, on demonstrations or experience.
+            callback: Called after every vector step, and after every gradient step before the first of them;
+                returning False stops the training (as in SB3).
+            log_interval: Vector steps, or gradient steps before the first, between two rows of the log.
 
         Raises:
             ConfigError: The budget is too small for this algorithm.
+            ValueError: There are gradient steps to make, and nothing in the dataset to learn from.
         """
+        if pretraining_updates and not len(self.dataset):
+            raise ValueError(f"pretraining_updates={pretraining_updates}: the dataset is empty")
         self._loop = self._new_loop(-(-total_timesteps // self.venv.num_envs))
+        self._loop.n_pretraining = pretraining_updates
         self.reset()
         self.resume(callback=callback, log_interval=log_interval)
 
@@ -197,26 +214,43 @@ class TeamTrainer(BaseImitationAlgorithm, Stateful):
         """Finish the call of `train` that its callback stopped.
 
         Args:
-            callback: Called after every vector step; returning False stops the training again.
-            log_interval: Vector steps between two rows of the log.
+            callback: As in `train`; returning False stops the training again.
+            log_interval: As in `train`.
         """
         loop, n_envs = self._loop, self.venv.num_envs
+        while loop.pretrained < loop.n_pretraining:
+            self._set_progress(loop)
+            loop.losses.add(self.learner.update(self.dataset))
+            loop.pretrained += 1
+            if loop.pretrained % log_interval == 0 or loop.pretrained == loop.n_pretraining:
+                self._log(self._progress(loop), 0.0)
+            progress = dataclasses.replace(self._progress(loop), is_pretraining=True)
+            if callback is not None and callback(progress) is False:
+                return
         started, before = time.perf_counter(), loop.step
         while loop.step < loop.n_steps:
             self._step(loop)
             loop.step += 1
             self.timesteps += n_envs
-            progress = DAggerProgress(
-                loop.step * n_envs,
-                loop.n_steps * n_envs,
-                self.round_number,
-                self.n_updates,
-                loop.losses.mean(),
-            )
+            progress = self._progress(loop)
             if self._is_logged(loop, log_interval):
                 self._log(progress, (loop.step - before) * n_envs / (time.perf_counter() - started))
             if callback is not None and callback(progress) is False:
                 return
+
+    def _progress(self, loop: LoopState) -> DAggerProgress:
+        """What the callback is called with."""
+        return DAggerProgress(
+            loop.step * self.venv.num_envs,
+            loop.n_steps * self.venv.num_envs,
+            self.round_number,
+            self.n_updates,
+            loop.losses.mean(),
+        )
+
+    def _set_progress(self, loop: LoopState) -> None:
+        """Set the learning rate by the share of the gradient steps of the call that is left."""
+        self.learner.set_progress(1.0 - loop.pretrained / loop.n_pretraining)
 
     def reset(self) -> None:
         """Begin new episodes at the next timestep, and drop unfinished ones."""

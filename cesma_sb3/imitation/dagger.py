@@ -11,10 +11,15 @@ from imitation.algorithms.base import AnyTransitions, DemonstrationAlgorithm
 from imitation.data import types
 from imitation.util.logger import HierarchicalLogger
 
+from cesma_sb3.envs.experience import Experience
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
+from cesma_sb3.envs.rollouts import Rollout, ValidatedActor
+from cesma_sb3.experts import SamplingExpert, make_actor
+from cesma_sb3.experts.wrappers import name_of
 from cesma_sb3.imitation.base import DAggerProgress, LoopState, RunningMean, TeamTrainer
 from cesma_sb3.imitation.dataset import EpisodeDataset
 from cesma_sb3.imitation.demonstrations import demonstrated
+from cesma_sb3.imitation.labelling import ExperienceLabeller
 from cesma_sb3.imitation.learner import LearningRate, UpdateSchedule
 from cesma_sb3.imitation.losses import ClassWeighting, ImitationLoss, LossName
 from cesma_sb3.imitation.settings import BufferConfig, LabelConfig, MessageConfig, OptimizerConfig
@@ -153,6 +158,49 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
         ):
             self._add(samples)
 
+    def add_experience(self, experience: Experience) -> None:
+        """Label states that others have visited, and add them to the dataset as if students had seen them.
+
+        Args:
+            experience: The states, of this team. Recurrent students learn from its whole episodes.
+
+        Raises:
+            InvalidActionError: The expert's label is no action that the agent can do.
+            ConfigError: An episode is longer than `capacity`, or there is not enough memory.
+        """
+        self.dataset.expect(len(experience))
+        labeller = ExperienceLabeller(
+            experience,
+            self.expert,
+            labels=self.collector.labels,
+            rng=self.rng,
+            label_rng=self.rng.spawn(1)[0] if isinstance(self.expert, SamplingExpert) else None,
+            replaces_unavailable=self.venv.replaces_unavailable,
+        )
+        for samples in labeller.episodes() if self.students.is_recurrent else labeller.samples():
+            self._add(samples)
+
+    def add_rollouts(self, total_timesteps: int) -> None:
+        """Have the expert act, and add the states that it visits to the dataset, labelled.
+
+        Args:
+            total_timesteps: Over all environments, rounded up to whole vector steps.
+
+        Raises:
+            InvalidActionError: An action of the expert is no action that the agent can do.
+            ConfigError: As of `add_experience`.
+        """
+        n_steps = -(-total_timesteps // self.venv.num_envs)
+        experience = Experience(self.venv.team, self.venv.num_envs, self.buffer.capacity)
+        label_rng = self.rng.spawn(1)[0] if isinstance(self.expert, SamplingExpert) else None
+        act = ValidatedActor(make_actor(self.expert, label_rng), self.venv, f"{name_of(self.expert)}.labels")
+        rollout = Rollout(self.venv, act)
+        for _ in range(n_steps):
+            step = next(rollout)
+            experience.append(step.observations, step.alive, step.starts, step.masks)
+        self.timesteps += n_steps * self.venv.num_envs
+        self.add_experience(experience)
+
     def reset(self) -> None:
         """Begin new episodes at the next timestep, and drop unfinished ones."""
         super().reset()
@@ -173,10 +221,15 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
 
     def _step(self, loop: LoopState) -> None:
         self._add(*self.collector.step(self.round_number))
-        self.learner.set_progress(1.0 - loop.step / loop.n_steps)
+        self._set_progress(loop)
         if self.dataset.has(self.min_samples):
             for _ in range(self.update_schedule.due(self.venv.num_envs)):
                 loop.losses.add(self.update())
+
+    def _set_progress(self, loop: LoopState) -> None:
+        per_step = self.venv.num_envs / self.update_schedule.samples_per_update
+        done = loop.pretrained + loop.step * per_step
+        self.learner.set_progress(1.0 - done / (loop.n_pretraining + loop.n_steps * per_step))
 
     def _is_logged(self, loop: LoopState, log_interval: int) -> bool:
         return loop.step % log_interval == 0 or loop.step == loop.n_steps

@@ -74,8 +74,8 @@ class MessageChannel:
         return outputs
 
     def encode(self, actions: Array) -> Floats:
-        """The received entries one step after packed joint actions: [B, n_columns] -> [B, L] float32."""
-        sent = np.asarray(actions)[:, self.columns]
+        """The received entries one step after packed joint actions: [..., n_columns] -> [..., L] float32."""
+        sent = np.asarray(actions)[..., self.columns]
         received = np.where(self.categories >= 0, sent == self.categories, sent)
         return received.astype(np.float32)
 

@@ -19,6 +19,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import set_random_seed
 
 from cesma_sb3.config.schema import DaggerConfig, Experiment, ExpertConfig, FineTuningConfig, StudentsConfig
+from cesma_sb3.envs.experience import Experience, RecordedVecEnv, experience_bytes
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ConfigError, ExpertError
 from cesma_sb3.experts import Expert, SamplingExpert
@@ -75,6 +76,8 @@ class BuiltExpert:
     """The SB3 algorithm or policy, if it is one."""
     training: ExpertTraining | None
     """None of a pretrained expert."""
+    experience: Experience | None = None
+    """Where its training is recorded, or states that were visited before; None: nowhere."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,10 +146,15 @@ def build(
         students = build_students(experiment.students, experiment.dagger, context)
         _check_checkpoint(students, experiment.students, context)
     expert = build_expert(
-        experiment.expert, experiment.students, context, in_memory, is_imitated=not is_baseline
+        experiment.expert,
+        experiment.students,
+        context,
+        in_memory,
+        is_imitated=not is_baseline,
+        records=students.config.capacity if students is not None and students.config.has_experience else 0,
     )
     if students is not None:
-        size = dataset_size(students.config, context.team)
+        size = dataset_size(students.config, expert, context.team)
         _check_trainer(students, expert.expert, context)
         if experiment.fine_tuning is not None:
             fine_tuning = build_fine_tuning(experiment.fine_tuning, students, expert.expert, context)
@@ -162,8 +170,17 @@ def build_expert(
     in_memory: InMemoryExpert | None = None,
     *,
     is_imitated: bool = True,
+    records: int = 0,
 ) -> BuiltExpert:
     """Makes the expert, untrained or pretrained, or the agents of a baseline.
+
+    Args:
+        config: The expert's part of the experiment.
+        students: The students' part.
+        context: What the stages of the run share.
+        in_memory: The expert itself, if `decentralize` took one in memory.
+        is_imitated: Whether students will imitate it; False of a baseline.
+        records: Samples of its training that are recorded for them, the newest.
 
     Raises:
         CesmaError: It does not fit the environment, or its files do not fit it.
@@ -190,9 +207,15 @@ def build_expert(
     if not is_imitated:
         baseline_team(model)
     expert = as_expert(model, stand_in, context.team)
-    open_env = partial(as_seen, partial(context.make_env, config.n_envs, seed))
+    experience = Experience(context.team, config.n_envs, records) if records else None
+
+    def make_env(view: str) -> JointVecEnv:
+        venv = context.make_env(config.n_envs, seed, view)
+        return venv if experience is None else RecordedVecEnv(venv, experience)
+
+    training = ExpertTraining(model, partial(as_seen, make_env), generators)
     stochastic = stochastic_expert(expert, config, evaluator)
-    return BuiltExpert(config, expert, stochastic, model, ExpertTraining(model, open_env, generators))
+    return BuiltExpert(config, expert, stochastic, model, training, experience)
 
 
 def build_students(
@@ -273,19 +296,29 @@ def match_slack(config: DaggerConfig, evaluator: Evaluator) -> float:
     )
 
 
-def dataset_size(config: DaggerConfig, team: TeamSpaces) -> str:
-    """Returns the most memory that the students' dataset takes, in words.
+def dataset_size(config: DaggerConfig, expert: BuiltExpert, team: TeamSpaces) -> str:
+    """Returns the most memory that the expert's experience and the students' dataset take, in words.
 
     Raises:
-        ConfigError: It would take more than this machine has.
+        ConfigError: There is nothing to learn from, or it would take more than this machine has.
     """
-    n_samples = min(config.capacity, config.total_timesteps + config.n_envs - 1)
+    n_visited = 0
+    if expert.experience is not None:
+        n_visited = min(config.capacity, max(expert.config.total_timesteps, len(expert.experience)))
+    rollouts = 0 if n_visited or config.experience is None else config.experience.rollout_timesteps
+    n_samples = min(config.capacity, n_visited + rollouts + config.total_timesteps + config.n_envs - 1)
+    if not (n_visited or rollouts or config.total_timesteps):
+        raise ConfigError(
+            "dagger.total_timesteps: 0, and this expert has no experience to learn from; expected more, or "
+            "dagger.experience.rollout_timesteps"
+        )
     size = n_samples * sample_bytes(
         team,
         has_masks=team.has_masks,
         soft_labels=config.labels == "soft",
         communicates=MessageChannel.of(team) is not None,
     )
+    size += n_visited * experience_bytes(team)
     available = memory()
     if available is not None and size > available:
         raise ConfigError(

@@ -21,6 +21,8 @@ class CurvePoint:
     timesteps: int
     """Environment timesteps of the training before it."""
     score: Score
+    n_updates: int | None = None
+    """Gradient steps of imitation before it; None of other trainings."""
 
 
 Curve = list[CurvePoint]
@@ -43,6 +45,7 @@ class LearningCurve(BaseCallback, Stateful):
         eval_freq: Environment timesteps between two evaluations.
         keep: The weights that the policy ends with: those of the best evaluation, or the last ones.
         target: Mean return of a match: the expert's, less what may be missing.
+        updates_freq: Gradient steps between two evaluations before the first timestep of DAgger.
         n_matches: Evaluations in a row with at least `target` that end the training; None never ends it.
         on_eval: Called after each evaluation; an exception that it raises ends the training.
 
@@ -59,6 +62,7 @@ class LearningCurve(BaseCallback, Stateful):
         eval_freq: int,
         keep: Keep,
         *,
+        updates_freq: int = 1,
         target: float = float("inf"),
         n_matches: int | None = None,
         on_eval: Seen | None = None,
@@ -68,6 +72,7 @@ class LearningCurve(BaseCallback, Stateful):
         self.evaluate = evaluate
         self.eval_freq = eval_freq
         self.keep = keep
+        self.updates_freq = updates_freq
         self.target = target
         self.n_matches = n_matches
         self.on_eval = on_eval
@@ -81,13 +86,18 @@ class LearningCurve(BaseCallback, Stateful):
 
     def state_dict(self) -> dict[str, Any]:
         """The points of the curve, and the best weights."""
-        points = [(point.timesteps, *dataclasses.astuple(point.score)) for point in self.points]
+        points = [
+            (point.timesteps, point.n_updates, *dataclasses.astuple(point.score)) for point in self.points
+        ]
         return {**super().state_dict(), "points": points}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` returned."""
         super().load_state_dict(state_dict)
-        self.points = [CurvePoint(timesteps, Score(*score)) for timesteps, *score in state_dict["points"]]
+        self.points = [
+            CurvePoint(timesteps, Score(*score), n_updates)
+            for timesteps, n_updates, *score in state_dict["points"]
+        ]
 
     @property
     def last_mean_return(self) -> float:
@@ -99,36 +109,41 @@ class LearningCurve(BaseCallback, Stateful):
         """Whether the newest evaluations have matched the target, as many as end the training."""
         return self.n_matches is not None and self.n_matched >= self.n_matches
 
-    def evaluate_if_due(self, timesteps: int) -> bool:
+    def evaluate_if_due(self, timesteps: int, n_updates: int | None = None) -> bool:
         """Evaluates the policy if `eval_freq` timesteps have passed; the first call always does.
 
         Args:
             timesteps: Environment timesteps of the training so far.
+            n_updates: Gradient steps of imitation so far.
 
         Returns:
             Whether the policy was evaluated.
         """
         if self.points and timesteps - self.points[-1].timesteps < self.eval_freq:
             return False
-        self._evaluate(timesteps)
+        self._evaluate(timesteps, n_updates)
         return True
 
-    def finish(self, timesteps: int) -> None:
+    def finish(self, timesteps: int, n_updates: int | None = None) -> None:
         """Evaluates the trained policy, and gives it the best weights so far if `keep` says so.
 
         Args:
             timesteps: Environment timesteps of the training.
+            n_updates: Gradient steps of imitation.
         """
-        if not self.points or self.points[-1].timesteps != timesteps:
-            self._evaluate(timesteps)
+        if not self.points or (self.points[-1].timesteps, self.points[-1].n_updates) != (
+            timesteps,
+            n_updates,
+        ):
+            self._evaluate(timesteps, n_updates)
         self.kept_mean_return = self.last_mean_return
         if self.keep == "best" and self._best_weights:
             self.policy.load_state_dict(self._best_weights)
             self.kept_mean_return = self.best_mean_return
 
-    def _evaluate(self, timesteps: int) -> None:
+    def _evaluate(self, timesteps: int, n_updates: int | None) -> None:
         score = self.evaluate()
-        self.points.append(CurvePoint(timesteps, score))
+        self.points.append(CurvePoint(timesteps, score, n_updates))
         self.n_matched = self.n_matched + 1 if score.mean >= self.target else 0
         if score.mean > self.best_mean_return:
             self.best_mean_return = score.mean
@@ -138,7 +153,10 @@ class LearningCurve(BaseCallback, Stateful):
 
     def __call__(self, progress: DAggerProgress) -> bool:
         """Evaluates after a step of DAgger if it is due; False ends the training."""
-        self.evaluate_if_due(progress.timesteps)
+        if not progress.is_pretraining:
+            self.evaluate_if_due(progress.timesteps, progress.n_updates)
+        elif progress.n_updates % self.updates_freq == 0:
+            self._evaluate(progress.timesteps, progress.n_updates)
         return not self.matched
 
     def _on_training_start(self) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
+from cesma_sb3.envs.experience import Experience
 from cesma_sb3.experts import Expert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
 from cesma_sb3.training.acting_mode import ActingMode
@@ -41,6 +42,8 @@ class TrainedExpert(Trained):
     """Whether it was not trained in this run."""
     mode: ActingMode | None = None
     """How it was found to act best; None where that was not measured."""
+    experience: Experience | None = None
+    """States that were visited before the students act; None where none were recorded."""
 
 
 @dataclasses.dataclass(kw_only=True)

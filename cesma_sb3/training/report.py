@@ -75,6 +75,8 @@ def make_report(
         report["parameters"] = _parameters(outcome.expert, outcome.students)
         if (imitated := outcome.imitators or outcome.students) is not None:
             report["stopped_early"] = imitated.stopped_early
+            if imitated.n_updates is not None:
+                report["updates"] = {"decentralize": imitated.n_updates}
     return report
 
 
@@ -136,7 +138,8 @@ def _row(stage: str, point: CurvePoint) -> dict[str, Any]:
     """Returns a point of a learning curve as a row of the table of evaluations."""
     score = point.score
     won = {} if score.win_rate is None else {"win_rate": score.win_rate}
-    return {"stage": stage, "env_samples": point.timesteps, "return": score.mean, **won}
+    updates = {} if point.n_updates is None else {"updates": point.n_updates}
+    return {"stage": stage, "env_samples": point.timesteps, **updates, "return": score.mean, **won}
 
 
 def _curves(outcome: Outcome) -> dict[str, Curve]:

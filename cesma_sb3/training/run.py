@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cesma_sb3.config.registry import load_experiment
-from cesma_sb3.config.schema import IN_MEMORY, Experiment
+from cesma_sb3.config.schema import IN_MEMORY, DaggerConfig, Experiment
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts import Expert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
@@ -219,7 +219,7 @@ def _train(built: BuiltRun, progress: bool) -> Outcome:
     context = built.context
     bar = partial(StageProgress, enabled=progress)
     if built.dataset_size is not None:
-        announce(f"students: a dataset of at most {built.dataset_size}", enabled=progress)
+        announce(f"students: experience and dataset of at most {built.dataset_size}", enabled=progress)
     if built.is_baseline:
         with bar("students", built.expert.config.total_timesteps) as shown:
             return Outcome(None, train_baseline(built.expert, context, shown.update))
@@ -227,14 +227,23 @@ def _train(built: BuiltRun, progress: bool) -> Outcome:
         expert = train_expert(built.expert, context, shown.update)
     if built.students is None:
         return Outcome(expert, None)
-    with bar("students", built.students.config.total_timesteps) as shown:
-        students = decentralize(built.students, expert.expert, context, shown.update)
+    with _students_bar(built.students.config, enabled=progress) as shown:
+        students = decentralize(
+            built.students, expert.expert, context, shown.update, experience=expert.experience
+        )
     if built.fine_tuning is None:
         return Outcome(expert, students)
     assert isinstance(students.policy, TeamPolicy)
     with bar("fine-tuning", built.fine_tuning.config.total_timesteps) as shown:
         tuned = fine_tune(built.fine_tuning, students.policy, expert.expert, context, shown.update)
     return Outcome(expert, tuned, imitators=students)
+
+
+def _students_bar(config: DaggerConfig, *, enabled: bool) -> StageProgress:
+    """Shows the students' timesteps; where they collect none, their gradient steps."""
+    if config.total_timesteps or config.experience is None:
+        return StageProgress("students", config.total_timesteps, enabled=enabled)
+    return StageProgress("students", config.experience.n_updates, unit="updates", enabled=enabled)
 
 
 def _finish(experiment: Experiment, context: RunContext, outcome: Outcome) -> dict[str, Any]:

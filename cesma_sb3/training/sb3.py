@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -24,6 +24,7 @@ def learn(
     *,
     checkpoints: StageCheckpoints,
     tick: Tick,
+    outcome: Mapping[str, object] | None = None,
     constants: Sequence[object] = (),
 ) -> None:
     """Trains a model by its own `learn`, from the newest checkpoint of the stage or from the beginning.
@@ -34,10 +35,11 @@ def learn(
         total_timesteps: Budget of the environments, with the timesteps before an interruption.
         checkpoints: The checkpoints of the stage.
         tick: Called with the stage's progress.
+        outcome: What the training leaves beside the model and its curve, by name: it is stored with them.
         constants: Objects that the model holds and never changes, such as the expert that students imitate.
     """
     make_noise_for_each_env(model)
-    found = checkpoints.restore({"model": model, "curve": curve}, constants=constants)
+    found = checkpoints.restore({"model": model, "curve": curve, **(outcome or {})}, constants=constants)
     if found is not None:
         tick(found.timesteps, resumed=True)
     if found is None or not found.ended:

@@ -9,18 +9,19 @@ from imitation.util import logger as imitation_logger
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cesma_sb3.config.schema import DaggerConfig
+from cesma_sb3.envs.experience import Experience
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import CesmaWarning
 from cesma_sb3.evaluation import Actor
 from cesma_sb3.experts import Expert, SamplingExpert, make_actor
-from cesma_sb3.imitation import DAggerProgress, TeamTrainer
+from cesma_sb3.imitation import DAggerProgress, MultiAgentDAggerTrainer, TeamTrainer
 from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.training.acting_mode import ActingMode, choose_acting_mode
 from cesma_sb3.training.build import BuiltExpert, BuiltFineTuning, BuiltStudents, ExpertTraining
 from cesma_sb3.training.callbacks import CurvePoint, LearningCurve
 from cesma_sb3.training.checkpoint import ResumePoint, StageCheckpoints
 from cesma_sb3.training.context import RunContext
-from cesma_sb3.training.models import baseline_team
+from cesma_sb3.training.models import StandInVecEnv, baseline_team
 from cesma_sb3.training.outcome import NOT_TRAINED, TrainedExpert, TrainedStudents
 from cesma_sb3.training.sb3 import LOG_FORMATS, Tick, learn
 from cesma_sb3.training.trainer import make_trainer
@@ -36,7 +37,9 @@ def train_expert(built: BuiltExpert, context: RunContext, tick: Tick) -> Trained
         tick: Called with the stage's progress.
     """
     if built.training is None:
-        trained = TrainedExpert(expert=built.expert, model=built.model, is_pretrained=True)
+        trained = TrainedExpert(
+            expert=built.expert, model=built.model, is_pretrained=True, experience=built.experience
+        )
     else:
         trained = _train_model(built, built.training, context, tick, "expert")
     stochastic = built.stochastic
@@ -97,16 +100,21 @@ def _train_model(
         on_eval=evaluator.seen("expert"),
     )
     checkpoints = context.checkpoints.stage(stage)
+    outcome = {}
+    if built.experience is not None:
+        built.experience.expect(config.total_timesteps)
+        outcome["experience"] = built.experience
     training.generators.restore()
     with closing(training.open_env()) as venv:
         _give_env(model, venv)
-        learn(model, curve, config.total_timesteps, checkpoints=checkpoints, tick=tick)
+        learn(model, curve, config.total_timesteps, checkpoints=checkpoints, tick=tick, outcome=outcome)
     return TrainedExpert(
         curve=curve.points,
         env_samples=model.num_timesteps,
         seconds=checkpoints.seconds,
         expert=built.expert,
         model=model,
+        experience=built.experience if config.total_timesteps else None,
     )
 
 
@@ -130,7 +138,13 @@ def _choose_mode(
 
 
 def decentralize(
-    built: BuiltStudents, expert: Expert, context: RunContext, tick: Tick, *, stage: str = "students"
+    built: BuiltStudents,
+    expert: Expert,
+    context: RunContext,
+    tick: Tick,
+    *,
+    experience: Experience | None = None,
+    stage: str = "students",
 ) -> TrainedStudents:
     """Turns the expert into one policy for each agent, by imitation.
 
@@ -139,6 +153,7 @@ def decentralize(
         expert: Who is imitated.
         context: What the stages of the run share.
         tick: Called with the stage's progress.
+        experience: States that were visited already, from which the students learn before they act.
         stage: Name of the stage in the run folder.
     """
     config, evaluator, policy = built.config, context.evaluator, built.policy
@@ -148,7 +163,7 @@ def decentralize(
     built.generators.restore()
     with (
         checkpoints.logger(imitation_logger.configure, LOG_FORMATS) as logger,
-        closing(context.make_env(config.n_envs, context.seeds.students)) as venv,
+        closing(_students_env(config, context)) as venv,
     ):
         trainer = make_trainer(
             config, policy, expert=expert, venv=venv, loss=built.loss, evaluator=evaluator, logger=logger
@@ -158,15 +173,20 @@ def decentralize(
             lambda: evaluator.on_curve(evaluator.act_of(trainer.policy)),
             context.eval_freq,
             config.keep,
+            updates_freq=1 if config.experience is None else config.experience.eval_freq,
             target=evaluator.on_curve(make_actor(expert)).mean - built.match_slack,
             n_matches=config.early_stopping_evaluations,
             on_eval=evaluator.seen("students"),
         )
-        point = _resume(trainer, curve, expert, checkpoints, tick)
+        point = _resume(trainer, curve, expert, checkpoints)
+        if point is None:
+            _begin_dataset(trainer, config, experience)
+        else:
+            tick(_done(trainer, config), resumed=True)
         if point is None or not point.ended:
             _imitate(trainer, curve, config, checkpoints, tick, resumes=point is not None)
             checkpoints.save_final(trainer.timesteps, without=[trainer.dataset, venv])
-        tick(trainer.timesteps, {"return": curve.kept_mean_return})
+        tick(_done(trainer, config), {"return": curve.kept_mean_return})
     if trainer.n_updates == 0:
         warnings.warn(NOT_TRAINED, CesmaWarning, stacklevel=2)
     return TrainedStudents(
@@ -179,19 +199,41 @@ def decentralize(
     )
 
 
+def _students_env(config: DaggerConfig, context: RunContext) -> JointVecEnv:
+    """Opens the students' environments; a stand-in for them if nobody steps them."""
+    if config.total_timesteps or (config.experience is not None and config.experience.rollout_timesteps):
+        return context.make_env(config.n_envs, context.seeds.students)
+    return StandInVecEnv(context.evaluator.venv, config.n_envs)
+
+
+def _done(trainer: TeamTrainer, config: DaggerConfig) -> int:
+    """How far the stage is: timesteps, or gradient steps where no timestep is collected."""
+    return trainer.timesteps if config.total_timesteps else trainer.n_updates
+
+
+def _begin_dataset(trainer: TeamTrainer, config: DaggerConfig, experience: Experience | None) -> None:
+    """Labels what was visited already; where nothing was, what the expert visits if it is to act."""
+    if not config.has_experience:
+        return
+    assert isinstance(trainer, MultiAgentDAggerTrainer)
+    assert config.experience is not None
+    if experience is not None and len(experience):
+        trainer.add_experience(experience)
+    elif config.experience.rollout_timesteps:
+        trainer.add_rollouts(config.experience.rollout_timesteps)
+
+
 def _resume(
     trainer: TeamTrainer,
     curve: LearningCurve,
     expert: Expert,
     checkpoints: StageCheckpoints,
-    tick: Tick,
 ) -> ResumePoint | None:
     """Puts the newest checkpoint into the trainer and its curve; without one, begins the curve."""
     point = checkpoints.restore({"trainer": trainer, "curve": curve}, constants=[expert])
     if point is None:
-        curve.evaluate_if_due(0)
+        curve.evaluate_if_due(0, 0)
         return None
-    tick(point.timesteps, resumed=True)
     if not (point.ended or point.in_mid_episode):
         trainer.reset()
     return point
@@ -209,10 +251,12 @@ def _imitate(
     """Trains the students until their budget is spent or they match the expert."""
 
     def after_step(progress: DAggerProgress) -> bool:
+        # Those of the expert's own rollouts, which came before, are samples too.
+        progress = dataclasses.replace(progress, timesteps=trainer.timesteps)
         continues = curve(progress)
         trainer.logger.record("eval/return", curve.last_mean_return)
-        losses = {"loss": lambda: float(progress.losses.mean())}
-        tick(progress.timesteps, {"return": curve.last_mean_return, **losses})
+        metrics = {"return": curve.last_mean_return, "loss": lambda: float(progress.losses.mean())}
+        tick(_done(trainer, config), metrics)
         if continues:
             checkpoints.save_if_due(progress.timesteps)
         return continues
@@ -221,8 +265,13 @@ def _imitate(
         if resumes:
             trainer.resume(callback=after_step)
         else:
-            trainer.train(config.total_timesteps, callback=after_step)
-    curve.finish(trainer.timesteps)
+            start = config.experience if len(trainer.dataset) else None
+            trainer.train(
+                config.total_timesteps,
+                pretraining_updates=0 if start is None else start.n_updates,
+                callback=after_step,
+            )
+    curve.finish(trainer.timesteps, trainer.n_updates)
 
 
 def fine_tune(

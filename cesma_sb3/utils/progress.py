@@ -104,6 +104,7 @@ class StageProgress:
     Args:
         stage: The name of the stage, in a word.
         total: Its environment timesteps.
+        unit: What is counted, if not timesteps.
         enabled: False shows nothing; neither does a stage of no timesteps.
         console: Where to print; None: standard error.
         clock: Returns seconds; for tests.
@@ -114,12 +115,14 @@ class StageProgress:
         stage: str,
         total: int,
         *,
+        unit: str = "steps",
         enabled: bool = True,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stage = stage
         self.total = total
+        self.unit = unit
         self.completed = 0
         self.completed_before = 0
         """The timesteps that an earlier process did, in `completed` too."""
@@ -246,7 +249,9 @@ class _Lines:
         completed, total = self.stage.completed, self.stage.total
         rate = self._rate(now - self.started)
         left = duration((total - completed) / rate) if rate > 0 else "-"
-        self._print(f"{completed:,}/{total:,} steps ({completed / total:.0%}), {rate:,.0f}/s, {left} left")
+        self._print(
+            f"{completed:,}/{total:,} {self.stage.unit} ({completed / total:.0%}), {rate:,.0f}/s, {left} left"
+        )
 
     def stop(self, *, finished: bool) -> None:
         if not (finished or self.is_announced):
@@ -255,7 +260,7 @@ class _Lines:
         completed, elapsed = self.stage.completed, self.clock() - self.started
         rate = f", {self._rate(elapsed):,.0f}/s" if elapsed > 0 else ""
         how = "done" if finished else "ended early"
-        self._print(f"{how} after {completed:,} steps in {duration(elapsed)}{rate}")
+        self._print(f"{how} after {completed:,} {self.stage.unit} in {duration(elapsed)}{rate}")
 
     def _rate(self, elapsed: float) -> float:
         """Timesteps of this process per second."""
@@ -264,7 +269,7 @@ class _Lines:
     def _announce(self) -> None:
         if not self.is_announced:
             self.is_announced = True
-            _print(self.console, f"{self.stage.stage}: {self.stage.total:,} steps")
+            _print(self.console, f"{self.stage.stage}: {self.stage.total:,} {self.stage.unit}")
 
     def _print(self, line: str) -> None:
         metrics = self.stage.metrics_text()

@@ -162,6 +162,7 @@ class GapMeasurement:
         run = self.folder.experiment
         return (
             self.dagger.keep == "last"
+            and not self.dagger.has_experience
             and run.fine_tuning is None
             and run.students.init_from is None
             and run.seed == self.experiment.seed
@@ -177,6 +178,7 @@ class GapMeasurement:
         what = "everything" if sees == "joint" else "their own part"
         dagger = {
             "total_timesteps": timesteps,
+            "experience": None,  # a finished run keeps none
             "shared_dataset": True,
             "early_stopping_evaluations": None,
             "keep": "last",

@@ -23,7 +23,13 @@ from cesma_sb3.config.schema.fields import (
     Text,
     whole,
 )
-from cesma_sb3.config.schema.students import BetaConfig, DaggerConfig, FineTuningConfig, StudentsConfig
+from cesma_sb3.config.schema.students import (
+    BetaConfig,
+    DaggerConfig,
+    ExperienceConfig,
+    FineTuningConfig,
+    StudentsConfig,
+)
 
 __all__ = [
     "IN_MEMORY",
@@ -38,6 +44,7 @@ __all__ = [
     "DaggerConfig",
     "EnvConfig",
     "EvaluationConfig",
+    "ExperienceConfig",
     "Experiment",
     "ExpertConfig",
     "FineTuningConfig",

@@ -13,6 +13,7 @@ from cesma_sb3.config.schema.fields import (
     Fraction,
     Model,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     Resets,
@@ -75,6 +76,22 @@ class BetaConfig(Model):
     """Draw who acts for each agent by itself, in place of once for the team."""
 
 
+class ExperienceConfig(Model):
+    """What students learn from before they act: states that were visited already, labelled by the expert.
+
+    Where the expert was trained in the run, these are the states of its training, as many as
+    `dagger.capacity` holds, the newest.
+    """
+
+    n_updates: PositiveInt = 2_000
+    """Gradient steps on them, before the first environment timestep of the students."""
+    eval_freq: PositiveInt = 500
+    """Gradient steps between two evaluations meanwhile."""
+    rollout_timesteps: NonNegativeInt = 0
+    """Of an expert that is not trained in the run: environment timesteps in which it acts itself, to visit
+    states. They count as samples of the students. 0: none."""
+
+
 class DaggerConfig(Model):
     """Imitation: how the students learn from the expert."""
 
@@ -82,8 +99,11 @@ class DaggerConfig(Model):
     """The imitation algorithm (4.3): DAgger, behavioural cloning, Forward Training, SMILe, or SEARN."""
     algorithm_kwargs: Arguments = Field(default_factory=dict)
     """Further arguments of its trainer (`cesma_sb3.imitation.registry`), such as `n_iterations`."""
-    total_timesteps: PositiveInt
-    """Most environment timesteps that are collected."""
+    total_timesteps: NonNegativeInt
+    """Most environment timesteps that are collected; 0: the students learn from `experience` alone."""
+    experience: ExperienceConfig | None = ExperienceConfig()
+    """With `dagger`: learning from states that were visited already, where there are any, before the students
+    act. null: DAgger from nothing, as in the paper."""
     n_envs: Count = 64
     """Environments stepped together."""
     samples_per_update: PositiveInt = 64
@@ -149,6 +169,9 @@ class DaggerConfig(Model):
             raise ValueError(
                 f"min_samples: expected at most capacity {self.capacity}, got {self.min_samples}"
             )
+        if self.total_timesteps == 0 and not self.has_experience:
+            why = "experience is null" if self.experience is None else f"{self.algorithm} uses no experience"
+            raise ValueError(f"total_timesteps: expected more than 0, for {why}")
         if self.algorithm != "dagger" and self.beta.schedule != "none":
             raise ValueError(f"beta: expected none, for {self.algorithm} says itself who acts")
         if self.loss_kwargs and self.loss_class is None:
@@ -156,6 +179,11 @@ class DaggerConfig(Model):
                 f"loss_kwargs: expected none without a loss_class, got {', '.join(self.loss_kwargs)}"
             )
         return self
+
+    @property
+    def has_experience(self) -> bool:
+        """Whether states that were visited already are learned from, if there are any."""
+        return self.algorithm == "dagger" and self.experience is not None
 
 
 class FineTuningConfig(Model):

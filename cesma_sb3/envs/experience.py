@@ -1,0 +1,161 @@
+"""The experience of a training: the states that its environments showed, recorded at the joint seam.
+
+Shape suffixes: T vector steps, B environments, I entries of the joint observation, N agents, M mask flags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from cesma_sb3.envs.joint_vec_env import JointVecEnv, StepReturn
+from cesma_sb3.envs.vec_wrappers import JointVecEnvWrapper
+from cesma_sb3.spaces.row_arrays import Rows, compact_dtype
+from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Array, Flags, Floats, Masks, Observations
+from cesma_sb3.utils.stateful import Stateful
+
+
+class States(NamedTuple):
+    """States in which a team had to act: T vector steps of B environments, in the order of time."""
+
+    observations: Floats
+    """Joint observations, [T, B, I] float32."""
+    alive: Flags
+    """Which agents were alive, [T, B, N]."""
+    starts: Flags
+    """Which states are the first of an episode, [T, B]."""
+    masks: Masks | None
+    """Available categories, [T, B, M]; None of a team without masks."""
+
+
+class Experience(Stateful):
+    """The newest states that batched environments have shown, whatever acted in them.
+
+    The finished expert can label them: they are then the first dataset of DAgger, and cost no environment
+    step. Observations are those of the whole team, in the joint order, with what was received as messages
+    (an expert without messages sends none: see `cesma_sb3.imitation.labelling`).
+
+    Args:
+        team: The team.
+        n_envs: Environments stepped together.
+        capacity: Most samples kept, rounded down to whole vector steps, at least one of them.
+    """
+
+    state_attributes = ("rows", "n_steps")
+
+    def __init__(self, team: TeamSpaces, n_envs: int, capacity: int) -> None:
+        self.team = team
+        self.n_envs = n_envs
+        self.limit = max(1, capacity // n_envs)
+        """Most vector steps kept."""
+        self.rows = Rows(self.limit, {"observations": compact_dtype(team)})
+        self.n_steps = 0
+        """Vector steps ever recorded."""
+
+    def __len__(self) -> int:
+        """Samples kept."""
+        return self.n_kept * self.n_envs
+
+    @property
+    def n_kept(self) -> int:
+        """Vector steps kept."""
+        return min(self.n_steps, self.limit)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that is allocated, in bytes."""
+        return self.rows.n_bytes
+
+    def expect(self, n_samples: int) -> None:
+        """Announce so many samples: their memory is allocated at once, up to the capacity."""
+        self.rows.expect(self.n_kept + n_samples // self.n_envs + 2)
+
+    def append(self, observations: Observations, alive: Flags, starts: Flags, masks: Masks | None) -> None:
+        """Record one state of every environment; the arrays are copied.
+
+        Args:
+            observations: [B, I].
+            alive: [B, N].
+            starts: Which are the first of an episode, [B].
+            masks: [B, M], or None.
+
+        Raises:
+            ConfigError: There is not enough memory.
+        """
+        fields: dict[str, Array] = {
+            "observations": np.asarray(observations, dtype=np.float32),
+            "alive": np.asarray(alive, dtype=bool),
+            "starts": np.asarray(starts, dtype=bool),
+        }
+        if masks is not None:
+            fields["masks"] = np.asarray(masks, dtype=bool)
+        place = np.array([self.n_steps % self.limit])
+        self.rows.write(place, {name: array[None] for name, array in fields.items()})
+        self.n_steps += 1
+
+    def states(self, first: int = 0, last: int | None = None) -> States:
+        """Copies of the vector steps from `first` up to `last`, counted from the oldest one that is kept.
+
+        Args:
+            first: From 0.
+            last: At most `n_kept`; None: `n_kept`.
+        """
+        oldest = self.n_steps - self.n_kept
+        places = (oldest + np.arange(first, self.n_kept if last is None else last)) % self.limit
+        kept = {name: array[places] for name, array in self.rows.arrays.items()}
+        observations = kept["observations"].astype(np.float32, copy=False)
+        return States(observations, kept["alive"], kept["starts"], kept.get("masks"))
+
+    def blocks(self, n_samples: int) -> Iterator[States]:
+        """All vector steps in blocks of about `n_samples` samples."""
+        n_steps = max(1, n_samples // self.n_envs)
+        for first in range(0, self.n_kept, n_steps):
+            yield self.states(first, min(first + n_steps, self.n_kept))
+
+    def episodes(self) -> Iterator[tuple[int, slice]]:
+        """Whole episodes: the environment of each, and its vector steps, counted from the oldest one kept."""
+        starts = self.states().starts
+        for env in range(self.n_envs):
+            begins = np.flatnonzero(starts[:, env]).tolist()
+            for begin, end in pairwise(begins):
+                yield env, slice(begin, end)
+
+
+def experience_bytes(team: TeamSpaces) -> int:
+    """Memory of one sample of a team's experience, in bytes."""
+    masks = team.mask_size if team.has_masks else 0
+    return team.observation_size * compact_dtype(team).itemsize + team.n_agents + 1 + masks
+
+
+class RecordedVecEnv(JointVecEnvWrapper, Stateful):
+    """A joint environment whose states are recorded, whatever is trained in it and whatever is around it.
+
+    Args:
+        venv: The environment, in any action view. Closing the wrapper closes it.
+        experience: Where its states are recorded.
+    """
+
+    state_attributes = ("venv", "experience")
+
+    def __init__(self, venv: JointVecEnv, experience: Experience) -> None:
+        super().__init__(venv)
+        self.experience = experience
+
+    def reset(self) -> Observations:
+        """Start an episode in every environment: observations [B, I] float32."""
+        observations = super().reset()
+        self._record(observations, np.ones(self.num_envs, dtype=bool))
+        return observations
+
+    def step_wait(self) -> StepReturn:
+        """Return the results of the actions that `step_async` took, as the environment does."""
+        observations, rewards, dones, infos = super().step_wait()
+        self._record(observations, dones)
+        return observations, rewards, dones, infos
+
+    def _record(self, observations: Observations, starts: Flags) -> None:
+        self.experience.append(observations, self.alive, starts, self.agent_masks)

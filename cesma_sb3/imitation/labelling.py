@@ -1,0 +1,184 @@
+"""Labels of a finished expert for recorded experience: DAgger's first dataset, without an environment step.
+
+Shape suffixes: T vector steps, B environments, S samples, C action columns, M mask flags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from imitation.data import types
+
+from cesma_sb3.envs.action_validator import ActionRules
+from cesma_sb3.envs.experience import Experience, States
+from cesma_sb3.envs.rollouts import reset_actor
+from cesma_sb3.experts.base import Expert, RecurrentExpert, SoftExpert
+from cesma_sb3.experts.wrappers import make_actor, name_of
+from cesma_sb3.imitation.dataset import Samples
+from cesma_sb3.imitation.settings import LabelConfig
+from cesma_sb3.spaces.communication import MessageChannel, message_columns
+from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Array, Flags
+
+BLOCK = 2_048
+"""Samples that are labelled together."""
+
+
+class ExperienceLabeller:
+    """Labels for all states of an experience, in the order of time.
+
+    States whose episode began before the experience did are left out where the beginning matters: for an
+    expert with a memory, and for a team that communicates.
+
+    In a team that communicates, a sample holds the step before too, and in it the messages that were received
+    then. Nobody has sent any where the expert acted: every agent's symbols are drawn at random, so that
+    senders learn to say the same whatever they have heard.
+
+    Args:
+        experience: The states.
+        expert: The expert.
+        labels: Whether its distribution is wanted too.
+        rng: Draws the messages.
+        label_rng: Draws the labels of an expert that samples; None: the same draws every time.
+        replaces_unavailable: As `ActionRules` has it.
+    """
+
+    def __init__(
+        self,
+        experience: Experience,
+        expert: Expert,
+        *,
+        labels: LabelConfig,
+        rng: np.random.Generator,
+        label_rng: np.random.Generator | None = None,
+        replaces_unavailable: bool = False,
+    ) -> None:
+        self.experience = experience
+        self.expert = expert
+        self.labels = labels
+        self.channel = MessageChannel.of(experience.team)
+        self._rng = rng
+        self._label_rng = label_rng
+        self._rules = ActionRules(experience.team, replaces_unavailable=replaces_unavailable)
+        self._name = f"{name_of(expert)}.labels"
+        self._needs_beginning = isinstance(expert, RecurrentExpert) or self.channel is not None
+
+    def samples(self) -> Iterator[Samples]:
+        """All labelled states, in blocks of single samples.
+
+        Raises:
+            InvalidActionError: A label is no action that the agent can do.
+        """
+        known_B = np.full(self.experience.n_envs, not self._needs_beginning)
+        before: States | None = None
+        for states, labelled in self._blocks():
+            known_TB = np.logical_or.accumulate(np.concatenate([known_B[None], states.starts]))[1:]
+            known_B = known_TB[-1]
+            whole = labelled if self.channel is None else self._with_step_before(states, labelled, before)
+            before = states
+            yield _select(whole, known_TB)
+
+    def episodes(self) -> Iterator[Samples]:
+        """The labelled states of one whole episode after the other, for students with a memory."""
+        parts = [labelled for _, labelled in self._blocks()]
+        whole = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name, field in (parts[0]._asdict() if parts else {}).items()
+            if field is not None
+        }
+        for env, steps in self.experience.episodes():
+            yield Samples(**{name: field[steps, env] for name, field in whole.items()})
+
+    def _blocks(self) -> Iterator[tuple[States, Samples]]:
+        """States, and the same as samples [T, B, ...] with labels."""
+        has_memory = isinstance(self.expert, RecurrentExpert)
+        act = make_actor(self.expert, self._label_rng)
+        reset_actor(act, None)
+        for states in self.experience.blocks(BLOCK):
+            n_steps, n_envs = states.starts.shape
+            # All steps at once; of an expert with a memory, one after the other.
+            length = 1 if has_memory else n_steps
+            found = []
+            for first in range(0, n_steps, length):
+                steps = slice(first, first + length)
+                if has_memory:
+                    reset_actor(act, states.starts[first])
+                observations, alive = _flat(states.observations[steps]), _flat(states.alive[steps])
+                masks = None if states.masks is None else _flat(states.masks[steps])
+                found.append(self._rules(act(observations, masks), masks, alive, self._name, _place))
+            labels: Any = np.concatenate(found).reshape(n_steps, n_envs, -1)
+            yield states, Samples(states.observations, labels, states.alive, states.masks, self._soft(states))
+
+    def _soft(self, states: States) -> Array | None:
+        """The expert's distribution in these states, [T, B, M], if it is wanted."""
+        if not self.labels.soft:
+            return None
+        assert isinstance(self.expert, SoftExpert)
+        masks = None if states.masks is None else _flat(states.masks)
+        flat = self.expert.probabilities(
+            _flat(states.observations), masks, temperature=self.labels.temperature
+        )
+        return flat.reshape(*states.starts.shape, -1)
+
+    def _with_step_before(self, states: States, labelled: Samples, before: States | None) -> Samples:
+        """The samples with the step before each: its observation, who was there to send, its masks."""
+        assert self.channel is not None
+
+        def earlier(name: str) -> Array:
+            now, last = getattr(states, name), getattr(before or states, name)
+            return np.concatenate([last[-1:], now[:-1]])
+
+        previous = earlier("observations")
+        drawn = self.channel.encode(random_messages(self.channel.team, previous.shape[:2], self._rng))
+        recorded = previous[..., self.channel.places]
+        # At the beginning of an episode nothing has been received yet: that stays as it was recorded.
+        is_first = earlier("starts")[..., None]
+        previous[..., self.channel.places] = np.where(is_first, recorded, drawn)
+        return labelled._replace(
+            previous=previous,
+            follows=earlier("alive") & ~states.starts[..., None],
+            previous_masks=None if states.masks is None else earlier("masks"),
+        )
+
+    def transitions(self) -> types.TransitionsMinimal:
+        """All labelled states as imitation's type, for its own algorithms: `obs` [S, I] and `acts` [S, C].
+
+        They have no next observations: what the expert would have done is not what was done.
+        """
+        observations, actions = [], []
+        for samples in self.samples():
+            observations.append(samples.observations)
+            actions.append(samples.labels)
+        obs, acts = np.concatenate(observations), np.concatenate(actions)
+        return types.TransitionsMinimal(obs=obs, acts=acts, infos=np.array([{}] * len(obs)))
+
+
+def random_messages(team: TeamSpaces, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Packed joint actions [*shape, C] whose messages are drawn uniformly; all other columns are 0."""
+    packed = np.tile(team.join_actions({}), (*shape, 1))
+    for column in np.flatnonzero(message_columns(team)).tolist():
+        n = team.column_categories[column]
+        if n:
+            packed[..., column] = rng.integers(0, n, shape)
+        else:
+            space: Any = team.action_space  # a Box wherever a column is continuous
+            packed[..., column] = rng.uniform(space.low[column], space.high[column], shape)
+    return packed
+
+
+def _flat(array: Array) -> Array:
+    """[T, B, n] as [T * B, n]."""
+    return array.reshape(-1, array.shape[-1])
+
+
+def _place(row: int) -> str:
+    """What messages call a state."""
+    return f"a recorded state, number {row} of its block"
+
+
+def _select(samples: Samples, kept_TB: Flags) -> Samples:
+    """The samples [T, B, ...] that are kept, as [S, ...]."""
+    fields: dict[str, Any] = samples._asdict()
+    return Samples(**{name: field[kept_TB] for name, field in fields.items() if field is not None})
