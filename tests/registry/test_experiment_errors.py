@@ -54,7 +54,7 @@ class EntryPoint:
         ("expert.n_envs", True, "expected an integer, got True"),
         ("expert.n_envs", 2.5, "expected an integer, got 2.5"),
         ("expert.n_envs", 0, "expected more than 0, got 0"),
-        ("dagger.total_timesteps", -1, "expected more than 0, got -1"),
+        ("dagger.total_timesteps", -1, "expected at least 0, got -1"),
         ("dagger.learning_rate", -1e-3, "expected more than 0, got -0.001"),
         ("dagger.learning_rate", math.nan, "expected a finite number, got nan"),
         ("expert.kwargs.tau", math.inf, "expected a finite number, got inf"),
