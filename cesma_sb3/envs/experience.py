@@ -86,16 +86,23 @@ class Experience(Stateful):
         Raises:
             ConfigError: There is not enough memory.
         """
-        fields: dict[str, Array] = {
-            "observations": np.asarray(observations, dtype=np.float32),
-            "alive": np.asarray(alive, dtype=bool),
-            "starts": np.asarray(starts, dtype=bool),
+        masks_TBM = None if masks is None else masks[None]
+        self.extend(States(observations[None], alive[None], starts[None], masks_TBM))
+
+    def extend(self, states: States) -> None:
+        """Record the states of several vector steps; the arrays are copied.
+
+        Raises:
+            ConfigError: There is not enough memory.
+        """
+        kept: dict[str, Array] = {
+            name: each[-self.limit :] for name, each in states._asdict().items() if each is not None
         }
-        if masks is not None:
-            fields["masks"] = np.asarray(masks, dtype=bool)
-        place = np.array([self.n_steps % self.limit])
-        self.rows.write(place, {name: array[None] for name, array in fields.items()})
-        self.n_steps += 1
+        kept["observations"] = kept["observations"].astype(np.float32, copy=False)
+        n_steps = len(states.starts)
+        numbers = self.n_steps + np.arange(n_steps)[-self.limit :]
+        self.rows.write(numbers % self.limit, kept)
+        self.n_steps += n_steps
 
     def states(self, first: int = 0, last: int | None = None) -> States:
         """Copies of the vector steps from `first` up to `last`, counted from the oldest one that is kept.

@@ -58,6 +58,12 @@ class TeamView:
         """Joint observations of the full team [..., I] as those of the view [..., I']."""
         return np.asarray(joint)[..., self._entries]
 
+    def full_observations(self, joint: Array) -> Array:
+        """Joint observations of the view [..., I'] as those of the full team [..., I]; what it lacks is 0."""
+        full = np.zeros((*np.shape(joint)[:-1], self.full.observation_size), dtype=np.float32)
+        full[..., self._entries] = joint
+        return full
+
     def masks(self, joint: Masks) -> Masks:
         """Joint masks of the full team [B, M] as those of the view [B, M']; an only category is available."""
         own = np.ones((len(joint), self.team.mask_size), dtype=bool)

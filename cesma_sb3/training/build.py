@@ -25,6 +25,7 @@ from cesma_sb3.errors import ConfigError, ExpertError
 from cesma_sb3.experts import Expert, SamplingExpert
 from cesma_sb3.imitation.dataset import sample_bytes
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
+from cesma_sb3.imitation.visited_states import load_experience
 from cesma_sb3.policies import MixturePolicy, SequencePolicy, TeamEnsemble, TeamPolicy, Visibility
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -33,6 +34,7 @@ from cesma_sb3.training.acting_mode import stochastic_expert
 from cesma_sb3.training.context import RunContext
 from cesma_sb3.training.dry_run import check_results
 from cesma_sb3.training.evaluator import Evaluator
+from cesma_sb3.training.experiment_files import EXPERIENCE
 from cesma_sb3.training.load import load_initial_expert, load_initial_students
 from cesma_sb3.training.models import (
     StandInVecEnv,
@@ -193,7 +195,10 @@ def build_expert(
             )
         pretrained = make_pretrained(config, evaluator, in_memory)
         stochastic = stochastic_expert(pretrained.expert, config, evaluator)
-        return BuiltExpert(config, pretrained.expert, stochastic, pretrained.model, None)
+        experience = None
+        if config.experience is not None and records:
+            experience = load_experience(context.folder.path / EXPERIENCE, context.team, records)
+        return BuiltExpert(config, pretrained.expert, stochastic, pretrained.model, None, experience)
     check_masks(config, evaluator.venv)
     seed = context.seeds.expert
     as_seen = partial(

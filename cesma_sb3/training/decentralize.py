@@ -19,7 +19,8 @@ from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts.adapt import model_of_predict
 from cesma_sb3.experts.loading import resolve_file
 from cesma_sb3.experts.sb3_files import Saved
-from cesma_sb3.training.experiment_files import MODEL, NORMALIZATION
+from cesma_sb3.imitation.visited_states import VisitedArrays, holds_states, visited_arrays
+from cesma_sb3.training.experiment_files import EXPERIENCE, MODEL, NORMALIZATION
 from cesma_sb3.training.pretrained import InMemoryExpert
 from cesma_sb3.training.run import RunResult, run_experiment
 from cesma_sb3.utils import modules
@@ -34,6 +35,7 @@ def decentralize(
     env: str | Callable[..., Any] | Mapping[str, Any],
     *,
     total_timesteps: int = 100_000,
+    experience: Any = None,
     algorithm: str | Saved | None = None,
     normalization: VecNormalize | Path | str | None = None,
     trust: bool = False,
@@ -57,7 +59,10 @@ def decentralize(
         env: A registered environment, `package.module:function` of a PettingZoo environment, or that
             function itself, its arguments by `functools.partial`; or the `env` of an experiment
             (`EnvConfig`): `{"id": ..., "team_reward": "mean"}`.
-        total_timesteps: Environment timesteps of the decentralization, at most.
+        total_timesteps: Environment timesteps of the decentralization, at most; 0 with `experience`.
+        experience: States that the expert labels for the students, before they act: imitation's trajectories,
+            an `Experience`, or a replay buffer of SB3. None: the replay buffer that a model in memory still
+            holds, if any; False: none. Nothing is learned of what was done there.
         algorithm: The class that saved an SB3 file, or its name (`"PPO"`); for a policy that was saved alone,
             the algorithm that trained it, or its own class.
         normalization: The model's `VecNormalize`, or its file; None: an algorithm in memory brings its own.
@@ -80,6 +85,9 @@ def decentralize(
     Source: section 4.1 ("any expert architecture ... may be used").
     """
     expert_values, in_memory = _expert_values(expert, algorithm, normalization)
+    states = _states(experience, None if in_memory is None else in_memory.controller)
+    if states is not None:
+        expert_values["experience"] = EXPERIENCE
     values = {
         "name": name,
         "seed": seed,
@@ -88,7 +96,17 @@ def decentralize(
         "dagger": {"total_timesteps": total_timesteps},
     }
     experiment = make_experiment(values, {**(overrides or {}), **more}, called="decentralize")
-    return run_experiment(experiment, out=out, progress=progress, in_memory=in_memory)
+    return run_experiment(experiment, out=out, progress=progress, in_memory=in_memory, states=states)
+
+
+def _states(experience: Any, controller: Any) -> VisitedArrays | None:
+    """Returns the states that the students begin with; None if there are none."""
+    if experience is False:
+        return None
+    if experience is not None:
+        return visited_arrays(experience)
+    held = getattr(controller, "replay_buffer", None)
+    return visited_arrays(held) if holds_states(held) else None
 
 
 def _expert_values(

@@ -9,6 +9,8 @@ from cesma_sb3.config.schema import ONNX, TORCHSCRIPT, Experiment
 
 MODEL, NETWORK, NORMALIZATION = "expert/model.zip", "expert/network", "expert/normalization.pkl"
 """Files of a pretrained expert: SB3's, an exported network (with its suffix), `VecNormalize`."""
+EXPERIENCE = "expert/experience.safetensors"
+"""States that were visited before the run."""
 STUDENTS_MODEL = "students/model.zip"
 """The SB3 algorithm of a team that learned by itself."""
 INITIAL = {"expert": "initial/expert", "students": "initial/students"}
@@ -28,6 +30,8 @@ def kept_names(experiment: Experiment) -> dict[tuple[str, str], str]:
         names["expert", "path"] = NETWORK + Path(expert.path).suffix if is_network else MODEL
     if expert.normalization is not None:
         names["expert", "normalization"] = NORMALIZATION
+    if expert.experience is not None:
+        names["expert", "experience"] = EXPERIENCE
     for section, inner in (("expert", expert), ("students", students)):
         if inner.init_from is not None:
             names[section, "init_from"] = INITIAL[section]

@@ -22,9 +22,10 @@ from cesma_sb3.errors import ExpertError, NotKeptWarning, StorageError, message_
 from cesma_sb3.experts import Expert, adapt_expert
 from cesma_sb3.experts.adapt import known_spaces
 from cesma_sb3.experts.loading import load_normalization, load_onnx, load_sb3, load_torchscript, resolve_file
+from cesma_sb3.imitation.visited_states import VisitedArrays, save_states
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.evaluator import Evaluator
-from cesma_sb3.training.experiment_files import MODEL, NORMALIZATION, kept_files
+from cesma_sb3.training.experiment_files import EXPERIENCE, MODEL, NORMALIZATION, kept_files
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import modules
 
@@ -68,7 +69,10 @@ def is_trained(config: ExpertConfig) -> bool:
 
 
 def keep_input_files(
-    folder: RunFolder, experiment: Experiment, in_memory: InMemoryExpert | None = None
+    folder: RunFolder,
+    experiment: Experiment,
+    in_memory: InMemoryExpert | None = None,
+    states: VisitedArrays | None = None,
 ) -> None:
     """Copies every file that a run needs into its folder, before its first stage.
 
@@ -76,6 +80,7 @@ def keep_input_files(
         folder: The run folder.
         experiment: The experiment as it was before it had a folder: its files are anywhere.
         in_memory: The expert itself, if `decentralize` took one in memory.
+        states: States that the expert labels, if `decentralize` took them in memory.
 
     Raises:
         StorageError: There is no such file, or the controller cannot be saved.
@@ -84,6 +89,8 @@ def keep_input_files(
         if run_dir is not None:
             RunFolder.open(run_dir)  # raises an error that says what is wrong with it
     savers = {} if in_memory is None else in_memory.savers
+    if states is not None:
+        savers[EXPERIENCE] = partial(save_states, states)
     for name, source in kept_files(experiment).items():
         folder.keep(name, partial(_save, savers[name]) if name in savers else source)
     if experiment.expert.algorithm == IN_MEMORY:

@@ -16,6 +16,7 @@ from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import IN_MEMORY, DaggerConfig, Experiment
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts import Expert
+from cesma_sb3.imitation.visited_states import VisitedArrays
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
 from cesma_sb3.policies.save_util import check_owners
 from cesma_sb3.training.build import BuiltRun, build
@@ -102,6 +103,7 @@ def run_experiment(
     out: Path | str | None = None,
     progress: bool = False,
     in_memory: InMemoryExpert | None = None,
+    states: VisitedArrays | None = None,
     watch: Watch | None = None,
 ) -> RunResult:
     """Trains an experiment as `run` does, given its resolved values in place of its name.
@@ -111,13 +113,14 @@ def run_experiment(
         out: The run folder, new or empty; None: `runs/NAME/<time>-seed<N>` under the current folder.
         progress: Whether to show a progress bar of each stage on standard error.
         in_memory: The expert itself, if `decentralize` took one in memory.
+        states: States that the expert labels, if `decentralize` took them in memory.
         watch: Called after each evaluation during training; what it raises ends the run.
 
     Raises:
         CesmaError: Bad input: one line, before anything is trained.
         Interrupted: Ctrl-C or SIGTERM: a checkpoint is written first.
     """
-    with _open_run(experiment, out, in_memory, watch) as context:
+    with _open_run(experiment, out, in_memory, states, watch) as context:
         built = build(experiment, context, in_memory)
         return _run(experiment, built, progress)
 
@@ -167,6 +170,7 @@ def _open_run(
     experiment: Experiment,
     out: Path | str | RunFolder | None,
     in_memory: InMemoryExpert | None = None,
+    states: VisitedArrays | None = None,
     watch: Watch | None = None,
 ) -> Iterator[RunContext]:
     """Opens the run's environment for evaluations, in a run folder that records how the run ends.
@@ -177,6 +181,7 @@ def _open_run(
         experiment: As resolved.
         out: The folder of a run that is resumed; else that of a new run, as `run` takes it.
         in_memory: The expert itself, if `decentralize` took one in memory.
+        states: States that the expert labels, if `decentralize` took them in memory.
         watch: Called after each evaluation during training.
     """
     refuse_while_importing()
@@ -185,7 +190,7 @@ def _open_run(
     with recorded(folder, resumes=resumes, watched=watch is not None), torch_settings(experiment.threads):
         owners = None
         if not resumes:
-            keep_input_files(folder, experiment, in_memory)
+            keep_input_files(folder, experiment, in_memory, states)
             owners = expert_agents(experiment, in_memory)
         agents = folder.agents or owners or initial_agents(experiment)
         with closing(Evaluator(experiment, watch, agents)) as evaluator:

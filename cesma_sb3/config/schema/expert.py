@@ -45,19 +45,22 @@ class ExpertConfig(Model):
     algorithm: Annotated[
         Text,
         Resets("policy", "kwargs", "policy_kwargs", "learning_rate_final"),
-        Resets("path", "trust", "normalization", "outputs", "deterministic"),
+        Resets("path", "trust", "normalization", "experience", "outputs", "deterministic"),
     ]
     """`scripted`; an algorithm of `cesma_sb3.algorithms`, stable_baselines3 or sb3_contrib; `torchscript` or
     `onnx`; or `module:name` of an SB3 algorithm, or of a controller as `cesma_sb3.decentralize` takes it. A
     controller's class is called with `kwargs`, and with the team if it has an argument `team`. A new value
     resets `policy`, `kwargs`, `policy_kwargs`, `learning_rate_final`, `path`, `trust`, `normalization`,
-    `outputs` and `deterministic`."""
+    `experience`, `outputs` and `deterministic`."""
     path: Text | None = None
     """File of a pretrained controller: SB3's `.zip`, TorchScript, ONNX. null: the expert is trained."""
     trust: bool = False
     """Allow files named here to run code when they are loaded, as SB3's, TorchScript's and pickles can."""
     normalization: Text | None = None
     """File of the `VecNormalize` of a pretrained SB3 model."""
+    experience: Text | None = None
+    """File of states that a pretrained expert labels for its students (`save_states`); null: none. The states
+    of a training are recorded in the run."""
     outputs: Literal["actions", "logits"] = "actions"
     """What a controller that is a function or an exported network returns: actions of the action view, or
     logits, of which the largest is the action."""
@@ -99,6 +102,8 @@ class ExpertConfig(Model):
             raise ValueError("normalization: expected null, for there is no path to a pretrained model")
         if self.is_pretrained:
             self._check_pretrained()
+        elif self.experience is not None and self.total_timesteps:
+            raise ValueError("experience: expected null for an expert that is trained: its own is recorded")
         if self.information_cost is not None and (self.is_pretrained or self.keep != "last"):
             expected = "null, for it is not trained" if self.is_pretrained else "keep: last beside it"
             raise ValueError(f"information_cost: expected {expected}")

@@ -64,7 +64,10 @@ TORCHSCRIPT, ONNX = "torchscript", "onnx"
 """`expert.algorithm` of exported networks, which are read from `expert.path`."""
 IN_MEMORY = "in-memory"
 """`expert.algorithm` of a controller that was passed to `decentralize` and that no file holds."""
-PATHS = (("expert", "path"), ("expert", "normalization"), ("expert", "init_from"), ("students", "init_from"))
+PATHS = (
+    *(("expert", key) for key in ("path", "normalization", "experience", "init_from")),
+    ("students", "init_from"),
+)
 """Keys that name a file or a run folder. A relative path is relative to the YAML file that holds it, and to
 the current folder where no file does; `~` is the home folder."""
 
