@@ -59,7 +59,8 @@ class Envelope:
 def interpolate(curves: Sequence[Points]) -> tuple[Values, Values]:
     """Interpolate curves of several seeds at all points where one of them was measured.
 
-    After its end a curve keeps its last value, as students do that stopped when they matched the expert.
+    After its end a curve keeps its last value, as students do that stopped when they matched the expert. Of
+    several points at one x, as of students that learn without a new sample, the last one counts.
 
     Args:
         curves: At least one; each has at least one point, in the order of x.
@@ -68,7 +69,8 @@ def interpolate(curves: Sequence[Points]) -> tuple[Values, Values]:
         The points [P], and the values of all R curves there [R, P].
     """
     x = np.unique([at for curve in curves for at, _ in curve])
-    return x, np.stack([np.interp(x, *np.asarray(curve, dtype=np.float64).T) for curve in curves])
+    lasts = [np.asarray([*dict(curve).items()], dtype=np.float64).T for curve in curves]
+    return x, np.stack([np.interp(x, *last) for last in lasts])
 
 
 def envelope(curves: Sequence[Points], center: Center = "mean") -> Envelope:
