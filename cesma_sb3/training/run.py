@@ -25,7 +25,7 @@ from cesma_sb3.training.context import RunContext, find_device, torch_settings
 from cesma_sb3.training.evaluate_run import final_returns
 from cesma_sb3.training.evaluator import Evaluator, Watch
 from cesma_sb3.training.load import expert_agents, initial_agents
-from cesma_sb3.training.outcome import Outcome
+from cesma_sb3.training.outcome import Outcome, TrainedExpert
 from cesma_sb3.training.pretrained import InMemoryExpert, keep_input_files
 from cesma_sb3.training.report import make_report, save_results
 from cesma_sb3.training.run_folder import CONFIG, RunFolder
@@ -232,7 +232,7 @@ def _train(built: BuiltRun, progress: bool) -> Outcome:
         expert = train_expert(built.expert, context, shown.update)
     if built.students is None:
         return Outcome(expert, None)
-    with _students_bar(built.students.config, enabled=progress) as shown:
+    with _students_bar(built.students.config, expert, enabled=progress) as shown:
         students = decentralize(
             built.students, expert.expert, context, shown.update, experience=expert.experience
         )
@@ -244,11 +244,13 @@ def _train(built: BuiltRun, progress: bool) -> Outcome:
     return Outcome(expert, tuned, imitators=students)
 
 
-def _students_bar(config: DaggerConfig, *, enabled: bool) -> StageProgress:
+def _students_bar(config: DaggerConfig, expert: TrainedExpert, *, enabled: bool) -> StageProgress:
     """Shows the students' timesteps; where they collect none, their gradient steps."""
     if config.total_timesteps or config.experience is None:
         return StageProgress("students", config.total_timesteps, enabled=enabled)
-    return StageProgress("students", config.experience.n_updates, unit="updates", enabled=enabled)
+    n_samples = len(expert.experience or ()) or config.experience.rollout_timesteps
+    n_updates = config.experience.n_updates or n_samples // config.samples_per_update
+    return StageProgress("students", n_updates, unit="updates", enabled=enabled)
 
 
 def _finish(experiment: Experiment, context: RunContext, outcome: Outcome) -> dict[str, Any]:

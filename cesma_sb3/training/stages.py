@@ -173,7 +173,7 @@ def decentralize(
             lambda: evaluator.on_curve(evaluator.act_of(trainer.policy)),
             context.eval_freq,
             config.keep,
-            updates_freq=1 if config.experience is None else config.experience.eval_freq,
+            updates_freq=max(1, context.eval_freq // config.samples_per_update),
             target=evaluator.on_curve(make_actor(expert)).mean - built.match_slack,
             n_matches=config.early_stopping_evaluations,
             on_eval=evaluator.seen("students"),
@@ -223,6 +223,13 @@ def _begin_dataset(trainer: TeamTrainer, config: DaggerConfig, experience: Exper
         trainer.add_rollouts(config.experience.rollout_timesteps)
 
 
+def _pretraining_updates(trainer: TeamTrainer, config: DaggerConfig) -> int:
+    """Gradient steps on what is in the dataset before the students act."""
+    if config.experience is None or not len(trainer.dataset):
+        return 0
+    return config.experience.n_updates or max(1, len(trainer.dataset) // config.samples_per_update)
+
+
 def _resume(
     trainer: TeamTrainer,
     curve: LearningCurve,
@@ -265,10 +272,9 @@ def _imitate(
         if resumes:
             trainer.resume(callback=after_step)
         else:
-            start = config.experience if len(trainer.dataset) else None
             trainer.train(
                 config.total_timesteps,
-                pretraining_updates=0 if start is None else start.n_updates,
+                pretraining_updates=_pretraining_updates(trainer, config),
                 callback=after_step,
             )
     curve.finish(trainer.timesteps, trainer.n_updates)

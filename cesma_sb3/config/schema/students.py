@@ -83,10 +83,9 @@ class ExperienceConfig(Model):
     `dagger.capacity` holds, the newest.
     """
 
-    n_updates: PositiveInt = 2_000
-    """Gradient steps on them, before the first environment timestep of the students."""
-    eval_freq: PositiveInt = 500
-    """Gradient steps between two evaluations meanwhile."""
+    n_updates: PositiveInt | None = None
+    """Gradient steps on them, before the first environment timestep of the students; null: one for every
+    `dagger.samples_per_update` of them, as if they had been collected now."""
     rollout_timesteps: NonNegativeInt = 0
     """Of an expert that is not trained in the run: environment timesteps in which it acts itself, to visit
     states. They count as samples of the students. 0: none."""
@@ -107,7 +106,7 @@ class DaggerConfig(Model):
     n_envs: Count = 64
     """Environments stepped together."""
     samples_per_update: PositiveInt = 64
-    """Environment timesteps collected for each gradient step (k of Algorithm 1)."""
+    """Environment timesteps, collected or of the experience, for each gradient step (k of Algorithm 1)."""
     batch_size: Count = 256
     """Samples of each gradient step; of recurrent students, whole episodes."""
     learning_rate: PositiveFloat = 3e-3
