@@ -44,21 +44,23 @@ def test_solves_a_matching_game(form):
 
 
 @pytest.mark.parametrize(
-    ("form", "critic", "kwargs"),
+    ("form", "critic", "values", "kwargs"),
     [
-        (GumbelSoftmaxDDPG, "joint", {"straight_through": False}),
-        (ExpectedDDPG, "joint", {}),
-        (ExpectedDDPG, "own", {}),
-        pytest.param(GumbelSoftmaxDDPG, "own", {"straight_through": True}, marks=pytest.mark.slow),
+        (GumbelSoftmaxDDPG, "joint", "summed", {"straight_through": False}),
+        (ExpectedDDPG, "joint", "summed", {}),
+        (ExpectedDDPG, "own", "summed", {}),
+        (ExpectedDDPG, "joint", "each", {"logit_penalty": 0.03}),
+        pytest.param(GumbelSoftmaxDDPG, "own", "summed", {"straight_through": True}, marks=pytest.mark.slow),
     ],
 )
-def test_solves_it_with_decentralized_actors(form, critic, kwargs):
+def test_solves_it_with_decentralized_actors(form, critic, values, kwargs):
     env = joint_vec_env(MatchingGame, 8, seed=0)
     policy_kwargs = {
         "team": env.team,
         "hidden_sizes": (32, 32),
         "actor_visibility": "own",
         "critic_visibility": critic,
+        "critic_values": values,
     }
     model = matching_model(form, policy_kwargs=policy_kwargs, **kwargs).learn(4_000)
     assert hit_rate(model) == 1.0

@@ -21,6 +21,7 @@ VISIBILITIES = pytest.mark.parametrize(
         ("own", "joint", "summed"),
         ("own", "own", "summed"),
         ("own", "own", "each"),
+        ("own", "joint", "each"),
     ],
 )
 
@@ -51,11 +52,24 @@ def one_hot(actions, team):
     return th.cat([F.one_hot(column, k).float() for column, k in columns], dim=1)
 
 
-def enumerated(model, critics, observations):
-    """The expected values [B, n_critics, V] of what the actor does, by the sum over all joint actions."""
+def enumerated(model, critics, observations, others):
+    """The expected values [B, n_critics, V] of what the actor does, by the sum over all joint actions.
+
+    In MADDPG each agent's is the sum over its own actions, given the one-hot actions of the `others`.
+    """
     team = model.policy.team
     logits = model.actor(observations).split(team.output_sizes, dim=1)
     policies = [F.softmax(each, dim=1) for each in logits]
+    if model.policy.critic_values == "each" and model.policy.critic_visibility == "joint":
+        columns = []
+        for agent, own in enumerate(team.output_slices):
+            total = 0.0
+            for action, chance in enumerate(policies[agent].T):
+                actions = others.clone()
+                actions[:, own] = F.one_hot(th.tensor(action), own.stop - own.start).float()
+                total = total + chance[:, None] * critics(observations, actions).detach()[:, :, agent]
+            columns.append(total)
+        return th.stack(columns, dim=2)
     expected = 0.0
     for joint in product(*map(range, team.column_categories)):
         chance = th.stack([pi[:, a] for pi, a in zip(policies, joint, strict=True)]).prod(dim=0)
@@ -70,9 +84,13 @@ def test_the_target_is_that_of_an_enumeration(actor, critic, values, n_critics):
     model = make(actor, critic, values, n_critics)
     th.nn.init.normal_(next(model.critic_target.parameters()))  # not the critic's own weights
     data = batch_of(model.policy.team)
-    expected = enumerated(model, model.critic_target, data.next_observations).amin(dim=1).detach()
+    th.manual_seed(1)
+    others = one_hot(model.policy.drawn(model.actor(data.next_observations)), model.policy.team)
+    expected = enumerated(model, model.critic_target, data.next_observations, others).amin(dim=1).detach()
     targets = data.rewards + 0.7 * (1 - data.dones) * expected
+    th.manual_seed(1)
     th.testing.assert_close(model.targets(data), targets)
+    th.manual_seed(1)
     steps = SimpleNamespace(**vars(data), discounts=th.full((6, 1), 0.3))  # of n-step samples
     targets = data.rewards + 0.3 * (1 - data.dones) * expected
     th.testing.assert_close(model.targets(steps), targets)
@@ -87,10 +105,12 @@ def test_the_actors_gradient_is_that_of_an_enumeration(actor, critic, values):
     squares = th.stack([each.square().mean() for each in logits])
     if values == "summed":  # the mean over all outputs at once
         squares = squares * th.tensor(team.output_sizes) / team.output_size
-    loss = 0.02 * squares.sum() - enumerated(model, model.critic, data.observations).mean(dim=0).sum()
+    taken = one_hot(data.actions, team)
+    values = enumerated(model, model.critic, data.observations, taken)
+    loss = 0.02 * squares.sum() - values.mean(dim=0).sum()
     expected = th.autograd.grad(loss, list(model.actor.parameters()))
     # The critic takes its step first, and the actor does not see it.
-    actor_loss, _ = model._update(data.observations, one_hot(data.actions, team), model.targets(data))
+    actor_loss, _ = model._update(data.observations, taken, model.targets(data))
     assert actor_loss.item() == pytest.approx(loss.item(), rel=1e-5)
     for weight, gradient in zip(model.actor.parameters(), expected, strict=True):
         th.testing.assert_close(weight.grad, gradient, atol=1e-6, rtol=1e-4)
@@ -135,7 +155,7 @@ def test_learns_from_returns_of_several_steps():
     model.learn(200)
     data = model.replay_buffer.sample(50)
     assert data.discounts.min().item() == pytest.approx(0.8**3)
-    values = enumerated(model, model.critic_target, data.next_observations)[:, 0].detach()
+    values = enumerated(model, model.critic_target, data.next_observations, None)[:, 0].detach()
     targets = data.rewards + (1 - data.dones) * data.discounts * values
     th.testing.assert_close(model.targets(data), targets)
 

@@ -145,8 +145,22 @@ def test_own_additive_values_are_linear_in_ones_own_action():
     nothing = critic(observations, th.zeros_like(actions))
     gains = critic(observations, actions) - nothing
     th.testing.assert_close(critic(observations, 2 * actions) - nothing, 2 * gains)
-    with pytest.raises(ExpertError, match="critic_form"):
-        ActionValue(team, "joint", SPECS["feed-forward"], "additive", "each")
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_joint_additive_values_are_linear_in_ones_own_action_and_see_the_others(spec):
+    team = Spread(3).team()
+    critic = ActionValue(team, "joint", SPECS[spec], "additive", "each")
+    observations, actions = batch_of(team)
+    moved = actions.clone()
+    moved[:, team.output_slices[2]] = actions[:, team.output_slices[2]].roll(1, dims=1)
+    before, after = critic(observations, actions), critic(observations, moved)
+    assert (after != before).any(dim=0).all()
+    # With the others' actions held, the third agent's values lie on a line between two of its actions.
+    between = critic.q_own_action(observations, (actions + moved) / 2, actions)[:, 2]
+    last = critic.q_own_action(observations, moved, actions)
+    th.testing.assert_close(between, (before + last)[:, 2] / 2)
+    th.testing.assert_close(last[:, :2], before[:, :2])
 
 
 def test_gradients_of_agents_are_clipped_apart():

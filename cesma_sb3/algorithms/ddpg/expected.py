@@ -29,7 +29,11 @@ class ExpectedDDPG(DiscreteDDPG):
     | joint, joint, summed | the centralized expert |
     | own, joint, summed | decomposed policy gradients: each agent follows its part of the team's value |
     | own, own, summed | the same, where each part is of the agent's own observation |
+    | own, joint, each | MADDPG: each agent's own actions are valued given the others' |
     | own, own, each | each agent alone, with the team's reward |
+
+    The others' actions in MADDPG's critics are those of the replay buffer, and in the target drawn from their
+    policies.
 
     Arguments: those of `DiscreteDDPG`. `policy` is "MlpPolicy" or a subclass of `ExpectedPolicy`.
 
@@ -41,14 +45,15 @@ class ExpectedDDPG(DiscreteDDPG):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": ExpectedPolicy}
 
     def _next_values(self, next_observations: th.Tensor) -> th.Tensor:
-        probabilities = self._probabilities(self.actor(next_observations))
-        values: th.Tensor = self.critic_target(next_observations, probabilities).amin(dim=1)
-        return values
+        logits = self.actor(next_observations)
+        tables = self.critic_target.tables(next_observations, self._one_hot(self.policy.drawn(logits)))
+        values = self.critic_target.of_tables(tables, self._probabilities(logits))
+        return values.amin(dim=1)
 
     def _update(
         self, observations: th.Tensor, actions: th.Tensor, targets: th.Tensor
     ) -> tuple[th.Tensor, th.Tensor]:
-        tables = self.critic.tables(observations)
+        tables = self.critic.tables(observations, actions)
         critic_loss = self._update_critic(self.critic.of_tables(tables, actions), targets)
         logits = self.actor(observations)
         constant = [table.detach() for table in tables]

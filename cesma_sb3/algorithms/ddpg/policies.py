@@ -62,9 +62,9 @@ class Critics(nn.Module):
         """Values [B, n_critics, V] of observations and relaxed actions."""
         return _stacked([net(observations, actions) for net in self.nets])
 
-    def tables(self, observations: th.Tensor) -> list[th.Tensor]:
+    def tables(self, observations: th.Tensor, others: th.Tensor) -> list[th.Tensor]:
         """The `ActionValue.table` of each critic, of additive forms."""
-        return [net.table(observations) for net in self._each()]
+        return [net.table(observations, others) for net in self._each()]
 
     def of_tables(self, tables: Sequence[th.Tensor], actions: th.Tensor) -> th.Tensor:
         """Values [B, n_critics, V] of relaxed actions by `tables`."""
@@ -205,10 +205,13 @@ class GumbelSoftmaxPolicy(TD3Policy):
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         assert isinstance(observation, th.Tensor)
-        logits = self.logits(observation.float())
-        if not deterministic:  # the Gumbel-max sample: exploration needs no other noise
-            logits = logits + gumbel_noise(logits)
-        return logits.argmax(dim=-1)
+        outputs = self.actor(observation.float())
+        return self.head.logits(outputs).argmax(dim=-1) if deterministic else self.drawn(outputs)
+
+    def drawn(self, outputs: th.Tensor) -> th.Tensor:
+        """Actions [B, C] drawn from the actor's outputs [B, O]: exploration needs no other noise."""
+        logits = self.head.logits(outputs)
+        return (logits + gumbel_noise(logits)).argmax(dim=-1)  # the Gumbel-max sample
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {

@@ -185,13 +185,14 @@ class ActionValue(nn.Module):
             Q(o, a) = V(o) + sum over agents of A_i(o) . a_i, so that one pass values every action of
             every agent.
         values: `summed`, or `each`: agent i's own Q_i(o, a), as in MADDPG, or Q_i(o_i, a_i) where components
-            see their `own`. `additive` goes with `each` only there: it knows nothing of others' actions.
+            see their `own`. `additive` is then linear in its own action alone: V_i + A_i . a_i, both of which
+            depend on the others' actions where components see all.
 
     Call: joint observations [B, observation_size], relaxed one-hot actions [B, output_size] -> [B]; of `each`
         [B, n_agents].
 
     Raises:
-        ExpertError: An additive form of `joint` visibility with a value for each agent.
+        ExpertError: The network has a memory.
         UnknownNameError: There is no such form, or no such values.
 
     Source: section 4.2 (the sum of separate values as the team's value) for the additive form; Lowe et al.
@@ -215,11 +216,6 @@ class ActionValue(nn.Module):
         each = values == "each"
         if spec.kind == "recurrent":
             raise ExpertError("network: a critic of actions is feed-forward or entities, not recurrent")
-        if each and form == "additive" and visibility == "joint":
-            raise ExpertError(
-                "critic_form: expected joint, got additive, which leaves the others' actions out of "
-                "critic_values: each of critic_visibility: joint"
-            )
         owners = [agent for agent, size in enumerate(team.output_sizes) for _ in range(size)]
         is_own = th.tensor(owners) == th.arange(team.n_agents).unsqueeze(1)
         self.register_buffer("_is_own", is_own.unsqueeze(1), persistent=False)
@@ -227,12 +223,17 @@ class ActionValue(nn.Module):
             ones = [1] * team.n_agents
             self.net = make_net(team, visibility, ones, spec, with_actions=True, for_each_agent=each)
             return
-        self.net = make_net(team, visibility, [1 + size for size in team.output_sizes], spec)
+        self.sees_others = each and visibility == "joint"
+        sizes = [1 + size for size in team.output_sizes]
+        others = {"with_actions": self.sees_others, "for_each_agent": self.sees_others}
+        self.net = make_net(team, visibility, sizes, spec, **others)
         starts = [sum(1 + size for size in team.output_sizes[:agent]) for agent in range(team.n_agents)]
         advantages = [s + 1 + k for s, n in zip(starts, team.output_sizes, strict=True) for k in range(n)]
         self.register_buffer("_values", th.tensor(starts), persistent=False)
         self.register_buffer("_advantages", th.tensor(advantages), persistent=False)
 
+    sees_others: bool
+    """Of an additive form, whether each agent's part of the table depends on the others' actions."""
     _values: th.Tensor
     _advantages: th.Tensor
     _is_own: th.Tensor
@@ -240,13 +241,24 @@ class ActionValue(nn.Module):
     def forward(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """The team's value [B], or each agent's [B, n_agents], of observations and actions."""
         if self.form == "additive":
-            return self.of_table(self.table(observations), actions)
+            return self.of_table(self.table(observations, actions), actions)
         joint: th.Tensor = self.net(th.cat([observations, actions], dim=1))
         return joint if self.values == "each" else joint.sum(dim=1)
 
-    def table(self, observations: th.Tensor) -> th.Tensor:
-        """All values V_i and A_i of an additive form, as the network gives them: [B, n_agents + O]."""
+    def table(self, observations: th.Tensor, others: th.Tensor) -> th.Tensor:
+        """All values V_i and A_i of an additive form.
+
+        Args:
+            observations: Joint observations [B, observation_size].
+            others: Relaxed one-hot actions [B, output_size], of which agent i's part of the table sees all
+                but agent i's; read only if the table `sees_others`.
+
+        Returns:
+            [B, n_agents + output_size], as the network gives them.
+        """
         assert self.form == "additive"
+        if self.sees_others:
+            return self._with_own(observations, th.zeros_like(others), others)
         outputs: th.Tensor = self.net(observations)
         return outputs
 
@@ -279,9 +291,15 @@ class ActionValue(nn.Module):
             [B, n_agents] float32.
         """
         assert self.values == "each"
+        if self.form == "additive":
+            return self.of_table(self.table(observations, others), own)
         if self.visibility == "own":  # each component sees its own action alone
             alone: th.Tensor = self(observations, own)
             return alone
+        return self._with_own(observations, own, others)
+
+    def _with_own(self, observations: th.Tensor, own: th.Tensor, others: th.Tensor) -> th.Tensor:
+        """What each agent's component gives for its `own` action and those of the `others`, in one pass."""
         if isinstance(self.net, EntityNet):
             seen = (th.cat([observations, actions], dim=1) for actions in (own, others))
             entities: th.Tensor = self.net(*seen)
