@@ -27,11 +27,21 @@ def print_result(name: str, report: Mapping[str, Any]) -> None:
             row += [number(won["rate"]), interval(won["low"], won["high"])]
         rows.append(row)
     print_table(header, rows, numbers=True)
+    if samples := report.get("env_samples"):
+        click.echo(
+            f"environment samples, without evaluations: {_samples(samples, report.get('updates', {}))}"
+        )
     for policy, counts in report.get("parameters", {}).items():
         parts = ", ".join(f"{part} {count:,}" for part, count in counts.items())
         click.echo(f"parameters, {policy}: {parts}")
     for note in report.get("notes", ()):
         click.echo(f"note: {note}")
+
+
+def _samples(samples: Mapping[str, int], updates: Mapping[str, int]) -> str:
+    """Format the environment samples of each stage, with the gradient steps where these are counted."""
+    counted = {stage: f" ({n:,} updates)" for stage, n in updates.items()}
+    return ", ".join(f"{stage} {n:,}{counted.get(stage, '')}" for stage, n in samples.items())
 
 
 def number(value: float | None) -> str:

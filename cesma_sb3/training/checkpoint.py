@@ -89,13 +89,18 @@ class StageCheckpoints:
         self.name = name
         self._root: object = None
         self._constants: tuple[object, ...] = ()
-        self._begun = time.perf_counter()
+        self._begun, self._begun_processor = time.perf_counter(), time.process_time()
         self._last_time, self._last_timesteps = self._begun, 0
 
     @property
     def seconds(self) -> float:
         """Wall-clock time of the stage so far, with that before an interruption."""
         return time.perf_counter() - self._begun
+
+    @property
+    def processor_seconds(self) -> float:
+        """Processor time of the stage so far, with that before an interruption; without worker processes."""
+        return time.process_time() - self._begun_processor
 
     @contextmanager
     def logger(self, configure: Callable[[str, list[str]], T], formats: list[str]) -> Iterator[T]:
@@ -143,6 +148,7 @@ class StageCheckpoints:
             in_mid_episode = state_module.restore(root, state, arrays)
             _warn_of_versions(path, manifest["versions"])
             self._begun = time.perf_counter() - manifest["seconds"]
+            self._begun_processor = time.process_time() - manifest["processor_seconds"]
             self._last_time, self._last_timesteps = time.perf_counter(), manifest["timesteps"]
             return ResumePoint(manifest["timesteps"], manifest["seconds"], manifest["ended"], in_mid_episode)
         return None
@@ -214,6 +220,7 @@ class StageCheckpoints:
             "stage": self.name,
             "timesteps": timesteps,
             "seconds": self.seconds,
+            "processor_seconds": self.processor_seconds,
             "ended": ended,
             "experiment": _digest_of(self.run.folder),
             "versions": {name: versions().get(name) for name in _SAME},
@@ -244,7 +251,8 @@ def _read(path: Path, folder: RunFolder) -> tuple[dict[str, Any], Any, dict[str,
                 raise StorageError(f"{path}: {name} is torn: its checksum is another")
         if manifest["experiment"] != _digest_of(folder):
             raise StorageError(f"{path}: of another experiment than this run's")
-        for name, kind in (("timesteps", int), ("seconds", float), ("ended", bool), ("versions", dict)):
+        kinds = {"timesteps": int, "seconds": float, "processor_seconds": float, "ended": bool}
+        for name, kind in {**kinds, "versions": dict}.items():
             if not isinstance(manifest[name], kind):
                 raise StorageError(f"{path}: {name} is {manifest[name]!r}")
         return manifest, json.loads(files[_STATE]), load(files[_ARRAYS])

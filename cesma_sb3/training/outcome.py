@@ -29,6 +29,8 @@ class Trained:
     """Environment timesteps of the stage."""
     seconds: float = 0.0
     """Wall-clock time of the stage."""
+    processor_seconds: float = 0.0
+    """Processor time of the stage, without worker processes: what other jobs beside it change little."""
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -72,6 +72,9 @@ def make_report(
         stages = outcome.stages
         report["env_samples"] = {name: stage.env_samples for name, stage in stages.items()}
         report["seconds"] = {name: round(stage.seconds, 2) for name, stage in stages.items()}
+        report["processor_seconds"] = {
+            name: round(stage.processor_seconds, 2) for name, stage in stages.items()
+        }
         report["parameters"] = _parameters(outcome.expert, outcome.students)
         if (imitated := outcome.imitators or outcome.students) is not None:
             report["stopped_early"] = imitated.stopped_early

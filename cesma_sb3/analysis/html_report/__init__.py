@@ -121,7 +121,13 @@ def _summary(label: str, run: RunData) -> dict[str, Any]:
         "notes": report.get("notes", []),
         "reward": report.get("reward", ""),
         "stages": [
-            {"name": stage, "samples": samples, "seconds": report["seconds"].get(stage)}
+            {
+                "name": stage,
+                "samples": samples,
+                "updates": report.get("updates", {}).get(stage),
+                "seconds": report["seconds"].get(stage),
+                "processor_seconds": report.get("processor_seconds", {}).get(stage),
+            }
             for stage, samples in report["env_samples"].items()
         ],
         "parameters": report.get("parameters", {}),
