@@ -43,6 +43,12 @@ def test_solves_a_matching_game(form):
     assert hit_rate(matching_model(form).learn(3_000)) == 1.0
 
 
+def test_solves_it_with_one_network_for_actor_and_critic():
+    env = joint_vec_env(MatchingGame, 8, seed=0)
+    policy_kwargs = {"team": env.team, "hidden_sizes": (32, 32), "share_network": True}
+    assert hit_rate(matching_model(ExpectedDDPG, policy_kwargs=policy_kwargs).learn(3_000)) == 1.0
+
+
 @pytest.mark.parametrize(
     ("form", "critic", "values", "kwargs"),
     [

@@ -12,25 +12,28 @@ from cesma_sb3.algorithms import ExpectedDDPG
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.errors import ExpertError
+from cesma_sb3.policies import parameter_counts
 from tests.envs_for_tests import MatchingGame, MortalEnv
 
-VISIBILITIES = pytest.mark.parametrize(
-    ("actor", "critic", "values"),
+KINDS = pytest.mark.parametrize(
+    ("actor", "critic", "values", "share"),
     [
-        ("joint", "joint", "summed"),
-        ("own", "joint", "summed"),
-        ("own", "own", "summed"),
-        ("own", "own", "each"),
-        ("own", "joint", "each"),
+        ("joint", "joint", "summed", False),
+        ("joint", "joint", "summed", True),
+        ("own", "joint", "summed", False),
+        ("own", "own", "summed", False),
+        ("own", "own", "each", False),
+        ("own", "joint", "each", False),
     ],
 )
 
 
-def make(actor="joint", critic="joint", values="summed", n_critics=1, **kwargs):
+def make(actor="joint", critic="joint", values="summed", share=False, n_critics=1, **kwargs):
     """Three agents with 3, 4 and 3 actions: 36 joint ones."""
     env = joint_vec_env(lambda: MortalEnv(masks=None), 2, seed=0, team_reward="sum")
     visibility = {"actor_visibility": actor, "critic_visibility": critic, "critic_values": values}
-    policy = {"team": env.team, "hidden_sizes": (16,), "n_critics": n_critics, **visibility}
+    policy = {"team": env.team, "hidden_sizes": (16,), "share_network": share, **visibility}
+    policy["n_critics"] = n_critics
     arguments = {"gamma": 0.7, "logit_penalty": 0.02, "max_grad_norm": None, "buffer_size": 100}
     return ExpectedDDPG("MlpPolicy", env, seed=0, policy_kwargs=policy, **{**arguments, **kwargs})
 
@@ -58,8 +61,10 @@ def enumerated(model, critics, observations, others):
     In MADDPG each agent's is the sum over its own actions, given the one-hot actions of the `others`.
     """
     team = model.policy.team
-    logits = model.actor(observations).split(team.output_sizes, dim=1)
-    policies = [F.softmax(each, dim=1) for each in logits]
+    logits = model.actor(observations)
+    if model.policy.share_network:  # the target's own
+        logits = critics.first.logits(critics.first.table(observations, others))
+    policies = [F.softmax(each, dim=1) for each in logits.split(team.output_sizes, dim=1)]
     if model.policy.critic_values == "each" and model.policy.critic_visibility == "joint":
         columns = []
         for agent, own in enumerate(team.output_slices):
@@ -79,10 +84,11 @@ def enumerated(model, critics, observations, others):
 
 
 @pytest.mark.parametrize("n_critics", [1, 2])
-@VISIBILITIES
-def test_the_target_is_that_of_an_enumeration(actor, critic, values, n_critics):
-    model = make(actor, critic, values, n_critics)
-    th.nn.init.normal_(next(model.critic_target.parameters()))  # not the critic's own weights
+@KINDS
+def test_the_target_is_that_of_an_enumeration(actor, critic, values, share, n_critics):
+    model = make(actor, critic, values, share, 1 if share else n_critics)
+    for weight in model.critic_target.parameters():
+        th.nn.init.normal_(weight)  # not the critic's own
     data = batch_of(model.policy.team)
     th.manual_seed(1)
     others = one_hot(model.policy.drawn(model.actor(data.next_observations)), model.policy.team)
@@ -96,46 +102,42 @@ def test_the_target_is_that_of_an_enumeration(actor, critic, values, n_critics):
     th.testing.assert_close(model.targets(steps), targets)
 
 
-@VISIBILITIES
-def test_the_actors_gradient_is_that_of_an_enumeration(actor, critic, values):
-    model = make(actor, critic, values)
+@KINDS
+def test_the_gradient_is_that_of_an_enumeration(actor, critic, values, share):
+    """The critic follows what was taken, the actor what is expected, and nothing passes between them."""
+    model = make(actor, critic, values, share)
     team = model.policy.team
     data = batch_of(team)
+    taken, targets = one_hot(data.actions, team), model.targets(data)
+    critic_loss = (model.critic(data.observations, taken)[:, 0] - targets).square().mean(dim=0).sum()
     logits = model.actor(data.observations).split(team.output_sizes, dim=1)
     squares = th.stack([each.square().mean() for each in logits])
     if values == "summed":  # the mean over all outputs at once
         squares = squares * th.tensor(team.output_sizes) / team.output_size
-    taken = one_hot(data.actions, team)
-    values = enumerated(model, model.critic, data.observations, taken)
-    loss = 0.02 * squares.sum() - values.mean(dim=0).sum()
-    expected = th.autograd.grad(loss, list(model.actor.parameters()))
-    # The critic takes its step first, and the actor does not see it.
-    actor_loss, _ = model._update(data.observations, taken, model.targets(data))
-    assert actor_loss.item() == pytest.approx(loss.item(), rel=1e-5)
-    for weight, gradient in zip(model.actor.parameters(), expected, strict=True):
+    expected = enumerated(model, model.critic, data.observations, taken)
+    actor_loss = 0.02 * squares.sum() - expected.mean(dim=0).sum()
+    weights = list(dict.fromkeys([*model.actor.parameters(), *model.critic.parameters()]))
+    gradients = th.autograd.grad(actor_loss + critic_loss, weights)
+    losses = model._update(data.observations, taken, targets)
+    assert [loss.item() for loss in losses] == pytest.approx([actor_loss.item(), critic_loss.item()])
+    for weight, gradient in zip(weights, gradients, strict=True):
         th.testing.assert_close(weight.grad, gradient, atol=1e-6, rtol=1e-4)
 
 
-@VISIBILITIES
-def test_the_critics_gradient_is_that_of_the_actions_taken(actor, critic, values):
-    model = make(actor, critic, values)
-    data = batch_of(model.policy.team)
-    actions, targets = one_hot(data.actions, model.policy.team), model.targets(data)
-    loss = (model.critic(data.observations, actions)[:, 0] - targets).square().mean(dim=0).sum()
-    expected = th.autograd.grad(loss, list(model.critic.parameters()))
-    model._update(data.observations, actions, targets)
-    for weight, gradient in zip(model.critic.parameters(), expected, strict=True):
-        th.testing.assert_close(weight.grad, gradient, atol=1e-6, rtol=1e-4)
-
-
-def test_it_has_no_target_of_the_actor(tmp_path):
-    model = make()
+@pytest.mark.parametrize("share", [False, True])
+def test_it_has_no_target_of_the_actor(share, tmp_path):
+    model = make(share=share, learning_starts=10).learn(40)
     assert not hasattr(model.policy, "actor_target")
     model.save(tmp_path / "model.zip")
     loaded = ExpectedDDPG.load(tmp_path / "model.zip")
-    names = set(loaded.policy.state_dict())
-    assert {name.split(".")[0] for name in names} == {"actor", "critic", "critic_target"}
-    assert names == set(model.policy.state_dict())
+    weights, kept = model.policy.state_dict(), loaded.policy.state_dict()
+    assert {name.split(".")[0] for name in weights} == {"actor", "critic", "critic_target"}
+    assert all(th.equal(weights[name], kept[name]) for name in weights)
+    assert (loaded.actor.optimizer is loaded.critic.optimizer) is share
+    observations = th.randn(5, model.policy.team.observation_size)
+    assert th.equal(model.actor(observations), loaded.actor(observations))
+    counts = parameter_counts(model)
+    assert (counts["critic"] == 0) is share
 
 
 @pytest.mark.skipif(not hasattr(buffers, "NStepReplayBuffer"), reason="this SB3 has no n-step buffer")
@@ -168,8 +170,19 @@ def test_actors_of_their_own_are_a_team():
     assert (team.predict(observations, deterministic=True)[0] == acts).all()
 
 
-def test_a_critic_that_is_no_table_is_refused():
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"critic_form": "joint"}, "critic_form: expected additive"),
+        (
+            {"share_network": True, "actor_visibility": "own"},
+            "share_network: expected joint actor_visibility",
+        ),
+        ({"share_network": True, "n_critics": 2}, "share_network: expected joint actor_visibility"),
+        ({"share_network": True, "critic_hidden_sizes": [8]}, "no critic_hidden_sizes"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(policy, message):
     env = joint_vec_env(MatchingGame, 1, seed=0)
-    policy = {"team": env.team, "critic_form": "joint"}
-    with pytest.raises(ExpertError, match="critic_form: expected additive"):
-        ExpectedDDPG("MlpPolicy", env, policy_kwargs=policy, buffer_size=10)
+    with pytest.raises(ExpertError, match=message):
+        ExpectedDDPG("MlpPolicy", env, policy_kwargs={"team": env.team, **policy}, buffer_size=10)

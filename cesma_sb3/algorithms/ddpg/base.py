@@ -107,11 +107,9 @@ class DiscreteDDPG(DiscreteOffPolicyAlgorithm, DDPG):
         """
         raise NotImplementedError
 
-    def _update_critic(self, values: th.Tensor, targets: th.Tensor) -> th.Tensor:
-        """A step of the critic towards targets [B, V], from values [B, n_critics, V]: the loss, detached."""
-        loss = F.mse_loss(values, targets.unsqueeze(1).expand_as(values)) * values[0].numel()
-        self._step(self.critic, loss)
-        return loss.detach()
+    def _critic_loss(self, values: th.Tensor, targets: th.Tensor) -> th.Tensor:
+        """The mean squared error of values [B, n_critics, V], from targets [B, V], summed over critics."""
+        return F.mse_loss(values, targets.unsqueeze(1).expand_as(values)) * values[0].numel()
 
     def _penalized(self, values: th.Tensor, logits: th.Tensor) -> th.Tensor:
         """The actor's loss: minus the mean of the values [B, V] of what it does, and the logits' penalty.
@@ -126,12 +124,15 @@ class DiscreteDDPG(DiscreteOffPolicyAlgorithm, DDPG):
         loss: th.Tensor = self.logit_penalty * penalty - values.mean(dim=0).sum()
         return loss
 
-    def _step(self, module: Actor | Critics, loss: th.Tensor) -> None:
-        module.optimizer.zero_grad()
+    def _step(self, loss: th.Tensor, *modules: Actor | Critics) -> None:
+        """An optimizer's step of each module, on a loss of them all."""
+        for module in modules:
+            module.optimizer.zero_grad()
         loss.backward()
-        if self.max_grad_norm is not None:
-            self._clip(module, self.max_grad_norm)
-        module.optimizer.step()
+        for module in modules:
+            if self.max_grad_norm is not None:
+                self._clip(module, self.max_grad_norm)
+            module.optimizer.step()
 
     def _clip(self, module: Actor | Critics, max_norm: float) -> None:
         """All gradients as one, or each agent's by itself where agents share no weights and no critic."""

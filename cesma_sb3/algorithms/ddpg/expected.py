@@ -9,7 +9,8 @@ from stable_baselines3.common.policies import BasePolicy
 from torch.nn import functional as F
 
 from cesma_sb3.algorithms.ddpg.base import DiscreteDDPG
-from cesma_sb3.algorithms.ddpg.policies import ExpectedPolicy
+from cesma_sb3.algorithms.ddpg.expected_policy import ExpectedPolicy
+from cesma_sb3.algorithms.ddpg.policies import Critics
 
 
 class ExpectedDDPG(DiscreteDDPG):
@@ -22,7 +23,8 @@ class ExpectedDDPG(DiscreteDDPG):
     - the critic's target is r + gamma (V'(o') + sum of pi_i(. | o') . A'_i(o')), with the target critic and
       the actor as it is: no target of the actor is kept;
     - the actor's loss is minus the mean of the sum of pi_i(. | o) . A_i(o), with the table held constant. It
-      is that of the critic's own update: an update needs one pass of the critic.
+      is that of the critic's own update: an update needs one pass of the critic. With `share_network` it is
+      the actor's pass too, and the target network's own policy is that of the next state.
 
     | actor, critic, values | algorithm |
     |---|---|
@@ -43,24 +45,43 @@ class ExpectedDDPG(DiscreteDDPG):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": ExpectedPolicy}
+    policy: ExpectedPolicy
 
     def _next_values(self, next_observations: th.Tensor) -> th.Tensor:
-        logits = self.actor(next_observations)
-        tables = self.critic_target.tables(next_observations, self._one_hot(self.policy.drawn(logits)))
-        values = self.critic_target.of_tables(tables, self._probabilities(logits))
-        return values.amin(dim=1)
+        tables, logits = self._read(self.critic_target, next_observations)
+        return self.critic_target.of_tables(tables, self._probabilities(logits)).amin(dim=1)
 
     def _update(
         self, observations: th.Tensor, actions: th.Tensor, targets: th.Tensor
     ) -> tuple[th.Tensor, th.Tensor]:
-        tables = self.critic.tables(observations, actions)
-        critic_loss = self._update_critic(self.critic.of_tables(tables, actions), targets)
-        logits = self.actor(observations)
+        tables, logits = self._read(self.critic, observations, actions)
+        critic_loss = self._critic_loss(self.critic.of_tables(tables, actions), targets)
         constant = [table.detach() for table in tables]
         values = self.critic.of_tables(constant, self._probabilities(logits))
         actor_loss = self._penalized(values[:, 0], logits)
-        self._step(self.actor, actor_loss)
-        return actor_loss.detach(), critic_loss
+        # Neither loss has a gradient in the other's network, if there are two.
+        modules = [self.critic] if self.policy.share_network else [self.critic, self.actor]
+        self._step(critic_loss + actor_loss, *modules)
+        return actor_loss.detach(), critic_loss.detach()
+
+    def _read(
+        self, critics: Critics, observations: th.Tensor, others: th.Tensor | None = None
+    ) -> tuple[list[th.Tensor], th.Tensor]:
+        """The tables of critics, and the actor's logits [B, O].
+
+        Args:
+            critics: One network for both brings the logits that were its own at the time.
+            observations: Joint observations [B, I].
+            others: One-hot actions [B, O], of which MADDPG's tables see the other agents'; None: they are
+                drawn.
+        """
+        if self.policy.share_network:
+            tables = critics.tables(observations, observations)
+            return tables, critics.first.logits(tables[0])
+        logits = self.actor(observations)
+        if others is None:
+            others = self._one_hot(self.policy.drawn(logits))
+        return critics.tables(observations, others), logits
 
     def _probabilities(self, logits_BO: th.Tensor) -> th.Tensor:
         """The probability of every action of every column, flat: [B, O] -> [B, O]."""

@@ -79,12 +79,13 @@ class GumbelSoftmaxDDPG(DiscreteDDPG):
     def _update(
         self, observations: th.Tensor, actions: th.Tensor, targets: th.Tensor
     ) -> tuple[th.Tensor, th.Tensor]:
-        critic_loss = self._update_critic(self.critic(observations, actions), targets)
+        critic_loss = self._critic_loss(self.critic(observations, actions), targets)
+        self._step(critic_loss, self.critic)
         with _frozen(self.critic):
             actor_loss = self._actor_loss(observations, actions)
-            self._step(self.actor, actor_loss)
+            self._step(actor_loss, self.actor)
         polyak_update(self.actor, self.actor_target, self.tau)
-        return actor_loss.detach(), critic_loss
+        return actor_loss.detach(), critic_loss.detach()
 
     def _actor_loss(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """Of joint observations [B, I] and the one-hot actions [B, O] that were taken: a scalar."""

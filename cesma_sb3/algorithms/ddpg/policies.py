@@ -73,7 +73,12 @@ class Critics(nn.Module):
 
     def q_own_action(self, observations: th.Tensor, own: th.Tensor, others: th.Tensor) -> th.Tensor:
         """The first critic's `ActionValue.q_own_action`: [B, n_agents]."""
-        return self._each()[0].q_own_action(observations, own, others)
+        return self.first.q_own_action(observations, own, others)
+
+    @property
+    def first(self) -> ActionValue:
+        """The first critic, which the actor follows."""
+        return self._each()[0]
 
     def _each(self) -> list[ActionValue]:
         return [net for net in self.nets if isinstance(net, ActionValue)]
@@ -153,7 +158,8 @@ class GumbelSoftmaxPolicy(TD3Policy):
         self.critic_values: CriticValues = critic_values
         self._whole_team = team
         self.spec = NetworkSpec(network, tuple(hidden_sizes), activation_fn, share_parameters, use_agent_id)
-        self.critic_hidden_sizes = tuple(critic_hidden_sizes or hidden_sizes)
+        sizes = tuple(critic_hidden_sizes or hidden_sizes)
+        self.critic_spec = dataclasses.replace(self.spec, hidden_sizes=sizes)
         self.actor_visibility: Visibility = actor_visibility
         self.critic_visibility: Visibility = critic_visibility
         self.critic_form: CriticForm = critic_form
@@ -180,8 +186,7 @@ class GumbelSoftmaxPolicy(TD3Policy):
 
     def make_critic(self, features_extractor: Any = None) -> Critics:  # type: ignore[override]  # as above
         """SB3's hook: critics with new weights."""
-        spec = dataclasses.replace(self.spec, hidden_sizes=self.critic_hidden_sizes)
-        arguments = self.team, self.critic_visibility, spec, self.critic_form, self.critic_values
+        arguments = self.team, self.critic_visibility, self.critic_spec, self.critic_form, self.critic_values
         return Critics([ActionValue(*arguments) for _ in range(self.n_critics)]).to(self.device)
 
     def team_policy(self) -> TeamPolicy:
@@ -222,52 +227,13 @@ class GumbelSoftmaxPolicy(TD3Policy):
             "actor_visibility": self.actor_visibility,
             "critic_visibility": self.critic_visibility,
             **self.spec.arguments(),
-            "critic_hidden_sizes": self.critic_hidden_sizes,
+            "critic_hidden_sizes": self.critic_spec.hidden_sizes,
             "critic_form": self.critic_form,
             "critic_values": self.critic_values,
             "n_critics": self.n_critics,
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }
-
-
-class ExpectedPolicy(GumbelSoftmaxPolicy):
-    """Actor and critics of `ExpectedDDPG`: critics of the additive form alone, and no target of the actor.
-
-    Args:
-        observation_space: Box [I].
-        action_space: Discrete or MultiDiscrete.
-        lr_schedule: Learning rate by remaining progress (1 to 0).
-        team: The team's spaces; None treats the environment as one agent.
-        critic_form: `additive`, which values all actions of all agents at once.
-        **kwargs: Further arguments of `GumbelSoftmaxPolicy`.
-
-    Raises:
-        ExpertError: `critic_form` is another one, or does not go with `critic_values`.
-        UnknownNameError: There is no such visibility, network, form or values.
-    """
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Discrete | spaces.MultiDiscrete,
-        lr_schedule: Schedule,
-        *,
-        team: TeamSpaces | None = None,
-        critic_form: CriticForm = "additive",
-        **kwargs: Any,
-    ) -> None:
-        if critic_form == "joint":
-            raise ExpertError(
-                "critic_form: expected additive, whose expectations are sums, got joint (GumbelSoftmaxDDPG)"
-            )
-        super().__init__(
-            observation_space, action_space, lr_schedule, team=team, critic_form=critic_form, **kwargs
-        )
-
-    def _build(self, lr_schedule: Schedule) -> None:
-        super()._build(lr_schedule)
-        del self.actor_target
 
 
 def gumbel_noise(like: th.Tensor) -> th.Tensor:

@@ -187,6 +187,8 @@ class ActionValue(nn.Module):
         values: `summed`, or `each`: agent i's own Q_i(o, a), as in MADDPG, or Q_i(o_i, a_i) where components
             see their `own`. `additive` is then linear in its own action alone: V_i + A_i . a_i, both of which
             depend on the others' actions where components see all.
+        with_policy: The network of an additive form also gives the logits of every action, so that it is
+            actor and critic in one.
 
     Call: joint observations [B, observation_size], relaxed one-hot actions [B, output_size] -> [B]; of `each`
         [B, n_agents].
@@ -206,6 +208,8 @@ class ActionValue(nn.Module):
         spec: NetworkSpec,
         form: CriticForm,
         values: CriticValues = "summed",
+        *,
+        with_policy: bool = False,
     ) -> None:
         super().__init__()
         check_choice("critic_form", form, get_args(CriticForm))
@@ -224,18 +228,22 @@ class ActionValue(nn.Module):
             self.net = make_net(team, visibility, ones, spec, with_actions=True, for_each_agent=each)
             return
         self.sees_others = each and visibility == "joint"
-        sizes = [1 + size for size in team.output_sizes]
+        sizes = [1 + (1 + with_policy) * size for size in team.output_sizes]
         others = {"with_actions": self.sees_others, "for_each_agent": self.sees_others}
         self.net = make_net(team, visibility, sizes, spec, **others)
-        starts = [sum(1 + size for size in team.output_sizes[:agent]) for agent in range(team.n_agents)]
+        # Of each agent in turn: its value, its advantages, and its logits if there are any.
+        starts = [sum(sizes[:agent]) for agent in range(team.n_agents)]
         advantages = [s + 1 + k for s, n in zip(starts, team.output_sizes, strict=True) for k in range(n)]
+        logits = [s + 1 + n + k for s, n in zip(starts, team.output_sizes, strict=True) for k in range(n)]
         self.register_buffer("_values", th.tensor(starts), persistent=False)
         self.register_buffer("_advantages", th.tensor(advantages), persistent=False)
+        self.register_buffer("_logits", th.tensor(logits), persistent=False)
 
     sees_others: bool
     """Of an additive form, whether each agent's part of the table depends on the others' actions."""
     _values: th.Tensor
     _advantages: th.Tensor
+    _logits: th.Tensor
     _is_own: th.Tensor
 
     def forward(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
@@ -254,7 +262,7 @@ class ActionValue(nn.Module):
                 but agent i's; read only if the table `sees_others`.
 
         Returns:
-            [B, n_agents + output_size], as the network gives them.
+            [B, n_agents + output_size], as the network gives them; with logits, these too.
         """
         assert self.form == "additive"
         if self.sees_others:
@@ -276,6 +284,10 @@ class ActionValue(nn.Module):
             return own
         additive: th.Tensor = table[:, self._values].sum(dim=1) + advantages.sum(dim=1)
         return additive
+
+    def logits(self, table: th.Tensor) -> th.Tensor:
+        """The logits [B, output_size] in a `table` that was made `with_policy`."""
+        return table[:, self._logits]
 
     def q_own_action(self, observations: th.Tensor, own: th.Tensor, others: th.Tensor) -> th.Tensor:
         """Q_i(o, a) of `each` agent i with its own action from one joint action and the others' from another.
