@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,12 +15,15 @@ from cesma_sb3.envs.joint_vec_env import JointVecEnv, StepReturn
 from cesma_sb3.envs.vec_wrappers import JointVecEnvWrapper
 from cesma_sb3.spaces.row_arrays import Rows, compact_dtype
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Array, Flags, Floats, Masks, Observations
+from cesma_sb3.spaces.types import Array, Flags, Floats, Index, Masks, Observations
 from cesma_sb3.utils.stateful import Stateful
 
 
 class States(NamedTuple):
-    """States in which a team had to act: T vector steps of B environments, in the order of time."""
+    """States in which a team had to act: T vector steps of B environments, in the order of time.
+
+    Of one environment alone the arrays have no dimension B.
+    """
 
     observations: Floats
     """Joint observations, [T, B, I] float32."""
@@ -30,6 +33,8 @@ class States(NamedTuple):
     """Which states are the first of an episode, [T, B]."""
     masks: Masks | None
     """Available categories, [T, B, M]; None of a team without masks."""
+    cuts: Flags | None = None
+    """Before which vector steps all episodes were cut off by a reset, [T]; None: before none."""
 
 
 class Experience(Stateful):
@@ -74,7 +79,15 @@ class Experience(Stateful):
         """Announce so many samples: their memory is allocated at once, up to the capacity."""
         self.rows.expect(self.n_kept + n_samples // self.n_envs + 2)
 
-    def append(self, observations: Observations, alive: Flags, starts: Flags, masks: Masks | None) -> None:
+    def append(
+        self,
+        observations: Observations,
+        alive: Flags,
+        starts: Flags,
+        masks: Masks | None,
+        *,
+        cuts: bool = False,
+    ) -> None:
         """Record one state of every environment; the arrays are copied.
 
         Args:
@@ -82,12 +95,13 @@ class Experience(Stateful):
             alive: [B, N].
             starts: Which are the first of an episode, [B].
             masks: [B, M], or None.
+            cuts: Whether the episodes before were cut off: all environments were reset.
 
         Raises:
             ConfigError: There is not enough memory.
         """
         masks_TBM = None if masks is None else masks[None]
-        self.extend(States(observations[None], alive[None], starts[None], masks_TBM))
+        self.extend(States(observations[None], alive[None], starts[None], masks_TBM, np.array([cuts])))
 
     def extend(self, states: States) -> None:
         """Record the states of several vector steps; the arrays are copied.
@@ -95,27 +109,38 @@ class Experience(Stateful):
         Raises:
             ConfigError: There is not enough memory.
         """
+        n_steps = len(states.starts)
+        if states.cuts is None:
+            states = states._replace(cuts=np.zeros(n_steps, dtype=bool))
         kept: dict[str, Array] = {
             name: each[-self.limit :] for name, each in states._asdict().items() if each is not None
         }
         kept["observations"] = kept["observations"].astype(np.float32, copy=False)
-        n_steps = len(states.starts)
         numbers = self.n_steps + np.arange(n_steps)[-self.limit :]
         self.rows.write(numbers % self.limit, kept)
         self.n_steps += n_steps
 
-    def states(self, first: int = 0, last: int | None = None) -> States:
+    def states(self, first: int = 0, last: int | None = None, *, env: int | None = None) -> States:
         """Copies of the vector steps from `first` up to `last`, counted from the oldest one that is kept.
 
         Args:
             first: From 0.
             last: At most `n_kept`; None: `n_kept`.
+            env: Of this environment alone; None: of all.
+
+        Raises:
+            ValueError: Nothing was recorded.
         """
-        oldest = self.n_steps - self.n_kept
-        places = (oldest + np.arange(first, self.n_kept if last is None else last)) % self.limit
-        kept = {name: array[places] for name, array in self.rows.arrays.items()}
-        observations = kept["observations"].astype(np.float32, copy=False)
-        return States(observations, kept["alive"], kept["starts"], kept.get("masks"))
+        if not self.n_steps:
+            raise ValueError("the experience is empty: nothing was recorded")
+        places = self._places(first, self.n_kept if last is None else last)
+        envs = slice(None) if env is None else env
+        kept: dict[str, Any] = {
+            name: array[places] if name == "cuts" else array[places, envs]
+            for name, array in self.rows.arrays.items()
+        }
+        kept["observations"] = kept["observations"].astype(np.float32, copy=False)
+        return States(**{"masks": None} | kept)
 
     def blocks(self, n_samples: int) -> Iterator[States]:
         """All vector steps in blocks of about `n_samples` samples."""
@@ -123,13 +148,31 @@ class Experience(Stateful):
         for first in range(0, self.n_kept, n_steps):
             yield self.states(first, min(first + n_steps, self.n_kept))
 
-    def episodes(self) -> Iterator[tuple[int, slice]]:
-        """Whole episodes: the environment of each, and its vector steps, counted from the oldest one kept."""
-        starts = self.states().starts
-        for env in range(self.n_envs):
-            begins = np.flatnonzero(starts[:, env]).tolist()
-            for begin, end in pairwise(begins):
-                yield env, slice(begin, end)
+    def episodes(self) -> list[tuple[int, slice]]:
+        """Whole episodes, in the order in which they ended.
+
+        Left out are those whose beginning is no longer kept, and those that have not ended: that are under
+        way, or were cut off.
+
+        Returns:
+            Of each its environment, and its vector steps, counted from the oldest one that is kept.
+        """
+        if not self.n_kept:
+            return []
+        places = self._places(0, self.n_kept)
+        starts, cuts = (self.rows.arrays[name][places] for name in ("starts", "cuts"))
+        found = [
+            (env, slice(begin, end))
+            for env in range(self.n_envs)
+            for begin, end in pairwise(np.flatnonzero(starts[:, env]).tolist())
+            if not cuts[end]
+        ]
+        return sorted(found, key=lambda episode: episode[1].stop)
+
+    def _places(self, first: int, last: int) -> Index:
+        """The rows of these vector steps."""
+        places: Index = (self.n_steps - self.n_kept + np.arange(first, last)) % self.limit
+        return places
 
 
 def experience_bytes(team: TeamSpaces) -> int:
@@ -155,7 +198,7 @@ class RecordedVecEnv(JointVecEnvWrapper, Stateful):
     def reset(self) -> Observations:
         """Start an episode in every environment: observations [B, I] float32."""
         observations = super().reset()
-        self._record(observations, np.ones(self.num_envs, dtype=bool))
+        self._record(observations, np.ones(self.num_envs, dtype=bool), cuts=True)
         return observations
 
     def step_wait(self) -> StepReturn:
@@ -164,5 +207,5 @@ class RecordedVecEnv(JointVecEnvWrapper, Stateful):
         self._record(observations, dones)
         return observations, rewards, dones, infos
 
-    def _record(self, observations: Observations, starts: Flags) -> None:
-        self.experience.append(observations, self.alive, starts, self.agent_masks)
+    def _record(self, observations: Observations, starts: Flags, *, cuts: bool = False) -> None:
+        self.experience.append(observations, self.alive, starts, self.agent_masks, cuts=cuts)

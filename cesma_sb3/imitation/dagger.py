@@ -14,6 +14,7 @@ from imitation.util.logger import HierarchicalLogger
 from cesma_sb3.envs.experience import Experience
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rollouts import Rollout, ValidatedActor
+from cesma_sb3.errors import SpaceError
 from cesma_sb3.experts import SamplingExpert, make_actor
 from cesma_sb3.experts.wrappers import name_of
 from cesma_sb3.imitation.base import DAggerProgress, LoopState, RunningMean, TeamTrainer
@@ -165,9 +166,14 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
             experience: The states, of this team. Recurrent students learn from its whole episodes.
 
         Raises:
+            SpaceError: The states are another team's.
             InvalidActionError: The expert's label is no action that the agent can do.
             ConfigError: An episode is longer than `capacity`, or there is not enough memory.
         """
+        if experience.team != self.venv.team:
+            raise SpaceError(
+                "experience: of another team than the students'; expected joint observations of it"
+            )
         self.dataset.expect(len(experience))
         labeller = ExperienceLabeller(
             experience,
@@ -189,7 +195,10 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
         Raises:
             InvalidActionError: An action of the expert is no action that the agent can do.
             ConfigError: As of `add_experience`.
+            ValueError: The number is below 1.
         """
+        if total_timesteps < 1:
+            raise ValueError(f"total_timesteps={total_timesteps}: expected at least 1")
         n_steps = -(-total_timesteps // self.venv.num_envs)
         experience = Experience(self.venv.team, self.venv.num_envs, self.buffer.capacity)
         label_rng = self.rng.spawn(1)[0] if isinstance(self.expert, SamplingExpert) else None

@@ -6,6 +6,7 @@ Shape suffixes: T vector steps, B environments, S samples, C action columns, M m
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,21 +82,58 @@ class ExperienceLabeller:
             yield _select(whole, known_TB)
 
     def episodes(self) -> Iterator[Samples]:
-        """The labelled states of one whole episode after the other, for students with a memory."""
-        parts = [labelled for _, labelled in self._blocks()]
-        whole = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name, field in (parts[0]._asdict() if parts else {}).items()
-            if field is not None
-        }
-        for env, steps in self.experience.episodes():
-            yield Samples(**{name: field[steps, env] for name, field in whole.items()})
+        """The labelled states of one whole episode after the other, for students with a memory.
+
+        Raises:
+            InvalidActionError: As of `samples`.
+        """
+        episodes = self.experience.episodes()
+        if not episodes:
+            return
+        labels, probabilities = self._labels()
+        for env, steps in episodes:
+            states = self.experience.states(steps.start, steps.stop, env=env)
+            own = None if probabilities is None else probabilities[steps, env]
+            yield Samples(states.observations, labels[steps, env], states.alive, states.masks, own)
+
+    def transitions(self) -> types.Transitions:
+        """All labelled states as imitation's type, for its own algorithms.
+
+        Observations `obs` [S, I] and labels `acts` [S, C] are what behavioural cloning learns from. What
+        follows, `next_obs` and `dones`, is what was recorded, after another action than the label perhaps:
+        it says nothing to algorithms that learn from it. Where an episode ends no state follows, and the same
+        one stands in its place.
+
+        Raises:
+            InvalidActionError: As of `samples`.
+            ValueError: Nothing was recorded.
+        """
+        states = self.experience.states()
+        known_TB = np.logical_or.accumulate(states.starts) | (not self._needs_beginning)
+        following = np.concatenate([states.observations[1:], states.observations[-1:]])
+        ends_TB = np.concatenate([states.starts[1:], np.zeros_like(states.starts[:1])])
+        following = np.where(ends_TB[..., None], states.observations, following)
+        return types.Transitions(
+            obs=states.observations[known_TB],
+            acts=self._labels()[0][known_TB],
+            infos=np.full(known_TB.sum(), {}),
+            next_obs=following[known_TB],
+            dones=ends_TB[known_TB],
+        )
+
+    def _labels(self) -> tuple[Array, Array | None]:
+        """All labels [T, B, C], and all distributions [T, B, M] if they are wanted."""
+        blocks = [labelled for _, labelled in self._blocks()]
+        soft = [each.probabilities for each in blocks if each.probabilities is not None]
+        labels: Array = np.concatenate([each.labels for each in blocks])
+        return labels, np.concatenate(soft) if soft else None
 
     def _blocks(self) -> Iterator[tuple[States, Samples]]:
         """States, and the same as samples [T, B, ...] with labels."""
         has_memory = isinstance(self.expert, RecurrentExpert)
         act = make_actor(self.expert, self._label_rng)
         reset_actor(act, None)
+        before = 0
         for states in self.experience.blocks(BLOCK):
             n_steps, n_envs = states.starts.shape
             # All steps at once; of an expert with a memory, one after the other.
@@ -107,7 +145,9 @@ class ExperienceLabeller:
                     reset_actor(act, states.starts[first])
                 observations, alive = _flat(states.observations[steps]), _flat(states.alive[steps])
                 masks = None if states.masks is None else _flat(states.masks[steps])
-                found.append(self._rules(act(observations, masks), masks, alive, self._name, _place))
+                place = partial(_place, n_envs=n_envs, first=before + first)
+                found.append(self._rules(act(observations, masks), masks, alive, self._name, place))
+            before += n_steps
             labels: Any = np.concatenate(found).reshape(n_steps, n_envs, -1)
             yield states, Samples(states.observations, labels, states.alive, states.masks, self._soft(states))
 
@@ -142,18 +182,6 @@ class ExperienceLabeller:
             previous_masks=None if states.masks is None else earlier("masks"),
         )
 
-    def transitions(self) -> types.TransitionsMinimal:
-        """All labelled states as imitation's type, for its own algorithms: `obs` [S, I] and `acts` [S, C].
-
-        They have no next observations: what the expert would have done is not what was done.
-        """
-        observations, actions = [], []
-        for samples in self.samples():
-            observations.append(samples.observations)
-            actions.append(samples.labels)
-        obs, acts = np.concatenate(observations), np.concatenate(actions)
-        return types.TransitionsMinimal(obs=obs, acts=acts, infos=np.array([{}] * len(obs)))
-
 
 def random_messages(team: TeamSpaces, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Packed joint actions [*shape, C] whose messages are drawn uniformly; all other columns are 0."""
@@ -173,9 +201,9 @@ def _flat(array: Array) -> Array:
     return array.reshape(-1, array.shape[-1])
 
 
-def _place(row: int) -> str:
-    """What messages call a state."""
-    return f"a recorded state, number {row} of its block"
+def _place(row: int, *, n_envs: int, first: int) -> str:
+    """What messages call a state: a row of `n_envs` environments by vector steps, from step `first` on."""
+    return f"environment {row % n_envs}, recorded step {first + row // n_envs}"
 
 
 def _select(samples: Samples, kept_TB: Flags) -> Samples:

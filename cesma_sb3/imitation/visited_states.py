@@ -22,7 +22,7 @@ from cesma_sb3.spaces.team_views import message_free_view
 from cesma_sb3.spaces.types import Array
 
 VisitedArrays = dict[str, Array]
-"""`observations` [T, B, I], `starts` [T, B]; of an `Experience` also `alive` [T, B, N], `masks` [T, B, M]."""
+"""`observations` [T, B, I], `starts` [T, B]; of an `Experience` the other fields of `States` too."""
 
 
 def visited_arrays(source: Any) -> VisitedArrays:
@@ -87,7 +87,7 @@ def load_experience(path: Path | str, team: TeamSpaces, capacity: int) -> Experi
     except (OSError, KeyError, SafetensorError) as error:
         raise StorageError(f"{path}: no file of states: {' '.join(str(error).split())}") from None
     joint = _in_full_view(observations.reshape(*starts.shape, -1), team, path)
-    alive, masks = arrays.get("alive"), arrays.get("masks")
+    alive, masks, cuts = (arrays.get(name) for name in ("alive", "masks", "cuts"))
     if alive is None:
         alive = np.stack([joint[..., where].any(axis=-1) for where in team.observation_slices], axis=-1)
     if team.has_masks and masks is None:
@@ -95,12 +95,16 @@ def load_experience(path: Path | str, team: TeamSpaces, capacity: int) -> Experi
             f"{path}: states without action masks, which this team has; expected expert.experience: null "
             "(experience=False)"
         )
-    expected = {"alive": team.n_agents, "masks": team.mask_size}
-    for name, array in (("alive", alive), ("masks", masks)):
-        if array is not None and array.shape != (*starts.shape, expected[name]):
-            raise SpaceError(f"{path}: {name} {array.shape}, expected {(*starts.shape, expected[name])}")
+    shapes = {
+        "alive": (*starts.shape, team.n_agents),
+        "masks": (*starts.shape, team.mask_size),
+        "cuts": starts.shape[:1],
+    }
+    for name, array in (("alive", alive), ("masks", masks), ("cuts", cuts)):
+        if array is not None and array.shape != shapes[name]:
+            raise SpaceError(f"{path}: {name} {array.shape}, expected {shapes[name]}")
     experience = Experience(team, starts.shape[1], capacity)
-    experience.extend(States(joint, alive, starts, masks if team.has_masks else None))
+    experience.extend(States(joint, alive, starts, masks if team.has_masks else None, cuts))
     return experience
 
 

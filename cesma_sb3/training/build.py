@@ -307,12 +307,12 @@ def dataset_size(config: DaggerConfig, expert: BuiltExpert, team: TeamSpaces) ->
     Raises:
         ConfigError: There is nothing to learn from, or it would take more than this machine has.
     """
-    n_visited = 0
+    recorded = 0
     if expert.experience is not None:
-        n_visited = min(config.capacity, max(expert.config.total_timesteps, len(expert.experience)))
-    rollouts = 0 if n_visited or config.experience is None else config.experience.rollout_timesteps
-    n_samples = min(config.capacity, n_visited + rollouts + config.total_timesteps + config.n_envs - 1)
-    if not (n_visited or rollouts or config.total_timesteps):
+        recorded = max(expert.config.total_timesteps, len(expert.experience))
+    n_visited = min(config.capacity, recorded or config.rollout_timesteps)
+    n_samples = min(config.capacity, n_visited + config.total_timesteps + config.n_envs - 1)
+    if not (n_visited or config.total_timesteps):
         raise ConfigError(
             "dagger.total_timesteps: 0, and this expert has no experience to learn from; expected more, or "
             "dagger.experience.rollout_timesteps"

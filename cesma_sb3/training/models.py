@@ -34,12 +34,14 @@ from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import has_messages
 from cesma_sb3.spaces.types import Array, Flags, Masks, Observations
 from cesma_sb3.utils.signatures import arguments_of
+from cesma_sb3.utils.stateful import Stateful
 
 
-class StandInVecEnv(JointVecEnvWrapper):
-    """Stands in for many environments while models are made: it has their spaces, and is never stepped.
+class StandInVecEnv(JointVecEnvWrapper, Stateful):
+    """Stands in for many environments that nobody steps: it has their spaces, and no state.
 
-    No environment is started for it. A stage replaces it with real environments (`model.set_env`).
+    No environment is started for it. Models are made on it; their stage then gives them real environments
+    (`model.set_env`).
 
     Args:
         venv: An open environment of the same kind, which answers what a model asks of environments.

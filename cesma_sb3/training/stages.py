@@ -204,7 +204,7 @@ def decentralize(
 
 def _students_env(config: DaggerConfig, context: RunContext) -> JointVecEnv:
     """Opens the students' environments; a stand-in for them if nobody steps them."""
-    if config.total_timesteps or (config.experience is not None and config.experience.rollout_timesteps):
+    if config.total_timesteps or config.rollout_timesteps:
         return context.make_env(config.n_envs, context.seeds.students)
     return StandInVecEnv(context.evaluator.venv, config.n_envs)
 
@@ -219,11 +219,10 @@ def _begin_dataset(trainer: TeamTrainer, config: DaggerConfig, experience: Exper
     if not config.has_experience:
         return
     assert isinstance(trainer, MultiAgentDAggerTrainer)
-    assert config.experience is not None
     if experience is not None and len(experience):
         trainer.add_experience(experience)
-    elif config.experience.rollout_timesteps:
-        trainer.add_rollouts(config.experience.rollout_timesteps)
+    elif config.rollout_timesteps:
+        trainer.add_rollouts(config.rollout_timesteps)
 
 
 def _pretraining_updates(trainer: TeamTrainer, config: DaggerConfig) -> int:

@@ -184,6 +184,11 @@ class DaggerConfig(Model):
         """Whether states that were visited already are learned from, if there are any."""
         return self.algorithm == "dagger" and self.experience is not None
 
+    @property
+    def rollout_timesteps(self) -> int:
+        """Timesteps in which an expert that is not trained in the run acts itself, to visit states."""
+        return self.experience.rollout_timesteps if self.has_experience and self.experience else 0
+
 
 class FineTuningConfig(Model):
     """Fine-tuning after imitation: PPO from the students' weights, on the team's reward (`FineTuningPPO`)."""
