@@ -109,7 +109,7 @@ class Controls:
     def _discrete_push(self, columns: Array) -> Doubles:
         """Forces of the agents that can move, [movers, 2, B]."""
         moves = columns[self._move_columns] + self._offsets
-        return np.stack([self._pushes[0].take(moves), self._pushes[1].take(moves)], axis=1)
+        return self._pushes.take(moves, axis=1).swapaxes(0, 1)
 
     def _continuous_push(self, columns: Array) -> Doubles:
         """Forces of the agents that can move, [movers, 2, B]."""

@@ -135,10 +135,13 @@ class ParticleVecEnv(BatchedVecEnv, Stateful):
         elapsed = round(time.time() - self._start, 6)
         returns = self._of_team(self._agent_returns)[which].tolist()
         agent_returns = self._agent_returns[:, which].T.tolist()
-        rows = zip(which.tolist(), returns, self._steps[which].tolist(), agent_returns, strict=True)
-        for env, total, length, each in rows:
+        ends = zip(
+            *(which.tolist(), observations[which], returns, self._steps[which].tolist(), agent_returns),
+            strict=True,
+        )
+        for env, last, total, length, each in ends:
             infos[env] = {
-                "terminal_observation": observations[env].copy(),
+                "terminal_observation": last,
                 "TimeLimit.truncated": True,
                 "episode": {"r": total, "l": length, "t": elapsed},
                 "agent_returns": dict(zip(self.team.agents, each, strict=True)),
