@@ -23,6 +23,8 @@ import click
 BENCHMARKS = {
     "world-3": "benchmarks.world:run_world_3",
     "world-6": "benchmarks.world:run_world_6",
+    "world-3-jax": "benchmarks.world:run_world_3_jax",
+    "world-6-jax": "benchmarks.world:run_world_6_jax",
     "dagger": "benchmarks.dagger:run_dagger",
     "main-job": "benchmarks.main_job:run_main_job",
     "imitation": "benchmarks.imitation:run_imitation",

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch as th
 
+from benchmarks.turns import in_turns
 from cesma_sb3.algorithms import RecurrentFactoredDQN
 from cesma_sb3.envs import make_vec_env
 
@@ -44,10 +45,10 @@ def costs(map_name: str) -> dict[str, Any]:
     step()
     step()
     compiled = time.perf_counter() - started
-    ours, jaxmarls = in_turns(STEPS, step, _jaxmarl_step(map_name))
+    ours, jaxmarls = medians(STEPS, step, _jaxmarl_step(map_name))
     agents: dict[str, Any] = {name: _learner(venv, **visibility) for name, visibility in _LEARNERS.items()}
     n_steps = int(agents["joint"].replay_buffer.sample(BATCH).acted.shape[0])
-    joint, own = in_turns(UPDATES, *(lambda a=agent: a.train(1, BATCH) for agent in agents.values()))
+    joint, own = medians(UPDATES, *(lambda a=agent: a.train(1, BATCH) for agent in agents.values()))
     acts = []
     observations, masks = venv.reset(), venv.agent_masks
     for _ in range(UPDATES):
@@ -71,23 +72,15 @@ def costs(map_name: str) -> dict[str, Any]:
     if "EPYMARL" in os.environ:
         sizes = {"n_agents": team.n_agents, "n_actions": team.column_categories[0]}
         update = _epymarl_update(os.environ["EPYMARL"], team.observation_sizes[0], n_steps, **sizes)
-        again, theirs = in_turns(UPDATES, lambda: agents["own"].train(1, BATCH), update)
+        again, theirs = medians(UPDATES, lambda: agents["own"].train(1, BATCH), update)
         found |= {"of IQL": round(1 / again, 1), "EPyMARL's IQL": round(1 / theirs, 1)}
     return {**found, "profile": _profile(agents["joint"])}
 
 
-def in_turns(rounds: int, *functions: Callable[[], object]) -> list[float]:
-    """The median seconds of each function, called one after the other, round after round."""
-    seconds = np.zeros((rounds, len(functions)))
-    for function in functions:
-        function()
-    for turn in range(rounds):
-        for index, function in enumerate(functions):
-            before = time.perf_counter()
-            function()
-            seconds[turn, index] = time.perf_counter() - before
-    medians: list[float] = np.median(seconds, axis=0).tolist()
-    return medians
+def medians(rounds: int, *functions: Callable[[], object]) -> list[float]:
+    """The median seconds of each function, in turns."""
+    seconds: list[float] = np.median(in_turns(rounds, *functions).wall, axis=0).tolist()
+    return seconds
 
 
 _LEARNERS: dict[str, dict[str, Any]] = {

@@ -122,8 +122,8 @@ class Spread(Scenario):
         """Joint observations [B, A * (4 + 2 L + 4 (A - 1))] float32."""
         n_agents, n_landmarks, n_envs = world.n_agents, len(world.landmarks), world.n_envs
         agents = world.agent_positions
-        # With a line of the cache between them, rows do not compete for the same few lines where B is a power of
-        # two: with 256 environments the transposition at the end is three times as fast.
+        # With a line of the cache between them, rows do not compete for the same few lines where B is a power
+        # of two: with 256 environments the transposition at the end is three times as fast.
         shape = (n_agents, 4 + 2 * n_landmarks + 4 * (n_agents - 1), n_envs + CACHE_LINE)
         observation = np.empty(shape, dtype=np.float32)[..., :n_envs]
         observation[:, :2] = world.velocities
