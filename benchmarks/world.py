@@ -15,6 +15,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ import numpy as np
 from benchmarks.turns import in_turns
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.envs.pettingzoo import find_builder
+from cesma_sb3.spaces.types import Index
 
 BATCH = 256
 TURNS = 9
@@ -135,7 +137,7 @@ def jaxmarl(n_agents: int) -> list[Side]:
         )
         return (key, state), (observations, rewards, dones)
 
-    jitted, scanned = jax.jit(step), jax.jit(lambda carry: jax.lax.scan(step, carry, actions))
+    jitted, scanned = jax.jit(step), jax.jit(partial(jax.lax.scan, step))
 
     def call_by_call() -> None:
         carry = start
@@ -144,7 +146,7 @@ def jaxmarl(n_agents: int) -> list[Side]:
             seen[1][env.agents[0]].block_until_ready()
 
     def scan() -> None:
-        _, seen = scanned(start)
+        _, seen = scanned(start, actions)
         seen[1][env.agents[0]].block_until_ready()
 
     return [
@@ -157,7 +159,7 @@ def jaxmarl(n_agents: int) -> list[Side]:
     ]
 
 
-def _actions(*shape: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _actions(*shape: int) -> Index:
     return np.random.default_rng(0).integers(0, 5, shape)
 
 
