@@ -22,7 +22,11 @@ import torch as th
 
 from benchmarks.turns import in_turns
 from cesma_sb3.algorithms import RecurrentFactoredDQN
+from cesma_sb3.algorithms.factored_dqn.buffers import EpisodeReplayBuffer
+from cesma_sb3.algorithms.factored_dqn.policies import FactoredQPolicy
 from cesma_sb3.envs import make_vec_env
+from cesma_sb3.envs.smac.smax import SmaxBattles
+from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
 
 N_ENVS = 32
 STEPS = 60
@@ -198,13 +202,13 @@ def _epymarl_update(
     return lambda: learner.train(batch, 0, 0)
 
 
-_PARTS = {
-    "battles (jitted)": ("smax.py", "step"),
-    "actor": ("factored_q_policy.py", "read"),
-    "episodes to the buffer": ("episode_buffer.py", "add"),
-    "episodes from the buffer": ("episode_buffer.py", "sample"),
-    "forward": ("recurrent.py", "unroll"),
-    "backward": ("_tensor.py", "backward"),
+_PARTS: dict[str, Any] = {
+    "battles (jitted)": SmaxBattles.step,
+    "actor": FactoredQPolicy.read,
+    "episodes to the buffer": EpisodeReplayBuffer.add,
+    "episodes from the buffer": EpisodeReplayBuffer.sample,
+    "forward": RecurrentTeamNet.unroll,
+    "backward": th.Tensor.backward,
 }
 """Parts of learning, by the function in which their time is spent."""
 
@@ -218,23 +222,18 @@ def _profile(agent: Any) -> dict[str, float]:
     agent.learn(N_ENVS * 64, reset_num_timesteps=False)
     profile.disable()
     stats: Any = pstats.Stats(profile)
-    whole = stats.total_tt
-    found = {}
-    for part, (file, function) in _PARTS.items():
-        spent = sum(
-            row[3] for (path, _, name), row in stats.stats.items() if path.endswith(file) and name == function
-        )
-        found[part] = round(spent / whole, 3)
-    found["forward"] = round(found["forward"] - _within_actor(stats, whole), 3)
+    seconds = {part: stats.stats[_key(function)][3] for part, function in _PARTS.items()}
+    # The actor unrolls too, one step at a time.
+    *_, callers = stats.stats[_key(RecurrentTeamNet.unroll)]
+    seconds["forward"] -= callers[_key(RecurrentTeamNet.step)][3]
+    found = {part: round(spent / stats.total_tt, 3) for part, spent in seconds.items()}
     return {**found, "everything else": round(1 - sum(found.values()), 3)}
 
 
-def _within_actor(stats: Any, whole: float) -> float:
-    """The share of `unroll` that the actor spends, one step at a time."""
-    for (path, _, name), row in stats.stats.items():
-        if path.endswith("recurrent.py") and name == "unroll":
-            return float(sum(caller[3] for (_, _, by), caller in row[4].items() if by == "step") / whole)
-    return 0.0
+def _key(function: Any) -> tuple[str, int, str]:
+    """The name under which a profile has a function."""
+    code = function.__code__
+    return code.co_filename, code.co_firstlineno, code.co_name
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ _COST = f"""
 import resource, sys, time
 import numpy as np, torch
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.networks import load_team
+from cesma_sb3.policies import load_team
 torch.set_num_threads(1)
 env = make_vec_env("spread", kwargs={{"n_agents": int(sys.argv[2])}}, n_envs={WORLDS}, seed=0)
 team = load_team(sys.argv[1], team=env.team)
