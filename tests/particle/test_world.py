@@ -125,6 +125,19 @@ def test_kinds_of_agents_repeat_and_differ_as_documented() -> None:
     np.testing.assert_allclose(world.velocities[:, 0, 0], [kind.max_speed for kind in KINDS])
 
 
+def test_bodies_push_each_other_at_every_distance_as_the_soft_wall_says() -> None:
+    distances = np.linspace(0.01, 1.5, 3_000)
+    world = Spread(2).new_world(len(distances))
+    positions = np.zeros((4, 2, len(distances)))
+    positions[0, 0] = distances
+    world.place(np.arange(len(distances)), positions)
+    world.step(np.zeros((2, 2, len(distances))))
+    expected = 0.1 * (100.0 * 1e-3 * np.logaddexp(0.0, (0.3 - distances) / 1e-3))  # 0 beyond 1.05
+    assert 0 < np.count_nonzero(expected) < len(distances)
+    np.testing.assert_allclose(world.velocities[0, 0], expected, rtol=1e-12, atol=1e-320)
+    np.testing.assert_array_equal(world.velocities[1], -world.velocities[0])
+
+
 def test_bodies_at_the_very_same_place_stay_finite() -> None:
     scenario = Spread(3)
     world = scenario.new_world(2)
