@@ -12,6 +12,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from torch import nn
 
+from cesma_sb3.algorithms.symmetric_samples import SymmetricSamples
 from cesma_sb3.errors import integer
 
 SelfAlgorithm = TypeVar("SelfAlgorithm", bound="DiscreteOffPolicyAlgorithm")
@@ -33,6 +34,8 @@ class DiscreteOffPolicyAlgorithm(OffPolicyAlgorithm):
         gamma: Discount factor (the paper: 0.9 in every particle experiment but the one-at-a-time one).
         train_freq: Environment (vector) steps between trainings.
         gradient_steps: Updates at each of them.
+        use_symmetries: Each sampled transition is turned by a multiple of 90 degrees and mirrored or not, at
+            random, in a team whose layouts say how (`cesma_sb3.spaces.symmetries`).
         replay_buffer_class: SB3's by default; its `NStepReplayBuffer` (newer releases) gives n-step returns.
         replay_buffer_kwargs: Its arguments.
         stats_window_size: Episodes of the rollout statistics.
@@ -42,7 +45,13 @@ class DiscreteOffPolicyAlgorithm(OffPolicyAlgorithm):
         seed: Of all generators.
         device: "auto", "cpu", "cuda".
         _init_setup_model: As in SB3.
+
+    Raises:
+        LayoutError: The team declares no symmetries to use.
     """
+
+    policy: Any
+    _symmetric: SymmetricSamples | None
 
     def __init__(  # noqa: PLR0917  # SB3's own order
         self,
@@ -56,6 +65,7 @@ class DiscreteOffPolicyAlgorithm(OffPolicyAlgorithm):
         gamma: float = 0.9,
         train_freq: int | tuple[int, str] = 1,
         gradient_steps: int = 1,
+        use_symmetries: bool = False,
         replay_buffer_class: type[ReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
@@ -66,6 +76,7 @@ class DiscreteOffPolicyAlgorithm(OffPolicyAlgorithm):
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
+        self.use_symmetries = use_symmetries
         # Not the next constructor in line: DDPG's and TD3's insist on Box actions.
         OffPolicyAlgorithm.__init__(
             self,
@@ -93,6 +104,19 @@ class DiscreteOffPolicyAlgorithm(OffPolicyAlgorithm):
         )
         if _init_setup_model:
             self._setup_model()
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        self._symmetric = SymmetricSamples(self.policy.team, self.device) if self.use_symmetries else None
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_symmetric"]
+
+    def _sample(self, batch_size: int) -> Any:
+        """Transitions of the replay buffer, changed by symmetries if they are to be used."""
+        assert self.replay_buffer is not None
+        data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+        return data if self._symmetric is None else self._symmetric(data)
 
     def learn(  # noqa: PLR0917  # SB3's own order
         self: SelfAlgorithm,

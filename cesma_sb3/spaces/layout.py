@@ -21,7 +21,7 @@ class Part:
     """Neighbouring entries of a flat observation that belong together.
 
     Raises:
-        LayoutError: A count or size below 0, or an unknown kind.
+        LayoutError: A count or size below 0, an unknown kind, or a planar part of an odd size.
     """
 
     name: str
@@ -31,6 +31,9 @@ class Part:
     count: int = 1
     size: int = 1
     """The number of entries of one entity or message; for `own`, of the whole part with `count` 1."""
+    is_planar: bool = False
+    """Whether the entries are pairs (x, y), vectors of a plane without preferred directions, so that they can
+    be turned and mirrored (`cesma_sb3.spaces.symmetries`)."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(PartKind):
@@ -39,6 +42,8 @@ class Part:
             raise LayoutError(
                 f"part {self.name!r}: count {self.count} x size {self.size}, expected at least 0"
             )
+        if self.is_planar and self.size % 2:
+            raise LayoutError(f"part {self.name!r}: size {self.size}, expected pairs of a planar part")
 
     @property
     def width(self) -> int:
@@ -104,8 +109,12 @@ class ActionPart:
     """`move`: acts on the environment; `message`: is received by other agents."""
     column: int = 0
     """The index among the agent's own action columns."""
+    directions: tuple[tuple[float, ...], ...] | None = None
+    """Of a categorical move in the plane, the direction (x, y) of each category, (0, 0) for none."""
 
     def __post_init__(self) -> None:
+        if self.directions is not None:
+            object.__setattr__(self, "directions", tuple(tuple(each) for each in self.directions))
         if self.kind not in get_args(ActionKind):
             problem = unknown_name("kind", self.kind, get_args(ActionKind))
             raise LayoutError(f"action part {self.name!r}: {problem}")

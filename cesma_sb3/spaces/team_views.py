@@ -17,6 +17,7 @@ Source: section 4.4 and Appendix C (o-hat and a-hat, the physical observations a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,7 +25,7 @@ from gymnasium import spaces
 
 from cesma_sb3.spaces.agent_spaces import ActionColumns, flat_bounds, without_mask
 from cesma_sb3.spaces.communication import message_columns
-from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout
+from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Array, Floats, Index, Masks, Space
 
@@ -200,5 +201,6 @@ def _action_space(space: Space, columns: Index) -> Space:
 def _layout(layout: AgentLayout, columns: Index) -> AgentLayout:
     observed = [part for part in layout.observation.parts if part.kind != "message"]
     place = {int(column): index for index, column in enumerate(columns)}
-    acts = [ActionPart(p.name, p.kind, place[p.column]) for p in layout.action if p.kind != "message"]
+    moves = [part for part in layout.action if part.kind != "message"]
+    acts = [dataclasses.replace(part, column=place[part.column]) for part in moves]
     return AgentLayout(ObservationLayout(tuple(observed)), tuple(acts))

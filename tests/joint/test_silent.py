@@ -38,7 +38,8 @@ def test_messages_are_left_out_of_spaces_and_layouts() -> None:
     assert [part.name for part in team.layouts["agent_1"].observation.parts] == [
         "velocity", "landmarks", "goal",
     ]  # fmt: skip
-    assert team.layouts["agent_1"].action == (ActionPart("move", "move", 0),)
+    directions = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
+    assert team.layouts["agent_1"].action == (ActionPart("move", "move", 0, directions),)
 
 
 def test_whoever_can_only_talk_has_nothing_to_choose() -> None:

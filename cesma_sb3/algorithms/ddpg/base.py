@@ -30,8 +30,8 @@ class DiscreteDDPG(DiscreteOffPolicyAlgorithm, DDPG):
             nothing. Agents with critics of their own (`critic_values: each`) are clipped apart.
         **kwargs: SB3's arguments, with the defaults of `DiscreteOffPolicyAlgorithm`: `buffer_size`,
             `learning_starts`, `batch_size`, `tau`, `gamma`, `train_freq`, `gradient_steps`,
-            `replay_buffer_class`, `replay_buffer_kwargs`, `stats_window_size`, `tensorboard_log`,
-            `policy_kwargs`, `verbose`, `seed` and `device`.
+            `use_symmetries`, `replay_buffer_class`, `replay_buffer_kwargs`, `stats_window_size`,
+            `tensorboard_log`, `policy_kwargs`, `verbose`, `seed` and `device`.
     """
 
     policy: GumbelSoftmaxPolicy
@@ -60,11 +60,10 @@ class DiscreteDDPG(DiscreteOffPolicyAlgorithm, DDPG):
         """SB3's hook: `gradient_steps` updates of critic, actor and targets from the replay buffer."""
         self.policy.set_training_mode(True)
         self._update_learning_rate([self.actor.optimizer, self.critic.optimizer])
-        assert self.replay_buffer is not None
         losses = th.zeros(2, device=self.device)  # read once, when they are logged
         for _ in range(gradient_steps):
             self._n_updates += 1
-            data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            data = self._sample(batch_size)
             losses += th.stack(
                 self._update(data.observations.float(), self._one_hot(data.actions), self.targets(data))
             )

@@ -52,12 +52,13 @@ class FactoredDQN(DiscreteOffPolicyAlgorithm):
         max_grad_norm: Gradient norm is clipped to it (the paper: 0.1, in StarCraft 10); None clips nothing.
         **kwargs: SB3's arguments, with the defaults of `DiscreteOffPolicyAlgorithm`: `buffer_size`,
             `learning_starts`, `batch_size`, `tau`, `gamma`, `train_freq`, `gradient_steps`,
-            `replay_buffer_class`, `replay_buffer_kwargs`, `stats_window_size`, `tensorboard_log`,
-            `policy_kwargs`, `verbose`, `seed` and `device`.
+            `use_symmetries`, `replay_buffer_class`, `replay_buffer_kwargs`, `stats_window_size`,
+            `tensorboard_log`, `policy_kwargs`, `verbose`, `seed` and `device`.
 
     Raises:
         UnknownNameError: There is no such exploration or loss.
         ExpertError: The networks have a memory.
+        LayoutError: The team declares no symmetries to use.
 
     Source: sections 4.2 and 6.5, appendices E.3 and E.4; van Hasselt et al. (2016) for Double Q-learning.
     """
@@ -98,12 +99,11 @@ class FactoredDQN(DiscreteOffPolicyAlgorithm):
         """SB3's hook: `gradient_steps` updates of the values from the replay buffer."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        assert self.replay_buffer is not None
         q_net, parameters = self.policy.q_net, list(self.policy.q_net.parameters())
         losses = []
         for _ in range(gradient_steps):
             self._n_updates += 1
-            loss, values_BCK = self._loss(self.replay_buffer.sample(batch_size, env=self._vec_normalize_env))
+            loss, values_BCK = self._loss(self._sample(batch_size))
             self.policy.optimizer.zero_grad()
             loss.backward()
             if self.max_grad_norm is not None:
@@ -208,6 +208,8 @@ class FactoredDQN(DiscreteOffPolicyAlgorithm):
 
     def _setup_model(self) -> None:
         super()._setup_model()
+        if self.use_symmetries and self._learns_from_episodes:
+            raise ExpertError("use_symmetries: expected FactoredDQN, which learns from single transitions")
         if self.policy.is_recurrent and not self._learns_from_episodes:
             raise ExpertError("network recurrent: expected RecurrentFactoredDQN, which learns from episodes")
 

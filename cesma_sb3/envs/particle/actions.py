@@ -82,7 +82,11 @@ class Controls:
             messages = [f"message_{symbol}" for symbol in range(self.message_size)]
         named: list[tuple[str, ActionKind]] = [(name, "move") for name in moves if body.movable]
         named += [(name, "message") for name in messages if not body.silent]
-        return tuple(ActionPart(name, kind, column) for column, (name, kind) in enumerate(named))
+        directions = None if self.continuous else tuple(map(tuple, DIRECTIONS.T.tolist()))
+        return tuple(
+            ActionPart(name, kind, column, directions if kind == "move" else None)
+            for column, (name, kind) in enumerate(named)
+        )
 
     def apply(self, packed: Array) -> tuple[Doubles, Doubles | None]:
         """Forces and messages of packed joint actions.

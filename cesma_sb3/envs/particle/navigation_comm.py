@@ -114,8 +114,8 @@ class NavigationComm(Scenario):
         n_agents = len(self.agents)
         return ObservationLayout(
             (
-                Part("velocity", "own", size=2),
-                Part("landmarks", "entities", count=len(self.landmarks), size=2),
+                Part("velocity", "own", size=2, is_planar=True),
+                Part("landmarks", "entities", count=len(self.landmarks), size=2, is_planar=True),
                 goal_part(n_agents, self._codes.shape[1]),
                 Part("messages", "message", count=n_agents - 1, size=self.message_size),
             )

@@ -87,8 +87,8 @@ class SpeakerListener(Scenario):
             return ObservationLayout((goal_part(2, self._codes.shape[1]),))
         return ObservationLayout(
             (
-                Part("velocity", "own", size=2),
-                Part("landmarks", "entities", count=N_LANDMARKS, size=2),
+                Part("velocity", "own", size=2, is_planar=True),
+                Part("landmarks", "entities", count=N_LANDMARKS, size=2, is_planar=True),
                 Part("messages", "message", count=1, size=N_SYMBOLS),
             )
         )

@@ -110,10 +110,10 @@ class Spread(Scenario):
         n, others = len(self.landmarks), len(self.agents) - 1
         return ObservationLayout(
             (
-                Part("velocity", "own", size=2),
-                Part("position", "own", size=2),
-                Part("landmarks", "entities", count=n, size=2),
-                Part("others", "agents", count=others, size=2),
+                Part("velocity", "own", size=2, is_planar=True),
+                Part("position", "own", size=2, is_planar=True),
+                Part("landmarks", "entities", count=n, size=2, is_planar=True),
+                Part("others", "agents", count=others, size=2, is_planar=True),
                 Part("messages", "message", count=others, size=MESSAGE_SIZE),
             )
         )
