@@ -21,7 +21,7 @@ LOSSES = "students*/progress.csv"
 """Logs of decentralization in the folder `logs` of a run folder."""
 LOSS = "dagger/loss/"
 """What columns of an agent's loss begin with."""
-_TIMESTEPS = "dagger/timesteps"
+_TIMESTEPS, _UPDATES = "dagger/timesteps", "dagger/n_updates"
 
 Role = Literal["expert", "students"]
 """Who acts: the expert, or the students (of a baseline, its team)."""
@@ -113,7 +113,8 @@ def _read(folder: RunFolder) -> RunData:
         for role in get_args(Role)
         for measurement in get_args(Measurement)
     }
-    losses = _losses(read_log(folder.path / "logs"), curves["students", "return"])
+    students = [row for row in rows if row["stage"] == "students"]
+    losses = _losses(read_log(folder.path / "logs"), students, offset)
     return RunData(folder, report, curves, losses)
 
 
@@ -122,9 +123,14 @@ def read_log(logs: Path) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
     for path in sorted(logs.glob(LOSSES), key=lambda path: (len(path.parent.name), path)):
         resumed = _read_csv(path)
-        first = float(resumed[0][_TIMESTEPS]) if resumed else math.inf
-        rows = [row for row in rows if float(row[_TIMESTEPS]) < first] + resumed
+        first = _progress(resumed[0]) if resumed else (math.inf, math.inf)
+        rows = [row for row in rows if _progress(row) < first] + resumed
     return rows
+
+
+def _progress(row: Mapping[str, str]) -> tuple[float, float]:
+    """Return how far decentralization was at a row of its log: environment samples, then gradient steps."""
+    return float(row[_TIMESTEPS]), float(row[_UPDATES])
 
 
 def _curve(rows: Sequence[Mapping[str, str]], role: Role, measurement: Measurement, offset: float) -> Points:
@@ -142,18 +148,30 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _losses(rows: Sequence[Mapping[str, str]], students: Points) -> dict[str, list[LossPoint]]:
-    """Average the logged losses between evaluations: those of single batches are too noisy to draw."""
+def _losses(
+    rows: Sequence[Mapping[str, str]], evaluations: Sequence[Mapping[str, str]], offset: float
+) -> dict[str, list[LossPoint]]:
+    """Average the logged losses between evaluations: those of single batches are too noisy to draw.
+
+    Args:
+        rows: The log of decentralization.
+        evaluations: The students' rows of the table of evaluations.
+        offset: Samples in this table before the students'.
+    """
+    measured = [
+        ((float(row["env_samples"]) - offset, float(row.get("updates") or "inf")), float(row["return"]))
+        for row in evaluations
+    ]
     losses: dict[str, list[LossPoint]] = {}
     for column in sorted(column for column in (rows[0] if rows else ()) if column.startswith(LOSS)):
         logged = [
-            (float(row[_TIMESTEPS]), float(row[column]))
+            (_progress(row), float(row[column]))
             for row in rows
             if row[column] and not math.isnan(float(row[column]))
         ]
         points = losses[column.removeprefix(LOSS)] = []
-        for (before, _), (samples, team_return) in pairwise(students):
-            window = [loss for at, loss in logged if before < at <= samples]
+        for (before, _), (now, team_return) in pairwise(measured):
+            window = [loss for at, loss in logged if before < at <= now]
             if window:
-                points.append(LossPoint(samples, float(np.mean(window)), team_return))
+                points.append(LossPoint(now[0], float(np.mean(window)), team_return))
     return losses

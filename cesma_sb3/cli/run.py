@@ -102,7 +102,7 @@ def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: 
 )
 @click.option(
     "--total-timesteps",
-    type=Whole(min=1),
+    type=Whole(min=0),
     default=100_000,
     show_default=True,
     help="Most environment timesteps of the imitation.",

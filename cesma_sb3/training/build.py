@@ -195,9 +195,7 @@ def build_expert(
             )
         pretrained = make_pretrained(config, evaluator, in_memory)
         stochastic = stochastic_expert(pretrained.expert, config, evaluator)
-        experience = None
-        if config.experience is not None and records:
-            experience = load_experience(context.folder.path / EXPERIENCE, context.team, records)
+        experience = _experience(config, context, records)
         return BuiltExpert(config, pretrained.expert, stochastic, pretrained.model, None, experience)
     check_masks(config, evaluator.venv)
     seed = context.seeds.expert
@@ -212,15 +210,28 @@ def build_expert(
     if not is_imitated:
         baseline_team(model)
     expert = as_expert(model, stand_in, context.team)
-    experience = Experience(context.team, config.n_envs, records) if records else None
+    experience = _experience(config, context, records)
 
     def make_env(view: str) -> JointVecEnv:
         venv = context.make_env(config.n_envs, seed, view)
-        return venv if experience is None else RecordedVecEnv(venv, experience)
+        return venv if experience is None or not config.total_timesteps else RecordedVecEnv(venv, experience)
 
     training = ExpertTraining(model, partial(as_seen, make_env), generators)
     stochastic = stochastic_expert(expert, config, evaluator)
     return BuiltExpert(config, expert, stochastic, model, training, experience)
+
+
+def _experience(config: ExpertConfig, context: RunContext, records: int) -> Experience | None:
+    """Returns where an expert's training is recorded, or the states that were visited before, if any are.
+
+    Raises:
+        CesmaError: The file of states is damaged, or of another team.
+    """
+    if not records:
+        return None
+    if config.experience is not None:
+        return load_experience(context.folder.path / EXPERIENCE, context.team, records)
+    return Experience(context.team, config.n_envs, records) if config.total_timesteps else None
 
 
 def build_students(

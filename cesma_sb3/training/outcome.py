@@ -53,6 +53,8 @@ class TrainedStudents(Trained):
     """The decentralized team."""
 
     policy: TeamPolicy | TeamEnsemble
+    n_experience: int = 0
+    """States that had been visited before, which the students began with."""
     stopped_early: bool = False
     """Whether the students matched the expert before their budget was spent."""
     n_updates: int | None = None

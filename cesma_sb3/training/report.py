@@ -80,6 +80,7 @@ def make_report(
             report["stopped_early"] = imitated.stopped_early
             if imitated.n_updates is not None:
                 report["updates"] = {"decentralize": imitated.n_updates}
+                report["experience"] = {"decentralize": imitated.n_experience}
     return report
 
 

@@ -102,7 +102,7 @@ def _train_model(
     )
     checkpoints = context.checkpoints.stage(stage)
     outcome = {}
-    if built.experience is not None:
+    if built.experience is not None and config.total_timesteps:
         built.experience.expect(config.total_timesteps)
         outcome["experience"] = built.experience
     training.generators.restore()
@@ -116,7 +116,7 @@ def _train_model(
         processor_seconds=checkpoints.processor_seconds,
         expert=built.expert,
         model=model,
-        experience=built.experience if config.total_timesteps else None,
+        experience=built.experience,
     )
 
 
@@ -197,6 +197,7 @@ def decentralize(
         seconds=checkpoints.seconds,
         processor_seconds=checkpoints.processor_seconds,
         policy=trainer.policy,
+        n_experience=len(experience) if experience is not None and config.has_experience else 0,
         stopped_early=curve.matched,
         n_updates=trainer.n_updates,
     )

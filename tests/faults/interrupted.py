@@ -1,5 +1,6 @@
 """Runs that are cut off right after each of their checkpoints, and go on."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,16 @@ class Cut(BaseException):
     """In the place of whatever may end a process."""
 
 
-def run_in_pieces(name: str, out: Path, **values) -> list[str]:
-    """Makes a run that is cut off after each checkpoint; the names of these, in their order."""
-    write, cuts = StageCheckpoints.save, []
+def run_in_pieces(name: str, out: Path, *, every: int | None = None, **values) -> list[str]:
+    """Makes a run that is cut off after each checkpoint; the names of these, in their order.
+
+    A checkpoint is written as `values` say, or wherever one could be for the `every`-th time.
+    """
+    write, cuts, places = StageCheckpoints.save, [], itertools.count(1)
+
+    def save_if_due(self, timesteps):
+        if next(places) % every == 0:
+            self.save(timesteps)
 
     def write_and_cut(self, timesteps, *, ended=False):
         write(self, timesteps, ended=ended)
@@ -23,6 +31,8 @@ def run_in_pieces(name: str, out: Path, **values) -> list[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StageCheckpoints, "save", write_and_cut)
+        if every is not None:
+            patch.setattr(StageCheckpoints, "save_if_due", save_if_due)
         with pytest.raises(Cut):
             cesma_sb3.run(name, out=out, **values)
         while True:

@@ -158,11 +158,68 @@ def test_pieces_make_the_same_run(kind, tmp_path):
     assert results(whole) == results(pieces)
     reports = [json.loads((run / "report.json").read_text()) for run in (whole, pieces)]
     for report in reports:
-        assert report.pop("seconds").keys() == report["env_samples"].keys()
+        for measured in ("seconds", "processor_seconds"):
+            assert report.pop(measured).keys() == report["env_samples"].keys()
     assert reports[0] == reports[1]
     assert RunFolder.open(pieces).status == "finished"
     assert len(RunFolder.open(pieces).info["resumed"]) == len(cuts)
     assert not (pieces / "checkpoints").exists()
+
+
+FEW = {"expert.total_timesteps": 160}
+VISITED = {**SMALL, "dagger.total_timesteps": 0, "dagger.samples_per_update": 4}
+ROLLOUTS = {"dagger.experience.rollout_timesteps": 160}
+BEFORE_THEY_ACT = {
+    "off policy": ("spread-3", {**EXPERT, **NARROW, **FEW}),
+    "on policy": (
+        "spread-3-ppo",
+        {**ON_POLICY, **FEW, "expert.kwargs.n_steps": 1, "expert.kwargs.batch_size": 8},
+    ),
+    "messages": ("speaker-listener", {**EXPERT, **NARROW, **FEW}),
+    "memory": (
+        "spread-3",
+        {
+            **EXPERT,
+            **NARROW,
+            **FEW,
+            "env.kwargs.max_cycles": 7,
+            "students": {"network": "recurrent", "hidden_sizes": [8]},
+            "dagger.batch_size": 4,
+        },
+    ),
+    "and then they act": ("spread-3", {**EXPERT, **NARROW, **FEW, "dagger.total_timesteps": 200}),
+    "of a full ring": (
+        "spread-3",
+        {**EXPERT, **NARROW, **FEW, "dagger.capacity": 100, "dagger.experience.n_updates": 40},
+    ),
+    "of the expert's rollouts": ("spread-3-scripted", ROLLOUTS),
+    "and are tuned": (
+        "spread-3-scripted",
+        {
+            **ROLLOUTS,
+            "fine_tuning": {"total_timesteps": 100, "n_envs": 4, "kwargs": {"n_steps": 5, "batch_size": 20}},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BEFORE_THEY_ACT)
+def test_pieces_of_what_students_learn_before_they_act(kind, tmp_path):
+    name, values = BEFORE_THEY_ACT[kind]
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    cesma_sb3.run(name, out=whole, **{**VISITED, **values})
+    cuts = run_in_pieces(name, pieces, every=11, **{**VISITED, **values})
+
+    stages = ["students"] if name.endswith("scripted") else ["expert", "students"]
+    assert {f"{stage} {what}" for stage in stages for what in ("is under way", "ended")} <= set(cuts)
+    assert cuts.count("students is under way") >= 2
+    assert results(whole) == results(pieces)
+    reports = [json.loads((run / "report.json").read_text()) for run in (whole, pieces)]
+    for report in reports:
+        del report["seconds"], report["processor_seconds"]
+    assert reports[0] == reports[1]
+    assert reports[0]["updates"]["decentralize"] >= 24
+    assert read_run(whole).losses == read_run(pieces).losses
 
 
 def test_where_the_environment_cannot_be_kept_episodes_begin_anew(tmp_path):

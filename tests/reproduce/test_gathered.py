@@ -9,7 +9,8 @@ from cesma_sb3.analysis.figures.panels import plot_panel, table_rows
 from cesma_sb3.analysis.figures.schema import Panel
 from cesma_sb3.analysis.markdown import markdown_table
 from cesma_sb3.analysis.run_data import read_run
-from cesma_sb3.utils.plotting import envelope
+from cesma_sb3.training.run_folder import RunFolder
+from cesma_sb3.utils.plotting import draw_panels, envelope
 from tests.reproduce.tiny import panel, write_run
 
 CESMA = {"experiment": "a", "label": "CESMA", "kind": "expert-then-students"}
@@ -123,7 +124,7 @@ def test_lines_without_a_run(runs):
 
 def test_losses_of_each_agent(tmp_path):
     rows = [
-        {"dagger/timesteps": t, "dagger/loss/a": loss, "dagger/loss/b": 2 * loss, "eval/return": -50}
+        {"dagger/timesteps": t, "dagger/n_updates": t // 10, "dagger/loss/a": loss, "dagger/loss/b": 2 * loss}
         for t, loss in [(10, float("nan")), (40, 3.0), (50, 1.0), (80, 0.5), (100, 0.7)]
     ]
     students = [(0, -50.0), (50, -30.0), (100, -20.0)]
@@ -143,6 +144,45 @@ def test_losses_of_each_agent(tmp_path):
     rows = table_rows(against, {"L": [run]})
     assert [(row["agent"], row["loss"]) for row in rows] == [("slow", 0.6), ("b", 1.2)]
     assert [row["seeds"] for row in table_rows(against, {"L": []})] == [0]
+
+
+def test_losses_of_students_that_learn_before_they_act(tmp_path):
+    """Their evaluations are told apart by gradient steps, and so are the rows of a log that goes on."""
+    logged = [(0, 100, 5.0), (0, 200, 4.0), (0, 300, 3.0), (0, 400, 2.5), (64, 410, 2.0), (128, 420, 1.0)]
+    rows = [{"dagger/timesteps": t, "dagger/n_updates": u, "dagger/loss/a": loss} for t, u, loss in logged]
+    students = [(0, -50.0, 0), (0, -40.0, 200), (0, -30.0, 400), (64, -29.0, 410), (128, -20.0, 420)]
+    write_run(tmp_path / "run", expert=[(0, -10.0), (900, -9.0)], students=students, losses=rows[:4])
+    resumed = [{**row, "dagger/loss/a": 0.5 + row["dagger/loss/a"]} for row in rows[3:]]
+    RunFolder.open(tmp_path / "run").write_csv("logs/students-2/progress.csv", resumed)
+    run = read_run(tmp_path / "run")
+    assert [(p.samples, p.loss, p.team_return) for p in run.losses["a"]] == [
+        (0, 4.5, -40.0),
+        (0, 3.0, -30.0),
+        (64, 2.5, -29.0),
+        (128, 1.5, -20.0),
+    ]
+    assert run.curve("students", after_expert=True) == [(900 + t, y) for t, y, _ in students]
+    line = plot_panel(
+        Panel(**panel("p", {**CESMA, "kind": "students"}, y="loss", x="samples")), {"CESMA": [run]}
+    ).lines[0]
+    assert line.curves[0].x.tolist() == [0, 64, 128]
+    assert line.curves[0].center.tolist() == [3.0, 2.5, 1.5]
+
+
+def test_students_without_a_sample_of_their_own(tmp_path):
+    """They match as soon as their expert has finished, at its samples; nothing is divided by theirs."""
+    students = [(0, -50.0, 0), (0, -40.0, 200), (0, -24.0, 400)]
+    write_run(tmp_path / "run", expert=[(0, -50.0), (900, -20.0)], students=students, final=-24.0)
+    write_run(tmp_path / "team", students=[(0, -50.0), (3000, -25.0)], final=-25.0)
+    runs = {"CESMA": [read_run(tmp_path / "run")], "MADDPG": [read_run(tmp_path / "team")]}
+    found = Panel(**panel("p", CESMA, MADDPG, match="MADDPG", x="samples"))
+    _, own, _ = table_rows(found, runs)
+    assert (own["env_samples"], own["samples_to_match"], own["seeds_matched"]) == (900, 900, 1)
+    expert, team = plot_panel(found, runs).lines[0].curves
+    assert (expert.x.tolist(), team.x.tolist(), team.center.tolist()) == ([0, 900], [900], [-24.0])
+    draw_panels(tmp_path / "figure.png", panels=[plot_panel(found, runs)], title="T", note="")
+    assert (tmp_path / "figure.png").stat().st_size > 0
+    assert runs["CESMA"][0].losses == {}
 
 
 def test_markdown_leaves_what_is_missing_empty():

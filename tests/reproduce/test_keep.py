@@ -15,7 +15,7 @@ from tests.reproduce.tiny import write_run
 
 def test_the_results_are_kept_without_weights_and_places(tmp_path):
     made = tmp_path / "made" / "runs" / "spread-3-scripted"
-    losses = [{"dagger/timesteps": 50, "dagger/loss/a": 1.0}]
+    losses = [{"dagger/timesteps": 50, "dagger/n_updates": 3, "dagger/loss/a": 1.0}]
     write_run(made / "seed-0", expert=[(0, -10.0)], students=[(0, -50.0), (50, -30.0)], losses=losses)
     run = RunFolder.open(made / "seed-0")
     run.write_json("run.json", {**run.info, "command": f"cesma run spread-3-scripted --out {made} --json"})

@@ -49,17 +49,20 @@ def write_run(
 ):
     """A finished run's folder.
 
+    Points of a curve are samples and return, of students perhaps gradient steps too.
     `wins` is the students' final win rate; on the way it was the return plus 50, in hundredths.
     """
     run = RunFolder.create(load_experiment(experiment, {"seed": seed}, check_names=False), path)
     offset = expert[-1][0] if expert else 0
-    rows = [("expert", x, y) for x, y in expert] + [("students", x + offset, y) for x, y in students]
+    rows = [("expert", x, y, None) for x, y in expert]
+    rows += [("students", x + offset, y, *(updates or [None])) for x, y, *updates in students]
     won = {} if wins is None else {"win_rate": lambda score: score / 100 + 0.5}
     run.write_csv(
         EVALUATIONS,
         [
-            {"stage": s, "env_samples": x, "return": y, **{name: of(y) for name, of in won.items()}}
-            for s, x, y in rows
+            {"stage": s, "env_samples": x, "updates": u, "return": y}
+            | {name: of(y) for name, of in won.items()}
+            for s, x, y, u in rows
         ],
     )
     if losses is not None:

@@ -126,6 +126,24 @@ def test_a_trial_is_pruned_in_the_expert_stage_too(write, tmp_path, monkeypatch)
     assert run.status == "failed"
 
 
+@pytest.mark.parametrize("timesteps", [0, 128])
+def test_what_is_measured_before_students_act_is_reported_too(write, tmp_path, timesteps):
+    """Each measurement has a step of its own, over all stages and seeds."""
+    values = {
+        **TINY_EXPERT,
+        "dagger.total_timesteps": timesteps,
+        "dagger.experience.n_updates": 6,
+        "dagger.samples_per_update": 32,  # measured every second update
+    }
+    study = study_module.tune(
+        "spread-3", space=write(SPACE), trials=1, pruner="median", seeds=2, out=tmp_path / "study", **values
+    ).study
+    (trial,) = study.trials
+    steps, whole = list(trial.intermediate_values), 128 + 1 + timesteps + 6 + 1 + 1
+    of_one = [0, 64, 128, *(129 + k for k in range(4)), *((193, 257) if timesteps else ())]
+    assert steps == of_one + [whole + step for step in of_one]
+
+
 TINY_EXPERT = {key: value for key, value in TINY.items() if key != "dagger"} | {
     "dagger.total_timesteps": 128,
     "dagger.n_envs": 8,

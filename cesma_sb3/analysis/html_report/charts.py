@@ -42,7 +42,7 @@ def learning_curves(runs: Mapping[str, RunData]) -> Chart:
 
 def losses(run: RunData) -> Chart | None:
     """Chart each agent's imitation loss during training; None where none was logged."""
-    if not run.losses:
+    if not any(run.losses.values()):
         return None
     traces = [
         _line(agent, [(point.samples, point.loss) for point in points], COLORS[number % len(COLORS)])

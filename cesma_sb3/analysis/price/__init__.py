@@ -59,7 +59,7 @@ def price(
         seed: Seed of the initial states; None: the run's.
         timesteps: Environment timesteps of the students that are trained to measure the cost of partial
             observation, once with their own view and once with the joint view; None: as many as the run's
-            students had; 0: train none.
+            students learned from, those of their expert's experience too; 0: train none.
         trust: Let the folder run the code that it names or holds, though it was made elsewhere.
         progress: Show a progress bar while these students are trained.
 
@@ -76,7 +76,9 @@ def price(
     if episodes is not None:
         changes["evaluation.n_final_episodes"] = episodes
     if timesteps is None:
-        timesteps = int(report["env_samples"].get("decentralize", folder.experiment.dagger.total_timesteps))
+        timesteps = sum(
+            int(report.get(what, {}).get("decentralize", 0)) for what in ("env_samples", "experience")
+        )
     timesteps = integer("timesteps", timesteps)
     experiment = folder.load(changes)
     with (

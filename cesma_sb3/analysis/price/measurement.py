@@ -79,6 +79,12 @@ class GapMeasurement:
         return config
 
     @property
+    def began_with_states(self) -> bool:
+        """Whether the students learned from states that others had visited, before they acted."""
+        visited = self.folder.report().get("experience", {}).get("decentralize", 0)
+        return bool(visited or self.dagger.rollout_timesteps)
+
+    @property
     def share_of_equal_starts(self) -> float:
         """Share of the episodes that begin in the same state for expert and students.
 
@@ -162,7 +168,7 @@ class GapMeasurement:
         run = self.folder.experiment
         return (
             self.dagger.keep == "last"
-            and not self.dagger.has_experience
+            and not self.began_with_states
             and run.fine_tuning is None
             and run.students.init_from is None
             and run.seed == self.experiment.seed

@@ -84,6 +84,9 @@ def _best_in_hindsight(measurement: GapMeasurement) -> Estimate:
     samples = measurement.folder.report()["env_samples"].get("decentralize", 0)
     if config.algorithm != "dagger":
         return not_estimated(name, unit, f"{config.algorithm} has no rounds of this kind")
+    if measurement.began_with_states:
+        why = "the students learned from states that others had visited too, which are of no round"
+        return not_estimated(name, unit, why)
     if config.when_full == "drop-oldest" and samples > config.capacity:
         return not_estimated(name, unit, "the oldest samples were dropped")
     losses = _last_losses(read_log(measurement.folder.path / "logs"))

@@ -59,8 +59,8 @@ class ExpertConfig(Model):
     normalization: Text | None = None
     """File of the `VecNormalize` of a pretrained SB3 model."""
     experience: Text | None = None
-    """File of states that a pretrained expert labels for its students (`save_states`); null: none. The states
-    of a training are recorded in the run."""
+    """File of states that an expert that is not trained labels for its students (`save_states`); null: none.
+    The states of a training are recorded in the run."""
     outputs: Literal["actions", "logits"] = "actions"
     """What a controller that is a function or an exported network returns: actions of the action view, or
     logits, of which the largest is the action."""

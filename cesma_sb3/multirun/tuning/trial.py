@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cesma_sb3.config.registry import load_experiment
-from cesma_sb3.config.schema import Experiment
+from cesma_sb3.config.schema import DaggerConfig, Experiment
 from cesma_sb3.errors import CesmaError
 from cesma_sb3.multirun.tuning import claims
 from cesma_sb3.multirun.tuning.study_config import StudyConfig, expert_run
@@ -66,17 +66,27 @@ def _watch(config: StudyConfig, experiment: Experiment, trial: optuna.Trial, ind
         return None
     lengths = {
         "expert": experiment.expert.total_timesteps,
-        "students": 0 if experiment.dagger is None else experiment.dagger.total_timesteps,
+        "students": 0 if experiment.dagger is None else _most_steps(experiment.dagger),
         "fine-tuning": 0 if experiment.fine_tuning is None else experiment.fine_tuning.total_timesteps,
     }
     # A stage is measured at its end, and the next one at its beginning: 1 step further.
     whole = sum(lengths.values()) + len(lengths)
     begins = dict(zip(lengths, accumulate([0, *(n + 1 for n in lengths.values())]), strict=False))
+    last = -1
 
     def watch(stage: str, timesteps: int, score: float) -> None:
-        _report(trial, score, index * whole + begins[stage] + timesteps)
+        nonlocal last  # students that learn before they act are measured several times at one timestep
+        last = max(last + 1, index * whole + begins[stage] + timesteps)
+        _report(trial, score, last)
 
     return watch
+
+
+def _most_steps(dagger: DaggerConfig) -> int:
+    """Return the most steps of the students on the axis: timesteps, and measurements before the first."""
+    if dagger.experience is None:
+        return dagger.total_timesteps
+    return dagger.total_timesteps + (dagger.experience.n_updates or dagger.capacity)
 
 
 def _score(config: StudyConfig, report: Mapping[str, Any]) -> float:
