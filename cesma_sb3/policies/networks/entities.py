@@ -21,6 +21,7 @@ import torch as th
 from torch import nn
 
 from cesma_sb3.errors import LayoutError
+from cesma_sb3.policies.networks.amax import amax
 from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
@@ -116,7 +117,7 @@ class EntityNet(nn.Module):
                 if other != name:
                     encoded_BNKH = encoded_BNKH + self._relation(name, other, entities)
             inside_BNKH = self.activation(self.combine[name](self.activation(encoded_BNKH)))
-            summaries.append(inside_BNKH.amax(dim=2))
+            summaries.append(amax(inside_BNKH, dim=2).squeeze(2))
         outputs: th.Tensor = self.head(th.cat(summaries, dim=-1)).flatten(1)
         return outputs
 
@@ -127,7 +128,7 @@ class EntityNet(nn.Module):
         first, second, merge = layers
         # The greatest activation over the pairs is that of the greatest sum: activations that rise need
         # no tensor of all pairs.
-        greatest_BN1H = second(entities[other]).amax(dim=2, keepdim=True)
+        greatest_BN1H = amax(second(entities[other]), dim=2)
         related: th.Tensor = merge(self.activation(first(entities[name]) + greatest_BN1H))
         return related
 
