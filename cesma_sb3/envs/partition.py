@@ -117,6 +117,7 @@ class Partition:
             entries=np.unique(entries, return_index=True)[1],
             columns=np.arange(len(columns)),
             places=columns,
+            sources=entries,
         )
 
     def split_observation(self, whole: Any) -> dict[str, Array]:

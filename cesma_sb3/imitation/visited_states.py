@@ -5,7 +5,7 @@ Shape suffixes: T steps, B environments, I entries of the joint observation, N a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from cesma_sb3.envs.experience import Experience, States
 from cesma_sb3.errors import ConfigError, SpaceError, StorageError
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.team_views import message_free_view
+from cesma_sb3.spaces.team_views import TeamView, message_free_view
 from cesma_sb3.spaces.types import Array
 
 VisitedArrays = dict[str, Array]
@@ -35,6 +35,11 @@ def visited_arrays(source: Any) -> VisitedArrays:
     Raises:
         ConfigError: It is something else, or holds nothing.
     """
+    n_held = len(source) if isinstance(source, Experience) else None
+    if isinstance(source, ReplayBuffer):
+        n_held = source.size()
+    if n_held == 0:
+        raise ConfigError("experience: it holds no states")
     if isinstance(source, Experience):
         arrays = {name: each for name, each in source.states()._asdict().items() if each is not None}
     elif isinstance(source, ReplayBuffer):
@@ -46,8 +51,6 @@ def visited_arrays(source: Any) -> VisitedArrays:
             f"experience: {type(source).__name__}; expected an Experience, a replay buffer of SB3, or "
             "trajectories of imitation"
         )
-    if not arrays["observations"].size:
-        raise ConfigError("experience: it holds no states")
     return arrays
 
 
@@ -65,16 +68,20 @@ def save_states(arrays: VisitedArrays, path: Path | str) -> None:
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, str(path))
 
 
-def load_experience(path: Path | str, team: TeamSpaces, capacity: int) -> Experience:
+def load_experience(
+    path: Path | str, team: TeamSpaces, capacity: int, *, undivided: TeamView | None = None
+) -> Experience:
     """Read the experience of a team from a file that `save_states` wrote.
 
-    Observations may be those of the team without its messages. Without `alive`, an agent is alive where it
-    observes anything but zeros, which is how a dead one is observed.
+    Observations may be those of the team without its messages, or of an environment that was divided into
+    this team. Without `alive`, an agent is alive where it observes anything but zeros, which is how a dead
+    one is observed.
 
     Args:
         path: The file.
         team: The team.
         capacity: Most samples kept, the newest.
+        undivided: Of a team that a joint environment was divided into, the view in which one agent has all.
 
     Raises:
         StorageError: The file cannot be read.
@@ -86,7 +93,16 @@ def load_experience(path: Path | str, team: TeamSpaces, capacity: int) -> Experi
         observations, starts = arrays["observations"], arrays["starts"].astype(bool)
     except (OSError, KeyError, SafetensorError) as error:
         raise StorageError(f"{path}: no file of states: {' '.join(str(error).split())}") from None
-    joint = _in_full_view(observations.reshape(*starts.shape, -1), team, path)
+    if starts.ndim != 2 or not starts.size or observations.shape[:2] != starts.shape:
+        raise SpaceError(
+            f"{path}: observations {observations.shape} and starts {starts.shape}, expected [T, B, ...] and "
+            "[T, B], and at least one state"
+        )
+    # In the order in which a model's views are tried; an `Experience`, which says who is alive, is a team's.
+    views = [] if undivided is None or "alive" in arrays else [undivided]
+    joint = _in_full_view(
+        observations.reshape(*starts.shape, -1), team, [*views, message_free_view(team)], path
+    )
     alive, masks, cuts = (arrays.get(name) for name in ("alive", "masks", "cuts"))
     if alive is None:
         alive = np.stack([joint[..., where].any(axis=-1) for where in team.observation_slices], axis=-1)
@@ -108,26 +124,30 @@ def load_experience(path: Path | str, team: TeamSpaces, capacity: int) -> Experi
     return experience
 
 
-def _in_full_view(observations: Array, team: TeamSpaces, path: Path | str) -> Array:
+def _in_full_view(
+    observations: Array, team: TeamSpaces, views: Sequence[TeamView], path: Path | str
+) -> Array:
     """Observations [T, B, I] of the whole team; messages that were left out are zeros."""
-    view = message_free_view(team)
     width = observations.shape[-1]
-    if width == team.observation_size:
-        return observations
-    if width != view.team.observation_size:
+    of_view = next((view for view in views if view.team.observation_size == width), None)
+    if of_view is None and width != team.observation_size:
         raise SpaceError(
             f"{path}: observations of {width} numbers, expected {team.observation_size} of the whole team"
         )
-    return view.full_observations(observations)
+    joint = observations if of_view is None else of_view.full_observations(observations)
+    if not np.isfinite(joint).all():
+        raise SpaceError(f"{path}: observations that are no finite numbers")
+    return joint
 
 
 def _of_buffer(buffer: ReplayBuffer) -> VisitedArrays:
     if not isinstance(getattr(buffer, "observations", None), np.ndarray):
         raise ConfigError(f"experience: {type(buffer).__name__} has no array of observations")
-    n_kept = buffer.size()
     # In the order of time; each environment's first state after an end begins an episode.
-    order = (np.arange(n_kept) + (buffer.pos if buffer.full else 0)) % buffer.buffer_size
-    observations = buffer.observations[order].reshape(n_kept, buffer.n_envs, -1)
+    order = (np.arange(buffer.size()) + (buffer.pos if buffer.full else 0)) % buffer.buffer_size
+    if buffer.full and buffer.optimize_memory_usage:
+        order = order[1:]  # what followed the newest state stands in the place of the oldest
+    observations = buffer.observations[order].reshape(len(order), buffer.n_envs, -1)
     dones = buffer.dones[order].astype(bool)
     first = np.full((1, buffer.n_envs), not buffer.full)
     return {"observations": observations, "starts": np.concatenate([first, dones[:-1]])}
@@ -138,6 +158,8 @@ def _of_trajectories(trajectories: list[Any]) -> VisitedArrays:
         kinds = ", ".join(sorted({type(each).__name__ for each in trajectories})) or "nothing"
         raise ConfigError(f"experience: an iterable of {kinds}; expected trajectories of imitation")
     observations = [np.asarray(each.obs[:-1], dtype=np.float32) for each in trajectories]
+    if len({each.shape[1:] for each in observations}) > 1:
+        raise ConfigError("experience: trajectories of different observations; expected those of one team")
     starts = np.concatenate([np.arange(len(each)) == 0 for each in observations])
     joint = np.concatenate([each.reshape(len(each), -1) for each in observations])
     return {"observations": joint[:, None], "starts": starts[:, None]}

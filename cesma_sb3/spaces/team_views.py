@@ -42,13 +42,26 @@ class TeamView:
         entries: Of each entry of the view's joint observation the place in the full team's, [I'].
         columns: The columns of the full team's packed actions that the view has too, [K].
         places: The column of the view that each of these is, [K].
+        sources: Of each entry of the full team's joint observation the place in the view's, [I], -1 of what
+            it lacks; None: as `entries` say. A view may have once what several agents observe.
     """
 
     def __init__(
-        self, full: TeamSpaces, team: TeamSpaces, *, entries: Index, columns: Index, places: Index
+        self,
+        full: TeamSpaces,
+        team: TeamSpaces,
+        *,
+        entries: Index,
+        columns: Index,
+        places: Index,
+        sources: Index | None = None,
     ) -> None:
         self.full, self.team = full, team
         self._entries, self._columns, self._places = entries, columns, places
+        if sources is None:
+            sources = np.full(full.observation_size, -1)
+            sources[entries] = np.arange(len(entries))
+        self._sources = sources
         self._flags = _ranges(full.column_masks, columns)
         self._flag_places = _ranges(team.column_masks, places)
         self._default = full.join_actions({})  # category 0, or the number nearest to 0
@@ -61,8 +74,8 @@ class TeamView:
 
     def full_observations(self, joint: Array) -> Array:
         """Joint observations of the view [..., I'] as those of the full team [..., I]; what it lacks is 0."""
-        full = np.zeros((*np.shape(joint)[:-1], self.full.observation_size), dtype=np.float32)
-        full[..., self._entries] = joint
+        full = np.asarray(joint, dtype=np.float32)[..., self._sources]
+        full[..., self._sources < 0] = 0.0
         return full
 
     def masks(self, joint: Masks) -> Masks:

@@ -19,6 +19,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import set_random_seed
 
 from cesma_sb3.config.schema import DaggerConfig, Experiment, ExpertConfig, FineTuningConfig, StudentsConfig
+from cesma_sb3.envs import undivided_view
 from cesma_sb3.envs.experience import Experience, RecordedVecEnv, experience_bytes
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ConfigError, ExpertError
@@ -230,7 +231,8 @@ def _experience(config: ExpertConfig, context: RunContext, records: int) -> Expe
     if not records:
         return None
     if config.experience is not None:
-        return load_experience(context.folder.path / EXPERIENCE, context.team, records)
+        whole = undivided_view(context.evaluator.venv)
+        return load_experience(context.folder.path / EXPERIENCE, context.team, records, undivided=whole)
     return Experience(context.team, config.n_envs, records) if config.total_timesteps else None
 
 
