@@ -1,9 +1,10 @@
-"""`SymmetricSamples`: transitions of a replay buffer, turned and mirrored at random."""
+"""Samples of a team, turned and mirrored at random: transitions of a replay buffer, and anything labelled."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch as th
 
 from cesma_sb3.spaces.symmetries import plane_symmetries
@@ -11,10 +12,10 @@ from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
 class SymmetricSamples:
-    """Changes each transition of a batch by one of the team's symmetries, drawn from PyTorch's generator.
+    """Changes each sample of a batch by one of the team's symmetries, drawn from PyTorch's generator.
 
     Args:
-        team: The team; the replay buffer has its joint observations and its packed joint actions.
+        team: The team; samples have its joint observations and its packed joint actions.
         device: Where the batches are.
 
     Raises:
@@ -24,18 +25,41 @@ class SymmetricSamples:
     """
 
     def __init__(self, team: TeamSpaces, device: th.device) -> None:
-        entries, signs, categories = (th.as_tensor(each, device=device) for each in plane_symmetries(team))
+        symmetries = plane_symmetries(team)
+        entries, signs, categories = (th.as_tensor(each, device=device) for each in symmetries)
         self._entries_GI, self._signs_GI, self._categories_GCK = entries, signs, categories
+        targets_GM = np.concatenate(
+            [
+                flags.start + symmetries.categories[:, column, : flags.stop - flags.start]
+                for column, flags in enumerate(team.column_masks)
+            ],
+            axis=1,
+        )
+        # From which flag each comes: a turn is not its own inverse.
+        self._flags_GM = th.as_tensor(np.argsort(targets_GM, axis=1), device=device)
 
     def __call__(self, data: Any) -> Any:
         """Samples of SB3's replay buffer, `ReplayBufferSamples`, with the same rewards and dones."""
-        which = th.randint(len(self._signs_GI), (len(data.rewards),), device=self._signs_GI.device)
-        actions = data.actions.long().unsqueeze(2)
+        which = self.draw(len(data.rewards))
         return data._replace(
-            observations=self._changed(data.observations, which),
-            next_observations=self._changed(data.next_observations, which),
-            actions=self._categories_GCK[which].gather(2, actions).squeeze(2),
+            observations=self.observations(data.observations, which),
+            next_observations=self.observations(data.next_observations, which),
+            actions=self.actions(data.actions, which),
         )
 
-    def _changed(self, observations: th.Tensor, which: th.Tensor) -> th.Tensor:
-        return observations.gather(1, self._entries_GI[which]) * self._signs_GI[which]
+    def draw(self, n: int) -> th.Tensor:
+        """A symmetry for each of n samples, [n] int64."""
+        return th.randint(len(self._signs_GI), (n,), device=self._signs_GI.device)
+
+    def observations(self, joint: th.Tensor, which: th.Tensor) -> th.Tensor:
+        """Joint observations [..., I], changed by symmetries [...]."""
+        return joint.gather(-1, self._entries_GI[which]) * self._signs_GI[which]
+
+    def actions(self, packed: th.Tensor, which: th.Tensor) -> th.Tensor:
+        """Packed joint actions [..., C], changed by symmetries [...]: int64."""
+        categories = self._categories_GCK[which]
+        return categories.gather(-1, packed.long().unsqueeze(-1)).squeeze(-1)
+
+    def flags(self, joint: th.Tensor, which: th.Tensor) -> th.Tensor:
+        """A number for each category of each column [..., M], such as masks, changed by symmetries [...]."""
+        return joint.gather(-1, self._flags_GM[which])

@@ -123,6 +123,7 @@ class TeamTrainer(BaseImitationAlgorithm, Stateful):
         labels: LabelConfig | None = None,
         messages: MessageConfig | None = None,
         optimizer: OptimizerConfig | None = None,
+        use_symmetries: bool = False,
         custom_logger: HierarchicalLogger | None = None,
         **kwargs: Any,
     ) -> None:
@@ -146,6 +147,7 @@ class TeamTrainer(BaseImitationAlgorithm, Stateful):
             class_weights=class_weights,
             messages=messages or MessageConfig(),
             optimizer=optimizer or OptimizerConfig(),
+            use_symmetries=use_symmetries,
         )
         self.collector = Collector(
             venv,

@@ -59,12 +59,15 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
         labels: Hard or soft labels.
         messages: How messages are learned, where the team communicates.
         optimizer: The optimizer of the students.
+        use_symmetries: Each sample is turned by a multiple of 90 degrees and mirrored or not, at random, in a
+            team whose layouts say how (`cesma_sb3.spaces.symmetries`).
         custom_logger: imitation's logger; None makes a new one.
 
     Raises:
         SpaceError: The policy is not one for this team.
         ExpertError: The expert does not fit the team, or soft labels are wanted of one that has none.
-        LayoutError: The team's layouts do not say who receives whose messages.
+        LayoutError: The team's layouts do not say who receives whose messages, or declare no symmetries to
+            use.
         ConfigError: `buffer` asks for a dataset for each agent, of a team that communicates or sees
             everything; or class weights are wanted of a loss that is not by name; or recurrent students
             communicate, have datasets of their own, or a reservoir.
@@ -99,6 +102,7 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
         labels: LabelConfig | None = None,
         messages: MessageConfig | None = None,
         optimizer: OptimizerConfig | None = None,
+        use_symmetries: bool = False,
         custom_logger: HierarchicalLogger | None = None,
     ) -> None:
         self.update_schedule = UpdateSchedule(samples_per_update)
@@ -118,6 +122,7 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
             labels=labels,
             messages=messages,
             optimizer=optimizer,
+            use_symmetries=use_symmetries,
             custom_logger=custom_logger,
             demonstrations=None,
         )

@@ -11,6 +11,7 @@ import numpy as np
 import torch as th
 from torch import nn
 
+from cesma_sb3.algorithms.symmetric_samples import SymmetricSamples
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.communication import Communication
 from cesma_sb3.imitation.dataset import Batch, Dataset, Samples
@@ -61,8 +62,10 @@ class Learner(Stateful):
         class_weights: Whether rare labels weigh more (`LabelCounts`).
         messages: How messages are learned.
         optimizer: The optimizer.
+        use_symmetries: Each sample is turned and mirrored at random (`SymmetricSamples`).
 
     Raises:
+        LayoutError: The team declares no symmetries to use.
         ConfigError: Class weights are wanted of an `ImitationLoss` of the caller's own.
     """
 
@@ -79,8 +82,10 @@ class Learner(Stateful):
         class_weights: ClassWeighting,
         messages: MessageConfig,
         optimizer: OptimizerConfig,
+        use_symmetries: bool = False,
     ) -> None:
         self.policy = policy
+        self.symmetric = SymmetricSamples(policy.team, policy.device) if use_symmetries else None
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.max_grad_norm = optimizer.max_grad_norm
@@ -125,6 +130,8 @@ class Learner(Stateful):
             The loss of each agent before the step, [n_agents] float32.
         """
         batch = dataset.sample(self.batch_size, self.policy.device)
+        if self.symmetric is not None:
+            batch = _changed(batch, self.symmetric)
         self.policy.set_training_mode(True)
         losses, total = self.losses(batch)
         self.optimizer.zero_grad()
@@ -151,6 +158,24 @@ class Learner(Stateful):
         self._action_std.fit(outputs.detach(), batch)
         # The sum: each agent's weights get the gradient of its own loss, as if it were trained alone.
         return losses, losses.sum() + cost
+
+
+def _changed(batch: Batch, symmetric: SymmetricSamples) -> Batch:
+    """The batch with every sample, or every episode, turned and mirrored at random."""
+    shape = batch.alive.shape[:-1]  # of samples [B], or of the steps of episodes [T, B]
+    which = symmetric.draw(shape[-1]).expand(shape)
+    change = {
+        "observations": symmetric.observations,
+        "previous": symmetric.observations,
+        "labels": symmetric.actions,
+        "masks": symmetric.flags,
+        "previous_masks": symmetric.flags,
+        "probabilities": symmetric.flags,
+    }
+    fields = {name: getattr(batch, name) for name in change}
+    return batch._replace(
+        **{name: change[name](field, which) for name, field in fields.items() if field is not None}
+    )
 
 
 class _ActionStd(Stateful):

@@ -79,6 +79,7 @@ def make_trainer(
             optimizer_kwargs={"weight_decay": config.weight_decay, "fused": True},
             max_grad_norm=config.max_grad_norm,
         ),
+        use_symmetries=config.use_symmetries,
         deterministic=policy.acts_deterministically,
         custom_logger=logger,
         **{**arguments, **config.algorithm_kwargs},

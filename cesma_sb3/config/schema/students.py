@@ -124,6 +124,9 @@ class DaggerConfig(Model):
     """Most samples that the dataset keeps; for recurrent students, no episode may be longer."""
     when_full: Literal["drop-oldest", "reservoir"] = "drop-oldest"
     """Which samples make room for new ones: the oldest, or samples drawn at random (reservoir sampling)."""
+    use_symmetries: bool = False
+    """Whether each sample is turned by a multiple of 90 degrees and mirrored or not, at random, in a team
+    whose layouts say how (those of the particle world do)."""
     loss: Literal["auto", "cross-entropy", "mse"] = "auto"
     """Imitation loss. `auto`: cross-entropy of discrete actions, mean squared error of continuous ones."""
     loss_class: Annotated[Text | None, Resets("loss_kwargs")] = None
