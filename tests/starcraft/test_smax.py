@@ -10,6 +10,7 @@ from pettingzoo.test import parallel_api_test
 
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.canvas import SIZE
+from cesma_sb3.envs.experience import Experience, RecordedVecEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.smac import SmaxVecEnv, battle_env
 from cesma_sb3.envs.smac.rendering import ALLY, ENEMY
@@ -77,6 +78,19 @@ def test_the_dead_see_nothing_and_can_do_nothing(batched):
         assert not observations.reshape(*alive.shape, -1)[~alive].any()
         died += (~alive).sum()
     assert died > 10
+
+
+def test_battles_are_recorded_as_they_are_seen(batched):
+    venv = SmaxVecEnv("3m", 2, seed=3)
+    experience = Experience(venv.team, 2, 1000)
+    play(RecordedVecEnv(venv, experience), 80)
+    states = experience.states()
+    np.testing.assert_array_equal(states.observations, [batched[0], *(step[0] for step in batched[1:])])
+    np.testing.assert_array_equal(states.starts, [[True, True], *(step[2] for step in batched[1:])])
+    np.testing.assert_array_equal(states.alive[1:], [step[4] for step in batched[1:]])
+    np.testing.assert_array_equal(states.masks[1:], [step[5] for step in batched[1:]])
+    assert states.alive[0].all()
+    assert len(experience.episodes()) >= 4
 
 
 def test_pettingzoos_own_test():
