@@ -117,17 +117,17 @@ def test_schema(key, value, problem):
         (
             "expert.kwargs.gamm",
             0.9,
-            "expert.kwargs.gamm: unknown argument of GumbelSoftmaxDDPG 'gamm'; did you mean",
+            "expert.kwargs.gamm: unknown argument of ExpectedDDPG 'gamm'; did you mean",
         ),
         (
             "expert.kwargs.env",
             1,
-            "expert.kwargs.env: GumbelSoftmaxDDPG already gets it from the experiment",
+            "expert.kwargs.env: ExpectedDDPG already gets it from the experiment",
         ),
         (
             "expert.policy_kwargs.hidden",
             1,
-            "unknown argument of GumbelSoftmaxPolicy 'hidden'; did you mean 'hidden_s",
+            "unknown argument of ExpectedPolicy 'hidden'; did you mean 'hidden_s",
         ),
         (
             "students.activation",

@@ -48,7 +48,10 @@ def test_descriptions_differ_and_fit_on_a_line():
 
 
 def test_values_of_one_experiment_stand_in_one_place():
-    plain, other = (load_experiment(name, check_names=False) for name in ("spread-3", "spread-3-hetero"))
+    plain, other = (
+        load_experiment(name, check_names=False)
+        for name in ("spread-3-gumbel-softmax", "spread-3-hetero-gumbel-softmax")
+    )
     assert other.env.kwargs == {**plain.env.kwargs, "heterogeneous": True}
     assert other.expert.kwargs == plain.expert.kwargs
     assert other.students.hidden_sizes == plain.students.hidden_sizes
