@@ -32,7 +32,7 @@ _ALLOWED = {
     "critic_visibility": get_args(Visibility),
     "network": get_args(NetworkKind),
 }
-_FORMAT = 3
+_FORMAT = 4
 ENSEMBLE = "ensemble.json"
 _ENSEMBLE_FORMAT = 1
 _KINDS: dict[str, type[TeamEnsemble]] = {"mixture": MixturePolicy, "sequence": SequencePolicy}
@@ -53,6 +53,7 @@ def _team_files(policy: TeamPolicy) -> dict[str, bytes]:
         "activation": policy.spec.activation.__name__,
         "share_parameters": policy.spec.share_parameters,
         "use_agent_id": policy.spec.use_agent_id,
+        "n_neighbours": policy.spec.n_neighbours,
         "deterministic": policy.acts_deterministically,
     }
     if policy.spec.module is not None:
@@ -143,6 +144,7 @@ def _load_team(
             activation_fn=_activation(description["activation"]),
             share_parameters=description["share_parameters"],
             use_agent_id=description["use_agent_id"],
+            n_neighbours=_count(description, "n_neighbours"),
             acts_deterministically=_flag(description, "deterministic"),
             module=_checked_module(module, description.get("module"), folder),
             module_kwargs=description.get("module_kwargs"),
@@ -193,6 +195,14 @@ def _flag(description: Mapping[str, Any], key: str) -> bool:
     found = description[key]
     if not isinstance(found, bool):
         raise ValueError(f"{key} {short_repr(found)}: expected true or false")
+    return found
+
+
+def _count(description: Mapping[str, Any], key: str) -> int | None:
+    """A value that must be a whole number of at least 1, or null."""
+    found = description[key]
+    if found is not None and (type(found) is not int or found < 1):
+        raise ValueError(f"{key} {short_repr(found)}: expected a whole number of at least 1, or null")
     return found
 
 

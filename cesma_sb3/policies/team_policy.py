@@ -71,6 +71,7 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         share_parameters: One set of weights for all agents, with a one-hot agent number as further input
             (`feed-forward`; `entities` always share). See `NetworkSpec` for those that see everything.
         use_agent_id: A one-hot agent number as further input of `entities`, for agents that are not alike.
+        n_neighbours: The nearest entities of each group that `entities` see; None: all.
         module: Makes an agent's network `custom`: `module(n_inputs, n_outputs, **module_kwargs)`.
         module_kwargs: Keyword arguments of `module`.
         log_std_init: Initial log standard deviation of continuous columns.
@@ -102,6 +103,7 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         activation_fn: type[nn.Module] = nn.ReLU,
         share_parameters: bool = False,
         use_agent_id: bool = False,
+        n_neighbours: int | None = None,
         module: MakeModule | None = None,
         module_kwargs: Mapping[str, Any] | None = None,
         log_std_init: float = 0.0,
@@ -120,6 +122,7 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         self.critic_visibility: Visibility = critic_visibility
         self.spec = NetworkSpec(
             *(network, tuple(hidden_sizes), activation_fn, share_parameters, use_agent_id),
+            n_neighbours=n_neighbours,
             module=module,
             module_kwargs=dict(module_kwargs or {}),
         )

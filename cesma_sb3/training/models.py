@@ -299,6 +299,7 @@ def students_spec(config: StudentsConfig) -> NetworkSpec:
         activation=activation_class(config.activation),
         share_parameters=config.share_parameters,
         use_agent_id=config.use_agent_id,
+        n_neighbours=config.n_neighbours,
         module=student_module(config),
         module_kwargs=config.kwargs,
     )

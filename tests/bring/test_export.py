@@ -31,6 +31,7 @@ KINDS = {
     "feed-forward": ("spread", {}, FEED_FORWARD),
     "shared": ("spread", {}, {**FEED_FORWARD, "share_parameters": True}),
     "entities": ("spread", {}, {"network": "entities", "hidden_sizes": (8, 8), "use_agent_id": True}),
+    "nearest": ("spread", {}, {"network": "entities", "hidden_sizes": (8, 8), "n_neighbours": 1}),
     "continuous": ("spread", {"continuous_actions": True}, FEED_FORWARD),
     "messages": ("navigation-comm", {}, FEED_FORWARD),
     "mixed": ("tests.envs_for_tests:MixedEnv", {}, FEED_FORWARD),

@@ -16,6 +16,7 @@ from cesma_sb3.evaluation import evaluate
 from cesma_sb3.experts import Expert, SoftExpert
 from cesma_sb3.experts.scripted.navigation import ScriptedGoalExpert, ScriptedNavigationExpert
 from cesma_sb3.experts.scripted.reference import reference_expert
+from cesma_sb3.experts.wrappers import sampling_expert
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import message_free_view
 from tests.envs_for_tests import MatchingGame
@@ -46,7 +47,8 @@ def test_it_reaches_what_was_measured(
     venv = environment(name, continuous_actions=continuous, **kwargs)
     expert = reference_expert(venv)
     assert isinstance(expert, Expert)
-    assert not isinstance(expert, SoftExpert)
+    assert isinstance(expert, SoftExpert) is not continuous
+    assert sampling_expert(expert, venv.team, 0) is None
     assert evaluate(expert.labels, venv, n_eval_episodes=640, seed=1).mean > least
 
 
@@ -64,6 +66,8 @@ def test_it_labels_the_silent_view_alike(name: str, kwargs: dict[str, Any], cont
     observations: Any = venv.reset()
     for _ in range(10):
         labels = full.labels(observations)
+        if not continuous:
+            check_soft_labels(full, labels, full.probabilities(observations, temperature=0.5))
         assert venv.action_space.contains(labels[0])
         alike = silent.actions(quiet.labels(silent.observations(observations)))
         np.testing.assert_array_equal(labels, alike)
@@ -90,6 +94,27 @@ def test_bodies_that_differ_are_steered_by_what_they_can_do() -> None:
         expert = ScriptedNavigationExpert(env.team, bodies)
         returns[name] = evaluate(expert.labels, env, n_eval_episodes=320, seed=1).mean
     assert returns["own"] > returns["mpe2"]
+
+
+def check_soft_labels(expert: Any, labels: Any, probabilities: Any) -> None:
+    """The likeliest category of each column is the label, and each column sums to 1."""
+    for column, where in enumerate(expert.team.column_masks):
+        np.testing.assert_allclose(probabilities[:, where].sum(axis=1), 1.0, rtol=1e-6)
+        np.testing.assert_array_equal(probabilities[:, where].argmax(axis=1), labels[:, column])
+
+
+def test_soft_labels_tell_what_moves_cost() -> None:
+    venv = crowd(6, 32)
+    expert: Any = ScriptedNavigationExpert(venv.team, venv.scenario.agents)
+    observations = venv.set_state({})
+    labels = expert.labels(observations)
+    sharp, flat = (expert.probabilities(observations, temperature=t) for t in (0.1, 10.0))
+    check_soft_labels(expert, labels, sharp)
+    check_soft_labels(expert, labels, flat)
+    # Logits times the temperature are minus the costs, whatever the temperature.
+    costs = [-t * np.log(p.reshape(32, 6, 5)) for t, p in ((0.1, sharp), (10.0, flat))]
+    gaps = [cost - cost.min(axis=2, keepdims=True) for cost in costs]
+    np.testing.assert_allclose(np.minimum(gaps[0], 1.0), np.minimum(gaps[1], 1.0), atol=1e-3)
 
 
 def crowd(n_agents: int, n_envs: int, **kwargs: Any) -> ParticleVecEnv:

@@ -2,12 +2,14 @@
 
 import pytest
 import torch as th
+from gymnasium.spaces import Box, Discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cesma_sb3.envs.particle import Spread
 from cesma_sb3.errors import LayoutError
 from cesma_sb3.policies import EntityNet
+from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout, Part
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame
 
@@ -87,6 +89,47 @@ def test_actions_that_join_the_input_matter_to_whom_they_should(visibility):
     unmoved = th.equal(net(x)[:, :5], net(changed)[:, :5])
     assert unmoved is (visibility == "own")
     assert not th.equal(net(x)[:, 10:], net(changed)[:, 10:])
+
+
+@pytest.mark.parametrize("visibility", ["own", "joint"])
+def test_only_the_nearest_are_seen(visibility):
+    team, net = net_of(6, visibility, n_neighbours=2)
+    x, layout = th.randn(8, team.observation_size), team.layouts["agent_0"].observation
+    for part in ("landmarks", "others"):
+        where = layout.slice(part)
+        block = x[:, where].reshape(8, -1, 2)
+        order = block.norm(dim=-1).argsort(dim=1)
+        for rank, is_seen in ((0, True), (1, True), (2, False), (4, False)):
+            moved = block.clone()
+            moved[th.arange(8), order[:, rank]] *= 1.0 + 1e-3 if is_seen else 3.0
+            changed = x.clone()
+            changed[:, where] = moved.flatten(1)
+            assert th.equal(net(x)[:, :5], net(changed)[:, :5]) is not is_seen
+
+
+@pytest.mark.parametrize("visibility", ["own", "joint"])
+def test_where_there_are_no_more_all_are_seen(visibility):
+    team, some = net_of(4, visibility, n_neighbours=4)
+    _, everything = net_of(4, visibility)
+    x = th.randn(8, team.observation_size)
+    assert th.equal(some(x), everything(x))
+
+
+def test_an_agent_taken_out_sees_the_nearest_too():
+    team, net = net_of(5, n_neighbours=2, use_agent_id=True)
+    x = th.randn(6, team.observation_size)
+    for agent, where in enumerate(team.observation_slices):
+        th.testing.assert_close(net.component(agent)(x[:, where]), net(x)[:, 5 * agent : 5 * agent + 5])
+
+
+def test_nobody_is_nearest_where_entities_have_no_places():
+    observation = ObservationLayout((Part("own", "own"), Part("signs", "entities", count=2, size=2)))
+    layout = AgentLayout(observation, (ActionPart("move", "move", 0),))
+    boxes = {agent: Box(-1.0, 1.0, (5,)) for agent in "ab"}
+    team = TeamSpaces(("a", "b"), boxes, {a: Discrete(2) for a in "ab"}, dict.fromkeys("ab", layout))
+    EntityNet(team, "own", [2, 2])
+    with pytest.raises(LayoutError, match="expected layouts with a planar group"):
+        EntityNet(team, "own", [2, 2], n_neighbours=1)
 
 
 def test_messages_nobody_sends_do_not_count():

@@ -27,6 +27,7 @@ NETWORKS = {
     "shared": {"share_parameters": True},
     "entities": {"network": "entities", "hidden_sizes": (16, 16)},
     "entities, told apart": {"network": "entities", "hidden_sizes": (16, 16), "use_agent_id": True},
+    "entities, nearest": {"network": "entities", "hidden_sizes": (16, 16), "n_neighbours": 1},
 }
 
 

@@ -42,6 +42,9 @@ class StudentsConfig(Model):
     """One set of weights for all agents (`entities` always share)."""
     use_agent_id: bool = False
     """Whether networks over `entities` also get the agent's one-hot number, for agents that are not alike."""
+    n_neighbours: PositiveInt | None = None
+    """How many landmarks, and how many other agents, networks over `entities` see: the nearest; null: all. In
+    a larger team an agent then sees no more than in a smaller one."""
     deterministic: Literal["auto"] | bool = "auto"
     """Whether students act by their likeliest action or by samples; `auto`: as the expert does."""
     init_from: Text | None = None

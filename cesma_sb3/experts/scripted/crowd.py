@@ -1,4 +1,4 @@
-"""Moves of bodies that would collide: each answers the others' moves, the one that gains most first.
+"""What moves cost bodies that would collide: each answers the others' moves, the one that gains most first.
 
 A body's move costs what it costs alone, and the collisions that are expected on its path while the others
 keep to theirs. All begin with the move that is best alone. Then, in sweeps, a body takes the best answer to
@@ -64,21 +64,23 @@ class Crowd:
         accelerations: Floats = np.einsum("bij,bijx->bix", strength, vectors) / self._mass
         return accelerations
 
-    def moves(self, costs: Floats, positions: Floats, paths: Floats) -> Index:
-        """A move of each body, [B, K] int64, from which no body alone can do better.
+    def costs(self, costs: Floats, positions: Floats, paths: Floats) -> Floats:
+        """What each move costs when the others do what is best for them: [B, K, M].
+
+        The others' moves are the cheapest by the same costs: no body alone can do better.
 
         Args:
             costs: Of each move alone, [B, K, M].
             positions: Where every path starts, [B, K, 2].
             paths: Where each move leads, [B, K, M, H, 2].
         """
-        moves: Index = costs.argmin(axis=2)
         batch, bodies, others = self._near(positions, paths)
         if not len(batch):
-            return moves
+            return costs
         n_bodies, shape = costs.shape[1], costs.shape
         # From here on the bodies of all environments stand in one row.
-        moves, costs, paths = moves.ravel(), costs.reshape(-1, shape[2]), paths.reshape(-1, *paths.shape[2:])
+        costs, paths = costs.reshape(-1, shape[2]), paths.reshape(-1, *paths.shape[2:])
+        moves = costs.argmin(axis=1)
         me, other, touch = batch * n_bodies + bodies, batch * n_bodies + others, self._touch[bodies, others]
         starts = np.flatnonzero(np.diff(me, prepend=-1))
         crowded, everybody = me[starts], np.arange(len(moves))
@@ -93,7 +95,7 @@ class Crowd:
             changes = gains > _ROUNDING
             changes[crowded] &= ranks[crowded] > np.maximum.reduceat(ranks[other], starts)
             if not changes.any():
-                return moves.reshape(shape[:2])
+                return total.reshape(shape)
             moves = np.where(changes, total.argmin(axis=1), moves)
             stale = np.flatnonzero(changes[other])
 

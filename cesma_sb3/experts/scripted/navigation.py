@@ -16,6 +16,7 @@ from cesma_sb3.envs.particle.goals import GOAL
 from cesma_sb3.envs.particle.world import Body
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.scripted.steering import Steering, columns_of
+from cesma_sb3.experts.wrappers import Sampler
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Masks, Observations, Packed
 
@@ -23,7 +24,53 @@ Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
 
-class ScriptedNavigationExpert:
+class _SteeringExpert:
+    """What both experts do once they know where each agent should be.
+
+    Attributes:
+        sampler: None: the costs of moves are no distribution to act by.
+    """
+
+    sampler: Sampler | None = None
+
+    def __init__(
+        self, team: TeamSpaces, bodies: Sequence[Body], agents: Sequence[int], collision_cost: float
+    ) -> None:
+        if len(bodies) != team.n_agents:
+            raise ExpertError(f"scripted expert: {len(bodies)} bodies for {team.n_agents} agents")
+        self.team = team
+        self._steering = Steering(team, [bodies[agent] for agent in agents], agents, collision_cost)
+        self._landmarks = _landmark_columns(team, agents)  # [K, L, 2]
+        # Only on the object, so that `isinstance(..., SoftExpert)` is true of what the expert can do.
+        if team.is_discrete:
+            self.probabilities = self._probabilities
+
+    def labels(self, observations: Observations, masks: Masks | None = None) -> Packed:
+        """The joint action of the scripted controller (`Expert.labels`); continuous moves are full pushes."""
+        return self._steering.actions(self._costs(observations))
+
+    def _probabilities(
+        self, observations: Observations, masks: Masks | None = None, *, temperature: float = 1.0
+    ) -> npt.NDArray[np.float32]:
+        """Soft labels (`SoftExpert.probabilities`): the softmax of minus what each move costs."""
+        return self._steering.probabilities(self._costs(observations), temperature)
+
+    def _costs(self, observations: Observations) -> Floats:
+        """What each move costs each steered agent, [B, K, moves]."""
+        observed = np.asarray(observations, dtype=np.float64)
+        to_landmarks = observed[:, self._landmarks]
+        choice = self._choose(observed, to_landmarks)
+        # All see the same landmarks: the first is the origin.
+        positions = -to_landmarks[:, :, 0]
+        chosen = np.take_along_axis(to_landmarks, choice[:, :, None, None], axis=2)[:, :, 0]
+        return self._steering.costs(observed, positions, positions + chosen)
+
+    def _choose(self, observed: Floats, to_landmarks: Floats) -> Index:
+        """The landmark of each steered agent, [B, K], from observations [B, I] and [B, K, L, 2] of them."""
+        raise NotImplementedError
+
+
+class ScriptedNavigationExpert(_SteeringExpert):
     """An expert that assigns landmarks by the least sum of travel times, and steers each agent to its own.
 
     Every step is decided anew from the joint observation alone. An agent is steered by trying each push,
@@ -41,21 +88,14 @@ class ScriptedNavigationExpert:
     """
 
     def __init__(self, team: TeamSpaces, bodies: Sequence[Body], collision_cost: float = 1.0) -> None:
-        self.team = team
-        _check_bodies(team, bodies)
-        everybody = range(team.n_agents)
-        self._steering = Steering(team, bodies, everybody, collision_cost)
-        self._landmarks = _landmark_columns(team, everybody)
+        super().__init__(team, bodies, range(team.n_agents), collision_cost)
         if self._landmarks.shape[1] < team.n_agents:
             raise ExpertError(
                 f"scripted expert: {self._landmarks.shape[1]} landmarks for {team.n_agents} agents"
             )
 
-    def labels(self, observations: Observations, masks: Masks | None = None) -> Packed:
-        """The joint action of the scripted controller (`Expert.labels`); continuous moves are full pushes."""
-        observed = np.asarray(observations, dtype=np.float64)
-        to_landmarks = observed[:, self._landmarks]  # [B, N, L, 2]
-        return _steer(self._steering, observed, to_landmarks, self.assign(to_landmarks))
+    def _choose(self, observed: Floats, to_landmarks: Floats) -> Index:
+        return self.assign(to_landmarks)
 
     def assign(self, to_landmarks: Floats) -> Index:
         """The landmark of each agent.
@@ -72,7 +112,7 @@ class ScriptedNavigationExpert:
         return np.stack([linear_sum_assignment(cost)[1] for cost in costs]).astype(np.int64)
 
 
-class ScriptedGoalExpert:
+class ScriptedGoalExpert(_SteeringExpert):
     """An expert that reads each agent's goal from the others' observations and steers it there.
 
     An agent that sees no velocity stays as it is; messages are category 0, or the number nearest to 0.
@@ -91,8 +131,6 @@ class ScriptedGoalExpert:
     """
 
     def __init__(self, team: TeamSpaces, bodies: Sequence[Body], collision_cost: float = 1.0) -> None:
-        self.team = team
-        _check_bodies(team, bodies)
         movers = [
             agent
             for agent, name in enumerate(team.agents)
@@ -100,8 +138,7 @@ class ScriptedGoalExpert:
         ]
         if not movers:
             raise ExpertError("scripted expert: no layout has a part 'velocity': this is no navigation task")
-        self._steering = Steering(team, [bodies[agent] for agent in movers], movers, collision_cost)
-        self._landmarks = _landmark_columns(team, movers)  # [K, L, 2]
+        super().__init__(team, bodies, movers, collision_cost)
         self._goals = np.stack([_goal_columns(team, agent) for agent in movers])  # [K, code size]
         if self._goals.shape[1] < self._landmarks.shape[1]:
             raise ExpertError(
@@ -109,25 +146,10 @@ class ScriptedGoalExpert:
                 f"{self._landmarks.shape[1]} landmarks apart"
             )
 
-    def labels(self, observations: Observations, masks: Masks | None = None) -> Packed:
-        """The joint action of the scripted controller (`Expert.labels`); continuous moves are full pushes."""
-        observed = np.asarray(observations, dtype=np.float64)
+    def _choose(self, observed: Floats, to_landmarks: Floats) -> Index:
         # A dead agent's code is zeros, whose largest is the first; a code never names more than there is.
-        goals = observed[:, self._goals][:, :, : self._landmarks.shape[1]].argmax(axis=2)
-        return _steer(self._steering, observed, observed[:, self._landmarks], goals)
-
-
-def _check_bodies(team: TeamSpaces, bodies: Sequence[Body]) -> None:
-    if len(bodies) != team.n_agents:
-        raise ExpertError(f"scripted expert: {len(bodies)} bodies for {team.n_agents} agents")
-
-
-def _steer(steering: Steering, observed: Floats, to_landmarks: Floats, choice: Index) -> Packed:
-    """Steers agents that see landmarks at [B, K, L, 2] to those that are chosen, [B, K]."""
-    # All see the same landmarks: the first is the origin.
-    positions = -to_landmarks[:, :, 0]
-    chosen = np.take_along_axis(to_landmarks, choice[:, :, None, None], axis=2)[:, :, 0]
-    return steering.actions(observed, positions, positions + chosen)
+        goals: Index = observed[:, self._goals][:, :, : to_landmarks.shape[2]].argmax(axis=2)
+        return goals
 
 
 def _landmark_columns(team: TeamSpaces, agents: Sequence[int]) -> Index:

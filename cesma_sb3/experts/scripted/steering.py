@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from cesma_sb3.envs.particle.actions import DIRECTIONS, N_MOVES
 from cesma_sb3.envs.particle.world import DAMPING, TIME_STEP, Body
@@ -59,8 +60,8 @@ class Steering:
             raise ExpertError("scripted expert: actions are not the moves of a particle body")
         self._columns: Index = np.array(moves, dtype=np.int64)  # [K, 1] or [K, moves]
 
-    def actions(self, observations: Floats, positions: Floats, targets: Floats) -> Packed:
-        """Packed joint actions [B, C] of the whole team; agents that are not steered and messages are 0.
+    def costs(self, observations: Floats, positions: Floats, targets: Floats) -> Floats:
+        """What each move costs each agent, in units of distance: [B, K, moves].
 
         Args:
             observations: Joint observations [B, I] float64.
@@ -72,12 +73,24 @@ class Steering:
         arrived = positions + velocities * TIME_STEP
         paths = self._paths(arrived, velocities, self._crowd.accelerations(positions))
         costs = np.linalg.norm(paths - targets[:, :, None, None], axis=-1).sum(axis=-1)
-        moves = self._crowd.moves(costs, arrived, paths)
-        packed = np.tile(self.team.join_actions({}), (len(observations), 1))
+        return self._crowd.costs(costs, arrived, paths)
+
+    def actions(self, costs: Floats) -> Packed:
+        """Packed joint actions [B, C]: the cheapest moves; agents that are not steered and messages are 0."""
+        moves = costs.argmin(axis=2)
+        packed = np.tile(self.team.join_actions({}), (len(costs), 1))
         is_choice = self._columns.shape[1] == 1
         packed[:, self._columns] = moves[:, :, None] if is_choice else np.eye(N_MOVES)[moves]
         actions: Packed = packed
         return actions
+
+    def probabilities(self, costs: Floats, temperature: float) -> npt.NDArray[np.float32]:
+        """The softmax of minus the costs of each agent's moves, [B, mask_size]; of all else category 0."""
+        starts = np.array([where.start for where in self.team.column_masks])
+        flat = np.zeros((len(costs), self.team.mask_size), dtype=np.float32)
+        flat[:, starts] = 1.0
+        flat[:, starts[self._columns] + np.arange(N_MOVES)] = softmax(-costs / temperature, axis=2)
+        return flat
 
     def _paths(self, positions: Floats, velocities: Floats, accelerations: Floats) -> Floats:
         """The next steps by each push, which is felt from here on, and coasting: [B, K, moves, H, 2].

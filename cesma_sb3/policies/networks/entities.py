@@ -3,7 +3,8 @@
 An agent's observation is read by its layout: its own features, and groups of alike entities (landmarks, other
 agents). Every entity is encoded together with the agent's own features and with its relation to the entities
 of the other groups; each group is summed up by its maximum. One network serves all agents, and does not know
-how many entities there are.
+how many entities there are. Where it sees only the nearest of each group, a crowd costs an agent no more than
+a few, and looks to it like a few.
 
 Shape suffixes: B batch, N agents, K entities of a group, J entities of another, F features, H hidden units.
 
@@ -42,11 +43,14 @@ class EntityNet(nn.Module):
             its own features.
         use_agent_id: Each agent's features carry its one-hot number: for agents that are not alike. The
             network then serves this team alone.
+        n_neighbours: The nearest entities of each group that an agent's network sees, by the length of their
+            first pair (x, y); of groups that are not planar, it sees all. None: all of all groups.
 
     Call: [B, observation_size (+ output_size)] float32 -> [B, sum(output_sizes)] float32, agent by agent.
 
     Raises:
-        LayoutError: The agents' layouts differ, or have no entities, or the agents have different actions.
+        LayoutError: The agents' layouts differ, or have no entities, or none that are planar where the
+            nearest are to be seen, or the agents have different actions.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class EntityNet(nn.Module):
         activation: type[nn.Module] = nn.ReLU,
         with_actions: bool = False,
         use_agent_id: bool = False,
+        n_neighbours: int | None = None,
     ) -> None:
         super().__init__()
         if len(set(output_sizes)) != 1:
@@ -69,6 +74,7 @@ class EntityNet(nn.Module):
             joins_teammates=visibility == "joint" and team.n_agents > 1,
             with_actions=with_actions,
             use_agent_id=use_agent_id,
+            n_neighbours=n_neighbours,
         )
         self._build(self.reader.n_own, self.reader.n_features, hidden_sizes, output_sizes[0])
 
@@ -164,19 +170,34 @@ class EntityReader(nn.Module):
         joins_teammates: The entities that are the other agents carry these agents' own features.
         with_actions: The input is the joint observation followed by one-hot actions.
         use_agent_id: Each agent's own features, and the entity that stands for it, carry its one-hot number.
+        n_neighbours: Entities of a planar group that are read: the nearest, in any order. None: all.
 
     Call: [B, observation_size (+ output_size)] float32 twice, the second for the own features that
         teammates carry -> own features [B, N, F], and by group the entities [B, N, K, F].
 
     Raises:
-        LayoutError: The agents' layouts differ, or have no entities, or no other agents to join.
+        LayoutError: The agents' layouts differ, or have no entities, or none that are planar where the
+            nearest are to be read, or no other agents to join.
     """
 
     def __init__(
-        self, team: TeamSpaces, *, joins_teammates: bool, with_actions: bool, use_agent_id: bool
+        self,
+        team: TeamSpaces,
+        *,
+        joins_teammates: bool,
+        with_actions: bool,
+        use_agent_id: bool,
+        n_neighbours: int | None = None,
     ) -> None:
         super().__init__()
         own, groups, self.teammates = _read_layouts(team)
+        self.n_neighbours = n_neighbours
+        layout = team.layouts[team.agents[0]].observation
+        self._planar = {part.name for part in layout.parts if part.is_planar and part.size} & set(groups)
+        if n_neighbours is not None and not self._planar:
+            raise LayoutError(
+                "n_neighbours: expected layouts with a planar group of entities, of which some are nearest"
+            )
         if joins_teammates and self.teammates is None:
             raise LayoutError(
                 "entity networks: the layout has no part of kind 'agents', which `joint` visibility needs"
@@ -213,15 +234,23 @@ class EntityReader(nn.Module):
         """Own features and entities: the shapes are in the docstring of the class."""
         own_BNF = self._own(x_BI)
         entities = {name: group(x_BI) for name, group in self.groups.items()}
-        if self.teammates is None:
-            return own_BNF, entities
-        if self.joins_teammates:
+        mates = self.teammates
+        if mates is not None and self.joins_teammates:
             seen_BNF = own_BNF if others_BI is x_BI else self._own(others_BI)
-            entities[self.teammates] = th.cat([entities[self.teammates], seen_BNF[:, self._others]], dim=-1)
-        elif self.use_agent_id:
+            entities[mates] = th.cat([entities[mates], seen_BNF[:, self._others]], dim=-1)
+        elif mates is not None and self.use_agent_id:
             ids = self._teammate_ids.expand(x_BI.shape[0], -1, -1, -1)
-            entities[self.teammates] = th.cat([entities[self.teammates], ids], dim=-1)
-        return own_BNF, entities
+            entities[mates] = th.cat([entities[mates], ids], dim=-1)
+        return own_BNF, {name: self._nearest(name, group) for name, group in entities.items()}
+
+    def _nearest(self, name: str, entities_BNKF: th.Tensor) -> th.Tensor:
+        """The entities of a group that are seen, all or the nearest."""
+        n = self.n_neighbours
+        if n is None or name not in self._planar or entities_BNKF.shape[2] <= n:
+            return entities_BNKF
+        distance_BNK = entities_BNKF[..., :2].square().sum(dim=-1)
+        nearest_BNK = distance_BNK.topk(n, dim=2, largest=False, sorted=False).indices
+        return entities_BNKF.gather(2, nearest_BNK.unsqueeze(-1).expand(-1, -1, -1, entities_BNKF.shape[3]))
 
     def _own(self, x_BI: th.Tensor) -> th.Tensor:
         own_BNF: th.Tensor = self.own(x_BI)

@@ -45,6 +45,9 @@ class NetworkSpec:
     with their own agent first (`egocentric_order`)."""
     use_agent_id: bool = False
     """`entities` only: each agent's features carry its number, for agents that are not alike."""
+    n_neighbours: int | None = None
+    """`entities` only: how many landmarks, and how many other agents, an agent's network sees: the nearest.
+    None: all."""
     module: MakeModule | None = None
     """`custom` only: makes an agent's network, `module(n_inputs, n_outputs, **module_kwargs)`."""
     module_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -67,6 +70,7 @@ class NetworkSpec:
             "activation_fn": self.activation,
             "share_parameters": self.share_parameters,
             "use_agent_id": self.use_agent_id,
+            "n_neighbours": self.n_neighbours,
             **(custom if self.kind == "custom" else {}),
         }
 
@@ -108,7 +112,7 @@ def make_net(
     layers: dict[str, Any] = {"hidden_sizes": spec.hidden_sizes, "activation": spec.activation}
     if spec.kind == "entities":
         arguments = layers | {"with_actions": with_actions, "use_agent_id": spec.use_agent_id}
-        return EntityNet(team, visibility, output_sizes, **arguments)
+        return EntityNet(team, visibility, output_sizes, n_neighbours=spec.n_neighbours, **arguments)
     visible = _visible(team, visibility, with_actions)
     if spec.kind == "custom":
         if visibility != "own" or with_actions:
