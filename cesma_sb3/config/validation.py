@@ -100,7 +100,7 @@ def _describe(model: type[BaseModel], error: Any) -> tuple[KeyPath, str]:
         problem = f"unknown value {short_repr(given)}{did_you_mean(str(given), _literals(model, path))}"
     elif kind == "value_error":  # of a validator of the schema, which names the key first
         key, _, problem = str(context["error"]).partition(": ")
-        path = (*path, key)
+        path = (*path, *key.split("."))
     elif kind in _EXPECTED:
         problem = f"expected {_EXPECTED[kind].format(**context)}, got {short_repr(given)}"
     else:

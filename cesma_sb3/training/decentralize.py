@@ -62,7 +62,8 @@ def decentralize(
         total_timesteps: Environment timesteps of the decentralization, at most; 0 with `experience`.
         experience: States that the expert labels for the students, before they act: imitation's trajectories,
             an `Experience`, or a replay buffer of SB3. None: the replay buffer that a model in memory still
-            holds, if any; False: none. Nothing is learned of what was done there.
+            holds, if any, and if the students learn from states (`dagger.experience`); False: none. Nothing
+            is learned of what was done there.
         algorithm: The class that saved an SB3 file, or its name (`"PPO"`); for a policy that was saved alone,
             the algorithm that trained it, or its own class.
         normalization: The model's `VecNormalize`, or its file; None: an algorithm in memory brings its own.
@@ -85,17 +86,20 @@ def decentralize(
     Source: section 4.1 ("any expert architecture ... may be used").
     """
     expert_values, in_memory = _expert_values(expert, algorithm, normalization)
-    states = _states(experience, None if in_memory is None else in_memory.controller)
-    if states is not None:
-        expert_values["experience"] = EXPERIENCE
-    values = {
+    values: dict[str, Any] = {
         "name": name,
         "seed": seed,
         "env": _env_values(env),
         "expert": {"trust": trust, **expert_values},
         "dagger": {"total_timesteps": total_timesteps},
     }
-    experiment = make_experiment(values, {**(overrides or {}), **more}, called="decentralize")
+    changes = {**(overrides or {}), **more}
+    experiment = make_experiment(values, changes, called="decentralize")
+    learns = experiment.dagger is not None and experiment.dagger.has_experience
+    states = _states(experience, in_memory.controller if learns and in_memory is not None else None)
+    if states is not None:
+        values["expert"] |= {"experience": EXPERIENCE}
+        experiment = make_experiment(values, changes, called="decentralize")
     return run_experiment(experiment, out=out, progress=progress, in_memory=in_memory, states=states)
 
 

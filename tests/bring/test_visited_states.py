@@ -224,8 +224,9 @@ def test_a_file_that_holds_something_else_is_one_line(arrays, kind, told, tmp_pa
     with pytest.raises(kind, match=told) as caught:
         load_experience(path, joint_vec_env(MatchingGame, 1).team, 100)
     assert "\n" not in str(caught.value)
+    states = {"expert.experience": str(path)}
     with pytest.raises(CesmaError):
-        cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **{"expert.experience": str(path)})
+        cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **states, **{"dagger.experience": {}})
     assert not (tmp_path / "run").exists()
 
 
@@ -350,8 +351,30 @@ def test_a_class_that_is_not_trained_further_labels_a_file_of_states(tmp_path):
     expert = {**ppo, "total_timesteps": 0, "init_from": str(first.run_dir), "policy_kwargs": {}}
     expert["experience"] = str(tmp_path / "states")
     second = cesma_sb3.run(
-        "spread-3-ppo", out=tmp_path / "second", **{**values, "dagger.total_timesteps": 0}, expert=expert
+        "spread-3-ppo",
+        out=tmp_path / "second",
+        **{**values, "dagger.total_timesteps": 0, "dagger.experience": {}},
+        expert=expert,
     )
     assert second.report["env_samples"] == {"expert": 0, "decentralize": 0}
     assert second.report["experience"] == {"decentralize": 480}
     assert second.report["return"]["expert"] == first.report["return"]["expert"]
+
+
+@pytest.mark.parametrize(
+    ("dagger", "why"),
+    [
+        ({"dagger.experience": None}, "dagger.experience is null, or not of dagger"),
+        ({"dagger.algorithm": "bc"}, "dagger.experience is null, or not of dagger"),
+    ],
+)
+def test_a_replay_buffer_stays_where_nobody_learns_from_it(dagger, why, tmp_path):
+    """It is used by itself where it can be; a source that is named is not ignored."""
+    venv = joint_vec_env(MatchingGame, 4, seed=0, view="product")
+    model = DQN("MlpPolicy", venv, seed=0, buffer_size=100, device="cpu").learn(40)
+    values = {**TINY, "expert.action_view": "product", **dagger}
+    report = cesma_sb3.decentralize(model, GAME, total_timesteps=64, out=tmp_path / "run", **values).report
+    assert report["experience"] == {"decentralize": 0}
+    with pytest.raises(ConfigError, match=rf"expert.experience: expected null, for {why}$"):
+        cesma_sb3.decentralize(model, GAME, experience=model.replay_buffer, out=tmp_path / "named", **values)
+    assert not (tmp_path / "named").exists()

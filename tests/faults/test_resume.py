@@ -167,7 +167,7 @@ def test_pieces_make_the_same_run(kind, tmp_path):
 
 
 FEW = {"expert.total_timesteps": 160}
-VISITED = {**SMALL, "dagger.total_timesteps": 0, "dagger.samples_per_update": 4}
+VISITED = {**SMALL, "dagger.total_timesteps": 0, "dagger.experience": {}, "dagger.samples_per_update": 4}
 ROLLOUTS = {"dagger.experience.rollout_timesteps": 160}
 BEFORE_THEY_ACT = {
     "off policy": ("spread-3", {**EXPERT, **NARROW, **FEW}),

@@ -11,7 +11,7 @@ from cesma_sb3.analysis.html_report import write_html_report
 from cesma_sb3.analysis.price import price
 from cesma_sb3.analysis.run_data import read_run
 from cesma_sb3.config.registry import load_experiment
-from cesma_sb3.errors import ConfigError
+from cesma_sb3.errors import CesmaWarning, ConfigError
 from cesma_sb3.training import stages
 from cesma_sb3.training.context import RunContext
 from tests.faults.interrupted import results
@@ -21,6 +21,7 @@ TINY = {
     "evaluation": EVALUATION,
     "students": {"network": "feed-forward", "hidden_sizes": [8]},
     "dagger.total_timesteps": 0,
+    "dagger.experience": {},
     "dagger.n_envs": 8,
     "dagger.batch_size": 16,
     "dagger.samples_per_update": 8,
@@ -37,8 +38,10 @@ MASKED = {
     "expert.action_view": "joint",
     "expert.policy_kwargs": {"net_arch": [8]},
 }
+BASE = "spread-3-gumbel-softmax"
 KINDS = {
     "off policy": ("spread-3", {**OFF_POLICY, **NARROW}),
+    "the paper's": (BASE, {**OFF_POLICY, **NARROW}),
     "on policy": ("spread-3-ppo", {**ON_POLICY, "expert.policy_kwargs": {"net_arch": [8]}}),
     "as one choice": ("spread-3-dqn", {**OFF_POLICY, "expert.policy_kwargs": {"net_arch": [8]}}),
     "one at a time": ("spread-6-one-at-a-time", {**OFF_POLICY, **NARROW, "env.kwargs.n_agents": 2}),
@@ -66,7 +69,7 @@ KINDS = {
         },
     ),
     "students with a memory": (
-        "spread-3",
+        BASE,
         {
             **OFF_POLICY,
             **NARROW,
@@ -77,7 +80,7 @@ KINDS = {
     ),
     "messages": ("speaker-listener", {**OFF_POLICY, **NARROW}),
     "masks": (
-        "spread-3",
+        BASE,
         {
             **MASKED,
             "env": {
@@ -88,7 +91,7 @@ KINDS = {
         },
     ),
     "masks and messages, in a process": (
-        "spread-3",
+        BASE,
         {**MASKED, "env": {"id": "tests.envs_for_tests:TalkAndMove", "processes": 1}},
     ),
     "to be followed": (
@@ -104,7 +107,7 @@ KINDS = {
         "spread-3-ppo",
         {**ON_POLICY, "expert.policy_kwargs": {"net_arch": [8]}, "dagger.labels": "soft"},
     ),
-    "little room": ("spread-3", {**OFF_POLICY, **NARROW, "dagger.capacity": 50}),
+    "little room": (BASE, {**OFF_POLICY, **NARROW, "dagger.capacity": 50}),
 }
 
 
@@ -194,6 +197,17 @@ def test_recording_changes_nothing_of_the_expert(tmp_path):
         out = tmp_path / f"scripted {experience}"
         cesma_sb3.run("spread-3-scripted", out=out, **{**scripted, "dagger.experience": experience})
     assert results(tmp_path / "scripted {}") == results(tmp_path / "scripted None")
+
+
+def test_students_with_a_memory_need_a_whole_episode(tmp_path):
+    """Of 25 steps, none ends in 20: nothing is learned, and that is told."""
+    name, values = KINDS["students with a memory"]
+    with pytest.warns(CesmaWarning, match="or no episode was whole, and these students have a memory"):
+        report = cesma_sb3.run(
+            name, out=tmp_path / "run", **{**TINY, **values, "env.kwargs.max_cycles": 25}
+        ).report
+    assert report["updates"] == {"decentralize": 0}
+    assert any("no episode was whole" in note for note in report["notes"])
 
 
 def test_only_what_is_missing_is_collected(tmp_path):

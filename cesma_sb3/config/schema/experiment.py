@@ -139,7 +139,12 @@ class Experiment(Model):
     checkpoint: CheckpointConfig = CheckpointConfig()
 
     @model_validator(mode="after")
-    def _has_what_to_tune(self) -> Experiment:
+    def _has_who_learns(self) -> Experiment:
+        """Refuse what students would need that there are none of, or that do not learn from it."""
+        learns = self.dagger is not None and self.dagger.has_experience
+        if self.expert.experience is not None and not learns:
+            why = "dagger is null" if self.dagger is None else "dagger.experience is null, or not of dagger"
+            raise ValueError(f"expert.experience: expected null, for {why}")
         if self.fine_tuning is not None and self.dagger is None:
             raise ValueError("fine_tuning: expected null, for dagger is null: there are no students")
         if self.fine_tuning is not None and self.students.network == "recurrent":
