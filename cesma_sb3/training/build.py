@@ -143,10 +143,10 @@ def build(
     Raises:
         CesmaError: A part does not fit another, a file is missing, or a result could not be written.
     """
-    is_baseline = experiment.dagger is None
+    dagger, is_baseline = experiment.dagger, experiment.dagger is None
     students = fine_tuning = size = None
-    if experiment.dagger is not None and has_students:
-        students = build_students(experiment.students, experiment.dagger, context)
+    if dagger is not None and has_students:
+        students = build_students(experiment.students, dagger, context)
         _check_checkpoint(students, experiment.students, context)
     expert = build_expert(
         experiment.expert,
@@ -154,7 +154,7 @@ def build(
         context,
         in_memory,
         is_imitated=not is_baseline,
-        records=students.config.capacity if students is not None and students.config.has_experience else 0,
+        records=dagger.capacity if dagger is not None and dagger.has_experience else 0,
     )
     if students is not None:
         size = dataset_size(students.config, expert, context.team)

@@ -16,7 +16,7 @@ from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import IN_MEMORY, DaggerConfig, Experiment
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts import Expert
-from cesma_sb3.imitation.visited_states import VisitedArrays
+from cesma_sb3.imitation.visited_states import VisitedArrays, save_states, visited_arrays
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
 from cesma_sb3.policies.save_util import check_owners
 from cesma_sb3.training.build import BuiltRun, build
@@ -24,6 +24,7 @@ from cesma_sb3.training.checkpoint import Checkpoints
 from cesma_sb3.training.context import RunContext, find_device, torch_settings
 from cesma_sb3.training.evaluate_run import final_returns
 from cesma_sb3.training.evaluator import Evaluator, Watch
+from cesma_sb3.training.experiment_files import EXPERIENCE
 from cesma_sb3.training.load import expert_agents, initial_agents
 from cesma_sb3.training.outcome import Outcome, TrainedExpert
 from cesma_sb3.training.pretrained import InMemoryExpert, keep_input_files
@@ -134,6 +135,9 @@ def run_expert(
 ) -> dict[str, Any]:
     """Runs the first stage of an experiment alone. `expert.init_from` can name its folder.
 
+    The folder keeps the states that the expert has visited, if students would learn from them:
+    `expert.experience` can name the file (`EXPERIENCE`).
+
     Args:
         experiment: As resolved; it has an expert that could be imitated.
         out: The run folder, new or empty; None: `runs/NAME/<time>-seed<N>` under the current folder.
@@ -145,7 +149,11 @@ def run_expert(
     """
     with _open_run(experiment, out, watch=watch) as context:
         built = build(experiment, context, has_students=False)
-        return _finish(experiment, context, _train(built, progress))
+        outcome = _train(built, progress)
+        visited = None if outcome.expert is None else outcome.expert.experience
+        if visited is not None and len(visited):
+            context.folder.write_with(EXPERIENCE, partial(save_states, visited_arrays(visited)))
+        return _finish(experiment, context, outcome)
 
 
 def _resume(folder: RunFolder, name: str | Path | None, values: dict[str, Any], progress: bool) -> RunResult:

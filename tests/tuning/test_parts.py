@@ -169,6 +169,7 @@ def test_stages_one_after_the_other(write, tmp_path):
         run = RunFolder.open(tmp_path / "study" / "students" / f"trial-{number}")
         assert run.report()["env_samples"]["expert"] == 0
         assert run.report()["return"]["expert"] == experts[best].report()["return"]["expert"]
+        assert run.report()["experience"]["decentralize"] >= 128  # what that expert has visited
         kept = run.path / run.experiment.expert.init_from / "expert/policy.safetensors"
         assert kept.read_bytes() == (experts[best].path / "expert/policy.safetensors").read_bytes()
     # What comes out trains it again: an experiment that stands by itself.

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.multirun.tuning.search_space import SearchSpace, load_space, merged
 from cesma_sb3.multirun.tuning.storage import Direction
+from cesma_sb3.training.experiment_files import EXPERIENCE
 
 Objective = Literal["students", "expert", "students-and-samples"]
 
@@ -68,8 +69,10 @@ class StudyConfig:
         """Everything that stands in place of the experiment's values in one run."""
         settings = {**self.overrides, **values, "seed": seed}
         if self.expert is not None:
-            run = str(expert_run(self.expert, seed))
-            settings["expert"] = {**settings["expert"], "init_from": run, "total_timesteps": 0}
+            run = expert_run(self.expert, seed)
+            settings["expert"] = {**settings["expert"], "init_from": str(run), "total_timesteps": 0}
+            if (visited := run / EXPERIENCE).is_file():
+                settings["expert"]["experience"] = str(visited)
         return settings
 
     def run_dir(self, number: int, seed: int) -> Path:
