@@ -321,7 +321,7 @@ def test_a_failed_run_goes_on_too(tmp_path):
 
 
 def test_a_run_that_is_refused_leaves_nothing_but_what_was_there(tmp_path):
-    wrong = {**SMALL, "dagger.labels": "soft"}  # of which the scripted expert has none
+    wrong = {**SMALL, "dagger.labels": "soft", "env.kwargs.continuous_actions": True}  # numbers have none
     with pytest.raises(ExpertError):
         cesma_sb3.run("spread-3-scripted", out=tmp_path / "new" / "run", **wrong)
     assert list(tmp_path.iterdir()) == []

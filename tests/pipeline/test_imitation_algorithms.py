@@ -37,7 +37,10 @@ def test_it_runs_and_is_measured_again(algorithm, tmp_path):
 def test_arguments_of_another_algorithm_are_refused():
     with pytest.raises(ConfigError, match="did you mean 'n_iterations'"):
         cesma_sb3.load_experiment(
-            "spread-3", {"dagger.algorithm": "smile", "dagger.algorithm_kwargs": {"n_iteration": 3}}
+            "spread-3-gumbel-softmax",
+            {"dagger.algorithm": "smile", "dagger.algorithm_kwargs": {"n_iteration": 3}},
         )
     with pytest.raises(ConfigError, match=r"dagger.beta: expected none, for bc says itself who acts"):
-        cesma_sb3.load_experiment("spread-3", {"dagger.algorithm": "bc", "dagger.beta.schedule": "linear"})
+        cesma_sb3.load_experiment(
+            "spread-3-gumbel-softmax", {"dagger.algorithm": "bc", "dagger.beta.schedule": "linear"}
+        )

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from stable_baselines3 import DQN
 
 import cesma_sb3
-from cesma_sb3.algorithms import GumbelSoftmaxDDPG
+from cesma_sb3.algorithms import ExpectedDDPG
 from cesma_sb3.errors import ConfigError, ExpertError, StorageError
 from cesma_sb3.training.evaluate_run import evaluate_run
 from cesma_sb3.training.evaluator import Seeds
@@ -74,13 +74,16 @@ def test_a_run_folder_measured_again_gives_its_own_numbers(result):
 
 
 def test_the_zip_is_one_that_sb3_loads(result):
-    model = GumbelSoftmaxDDPG.load(result.run_dir / "expert" / "model.zip")
+    model = ExpectedDDPG.load(result.run_dir / "expert" / "model.zip")
     observations = np.random.default_rng(0).normal(size=(10, 54)).astype(np.float32)
     assert np.array_equal(
         model.predict(observations, deterministic=True)[0], result.expert.labels(observations)
     )
     weights = load_file(result.run_dir / "expert" / "policy.safetensors")
-    assert weights.keys() == model.policy.state_dict().keys()
+    whole = model.policy.state_dict()
+    assert weights.keys() <= whole.keys()
+    # Tensors that several parts share are there once.
+    assert {whole[key].data_ptr() for key in weights} == {tensor.data_ptr() for tensor in whole.values()}
 
 
 def test_one_agent_acts_alone(result):
@@ -206,7 +209,7 @@ def test_a_run_that_is_refused_says_why_and_leaves_nothing(tmp_path):
 def test_the_experts_learning_rate_falls(tmp_path):
     falling = {**TINY, "expert": {**TINY["expert"], "learning_rate_final": 0.25}}
     result = cesma_sb3.run("spread-3", out=tmp_path / "run", **falling)
-    start = 2e-3  # registered
+    start = 4e-3  # registered
     with (result.run_dir / "logs" / "expert" / "progress.csv").open() as file:
         rates = [
             float(row["train/learning_rate"]) for row in csv.DictReader(file) if row["train/learning_rate"]

@@ -81,7 +81,7 @@ def test_words_that_are_not_available_are_not_said(tmp_path):
         "kwargs": {"n_steps": 32, "batch_size": 64, "gamma": 0.0, "learning_rate": 0.01},
     }
     result = cesma_sb3.run(
-        "navigation-comm",
+        "navigation-comm-gumbel-softmax",
         out=tmp_path / "run",
         **{
             **TINY,

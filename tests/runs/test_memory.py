@@ -41,8 +41,9 @@ def dataset_of(monkeypatch, there_is, **overrides):
     team = TeamSpaces(["a", "b"], {"a": pixels, "b": pixels}, {"a": acts, "b": acts})
     monkeypatch.setattr(build, "memory", lambda: there_is)
     values = {f"dagger.{key}": value for key, value in overrides.items()}
-    experiment = load_experiment("spread-3", values, check_names=False)
-    return build.dataset_size(experiment.dagger, team)
+    experiment = load_experiment("spread-3-gumbel-softmax", values, check_names=False)
+    expert = build.BuiltExpert(experiment.expert, None, None, None, None)  # of no experience
+    return build.dataset_size(experiment.dagger, expert, team)
 
 
 def test_a_dataset_takes_what_its_samples_take(monkeypatch):

@@ -19,7 +19,9 @@ SHIPPED = {
     "dqn": [("spread-3-dqn", {})],
     "expected-ddpg": [("spread-3", EXPECTED), ("spread-6-hetero", EXPECTED), ("navigation-comm-3", EXPECTED)],
     "factored-dqn": [("spread-3-sum-of-q", {}), ("spread-3-exponential-dqn", {}), ("spread-3-qmix", {})],
-    "gumbel-softmax-ddpg": [("spread-3", {}), ("spread-6", {}), ("speaker-listener", {})],
+    "gumbel-softmax-ddpg": [
+        (f"{name}-gumbel-softmax", {}) for name in ("spread-3", "spread-6", "speaker-listener")
+    ],
     "maskable-ppo": [("smax-3m", {}), ("smax-3s5z", {})],
     "ppo": [("spread-3-ppo", {})],
     "recurrent-factored-dqn": [("smax-3m-sum-of-q", {}), ("smac-3s5z-qmix", {})],
@@ -118,7 +120,7 @@ def test_every_key_of_a_shipped_space_is_drawn(name):
 @pytest.mark.parametrize(
     ("name", "given", "expected"),
     [
-        ("spread-3", {}, ("gumbel-softmax-ddpg", "students-entities")),
+        ("spread-3", {}, ("expected-ddpg", "students-entities")),
         ("spread-3-mappo", {}, ("team-ppo", None)),
         ("smax-3m", {}, ("maskable-ppo", "students-recurrent")),
         ("smax-3m-sum-of-q", {}, ("recurrent-factored-dqn", "students-recurrent")),
@@ -130,9 +132,9 @@ def test_every_key_of_a_shipped_space_is_drawn(name):
             {"expert.init_from": "runs/a", "expert.total_timesteps": 0},
             (None, "students-entities"),
         ),
-        ("speaker-listener", {}, ("gumbel-softmax-ddpg", "students-messages")),
+        ("speaker-listener", {}, ("expected-ddpg", "students-messages")),
         (
-            "speaker-listener",
+            "speaker-listener-gumbel-softmax",
             {"dagger.message_entropy": 0.0},
             ("gumbel-softmax-ddpg", "students-feed-forward"),
         ),

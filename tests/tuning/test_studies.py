@@ -172,7 +172,8 @@ def test_another_experiment_or_space_needs_another_study(instant, space, tmp_pat
 
 def test_a_refused_trial_is_recorded_and_the_study_goes_on(tmp_path):
     (tmp_path / "labels.yaml").write_text(LABELS)
-    result = tune(tmp_path / "labels.yaml", 4, seed=2, out=tmp_path / "study", **TINY)
+    numbers = {**TINY, "env.kwargs.continuous_actions": True}  # which have no soft labels
+    result = tune(tmp_path / "labels.yaml", 4, seed=2, out=tmp_path / "study", **numbers)
     labels = [point["dagger.labels"] for point in values(result)]
     assert set(labels) == {"hard", "soft"}
     for label, trial, row in zip(labels, result.study.trials, table(result.folder), strict=True):

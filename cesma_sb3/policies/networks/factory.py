@@ -64,13 +64,14 @@ class NetworkSpec:
     def arguments(self) -> dict[str, Any]:
         """The spec as keyword arguments of the policies that build networks from one (`TeamPolicy`)."""
         custom = {"module": self.module, "module_kwargs": dict(self.module_kwargs)}
+        nearest = {} if self.n_neighbours is None else {"n_neighbours": self.n_neighbours}
         return {
             "network": self.kind,
             "hidden_sizes": self.hidden_sizes,
             "activation_fn": self.activation,
             "share_parameters": self.share_parameters,
             "use_agent_id": self.use_agent_id,
-            "n_neighbours": self.n_neighbours,
+            **nearest,
             **(custom if self.kind == "custom" else {}),
         }
 
