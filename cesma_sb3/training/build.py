@@ -20,19 +20,17 @@ from stable_baselines3.common.utils import set_random_seed
 
 from cesma_sb3.config.schema import DaggerConfig, Experiment, ExpertConfig, FineTuningConfig, StudentsConfig
 from cesma_sb3.envs import undivided_view
-from cesma_sb3.envs.experience import Experience, RecordedVecEnv, experience_bytes
+from cesma_sb3.envs.experience import Experience, RecordedVecEnv
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ConfigError, ExpertError
 from cesma_sb3.experts import Expert, SamplingExpert
-from cesma_sb3.imitation.dataset import sample_bytes
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
 from cesma_sb3.imitation.visited_states import load_experience
 from cesma_sb3.policies import MixturePolicy, SequencePolicy, TeamEnsemble, TeamPolicy, Visibility
-from cesma_sb3.spaces.communication import MessageChannel
-from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training import state as state_module
 from cesma_sb3.training.acting_mode import stochastic_expert
 from cesma_sb3.training.context import RunContext
+from cesma_sb3.training.dataset_size import dataset_size
 from cesma_sb3.training.dry_run import check_results
 from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.experiment_files import EXPERIENCE
@@ -50,7 +48,6 @@ from cesma_sb3.training.models import (
 from cesma_sb3.training.outcome import Outcome, TrainedExpert, TrainedStudents
 from cesma_sb3.training.pretrained import InMemoryExpert, is_trained, make_pretrained
 from cesma_sb3.training.trainer import make_trainer
-from cesma_sb3.utils.memory import in_words, memory
 from cesma_sb3.utils.torch_defaults import GeneratorState, own_generators
 
 
@@ -157,7 +154,9 @@ def build(
         records=dagger.capacity if dagger is not None and dagger.has_experience else 0,
     )
     if students is not None:
-        size = dataset_size(students.config, expert, context.team)
+        visited = expert.experience
+        recorded = 0 if visited is None else max(expert.config.total_timesteps, len(visited))
+        size = dataset_size(students.config, recorded, context.team)
         _check_trainer(students, expert.expert, context)
         if experiment.fine_tuning is not None:
             fine_tuning = build_fine_tuning(experiment.fine_tuning, students, expert.expert, context)
@@ -312,39 +311,6 @@ def match_slack(config: DaggerConfig, evaluator: Evaluator) -> float:
         f"dagger.early_stopping_tolerance {config.early_stopping_tolerance:g}: a fraction of the distance "
         f"from a random team to the reference, which {why} for {evaluator.env.id}; expected 0"
     )
-
-
-def dataset_size(config: DaggerConfig, expert: BuiltExpert, team: TeamSpaces) -> str:
-    """Returns the most memory that the expert's experience and the students' dataset take, in words.
-
-    Raises:
-        ConfigError: There is nothing to learn from, or it would take more than this machine has.
-    """
-    recorded = 0
-    if expert.experience is not None:
-        recorded = max(expert.config.total_timesteps, len(expert.experience))
-    n_visited = min(config.capacity, recorded or config.rollout_timesteps)
-    n_samples = min(config.capacity, n_visited + config.total_timesteps + config.n_envs - 1)
-    if not (n_visited or config.total_timesteps):
-        raise ConfigError(
-            "dagger.total_timesteps: 0, and this expert has no experience to learn from; expected more, or "
-            "dagger.experience.rollout_timesteps"
-        )
-    size = n_samples * sample_bytes(
-        team,
-        has_masks=team.has_masks,
-        soft_labels=config.labels == "soft",
-        communicates=MessageChannel.of(team) is not None,
-    )
-    size += n_visited * experience_bytes(team)
-    available = memory()
-    if available is not None and size > available:
-        raise ConfigError(
-            f"dagger.capacity {config.capacity}: the dataset would take up to {in_words(size)} for "
-            f"{n_samples:,} samples, and there are {in_words(available)} of memory; expected at most "
-            f"{available * n_samples // size}"
-        )
-    return in_words(size)
 
 
 def _check_checkpoint(students: BuiltStudents, config: StudentsConfig, context: RunContext) -> None:

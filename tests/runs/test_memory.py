@@ -6,7 +6,7 @@ from gymnasium import spaces
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.training import build
+from cesma_sb3.training import dataset_size as module
 from cesma_sb3.utils import memory as memory_module
 from cesma_sb3.utils.memory import in_words, memory
 
@@ -39,11 +39,10 @@ def dataset_of(monkeypatch, there_is, **overrides):
     pixels = spaces.Box(0, 255, (96, 96, 3), "uint8")
     acts = spaces.Discrete(3)
     team = TeamSpaces(["a", "b"], {"a": pixels, "b": pixels}, {"a": acts, "b": acts})
-    monkeypatch.setattr(build, "memory", lambda: there_is)
+    monkeypatch.setattr(module, "memory", lambda: there_is)
     values = {f"dagger.{key}": value for key, value in overrides.items()}
     experiment = load_experiment("spread-3-gumbel-softmax", values, check_names=False)
-    expert = build.BuiltExpert(experiment.expert, None, None, None, None)  # of no experience
-    return build.dataset_size(experiment.dagger, expert, team)
+    return module.dataset_size(experiment.dagger, 0, team)
 
 
 def test_a_dataset_takes_what_its_samples_take(monkeypatch):
