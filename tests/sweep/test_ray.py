@@ -184,7 +184,9 @@ def write_file(folder, name, **content) -> Path:
 
 
 def test_files_go_along_and_failures_are_told(cluster, folder):
-    mine, fails = write_file(folder, "mine"), write_file(folder, "fails", dagger={"labels": "soft"})
+    numbers = {"kwargs": {"continuous_actions": True}}  # which have no soft labels
+    mine = write_file(folder, "mine")
+    fails = write_file(folder, "fails", env=numbers, dagger={"labels": "soft"})
     status, told, error = result(start(cluster, folder / "files", mine, fails))
     assert status == 1, error
     assert [(row["experiment"], row["seeds"]) for row in told["rows"]] == [("mine", 1), ("fails", 0)]
