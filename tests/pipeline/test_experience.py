@@ -284,7 +284,7 @@ def test_the_memory_of_the_experience_is_counted(monkeypatch, tmp_path):
     expected = 168 * (size + 3 * 8) + 160 * (size + 1)
     assert load_experiment("spread-3").env.kwargs["n_agents"] == 3
     for budget, refused in ((expected, False), (expected - 1, True)):
-        monkeypatch.setattr("cesma_sb3.training.build.memory", lambda budget=budget: budget)
+        monkeypatch.setattr("cesma_sb3.training.dataset_size.memory", lambda budget=budget: budget)
         name, values = KINDS["off policy"]
         values = {**TINY, **values, "dagger.total_timesteps": 1, "dagger.n_envs": 8}
         if refused:
@@ -294,7 +294,7 @@ def test_the_memory_of_the_experience_is_counted(monkeypatch, tmp_path):
             cesma_sb3.run(name, out=tmp_path / "run", **values)
     scripted = {key: value for key, value in TINY.items() if not key.startswith("expert")}
     scripted["dagger.experience.rollout_timesteps"] = 160
-    monkeypatch.setattr("cesma_sb3.training.build.memory", lambda: 160 * (size + 3 * 8) + 100)
+    monkeypatch.setattr("cesma_sb3.training.dataset_size.memory", lambda: 160 * (size + 3 * 8) + 100)
     with pytest.raises(ConfigError, match=r"dagger.capacity 200000: the dataset would take up to"):
         cesma_sb3.run("spread-3-scripted", out=tmp_path / "scripted", **scripted)
 
