@@ -47,6 +47,12 @@ def test_every_run_is_one_that_a_figure_asks_for():
     assert {report.parent for report in REPRODUCED.glob(f"runs/*/*/{REPORT}")} == wanted
 
 
+def test_students_that_collected_nothing_are_those_of_the_kept_runs():
+    from benchmarks.free_students import table
+
+    assert table() in (REPRODUCED.parent / "results.md").read_text(encoding="utf-8")
+
+
 def test_nothing_there_says_where_it_was_made():
     for path in REPRODUCED.rglob("run.json"):
         assert "/" not in path.read_text(encoding="utf-8")
