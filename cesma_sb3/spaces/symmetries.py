@@ -43,7 +43,8 @@ def plane_symmetries(team: TeamSpaces) -> Symmetries:
         team: The team; its actions are categorical.
 
     Raises:
-        LayoutError: No move has directions, a move has none, or directions that are not symmetric.
+        LayoutError: An action is a number; or no move has directions, a move has none, or directions that are
+            not symmetric.
     """
     moves = [part for layout in team.layouts.values() for part in layout.action if part.kind == "move"]
     if not moves or any(part.directions is None for part in moves):
@@ -51,6 +52,8 @@ def plane_symmetries(team: TeamSpaces) -> Symmetries:
             "symmetries: expected layouts that name the `directions` of every move, and the parts of "
             "observations that are `planar`"
         )
+    if not team.is_discrete:  # a number that is sent or done would be taken for a category
+        raise LayoutError("symmetries: expected a team whose actions are categories, all of them")
     squares = [_square(swap, x, y) for swap in (False, True) for x in (1, -1) for y in (1, -1)]
     changes = [_of_observations(team, square) for square in squares]
     return Symmetries(
