@@ -157,8 +157,7 @@ class TeamTrainer(BaseImitationAlgorithm, Stateful):
             beta_per_agent=beta_per_agent,
             labels=labels or LabelConfig(),
             rng=rng,
-            # The expert has a generator of its own: students and batches are drawn as with any other expert.
-            label_rng=rng.spawn(1)[0] if isinstance(self.expert, SamplingExpert) else None,
+            label_rng=self._label_rng(),
         )
         self.timesteps = 0
         """Environment timesteps, over all calls of `train`."""
@@ -265,6 +264,10 @@ class TeamTrainer(BaseImitationAlgorithm, Stateful):
             path: The folder.
         """
         save_team(self.policy, path)
+
+    def _label_rng(self) -> np.random.Generator | None:
+        """A generator for an expert that samples: students and batches are drawn as with any other expert."""
+        return self.rng.spawn(1)[0] if isinstance(self.expert, SamplingExpert) else None
 
     def _students_actor(self, deterministic: bool) -> Actor:
         """The actor of the students while data is collected."""

@@ -15,7 +15,7 @@ from cesma_sb3.envs.experience import Experience
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rollouts import Rollout, ValidatedActor
 from cesma_sb3.errors import SpaceError
-from cesma_sb3.experts import SamplingExpert, make_actor
+from cesma_sb3.experts import make_actor
 from cesma_sb3.experts.wrappers import name_of
 from cesma_sb3.imitation.base import DAggerProgress, LoopState, RunningMean, TeamTrainer
 from cesma_sb3.imitation.dataset import EpisodeDataset
@@ -185,7 +185,7 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
             self.expert,
             labels=self.collector.labels,
             rng=self.rng,
-            label_rng=self.rng.spawn(1)[0] if isinstance(self.expert, SamplingExpert) else None,
+            label_rng=self._label_rng(),
             replaces_unavailable=self.venv.replaces_unavailable,
         )
         for samples in labeller.episodes() if self.students.is_recurrent else labeller.samples():
@@ -206,8 +206,8 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
             raise ValueError(f"total_timesteps={total_timesteps}: expected at least 1")
         n_steps = -(-total_timesteps // self.venv.num_envs)
         experience = Experience(self.venv.team, self.venv.num_envs, self.buffer.capacity)
-        label_rng = self.rng.spawn(1)[0] if isinstance(self.expert, SamplingExpert) else None
-        act = ValidatedActor(make_actor(self.expert, label_rng), self.venv, f"{name_of(self.expert)}.labels")
+        actor = make_actor(self.expert, self._label_rng())
+        act = ValidatedActor(actor, self.venv, f"{name_of(self.expert)}.labels")
         rollout = Rollout(self.venv, act)
         for _ in range(n_steps):
             step = next(rollout)

@@ -89,7 +89,7 @@ def load_experience(
     """
     try:
         with safe_open(str(path), framework="numpy") as file:
-            arrays: VisitedArrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays: VisitedArrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         observations, starts = arrays["observations"], arrays["starts"].astype(bool)
     except (OSError, KeyError, SafetensorError) as error:
         raise StorageError(f"{path}: no file of states: {' '.join(str(error).split())}") from None

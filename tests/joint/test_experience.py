@@ -229,7 +229,7 @@ def test_it_goes_on_where_it_was_stored(kind, capacity):
     keeps_its_place = state_module.restore(anew, *state_module.capture(venv))
     assert keeps_its_place is venv.venv.keeps_state
     assert_same(anew.experience.states(), venv.experience.states())
-    # A particle world goes on in mid-episode; what lies in other libraries' objects begins anew.
+    # A particle world resumes in mid-episode; what lies in other libraries' objects begins anew.
     resets = () if keeps_its_place else (0,)
     traces = [shown(each, 9, resets, seed=1) for each in (venv, anew)]
     if keeps_its_place:

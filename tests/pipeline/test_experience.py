@@ -200,7 +200,7 @@ def test_recording_changes_nothing_of_the_expert(tmp_path):
 
 
 def test_students_with_a_memory_need_a_whole_episode(tmp_path):
-    """Of 25 steps, none ends in 20: nothing is learned, and that is told."""
+    """No episode of 25 steps ends within 20: nothing is learned, and a warning says so."""
     name, values = KINDS["students with a memory"]
     with pytest.warns(CesmaWarning, match="or no episode was whole, and these students have a memory"):
         report = cesma_sb3.run(

@@ -147,7 +147,7 @@ def test_losses_of_each_agent(tmp_path):
 
 
 def test_losses_of_students_that_learn_before_they_act(tmp_path):
-    """Their evaluations are told apart by gradient steps, and so are the rows of a log that goes on."""
+    """Gradient steps distinguish their evaluations, and the rows of a log that is resumed."""
     logged = [(0, 100, 5.0), (0, 200, 4.0), (0, 300, 3.0), (0, 400, 2.5), (64, 410, 2.0), (128, 420, 1.0)]
     rows = [{"dagger/timesteps": t, "dagger/n_updates": u, "dagger/loss/a": loss} for t, u, loss in logged]
     students = [(0, -50.0, 0), (0, -40.0, 200), (0, -30.0, 400), (64, -29.0, 410), (128, -20.0, 420)]
