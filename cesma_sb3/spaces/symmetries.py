@@ -18,7 +18,7 @@ import numpy as np
 from cesma_sb3.errors import LayoutError
 from cesma_sb3.spaces.layout import ActionPart
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Doubles, Floats, Index
+from cesma_sb3.spaces.types import Doubles, Flags, Floats, Index
 
 
 class Symmetries(NamedTuple):
@@ -43,11 +43,16 @@ def plane_symmetries(team: TeamSpaces) -> Symmetries:
         team: The team; its actions are categorical.
 
     Raises:
-        LayoutError: An action is a number; or no move has directions, a move has none, or directions that are
-            not symmetric.
+        LayoutError: An action is a number; or no move has directions, a move has none, too many or too few,
+            or directions that are not symmetric; or a layout leaves out what a column of actions does; or
+            nothing that is seen is planar.
     """
     moves = [part for layout in team.layouts.values() for part in layout.action if part.kind == "move"]
-    if not moves or any(part.directions is None for part in moves):
+    # What no layout speaks of may be a move too, which would stay as it is where all others are turned.
+    n_columns = [len({part.column for part in team.layouts[agent].action}) for agent in team.agents]
+    is_whole = sum(n_columns) == team.n_columns
+    is_planar = any(part.is_planar for each in team.layouts.values() for part in each.observation.parts)
+    if not (is_planar and moves and is_whole) or any(part.directions is None for part in moves):
         raise LayoutError(
             "symmetries: expected layouts that name the `directions` of every move, and the parts of "
             "observations that are `planar`"
@@ -91,18 +96,33 @@ def _of_actions(team: TeamSpaces, square: Doubles) -> Index:
     for columns, agent in zip(team.action_columns, team.agents, strict=True):
         for part in team.layouts[agent].action:
             if part.directions is not None:
-                moved = _moved(part, square)
-                categories[columns.start + part.column, : len(moved)] = moved
+                column = columns.start + part.column
+                n = team.column_categories[column]
+                categories[column, :n] = _moved(part, square, n)
     return categories
 
 
-def _moved(part: ActionPart, square: Doubles) -> Index:
-    """The category that goes where each category of a move goes after the symmetry."""
+def _moved(part: ActionPart, square: Doubles, n: int) -> Index:
+    """The category that goes where each of n categories of a move goes after the symmetry."""
+    if part.directions is None or [len(each) for each in part.directions] != [2] * n:
+        raise LayoutError(
+            f"action part {part.name!r}: expected a direction (x, y) of each of its {n} categories, got "
+            f"{part.directions}"
+        )
     directions = np.array(part.directions)
-    distances = np.abs((directions @ square.T)[:, None] - directions).sum(axis=-1)
-    if (distances.min(axis=1) > 1e-6).any():
+    is_alike, is_there = _are_close(directions, directions), _are_close(directions @ square.T, directions)
+    # Several categories of one direction, such as to stay and to pick up, keep their order.
+    rank = np.tril(is_alike, -1).sum(axis=1)
+    becomes = is_there & (is_there.cumsum(axis=1) == rank[:, None] + 1)
+    if not becomes.any(axis=1).all():
         raise LayoutError(
             f"action part {part.name!r}: its directions are not those of a square: {part.directions}"
         )
-    nearest: Index = distances.argmin(axis=1)
-    return nearest
+    moved: Index = becomes.argmax(axis=1)
+    return moved
+
+
+def _are_close(one: Doubles, other: Doubles) -> Flags:
+    """Which vectors [K, 2] equal which [L, 2], up to rounding: [K, L]."""
+    close: Flags = np.abs(one[:, None] - other).sum(axis=-1) < 1e-6
+    return close

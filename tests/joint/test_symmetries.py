@@ -1,14 +1,17 @@
 """Turned and mirrored, a transition of the particle world is one of its transitions."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 
 from cesma_sb3.algorithms import ExpectedDDPG, FactoredDQN, GumbelSoftmaxDDPG, RecurrentFactoredDQN
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread, make_scenario
 from cesma_sb3.errors import ExpertError, LayoutError
-from cesma_sb3.spaces.layout import ActionPart, Part
+from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout, Part
 from cesma_sb3.spaces.symmetries import plane_symmetries
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import message_free_view
@@ -81,13 +84,106 @@ def test_layouts_that_declare_none_are_refused():
             plane_symmetries(team)
     with pytest.raises(LayoutError, match="expected pairs of a planar part"):
         Part("x", "own", size=3, is_planar=True)
-    team = Spread(1).team()
-    layout = team.layouts["agent_0"]
-    lame = type(layout)(layout.observation, (ActionPart("move", "move", 0, ((0, 0), (1, 0), (0, 1))),))
-    with pytest.raises(LayoutError, match="its directions are not those of a square"):
-        plane_symmetries(
-            TeamSpaces(team.agents, team.observation_spaces, team.action_spaces, {"agent_0": lame})
-        )
+
+
+CROSS = ((1, 0), (-1, 0), (0, 1), (0, -1))
+
+
+def mover(action_space, *action):
+    """An agent that sees where it is in the plane, and does what its layout says, or says nothing of."""
+    seen = spaces.Box(-1.0, 1.0, (2,), np.float32)
+    layout = AgentLayout(ObservationLayout((Part("place", "own", size=2, is_planar=True),)), action)
+    return TeamSpaces(["mover"], {"mover": seen}, {"mover": action_space}, {"mover": layout})
+
+
+def with_second(team, action_space, *action):
+    """The team with one more agent."""
+    second = mover(action_space, *action)
+    both = ["mover", "second"]
+    return TeamSpaces(
+        both,
+        dict.fromkeys(both, team.observation_spaces["mover"]),
+        {"mover": team.action_spaces["mover"], "second": action_space},
+        {"mover": team.layouts["mover"], "second": second.layouts["mover"]},
+    )
+
+
+def moves(directions, column=0):
+    return ActionPart("move", "move", column, directions)
+
+
+@pytest.mark.parametrize(
+    ("action_space", "action"),
+    [
+        (spaces.Box(-1.0, 1.0, (1,)), [ActionPart("says", "message")]),
+        (spaces.Box(-1.0, 1.0, (4,)), [moves(CROSS, column) for column in range(4)]),
+    ],
+    ids=["a message", "moves"],
+)
+def test_a_number_is_not_taken_for_a_category(action_space, action):
+    """Of a team in which others have directions, so that there is something to turn."""
+    action = [dataclasses.replace(part, name=f"{part.name} {part.column}") for part in action]
+    team = with_second(mover(spaces.Discrete(4), moves(CROSS)), action_space, *action)
+    with pytest.raises(LayoutError, match=r"^symmetries: expected a team whose actions are categories"):
+        plane_symmetries(team)
+    message_free = with_second(
+        mover(spaces.Discrete(4), moves(CROSS)), spaces.Discrete(3), ActionPart("says", "message")
+    )
+    assert plane_symmetries(message_free).categories.shape == (8, 2, 4)
+
+
+@pytest.mark.parametrize(
+    "team",
+    [
+        mover(spaces.MultiDiscrete([4, 4]), moves(CROSS)),
+        with_second(mover(spaces.Discrete(4), moves(CROSS)), spaces.Discrete(4)),
+        TeamSpaces(
+            ["blind"],
+            {"blind": spaces.Box(0.0, 1.0, (2,))},
+            {"blind": spaces.Discrete(4)},
+            {"blind": AgentLayout(ObservationLayout((Part("seen", "own", size=2),)), (moves(CROSS),))},
+        ),
+    ],
+    ids=["a column", "an agent", "what is seen"],
+)
+def test_what_a_layout_leaves_out_may_be_turned_too(team):
+    with pytest.raises(LayoutError, match="symmetries: expected layouts that name the `directions`"):
+        plane_symmetries(team)
+
+
+@pytest.mark.parametrize("n", [3, 5])
+@pytest.mark.parametrize("others", [2, 9])
+def test_every_category_has_a_direction(n, others):
+    """Also where another column has more categories, in whose place they could stand."""
+    team = with_second(
+        mover(spaces.Discrete(n), moves(CROSS)), spaces.Discrete(others), ActionPart("says", "message")
+    )
+    with pytest.raises(LayoutError, match=rf"'move': expected a direction \(x, y\) of each of its {n} "):
+        plane_symmetries(team)
+
+
+@pytest.mark.parametrize(
+    ("directions", "told"),
+    [
+        (((0, 0), (1, 0), (0, 1)), "its directions are not those of a square"),
+        ((*CROSS, (1, 0)), "its directions are not those of a square"),
+        ((*CROSS, (0, 0, 0)), r"expected a direction \(x, y\) of each of its 5 categories"),
+        ((*CROSS, (0,)), r"expected a direction \(x, y\) of each of its 5 categories"),
+    ],
+)
+def test_directions_that_have_no_counterpart_are_refused(directions, told):
+    with pytest.raises(LayoutError, match=told):
+        plane_symmetries(mover(spaces.Discrete(len(directions)), moves(directions)))
+
+
+def test_categories_of_one_direction_keep_their_order():
+    """Such as to stay, and to pick something up; or to walk, and to run."""
+    directions = ((0, 0), *CROSS, (0, 0), *CROSS)
+    categories = plane_symmetries(mover(spaces.Discrete(10), moves(directions))).categories[:, 0]
+    assert (categories[:, [0, 5]] == [0, 5]).all()
+    np.testing.assert_array_equal(categories[:, 1:5] + 5, categories[:, 6:])
+    assert {tuple(each) for each in categories} >= {tuple(range(10))}
+    assert (np.sort(categories, axis=1) == np.arange(10)).all(), "nothing is lost"
 
 
 def test_layouts_keep_them_in_files():
