@@ -49,8 +49,12 @@ def plane_symmetries(team: TeamSpaces) -> Symmetries:
     """
     moves = [part for layout in team.layouts.values() for part in layout.action if part.kind == "move"]
     # What no layout speaks of may be a move too, which would stay as it is where all others are turned.
-    n_columns = [len({part.column for part in team.layouts[agent].action}) for agent in team.agents]
-    is_whole = sum(n_columns) == team.n_columns
+    named = {
+        columns.start + part.column
+        for columns, agent in zip(team.action_columns, team.agents, strict=True)
+        for part in team.layouts[agent].action
+    }
+    is_whole = all(column in named or k == 1 for column, k in enumerate(team.column_categories))
     is_planar = any(part.is_planar for each in team.layouts.values() for part in each.observation.parts)
     if not (is_planar and moves and is_whole) or any(part.directions is None for part in moves):
         raise LayoutError(

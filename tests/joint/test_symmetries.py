@@ -71,11 +71,13 @@ def test_they_are_eight_and_the_first_changes_nothing(name):
     assert len(together) == 8
 
 
-def test_the_message_free_view_keeps_them():
-    view = message_free_view(make_scenario("navigation-comm", **SCENARIOS["navigation-comm"]).team()).team
+@pytest.mark.parametrize("name", ["navigation-comm", "speaker-listener"])
+def test_the_message_free_view_keeps_them(name):
+    """In which who can only talk has one action, that no layout names."""
+    view = message_free_view(make_scenario(name, **SCENARIOS[name]).team()).team
     entries, _, categories = plane_symmetries(view)
     assert entries.shape == (8, view.observation_size)
-    assert categories.shape == (8, 3, 5)
+    assert categories.shape == (8, view.n_columns, 5)
 
 
 def test_layouts_that_declare_none_are_refused():
