@@ -176,6 +176,11 @@ class TeamTrainer(BaseImitationAlgorithm, Stateful):
         return self.learner.n_updates
 
     @property
+    def pretraining_updates(self) -> int:
+        """Gradient steps so far that the latest call of `train` made before its first timestep."""
+        return self._loop.pretrained
+
+    @property
     @abstractmethod
     def round_number(self) -> int:
         """The round or iteration of the latest timestep, from 0."""

@@ -2,7 +2,7 @@
 
 Each is a folder below `checkpoints/` in the run folder, written whole:
 
-manifest.json           stage, timesteps, versions of packages, and checksums of the other files
+manifest.json           stage, steps, versions of packages, and checksums of the other files
 state.json              the state of the stage as plain values (`training.state`)
 arrays.safetensors      the arrays and tensors of that state
 
@@ -36,7 +36,7 @@ from cesma_sb3.utils.signals import DeferredInterrupt
 
 LOG = "progress.csv"
 T = TypeVar("T")
-_FORMAT = 3
+_FORMAT = 4
 _KEPT = 2
 _MANIFEST, _STATE, _ARRAYS = "manifest.json", "state.json", "arrays.safetensors"
 _SAME = ("python", "torch", "numpy", "stable-baselines3")
@@ -47,8 +47,8 @@ _SAME = ("python", "torch", "numpy", "stable-baselines3")
 class ResumePoint:
     """Where a stage resumes."""
 
-    timesteps: int
-    """Environment timesteps of the stage so far."""
+    steps: int
+    """How far the stage is, as `StageCheckpoints.save_if_due` counts it."""
     seconds: float
     """Wall-clock time that they took."""
     ended: bool
@@ -90,7 +90,7 @@ class StageCheckpoints:
         self._root: object = None
         self._constants: tuple[object, ...] = ()
         self._begun, self._begun_processor = time.perf_counter(), time.process_time()
-        self._last_time, self._last_timesteps = self._begun, 0
+        self._last_time, self._last_steps = self._begun, 0
 
     @property
     def seconds(self) -> float:
@@ -149,8 +149,8 @@ class StageCheckpoints:
             _warn_of_versions(path, manifest["versions"])
             self._begun = time.perf_counter() - manifest["seconds"]
             self._begun_processor = time.process_time() - manifest["processor_seconds"]
-            self._last_time, self._last_timesteps = time.perf_counter(), manifest["timesteps"]
-            return ResumePoint(manifest["timesteps"], manifest["seconds"], manifest["ended"], in_mid_episode)
+            self._last_time, self._last_steps = time.perf_counter(), manifest["steps"]
+            return ResumePoint(manifest["steps"], manifest["seconds"], manifest["ended"], in_mid_episode)
         return None
 
     @contextmanager
@@ -159,13 +159,14 @@ class StageCheckpoints:
         with self.run.interrupt.deferred() if self._writes else nullcontext():
             yield
 
-    def save_if_due(self, timesteps: int) -> None:
+    def save_if_due(self, steps: int) -> None:
         """Writes a checkpoint if it is time to, or if an interrupt waits for one.
 
         A stage calls it wherever it could resume: when everything that it has collected is learned from.
 
         Args:
-            timesteps: Environment timesteps of the stage so far.
+            steps: How far the stage is: environment timesteps so far, and samples of experience that were
+                learned from before the first of them.
 
         Raises:
             KeyboardInterrupt: An interrupt was waiting; the checkpoint is written.
@@ -175,22 +176,22 @@ class StageCheckpoints:
         config, now = self.run.config, time.perf_counter()
         stops = self.run.interrupt.pending
         by_time = config.minutes is not None and now - self._last_time >= 60 * config.minutes
-        by_steps = config.save_freq is not None and timesteps - self._last_timesteps >= config.save_freq
+        by_steps = config.save_freq is not None and steps - self._last_steps >= config.save_freq
         if stops or by_time or by_steps:
-            self.save(timesteps)
+            self.save(steps)
         if stops:
             raise KeyboardInterrupt
 
-    def save_final(self, timesteps: int, *, without: Iterable[object] = ()) -> None:
+    def save_final(self, steps: int, *, without: Iterable[object] = ()) -> None:
         """Writes the last checkpoint of the stage, for a run that resumes in a later stage.
 
         Args:
-            timesteps: Environment timesteps of the stage.
+            steps: As of `save_if_due`.
             without: Objects that only training needs, such as a replay buffer: they are not stored.
         """
         if self._writes:
             self._constants = (*self._constants, *without)
-            self.save(timesteps, ended=True)
+            self.save(steps, ended=True)
 
     @property
     def _writes(self) -> bool:
@@ -200,11 +201,11 @@ class StageCheckpoints:
         """The checkpoints of the stage, oldest first."""
         return sorted((self.run.folder.path / CHECKPOINTS).glob(f"{self.name}-[0-9]*"))
 
-    def save(self, timesteps: int, *, ended: bool = False) -> None:
+    def save(self, steps: int, *, ended: bool = False) -> None:
         """Writes a checkpoint, and removes those that it replaces.
 
         Args:
-            timesteps: Environment timesteps of the stage so far.
+            steps: As of `save_if_due`.
             ended: Whether the stage has ended.
 
         Raises:
@@ -218,7 +219,7 @@ class StageCheckpoints:
         manifest = {
             "format": _FORMAT,
             "stage": self.name,
-            "timesteps": timesteps,
+            "steps": steps,
             "seconds": self.seconds,
             "processor_seconds": self.processor_seconds,
             "ended": ended,
@@ -232,7 +233,7 @@ class StageCheckpoints:
         self.run.folder.write_folder(f"{CHECKPOINTS}/{self.name}-{number:06d}", files)
         for path in before if ended else before[: 1 - _KEPT]:
             shutil.rmtree(path, ignore_errors=True)
-        self._last_time, self._last_timesteps = time.perf_counter(), timesteps
+        self._last_time, self._last_steps = time.perf_counter(), steps
 
 
 def _read(path: Path, folder: RunFolder) -> tuple[dict[str, Any], Any, dict[str, Any]]:
@@ -251,7 +252,7 @@ def _read(path: Path, folder: RunFolder) -> tuple[dict[str, Any], Any, dict[str,
                 raise StorageError(f"{path}: {name} is torn: its checksum is another")
         if manifest["experiment"] != _digest_of(folder):
             raise StorageError(f"{path}: of another experiment than this run's")
-        kinds = {"timesteps": int, "seconds": float, "processor_seconds": float, "ended": bool}
+        kinds = {"steps": int, "seconds": float, "processor_seconds": float, "ended": bool}
         for name, kind in {**kinds, "versions": dict}.items():
             if not isinstance(manifest[name], kind):
                 raise StorageError(f"{path}: {name} is {manifest[name]!r}")

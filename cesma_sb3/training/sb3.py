@@ -41,7 +41,7 @@ def learn(
     make_noise_for_each_env(model)
     found = checkpoints.restore({"model": model, "curve": curve, **(outcome or {})}, constants=constants)
     if found is not None:
-        tick(found.timesteps, resumed=True)
+        tick(found.steps, resumed=True)
     if found is None or not found.ended:
         if found is not None and not found.in_mid_episode:
             begin_new_episodes(model)

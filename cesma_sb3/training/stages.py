@@ -187,7 +187,7 @@ def decentralize(
             tick(_done(trainer, config), resumed=True)
         if point is None or not point.ended:
             _imitate(trainer, curve, config, checkpoints, tick, resumes=point is not None)
-            checkpoints.save_final(trainer.timesteps, without=[trainer.dataset, venv])
+            checkpoints.save_final(_steps(trainer, config), without=[trainer.dataset, venv])
         tick(_done(trainer, config), {"return": curve.kept_mean_return})
     if trainer.n_updates == 0:
         warnings.warn(NOT_TRAINED, CesmaWarning, stacklevel=2)
@@ -213,6 +213,11 @@ def _students_env(config: DaggerConfig, context: RunContext) -> JointVecEnv:
 def _done(trainer: TeamTrainer, config: DaggerConfig) -> int:
     """How far the stage is: timesteps, or gradient steps where no timestep is collected."""
     return trainer.timesteps if config.total_timesteps else trainer.n_updates
+
+
+def _steps(trainer: TeamTrainer, config: DaggerConfig) -> int:
+    """Timesteps, and samples of experience that were learned from before the first, as if collected now."""
+    return trainer.timesteps + trainer.pretraining_updates * config.samples_per_update
 
 
 def _begin_dataset(trainer: TeamTrainer, config: DaggerConfig, experience: Experience | None) -> None:
@@ -268,7 +273,7 @@ def _imitate(
         metrics = {"return": curve.last_mean_return, "loss": lambda: float(progress.losses.mean())}
         tick(_done(trainer, config), metrics)
         if continues:
-            checkpoints.save_if_due(progress.timesteps)
+            checkpoints.save_if_due(_steps(trainer, config))
         return continues
 
     with checkpoints.deferring_interrupts():

@@ -202,7 +202,7 @@ def test_an_interrupt_waits_for_a_checkpoint_and_says_how_to_go_on(
     assert told.endswith("error: interrupted\n")
     assert RunFolder.open(out).status == "interrupted"
     manifest = json.loads((checkpoints(out)[-1] / "manifest.json").read_text())
-    assert (manifest["timesteps"], manifest["ended"]) == (160, False)
+    assert (manifest["steps"], manifest["ended"]) == (160, False)
 
     monkeypatch.setattr(StageCheckpoints, "save_if_due", save_if_due)
     with pytest.raises(SystemExit) as ended:

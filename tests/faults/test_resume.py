@@ -222,6 +222,26 @@ def test_pieces_of_what_students_learn_before_they_act(kind, tmp_path):
     assert read_run(whole).losses == read_run(pieces).losses
 
 
+def test_what_is_learned_before_the_first_timestep_counts_as_timesteps_do(tmp_path):
+    """168 samples, 4 for each gradient step; then 104 timesteps."""
+    name, values = BEFORE_THEY_ACT["and then they act"]
+    values = {**VISITED, **values, "dagger.total_timesteps": 104, "checkpoint.minutes": None}
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    cesma_sb3.run(name, out=whole, **values)
+    steps, write = [], StageCheckpoints.save
+
+    def noted(self, done, *, ended=False):
+        steps.append((self.name, done))
+        write(self, done, ended=ended)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StageCheckpoints, "save", noted)
+        cuts = run_in_pieces(name, pieces, **{**values, "checkpoint.save_freq": 50})
+    assert [done for stage, done in steps if stage == "students"] == [52, 104, 156, 208, 264, 272]
+    assert cuts.count("students is under way") == 5
+    assert results(whole) == results(pieces)
+
+
 def test_where_the_environment_cannot_be_kept_episodes_begin_anew(tmp_path):
     values = {
         **SMALL,

@@ -99,7 +99,8 @@ class CheckpointConfig(Model):
     minutes: PositiveFloat | None = 5.0
     """Minutes between two checkpoints, the most work that is lost; null: not by time."""
     save_freq: PositiveInt | None = None
-    """Environment timesteps between two checkpoints; null: not by steps. With both null there are none."""
+    """Environment timesteps between two checkpoints, or samples of experience that students learn from before
+    they act; null: not by steps. With both null there are none."""
 
     @property
     def is_written(self) -> bool:
