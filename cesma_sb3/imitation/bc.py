@@ -13,11 +13,12 @@ class BehaviouralCloningTrainer(MultiAgentDAggerTrainer):
 
     The students never act, so they never learn what to do in states that only their own mistakes lead to:
     what they lose may grow with the square of the episode's length (Ross & Bagnell, 2010, Theorem 2.1). They
-    learn while the data comes, and once more when all of it is there. Where the team communicates the
-    students still send messages, since the expert has none.
+    learn while the data comes, and once more when all of it is there. From experience alone
+    (`add_experience`) it is DAgger without a timestep. Where the team communicates the students still send
+    messages, since the expert has none.
 
     Args:
-        final_updates: Gradient steps after the last sample of a call of `train`, at the last learning rate.
+        final_updates: Gradient steps after the last timestep of a call of `train`, at the last learning rate.
         **kwargs: Of `MultiAgentDAggerTrainer`, without `beta_schedule` and `beta_per_agent`.
 
     Raises:

@@ -199,6 +199,43 @@ def test_recording_changes_nothing_of_the_expert(tmp_path):
     assert results(tmp_path / "scripted {}") == results(tmp_path / "scripted None")
 
 
+@pytest.mark.parametrize("kind", ["off policy", "messages", "students with a memory"])
+def test_behavioural_cloning_of_what_was_visited_is_dagger_without_a_timestep(kind, tmp_path):
+    name, values = KINDS[kind]
+    for algorithm in ("bc", "dagger"):
+        changes = {**TINY, **values, "dagger.algorithm": algorithm}
+        report = cesma_sb3.run(name, out=tmp_path / algorithm, **changes).report
+        assert report["env_samples"]["decentralize"] == 0
+        assert report["experience"]["decentralize"] > 0
+    assert results(tmp_path / "bc") == results(tmp_path / "dagger")
+
+
+def test_behavioural_cloning_of_a_finished_expert_begins_with_what_it_visits(tmp_path):
+    values = {key: value for key, value in TINY.items() if not key.startswith("expert")}
+    values |= {"dagger.algorithm": "bc", "dagger.experience": {"rollout_timesteps": 80}}
+    report = cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **values).report
+    assert report["env_samples"] == {"expert": 0, "decentralize": 80}
+    assert report["updates"] == {"decentralize": 10}
+    values |= {"dagger.total_timesteps": 80, "dagger.algorithm_kwargs": {"final_updates": 3}}
+    report = cesma_sb3.run("spread-3-scripted", out=tmp_path / "more", **values).report
+    assert report["env_samples"] == {"expert": 0, "decentralize": 160}
+    assert report["updates"] == {"decentralize": 10 + 10 + 3}
+
+
+@pytest.mark.parametrize("algorithm", ["forward-training", "smile", "searn"])
+def test_who_learns_from_states_of_its_own_says_so_and_learns_from_them(algorithm, tmp_path):
+    name, values = KINDS["off policy"]
+    values = {**TINY, **values, "dagger.algorithm": algorithm, "env.kwargs.max_cycles": 5}
+    told = f"for {algorithm} learns from the states that its own teams lead to, not from experience"
+    with pytest.raises(ConfigError, match=told):
+        cesma_sb3.run(name, out=tmp_path / "run", **values)
+    if algorithm != "forward-training":
+        values["dagger.algorithm_kwargs"] = {"n_iterations": 2}
+    report = cesma_sb3.run(name, out=tmp_path / "run", **{**values, "dagger.total_timesteps": 160}).report
+    assert report["experience"] == {"decentralize": 0}
+    assert report["env_samples"]["decentralize"] >= 120
+
+
 def test_students_with_a_memory_need_a_whole_episode(tmp_path):
     """No episode of 25 steps ends within 20: nothing is learned, and a warning says so."""
     name, values = KINDS["students with a memory"]

@@ -142,9 +142,8 @@ class Experiment(Model):
     @model_validator(mode="after")
     def _has_who_learns(self) -> Experiment:
         """Refuse what students would need that there are none of, or that do not learn from it."""
-        learns = self.dagger is not None and self.dagger.has_experience
-        if self.expert.experience is not None and not learns:
-            why = "dagger is null" if self.dagger is None else "dagger.experience is null, or not of dagger"
+        why = "dagger is null" if self.dagger is None else self.dagger.why_no_experience
+        if self.expert.experience is not None and why is not None:
             raise ValueError(f"expert.experience: expected null, for {why}")
         if self.fine_tuning is not None and self.dagger is None:
             raise ValueError("fine_tuning: expected null, for dagger is null: there are no students")

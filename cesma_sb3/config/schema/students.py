@@ -104,8 +104,8 @@ class DaggerConfig(Model):
     total_timesteps: NonNegativeInt
     """Most environment timesteps that are collected; 0: the students learn from `experience` alone."""
     experience: ExperienceConfig | None = ExperienceConfig()
-    """With `dagger`: learning from states that were visited already, where there are any, before the students
-    act. null: DAgger from nothing, as in the paper."""
+    """With `dagger` and `bc`: learning from states that were visited already, where there are any, before the
+    students or the expert act. null: from nothing, as in the paper."""
     n_envs: Count = 64
     """Environments stepped together."""
     samples_per_update: PositiveInt = 64
@@ -175,8 +175,9 @@ class DaggerConfig(Model):
                 f"min_samples: expected at most capacity {self.capacity}, got {self.min_samples}"
             )
         if self.total_timesteps == 0 and not self.has_experience:
-            why = "experience is null" if self.experience is None else f"{self.algorithm} uses no experience"
-            raise ValueError(f"total_timesteps: expected more than 0, for {why}")
+            raise ValueError(f"total_timesteps: expected more than 0, for {self.why_no_experience}")
+        if self.experience is not None and self.experience.rollout_timesteps and not self.has_experience:
+            raise ValueError(f"experience.rollout_timesteps: expected 0, for {self.why_no_experience}")
         if self.algorithm != "dagger" and self.beta.schedule != "none":
             raise ValueError(f"beta: expected none, for {self.algorithm} says itself who acts")
         if self.loss_kwargs and self.loss_class is None:
@@ -186,9 +187,16 @@ class DaggerConfig(Model):
         return self
 
     @property
+    def why_no_experience(self) -> str | None:
+        """Why no states are learned from that were visited already; None: they are, if there are any."""
+        if self.algorithm not in {"dagger", "bc"}:
+            return f"{self.algorithm} learns from the states that its own teams lead to, not from experience"
+        return "dagger.experience is null" if self.experience is None else None
+
+    @property
     def has_experience(self) -> bool:
         """Whether states that were visited already are learned from, if there are any."""
-        return self.algorithm == "dagger" and self.experience is not None
+        return self.why_no_experience is None
 
     @property
     def rollout_timesteps(self) -> int:
