@@ -29,6 +29,7 @@ from cesma_sb3.envs.factory import environment_name
 from cesma_sb3.envs.particle import SCENARIOS, make_scenario
 from cesma_sb3.envs.smac import is_battle
 from cesma_sb3.errors import ConfigError, did_you_mean, short_repr, unknown_name
+from cesma_sb3.experts import reference_expert
 from cesma_sb3.experts.sb3_files import Saved
 from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.imitation.registry import ALGORITHMS
@@ -244,6 +245,8 @@ def _calls(experiment: Experiment) -> Iterator[_Call]:
         yield _Call(("dagger", "loss_kwargs"), loss, _first_two(loss))
     if experiment.fine_tuning is not None:
         yield _Call(("fine_tuning", "kwargs"), TeamPPO, _OURS)
+    if experiment.expert.algorithm == SCRIPTED:
+        yield _Call(("expert", "kwargs"), reference_expert, ("venv",))
     if experiment.expert.algorithm not in _NO_CLASS:
         yield from _expert_calls(experiment.expert)
 

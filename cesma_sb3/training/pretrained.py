@@ -19,9 +19,10 @@ from cesma_sb3.config.schema import IN_MEMORY, ONNX, SCRIPTED, TORCHSCRIPT, Expe
 from cesma_sb3.envs import undivided_view
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError, NotKeptWarning, StorageError, message_of
-from cesma_sb3.experts import Expert, adapt_expert
+from cesma_sb3.experts import Expert, adapt_expert, reference_expert
 from cesma_sb3.experts.adapt import known_spaces
 from cesma_sb3.experts.loading import load_normalization, load_onnx, load_sb3, load_torchscript, resolve_file
+from cesma_sb3.experts.scripted.focus_fire import FocusFireExpert
 from cesma_sb3.imitation.visited_states import VisitedArrays, save_states
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.evaluator import Evaluator
@@ -140,7 +141,7 @@ def make_pretrained(
             raise ExpertError(
                 f"expert.algorithm: there is no scripted expert for env.id {evaluator.env.id!r}"
             )
-        return PretrainedExpert(evaluator.reference)
+        return PretrainedExpert(_scripted(config, evaluator, evaluator.reference))
     if config.algorithm == IN_MEMORY:
         raise StorageError(
             "expert.algorithm: the expert was handed to decentralize() in memory, and no file holds it"
@@ -148,6 +149,20 @@ def make_pretrained(
     if config.path is None:
         return PretrainedExpert(_adapt(config, venv, _instantiate(config, venv.team)))
     return _load(config, venv, resolve_file(config.path))
+
+
+def _scripted(config: ExpertConfig, evaluator: Evaluator, reference: Expert) -> Expert:
+    """The reference itself, or one with the experiment's arguments in place of the reference's."""
+    if not config.kwargs:
+        return reference
+    if isinstance(reference, FocusFireExpert):
+        raise ExpertError(
+            f"expert.kwargs: the scripted expert of a battle takes none, got {', '.join(config.kwargs)}"
+        )
+    kwargs = {"collision_cost": evaluator.config.reference_collision_cost, **config.kwargs}
+    expert = reference_expert(evaluator.venv, **kwargs)
+    assert expert is not None
+    return expert
 
 
 def _load(config: ExpertConfig, venv: JointVecEnv, path: Path) -> PretrainedExpert:

@@ -206,6 +206,24 @@ def test_a_run_that_is_refused_says_why_and_leaves_nothing(tmp_path):
         evaluate_run(tmp_path / "run")
 
 
+def test_a_scripted_expert_may_keep_other_distances_than_the_reference(tmp_path):
+    short = {
+        "env.kwargs.n_agents": 6,
+        "dagger": {"total_timesteps": 16, "n_envs": 2, "batch_size": 8},
+        "evaluation": {"n_final_episodes": 16, "n_eval_episodes": 2, "eval_freq": 16, "n_envs": 16},
+    }
+    found = {}
+    for name, values in (("same", {}), ("other", {"collision_cost": 1.0}), ("wider", {"uncertainty": 0.2})):
+        result = cesma_sb3.run(
+            "spread-3-scripted", out=tmp_path / name, overrides={**short, "expert.kwargs": values}
+        )
+        found[name] = result.report["return"]
+        assert evaluate_run(result.run_dir)["return"] == found[name]
+    assert found["same"]["expert"] == found["same"]["reference"]  # which looks out for nobody there
+    assert found["other"]["expert"] > found["other"]["reference"] == found["same"]["reference"]
+    assert found["wider"]["expert"] == found["wider"]["reference"]  # nobody, at whatever distance
+
+
 def test_the_experts_learning_rate_falls(tmp_path):
     falling = {**TINY, "expert": {**TINY["expert"], "learning_rate_final": 0.25}}
     result = cesma_sb3.run("spread-3", out=tmp_path / "run", **falling)

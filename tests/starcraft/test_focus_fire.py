@@ -1,13 +1,18 @@
 """The scripted expert of battles: whom it shoots at, where it walks, that it wins; win rates."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 
+from cesma_sb3.config.registry import make_experiment
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.evaluation import Returns, evaluate, make_actor, random_actor
 from cesma_sb3.experts import reference_expert
 from cesma_sb3.experts.scripted.focus_fire import FocusFireExpert
+from cesma_sb3.training.evaluator import Evaluator
+from cesma_sb3.training.pretrained import make_pretrained
 from tests.starcraft.skirmish import FEATURES
 
 TARGET = "smac-like:tests.starcraft.skirmish:Skirmish"
@@ -54,6 +59,21 @@ def test_the_dead_do_nothing():
         masks[1, 0] = True
 
     assert labels(battles(), change)[1] == 0
+
+
+def test_it_takes_no_arguments():
+    experiment = make_experiment(
+        {
+            "name": "battle",
+            "env": {"id": TARGET},
+            "expert": {"algorithm": "scripted", "kwargs": {"uncertainty": 0.1}},
+            "dagger": {"total_timesteps": 10},
+        },
+        {},
+        called="battle",
+    )
+    with closing(Evaluator(experiment)) as evaluator, pytest.raises(ExpertError, match="takes none, got unc"):
+        make_pretrained(experiment.expert, evaluator)
 
 
 def test_it_wins_where_random_agents_do_not():

@@ -398,7 +398,11 @@ def test_an_unknown_name():
     [
         ("expert.kwargs.gama: {low: 0.1, high: 0.2}", "spread-3", "did you mean 'gamma'?"),
         ("expert.policy_kwargs.hidden: {choices: [[8]]}", "spread-3", "did you mean 'hidden_sizes'?"),
-        ("expert.kwargs.gamma: {low: 0.1, high: 0.2}", "spread-3-scripted", "takes none, got gamma"),
+        (
+            "expert.kwargs.gamma: {low: 0.1, high: 0.2}",
+            "spread-3-scripted",
+            "unknown argument of reference_expert",
+        ),
         ("env.kwargs.agents: {low: 2, high: 3}", "spread-3", "n_agents"),
         (
             "students.activation: {choices: [ReLU, Tanh]}\n"

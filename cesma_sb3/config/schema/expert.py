@@ -79,7 +79,8 @@ class ExpertConfig(Model):
     policy: Text = "MlpPolicy"
     """Policy class: one of the algorithm's aliases, a policy of `cesma_sb3.policies`, or `module:Class`."""
     kwargs: Arguments = Field(default_factory=dict)
-    """Arguments of the algorithm's constructor."""
+    """Arguments of the algorithm's constructor; of `scripted` in navigation `collision_cost` (left out: that
+    of the reference) and `uncertainty`, by which agents keep more distance (`reference_expert`)."""
     policy_kwargs: Arguments = Field(default_factory=dict)
     """Arguments of the policy's constructor."""
     learning_rate_final: Fraction = 1.0
@@ -123,7 +124,8 @@ class ExpertConfig(Model):
             raise ValueError(f"init_from: expected null for {who}, got {self.init_from!r}")
         if self.total_timesteps:
             raise ValueError(f"total_timesteps: expected 0 for {who}, got {self.total_timesteps}")
-        for key in ("kwargs", "policy_kwargs"):
+        takes_kwargs = self.algorithm == SCRIPTED
+        for key in ("policy_kwargs",) if takes_kwargs else ("kwargs", "policy_kwargs"):
             if names := ", ".join(getattr(self, key)):
                 raise ValueError(f"{key}: {who} takes none, got {names}")
 

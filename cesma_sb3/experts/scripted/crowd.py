@@ -24,9 +24,8 @@ from cesma_sb3.envs.particle.world import CONTACT_FORCE, Body
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
-# How uncertain the distance of two bodies is, for each step that it is predicted ahead: a collision is then
-# expected in parts. By trial (0 to 0.04, with 6, 12 and 24 agents): without it 24 agents collide a quarter
-# more; from 0.01 on, fewer than 24 keep more distance than they need.
+# By trial (0 to 0.04, with 6, 12 and 24 agents): without it 24 agents collide a quarter more; from 0.01 on,
+# fewer than 24 keep more distance than they need.
 UNCERTAINTY = 0.005
 # The fall of an expectation beyond which it counts as none, in units of the uncertainty.
 _TAIL = 8.0
@@ -41,10 +40,13 @@ class Crowd:
         bodies: The bodies (size, mass, and whether they collide).
         collision_cost: What a colliding pair costs for a step, in units of distance; 0: bodies ignore each
             other.
+        uncertainty: Of the distance of two bodies, for each step that it is predicted ahead, in units of
+            distance, more than 0: a collision is then expected in parts.
     """
 
-    def __init__(self, bodies: Sequence[Body], collision_cost: float) -> None:
+    def __init__(self, bodies: Sequence[Body], collision_cost: float, uncertainty: float) -> None:
         self.collision_cost = collision_cost
+        self.uncertainty = uncertainty
         size = np.array([body.size for body in bodies])
         collides = np.array([body.collide for body in bodies]) & (collision_cost > 0)
         # Distances [K, K] below which two bodies touch, which a body and itself never do.
@@ -88,7 +90,7 @@ class Crowd:
         stale, total = np.arange(len(me)), costs.copy()
         while True:
             against = paths[other[stale], moves[other[stale]]]
-            expected[stale] = _collisions(paths[me[stale]], against[:, None], touch[stale])
+            expected[stale] = self._collisions(paths[me[stale]], against[:, None], touch[stale])
             total[crowded] = costs[crowded] + self.collision_cost * np.add.reduceat(expected, starts)
             gains = total[everybody, moves] - total.min(axis=1)
             ranks = gains.argsort(kind="stable").argsort()  # of equal gains, one goes first
@@ -105,17 +107,16 @@ class Crowd:
             nothing = np.zeros(0, dtype=np.int64)
             return nothing, nothing, nothing
         reach = np.linalg.norm(paths - positions[:, :, None, None], axis=-1).max(axis=(2, 3))
-        margin = _TAIL * UNCERTAINTY * paths.shape[3]
+        margin = _TAIL * self.uncertainty * paths.shape[3]
         gaps = _between(positions)[1] - self._touch
         batch, bodies, others = np.nonzero(gaps < reach[:, :, None] + reach[:, None] + margin)
         return batch, bodies, others
 
-
-def _collisions(paths: Floats, others: Floats, touch: Floats) -> Floats:
-    """Expected steps in contact: paths [E, M, H, 2], others [E, 1, H, 2], distances [E] -> [E, M]."""
-    gaps = touch[:, None, None] - np.linalg.norm(paths - others, axis=-1)
-    expected: Floats = expit(gaps / (UNCERTAINTY * np.arange(1, paths.shape[2] + 1))).sum(axis=-1)
-    return expected
+    def _collisions(self, paths: Floats, others: Floats, touch: Floats) -> Floats:
+        """Expected steps in contact: paths [E, M, H, 2], others [E, 1, H, 2], distances [E] -> [E, M]."""
+        gaps = touch[:, None, None] - np.linalg.norm(paths - others, axis=-1)
+        expected: Floats = expit(gaps / (self.uncertainty * np.arange(1, paths.shape[2] + 1))).sum(axis=-1)
+        return expected
 
 
 def _between(positions: Floats) -> tuple[Floats, Floats]:

@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from cesma_sb3.envs.particle.goals import GOAL
 from cesma_sb3.envs.particle.world import Body
 from cesma_sb3.errors import ExpertError
+from cesma_sb3.experts.scripted.crowd import UNCERTAINTY
 from cesma_sb3.experts.scripted.steering import Steering, columns_of
 from cesma_sb3.experts.wrappers import Sampler
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -34,12 +35,18 @@ class _SteeringExpert:
     sampler: Sampler | None = None
 
     def __init__(
-        self, team: TeamSpaces, bodies: Sequence[Body], agents: Sequence[int], collision_cost: float
+        self,
+        team: TeamSpaces,
+        bodies: Sequence[Body],
+        agents: Sequence[int],
+        collision_cost: float,
+        uncertainty: float,
     ) -> None:
         if len(bodies) != team.n_agents:
             raise ExpertError(f"scripted expert: {len(bodies)} bodies for {team.n_agents} agents")
         self.team = team
-        self._steering = Steering(team, [bodies[agent] for agent in agents], agents, collision_cost)
+        bodies = [bodies[agent] for agent in agents]
+        self._steering = Steering(team, bodies, agents, collision_cost, uncertainty)
         self._landmarks = _landmark_columns(team, agents)  # [K, L, 2]
         # Only on the object, so that `isinstance(..., SoftExpert)` is true of what the expert can do.
         if team.is_discrete:
@@ -82,13 +89,21 @@ class ScriptedNavigationExpert(_SteeringExpert):
         bodies: The agents' bodies (acceleration, mass, top speed, size), in the order of the team.
         collision_cost: What a colliding pair of agents costs for a step, in units of distance. 1 is the
             paper's reward; 0: agents do not look out for each other.
+        uncertainty: Of the distance of two agents, for each step that it is predicted ahead, in units of
+            distance, more than 0. The larger, the more distance they keep.
 
     Raises:
         ExpertError: The team's layouts lack these parts, or there are fewer landmarks than agents.
     """
 
-    def __init__(self, team: TeamSpaces, bodies: Sequence[Body], collision_cost: float = 1.0) -> None:
-        super().__init__(team, bodies, range(team.n_agents), collision_cost)
+    def __init__(
+        self,
+        team: TeamSpaces,
+        bodies: Sequence[Body],
+        collision_cost: float = 1.0,
+        uncertainty: float = UNCERTAINTY,
+    ) -> None:
+        super().__init__(team, bodies, range(team.n_agents), collision_cost, uncertainty)
         if self._landmarks.shape[1] < team.n_agents:
             raise ExpertError(
                 f"scripted expert: {self._landmarks.shape[1]} landmarks for {team.n_agents} agents"
@@ -125,12 +140,20 @@ class ScriptedGoalExpert(_SteeringExpert):
         bodies: The agents' bodies (acceleration, mass, top speed, size), in the order of the team.
         collision_cost: What a colliding pair of agents costs for a step, in units of distance. 1 is the
             paper's reward; 0: agents do not look out for each other.
+        uncertainty: Of the distance of two agents, for each step that it is predicted ahead, in units of
+            distance, more than 0. The larger, the more distance they keep.
 
     Raises:
         ExpertError: Nobody moves, or nobody sees the goal of an agent that does.
     """
 
-    def __init__(self, team: TeamSpaces, bodies: Sequence[Body], collision_cost: float = 1.0) -> None:
+    def __init__(
+        self,
+        team: TeamSpaces,
+        bodies: Sequence[Body],
+        collision_cost: float = 1.0,
+        uncertainty: float = UNCERTAINTY,
+    ) -> None:
         movers = [
             agent
             for agent, name in enumerate(team.agents)
@@ -138,7 +161,7 @@ class ScriptedGoalExpert(_SteeringExpert):
         ]
         if not movers:
             raise ExpertError("scripted expert: no layout has a part 'velocity': this is no navigation task")
-        super().__init__(team, bodies, movers, collision_cost)
+        super().__init__(team, bodies, movers, collision_cost, uncertainty)
         self._goals = np.stack([_goal_columns(team, agent) for agent in movers])  # [K, code size]
         if self._goals.shape[1] < self._landmarks.shape[1]:
             raise ExpertError(

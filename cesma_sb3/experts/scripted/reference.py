@@ -6,11 +6,14 @@ from cesma_sb3.envs.factory import battle_feature_index, scripted_bodies
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.base import Expert
+from cesma_sb3.experts.scripted.crowd import UNCERTAINTY
 from cesma_sb3.experts.scripted.focus_fire import FocusFireExpert
 from cesma_sb3.experts.scripted.navigation import ScriptedGoalExpert, ScriptedNavigationExpert
 
 
-def reference_expert(venv: JointVecEnv, collision_cost: float = 1.0) -> Expert | None:
+def reference_expert(
+    venv: JointVecEnv, collision_cost: float = 1.0, uncertainty: float = UNCERTAINTY
+) -> Expert | None:
     """The scripted expert that fits an environment and its team; None where there is none.
 
     In a battle all shoot at the weakest. Where agents have goals of their own they are followed; else
@@ -20,8 +23,17 @@ def reference_expert(venv: JointVecEnv, collision_cost: float = 1.0) -> Expert |
     Args:
         venv: The environment.
         collision_cost: What a colliding pair of particles costs for a step when the expert plans, in units of
-            distance.
+            distance, at least 0.
+        uncertainty: Of the distance of two particles, for each step that the expert predicts it ahead, in
+            units of distance, more than 0: the larger, the more distance they keep.
+
+    Raises:
+        ExpertError: A number is out of its range.
     """
+    if not collision_cost >= 0:
+        raise ExpertError(f"scripted expert: collision_cost: expected at least 0, got {collision_cost}")
+    if not uncertainty > 0:
+        raise ExpertError(f"scripted expert: uncertainty: expected more than 0, got {uncertainty}")
     feature_index = battle_feature_index(venv)
     if feature_index is not None:
         return FocusFireExpert(venv.team, feature_index)
@@ -30,7 +42,7 @@ def reference_expert(venv: JointVecEnv, collision_cost: float = 1.0) -> Expert |
         return None
     for kind in (ScriptedGoalExpert, ScriptedNavigationExpert):
         try:
-            return kind(venv.team, bodies, collision_cost)
+            return kind(venv.team, bodies, collision_cost, uncertainty)
         except ExpertError:
             continue
     return None

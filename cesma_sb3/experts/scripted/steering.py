@@ -35,6 +35,7 @@ class Steering:
         bodies: The steered agents' bodies (acceleration, mass, top speed).
         agents: The steered agents' places in the team.
         collision_cost: What two of them that collide cost for a step, in units of distance.
+        uncertainty: Of the distance of two of them, a step ahead (`Crowd`).
 
     Attributes:
         speed: [K] that a steady push along one axis approaches; it decides how long a distance takes.
@@ -44,10 +45,15 @@ class Steering:
     """
 
     def __init__(
-        self, team: TeamSpaces, bodies: Sequence[Body], agents: Sequence[int], collision_cost: float
+        self,
+        team: TeamSpaces,
+        bodies: Sequence[Body],
+        agents: Sequence[int],
+        collision_cost: float,
+        uncertainty: float,
     ) -> None:
         self.team = team
-        self._crowd = Crowd(bodies, collision_cost)
+        self._crowd = Crowd(bodies, collision_cost, uncertainty)
         self._velocity = np.stack([columns_of(team, agent, "velocity") for agent in agents])  # [K, 2]
         accel = np.array([body.accel / body.mass for body in bodies])
         max_speed = np.array([body.max_speed for body in bodies])
