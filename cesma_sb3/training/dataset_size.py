@@ -26,8 +26,8 @@ def dataset_size(config: DaggerConfig, n_recorded: int, team: TeamSpaces) -> str
     n_samples = min(config.capacity, n_visited + config.total_timesteps + config.n_envs - 1)
     if not (n_visited or config.total_timesteps):
         raise ConfigError(
-            "dagger.total_timesteps: 0, and this expert has no experience to learn from; expected more, or "
-            "dagger.experience.rollout_timesteps"
+            "dagger.total_timesteps: 0, and this expert has no experience to learn from; expected more, "
+            "dagger.experience.rollout_timesteps, or a file expert.experience"
         )
     size = n_visited * experience_bytes(team) + n_samples * sample_bytes(
         team,

@@ -135,8 +135,8 @@ def run_expert(
 ) -> dict[str, Any]:
     """Runs the first stage of an experiment alone. `expert.init_from` can name its folder.
 
-    The folder keeps the states that the expert has visited, if students would learn from them:
-    `expert.experience` can name the file (`EXPERIENCE`).
+    The folder keeps the states that the expert has visited, if students would learn from them, as with
+    `dagger.experience.save`: `expert.experience` can name the file (`EXPERIENCE`).
 
     Args:
         experiment: As resolved; it has an expert that could be imitated.
@@ -150,9 +150,6 @@ def run_expert(
     with _open_run(experiment, out, watch=watch) as context:
         built = build(experiment, context, has_students=False)
         outcome = _train(built, progress)
-        visited = None if outcome.expert is None else outcome.expert.experience
-        if visited is not None and len(visited):
-            context.folder.write_with(EXPERIENCE, partial(save_states, visited_arrays(visited)))
         return _finish(experiment, context, outcome)
 
 
@@ -238,6 +235,7 @@ def _train(built: BuiltRun, progress: bool) -> Outcome:
             return Outcome(None, train_baseline(built.expert, context, shown.update))
     with bar("expert", built.expert.config.total_timesteps) as shown:
         expert = train_expert(built.expert, context, shown.update)
+    _save_experience(built, expert)
     if built.students is None:
         return Outcome(expert, None)
     with _students_bar(built.students.config, expert, enabled=progress) as shown:
@@ -250,6 +248,18 @@ def _train(built: BuiltRun, progress: bool) -> Outcome:
     with bar("fine-tuning", built.fine_tuning.config.total_timesteps) as shown:
         tuned = fine_tune(built.fine_tuning, students.policy, expert.expert, context, shown.update)
     return Outcome(expert, tuned, imitators=students)
+
+
+def _save_experience(built: BuiltRun, expert: TrainedExpert) -> None:
+    """Keeps the states of the expert's training in the folder, if they are wanted; those of a file are there.
+
+    It is done before the students' dataset takes memory.
+    """
+    students = None if built.students is None else built.students.config.experience
+    is_wanted = built.students is None or (students is not None and students.save)
+    visited = None if built.expert.config.experience is not None else expert.experience
+    if is_wanted and visited is not None and len(visited):
+        built.context.folder.write_with(EXPERIENCE, partial(save_states, visited_arrays(visited)))
 
 
 def _students_bar(config: DaggerConfig, expert: TrainedExpert, *, enabled: bool) -> StageProgress:

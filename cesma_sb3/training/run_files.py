@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -84,7 +86,8 @@ class RunFiles:
 
         Args:
             name: Relative, with `/` between folders.
-            source: A file that is copied, or a function that writes the path given.
+            source: A file that is copied (arrays of another run folder: linked, where the file system can),
+                or a function that writes the path given.
 
         Raises:
             StorageError: There is no such file, or it cannot be written.
@@ -92,8 +95,7 @@ class RunFiles:
         if isinstance(source, Path) and not source.is_file():
             raise StorageError(f"{source}: no such file")
         self.inputs.add(name)
-        copy = partial(shutil.copyfile, source) if isinstance(source, Path) else source
-        return self.write_with(name, copy)
+        return self.write_with(name, partial(_copy, source) if isinstance(source, Path) else source)
 
     def _sign(self, digests: Mapping[str, str]) -> None:
         """Signs further contents of files. Their earlier contents stay signed: they were the user's own."""
@@ -139,6 +141,19 @@ class RunFiles:
                 self._sign({inner: hashlib.sha256(content).hexdigest() for inner, content in code.items()})
             atomic.write_folder(path, files)
         return path
+
+
+def _copy(source: Path, path: Path) -> None:
+    """Copies a file. Arrays of a run folder are on the disk once, however many runs begin with them.
+
+    They are never changed in place. What the user keeps elsewhere may be, and so may a configuration.
+    """
+    source = source.resolve()  # a symbolic link would be linked itself
+    if source.suffix == ".safetensors" and (source.parent.parent / BEGINNING[-1]).is_file():
+        with contextlib.suppress(OSError):  # on another disk, or one without links
+            os.link(source, path)
+            return
+    shutil.copyfile(source, path)
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -236,6 +236,32 @@ def test_who_learns_from_states_of_its_own_says_so_and_learns_from_them(algorith
     assert report["env_samples"]["decentralize"] >= 120
 
 
+@pytest.mark.parametrize("kind", ["off policy", "masks", "little room"])
+def test_a_run_keeps_what_was_visited_if_it_is_asked_to(kind, tmp_path, labelled):
+    """Nothing else of it changes, and students of another run learn the same from the file."""
+    name, values = KINDS[kind]
+    values = {**TINY, **values}
+    file = "expert/experience.safetensors"
+    for saves in (True, False):
+        out = tmp_path / str(saves)
+        cesma_sb3.run(name, out=out, **{**values, "dagger.experience.save": saves})
+        assert (out / file).is_file() is saves
+    kept = results(tmp_path / "True")
+    del kept[file]
+    assert kept == results(tmp_path / "False")
+    experience, dataset = labelled[0]
+    values |= {"expert.total_timesteps": 0, "expert.experience": str(tmp_path / "True" / file)}
+    again = cesma_sb3.run(
+        name, out=tmp_path / "again", **{**values, "expert.init_from": str(tmp_path / "True")}
+    )
+    found, learned = labelled[-1]
+    for one, other in zip(found.states(), experience.states(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for key, array in learned.rows.arrays.items():
+        np.testing.assert_array_equal(array[: len(learned)], dataset.rows.arrays[key][: len(dataset)])
+    assert again.report["env_samples"] == {"expert": 0, "decentralize": 0}
+
+
 def test_students_with_a_memory_need_a_whole_episode(tmp_path):
     """No episode of 25 steps ends within 20: nothing is learned, and a warning says so."""
     name, values = KINDS["students with a memory"]
@@ -307,8 +333,8 @@ def test_zero_timesteps_need_something_to_learn_from(name, tmp_path):
     if name == "spread-3":
         values |= {"expert.total_timesteps": 0, "expert.n_envs": 8}
     told = (
-        r"^dagger.total_timesteps: 0, and this expert has no experience to learn from; expected more, or "
-        r"dagger.experience.rollout_timesteps$"
+        r"^dagger.total_timesteps: 0, and this expert has no experience to learn from; expected more, "
+        r"dagger.experience.rollout_timesteps, or a file expert.experience$"
     )
     with pytest.raises(ConfigError, match=told):
         cesma_sb3.run(name, out=tmp_path / "run", **values)

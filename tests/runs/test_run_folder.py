@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import sys
 
@@ -121,6 +122,38 @@ def test_folders_and_writers(run):
     path = run.write_with("expert/model.zip", lambda path: path.write_bytes(b"zip"))
     assert (run.path / "students" / "team.json").read_bytes() == b"{}"
     assert path.read_bytes() == b"zip"
+
+
+@pytest.mark.parametrize("can_link", [True, False])
+def test_arrays_of_another_run_are_on_the_disk_once(can_link, run, experiment, tmp_path, monkeypatch):
+    if not can_link:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("another disk")))
+    name = "expert/experience.safetensors"
+    source = run.write_bytes(name, b"states")
+    (tmp_path / "by-link").symlink_to(run.path)
+    for number, path in enumerate((source, tmp_path / "by-link" / name)):
+        other = RunFolder.create(experiment, tmp_path / f"other-{number}")
+        kept = other.keep(name, path)
+        assert kept.read_bytes() == b"states"
+        assert kept.samefile(source) is can_link
+        assert not kept.is_symlink()
+        run.write_bytes(name, b"others")  # a file of a run folder is replaced, not changed
+        assert kept.read_bytes() == b"states"
+        source = run.write_bytes(name, b"states")
+
+
+def test_what_the_user_may_change_in_place_is_copied(run, experiment, tmp_path):
+    other = RunFolder.create(experiment, tmp_path / "other")
+    (tmp_path / "mine.safetensors").write_bytes(b"states")
+    sources = {
+        "expert/experience.safetensors": tmp_path / "mine.safetensors",
+        "initial/expert/run.json": None,
+    }
+    for name, source in sources.items():
+        path = source or run.path / "run.json"
+        kept, before = other.keep(name, path), path.read_bytes()
+        path.write_bytes(b"others")
+        assert kept.read_bytes() == before
 
 
 def test_what_is_no_run_folder(run, tmp_path):

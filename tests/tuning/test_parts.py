@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+from functools import partial
 
 import numpy as np
 import optuna
 import pytest
 from PIL import Image
+from stable_baselines3 import PPO
 
 import cesma_sb3
 from cesma_sb3 import load_experiment
+from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.multirun.tuning import results
 from cesma_sb3.multirun.tuning import study as study_module
@@ -199,6 +202,79 @@ def test_the_expert_of_a_run(write, shared_run, tmp_path):
     assert (result.folder / "trial-0" / weights).read_bytes() == (run / weights).read_bytes()
     with pytest.raises(ConfigError, match="expected none, for the expert is that of"):
         study_module.tune("spread-3", space=write(SPACE), expert=run, **{"expert.n_envs": 8})
+
+
+VISITED = {"evaluation": EVALUATION, "students": TINY["students"], "dagger.total_timesteps": 0}
+
+
+def test_students_of_a_run_that_kept_what_its_expert_visited(write, tmp_path):
+    """A whole run, of expert and students, is as good as one of the expert alone."""
+    saves = {**TINY_EXPERT, "dagger.total_timesteps": 0, "dagger.experience": {"save": True}}
+    cesma_sb3.run("spread-3", out=tmp_path / "run", **saves)
+    result = study_module.tune(
+        "spread-3", space=write(SPACE), trials=2, expert=tmp_path / "run", out=tmp_path / "study", **VISITED
+    )
+    for number in range(2):
+        report = RunFolder.open(result.folder / f"trial-{number}").report()
+        assert report["env_samples"] == {"expert": 0, "decentralize": 0}
+        assert report["experience"]["decentralize"] == 128 + 8
+    runs = [tmp_path / "run", *(result.folder / f"trial-{number}" for number in range(2))]
+    assert len({(run / "expert/experience.safetensors").stat().st_ino for run in runs}) == 1, "kept once"
+
+
+def test_students_that_have_nothing_to_learn_from_are_no_study(write, shared_run, tmp_path):
+    tune = partial(study_module.tune, "spread-3", expert=shared_run("trained"), out=tmp_path / "study")
+    told = (
+        r"^\S+: keeps no states that its expert has visited, and dagger.total_timesteps is 0; expected "
+        r"the folder of a run with dagger.experience.save, or dagger.experience.rollout_timesteps$"
+    )
+    with pytest.raises(ConfigError, match=told):
+        tune(space=write(SPACE), trials=1, **VISITED)
+    assert not (tmp_path / "study").exists()
+    rollouts = {"dagger.experience.rollout_timesteps": 128, "dagger.n_envs": 8}
+    report = RunFolder.open(
+        tune(space=write(SPACE), trials=1, **VISITED, **rollouts).folder / "trial-0"
+    ).report()
+    assert report["env_samples"] == {"expert": 0, "decentralize": 128}
+    # What is tuned may be more than nothing.
+    tuned = {**VISITED, "dagger.n_envs": 8}
+    del tuned["dagger.total_timesteps"]
+    space = write("dagger.total_timesteps: {choices: [0, 128]}\n")
+    study = tune(space=space, trials=2, sampler="grid", **tuned | {"out": tmp_path / "other"}).study
+    assert sorted(trial.state.name for trial in study.trials) == ["COMPLETE", "FAIL"]
+
+
+@pytest.mark.parametrize("kind", ["scripted", "a function", "a model"])
+def test_an_expert_that_was_not_trained_in_its_run_is_used_as_it_is(kind, write, shared_run, tmp_path):
+    values = {"evaluation": EVALUATION, "students": TINY["students"], "dagger": TINY["dagger"]}
+    if kind == "scripted":
+        run, name = shared_run("scripted"), "spread-3-scripted"
+    else:
+        name = "spread-3"
+        expert = "tests.tuning.test_parts:still"
+        if kind == "a model":
+            venv = ParticleVecEnv(make_scenario("spread", n_agents=3), 2, seed=0)
+            expert = PPO("MlpPolicy", venv, n_steps=8, batch_size=16, device="cpu")
+        env = load_experiment(name).env
+        run = cesma_sb3.decentralize(
+            expert, {"id": env.id, "kwargs": env.kwargs}, total_timesteps=128, out=tmp_path / "run", **values
+        ).run_dir
+    study = study_module.tune(
+        name,
+        space=write("dagger.learning_rate: {low: 1e-3, high: 1}\n"),
+        trials=1,
+        expert=run,
+        out=tmp_path / "study",
+        **values,
+    )
+    report = RunFolder.open(study.folder / "trial-0").report()
+    assert report["env_samples"] == {"expert": 0, "decentralize": 128}
+    assert np.isfinite(report["return"]["students"])
+
+
+def still(observations):
+    """Nobody of `spread-3` moves."""
+    return np.zeros((len(observations), 3), dtype=np.int64)
 
 
 def test_two_objectives(monkeypatch, write, tmp_path):

@@ -283,7 +283,9 @@ def test_a_stage_wise_study_resumes_too(instant, space, tmp_path, monkeypatch):
 
     def run_expert(experiment, *, out, watch):
         trained.append(out)
-        out.mkdir(parents=True)
+        (out / "expert").mkdir(parents=True)
+        for name in ("policy", "experience"):
+            (out / "expert" / f"{name}.safetensors").touch()
         return {"normalized": {"expert": 0.5}, "return": {"expert": 1.0}}
 
     monkeypatch.setattr(run_module, "run_expert", run_expert)

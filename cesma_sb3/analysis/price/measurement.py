@@ -184,7 +184,7 @@ class GapMeasurement:
         what = "everything" if sees == "joint" else "their own part"
         dagger = {
             "total_timesteps": timesteps,
-            "experience": None,  # a finished run keeps none
+            "experience": None,  # a finished run need not keep it
             "shared_dataset": True,
             "early_stopping_evaluations": None,
             "keep": "last",

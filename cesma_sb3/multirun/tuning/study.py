@@ -19,7 +19,7 @@ from cesma_sb3.multirun.tuning import storage as optuna_storage
 from cesma_sb3.multirun.tuning.progress import StudyProgress
 from cesma_sb3.multirun.tuning.results import BEST, TRIALS, best_trial, draw, write_best, write_tables
 from cesma_sb3.multirun.tuning.search_space import SearchSpace, default_spaces, load_space, merged
-from cesma_sb3.multirun.tuning.study_config import Objective, StudyConfig
+from cesma_sb3.multirun.tuning.study_config import Objective, StudyConfig, expert_run
 from cesma_sb3.multirun.tuning.trial import expert_values
 from cesma_sb3.multirun.tuning.work import lead, work
 from cesma_sb3.training.run_folder import make_folder
@@ -229,6 +229,7 @@ def _study(
                 raise ConfigError(f"override: {key}: expected none, for the expert is that of {expert}")
         overrides = {**config.overrides, "expert": expert_values(expert, seed, trust=trust)}
         config = dataclasses.replace(config, overrides=overrides, expert=expert)
+        _check_experience(config)
     config.space.check(config.experiment, config.overrides)
     optuna_storage.check_names(config.sampler, config.pruner, len(config.directions))
     if config.sampler == "grid":
@@ -264,6 +265,28 @@ def _study(
         write_best(study, config.folder, config.experiment, settings, len(claims.ended(study)))
         draw(study, config.folder)
     return TuningResult(study, values, float(best.values[0]), config.folder)
+
+
+def _check_experience(config: StudyConfig) -> None:
+    """Refuses students that have nothing to learn from, in whatever trial.
+
+    Raises:
+        ConfigError: They collect nothing, and the run of their expert keeps none of the states it visited.
+    """
+    tuned = ("dagger.total_timesteps", "dagger.experience")
+    if config.objective == "expert" or any(key.startswith(tuned) for key in config.space.keys):
+        return
+    for seed in config.seeds:
+        experiment = load_experiment(config.experiment, config.settings({}, seed))
+        dagger = experiment.dagger
+        collects = dagger is None or dagger.total_timesteps or dagger.rollout_timesteps
+        if not collects and experiment.expert.experience is None:
+            assert config.expert is not None
+            raise ConfigError(
+                f"{expert_run(config.expert, seed)}: keeps no states that its expert has visited, and "
+                "dagger.total_timesteps is 0; expected the folder of a run with dagger.experience.save, or "
+                "dagger.experience.rollout_timesteps"
+            )
 
 
 @contextmanager

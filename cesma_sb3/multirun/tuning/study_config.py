@@ -13,6 +13,7 @@ from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.multirun.tuning.search_space import SearchSpace, load_space, merged
 from cesma_sb3.multirun.tuning.storage import Direction
 from cesma_sb3.training.experiment_files import EXPERIENCE
+from cesma_sb3.training.run_folder import EXPERT, EXPERT_WEIGHTS
 
 Objective = Literal["students", "expert", "students-and-samples"]
 
@@ -70,9 +71,12 @@ class StudyConfig:
         settings = {**self.overrides, **values, "seed": seed}
         if self.expert is not None:
             run = expert_run(self.expert, seed)
-            settings["expert"] = {**settings["expert"], "init_from": str(run), "total_timesteps": 0}
+            expert = dict(settings["expert"])
+            if expert["path"] is None and (run / EXPERT / EXPERT_WEIGHTS).is_file():  # it was trained there
+                expert |= {"init_from": str(run), "total_timesteps": 0}
             if (visited := run / EXPERIENCE).is_file():
-                settings["expert"]["experience"] = str(visited)
+                expert["experience"] = str(visited)
+            settings["expert"] = expert
         return settings
 
     def run_dir(self, number: int, seed: int) -> Path:

@@ -117,4 +117,4 @@ def expert_values(folder: Path, seed: int, *, trust: bool = False) -> dict[str, 
     run = RunFolder.open(expert_run(folder, seed), trust=trust)
     run.ask({"expert.algorithm", "expert.policy", "expert.path", "expert.normalization"})
     values: dict[str, Any] = run.here(run.experiment).to_mapping()["expert"]
-    return values
+    return {**values, "trust": True}  # as where the folder itself is loaded: it was asked just now
