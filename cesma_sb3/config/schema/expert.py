@@ -80,7 +80,7 @@ class ExpertConfig(Model):
     """Policy class: one of the algorithm's aliases, a policy of `cesma_sb3.policies`, or `module:Class`."""
     kwargs: Arguments = Field(default_factory=dict)
     """Arguments of the algorithm's constructor; of `scripted` in navigation `collision_cost` (left out: that
-    of the reference) and `uncertainty`, by which agents keep more distance (`reference_expert`)."""
+    of the reference), `uncertainty` and `assignment` (`reference_expert`)."""
     policy_kwargs: Arguments = Field(default_factory=dict)
     """Arguments of the policy's constructor."""
     learning_rate_final: Fraction = 1.0

@@ -7,6 +7,7 @@ normalised score: 1 is what they reach.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from cesma_sb3.spaces.types import Masks, Observations, Packed
 
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
+Assignment = Literal["best", "greedy"]
 
 
 class _SteeringExpert:
@@ -78,7 +80,7 @@ class _SteeringExpert:
 
 
 class ScriptedNavigationExpert(_SteeringExpert):
-    """An expert that assigns landmarks by the least sum of travel times, and steers each agent to its own.
+    """An expert that assigns landmarks, and steers each agent to its own.
 
     Every step is decided anew from the joint observation alone. An agent is steered by trying each push,
     letting the agent coast, and taking the push that keeps it nearest to its landmark over the next steps
@@ -91,6 +93,9 @@ class ScriptedNavigationExpert(_SteeringExpert):
             paper's reward; 0: agents do not look out for each other.
         uncertainty: Of the distance of two agents, for each step that it is predicted ahead, in units of
             distance, more than 0. The larger, the more distance they keep.
+        assignment: `best`: by the least sum of distance times travel time. `greedy`: the shortest travel time
+            first, then the shortest of the agents and landmarks that are left; which landmark is an agent's
+            then depends on less of the team.
 
     Raises:
         ExpertError: The team's layouts lack these parts, or there are fewer landmarks than agents.
@@ -102,7 +107,9 @@ class ScriptedNavigationExpert(_SteeringExpert):
         bodies: Sequence[Body],
         collision_cost: float = 1.0,
         uncertainty: float = UNCERTAINTY,
+        assignment: Assignment = "best",
     ) -> None:
+        self.assignment = assignment
         super().__init__(team, bodies, range(team.n_agents), collision_cost, uncertainty)
         if self._landmarks.shape[1] < team.n_agents:
             raise ExpertError(
@@ -122,8 +129,11 @@ class ScriptedNavigationExpert(_SteeringExpert):
             [B, N] int64, different for each agent of a team.
         """
         distances = np.linalg.norm(to_landmarks, axis=-1)
+        times = distances / self._steering.speed[None, :, None]
+        if self.assignment == "greedy":
+            return _greedy(times)
         # The return sums the distance over the steps of the approach: distance times travel time, over two.
-        costs = distances**2 / self._steering.speed[None, :, None]
+        costs = distances * times
         return np.stack([linear_sum_assignment(cost)[1] for cost in costs]).astype(np.int64)
 
 
@@ -173,6 +183,17 @@ class ScriptedGoalExpert(_SteeringExpert):
         # A dead agent's code is zeros, whose largest is the first; a code never names more than there is.
         goals: Index = observed[:, self._goals][:, :, : to_landmarks.shape[2]].argmax(axis=2)
         return goals
+
+
+def _greedy(costs: Floats) -> Index:
+    """Pairs of an agent and a landmark, the cheapest of those that are left first: [B, N, L] -> [B, N]."""
+    left, batch = costs.copy(), np.arange(len(costs))
+    chosen = np.zeros(costs.shape[:2], dtype=np.int64)
+    for _ in range(costs.shape[1]):
+        agent, landmark = np.divmod(left.reshape(len(left), -1).argmin(axis=1), costs.shape[2])
+        chosen[batch, agent] = landmark
+        left[batch, agent] = left[batch, :, landmark] = np.inf
+    return chosen
 
 
 def _landmark_columns(team: TeamSpaces, agents: Sequence[int]) -> Index:

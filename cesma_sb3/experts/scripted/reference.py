@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from cesma_sb3.envs.factory import battle_feature_index, scripted_bodies
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.base import Expert
 from cesma_sb3.experts.scripted.crowd import UNCERTAINTY
 from cesma_sb3.experts.scripted.focus_fire import FocusFireExpert
-from cesma_sb3.experts.scripted.navigation import ScriptedGoalExpert, ScriptedNavigationExpert
+from cesma_sb3.experts.scripted.navigation import Assignment, ScriptedGoalExpert, ScriptedNavigationExpert
 
 
 def reference_expert(
-    venv: JointVecEnv, collision_cost: float = 1.0, uncertainty: float = UNCERTAINTY
+    venv: JointVecEnv,
+    collision_cost: float = 1.0,
+    uncertainty: float = UNCERTAINTY,
+    assignment: Assignment = "best",
 ) -> Expert | None:
     """The scripted expert that fits an environment and its team; None where there is none.
 
@@ -26,6 +31,7 @@ def reference_expert(
             distance, at least 0.
         uncertainty: Of the distance of two particles, for each step that the expert predicts it ahead, in
             units of distance, more than 0: the larger, the more distance they keep.
+        assignment: How landmarks are assigned, where they are (`ScriptedNavigationExpert`).
 
     Raises:
         ExpertError: A number is out of its range.
@@ -40,9 +46,8 @@ def reference_expert(
     bodies = scripted_bodies(venv)
     if bodies is None:
         return None
-    for kind in (ScriptedGoalExpert, ScriptedNavigationExpert):
-        try:
-            return kind(venv.team, bodies, collision_cost, uncertainty)
-        except ExpertError:
-            continue
+    with contextlib.suppress(ExpertError):
+        return ScriptedGoalExpert(venv.team, bodies, collision_cost, uncertainty)
+    with contextlib.suppress(ExpertError):
+        return ScriptedNavigationExpert(venv.team, bodies, collision_cost, uncertainty, assignment)
     return None
