@@ -48,6 +48,7 @@ class DiscreteOffPolicyAlgorithm(OffPolicyAlgorithm):
 
     Raises:
         LayoutError: The team declares no symmetries to use.
+        ValueError: `tau` or `batch_size` is out of its range.
     """
 
     policy: Any
@@ -76,6 +77,10 @@ class DiscreteOffPolicyAlgorithm(OffPolicyAlgorithm):
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
+        if not 0 < tau <= 1:
+            raise ValueError(f"tau={tau}: expected more than 0 and at most 1")
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: expected at least 1")
         self.use_symmetries = use_symmetries
         # Not the next constructor in line: DDPG's and TD3's insist on Box actions.
         OffPolicyAlgorithm.__init__(

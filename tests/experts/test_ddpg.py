@@ -5,7 +5,7 @@ import pytest
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.envs import IdentityEnv
+from stable_baselines3.common.envs import FakeImageEnv, IdentityEnv
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -15,6 +15,7 @@ from cesma_sb3.algorithms import ExpectedDDPG, GumbelSoftmaxDDPG
 from cesma_sb3.algorithms.ddpg.policies import gumbel_noise
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
+from cesma_sb3.errors import SpaceError
 from tests.envs_for_tests import MatchingGame
 
 SMALL = {"learning_rate": 3e-3, "gamma": 0.0, "learning_starts": 200, "batch_size": 64, "buffer_size": 5_000}
@@ -185,3 +186,32 @@ def test_truncated_episodes_are_bootstrapped(form):
 def test_a_continuous_action_space_is_refused(form):
     with pytest.raises(AssertionError, match="only supports"):
         form("MlpPolicy", ParticleVecEnv(Spread(2, continuous_actions=True), 1))
+
+
+@FORMS
+def test_spaces_that_are_not_the_teams_are_refused(form):
+    """Also where one network would read what another team's is as wide as."""
+    venv, product = (joint_vec_env(MatchingGame, 1, seed=0, view=view) for view in ("joint", "product"))
+    with pytest.raises(
+        SpaceError, match=r"action space Discrete\(9\) is not the team's, which is Multi.*joint$"
+    ):
+        form("MlpPolicy", product, policy_kwargs={"team": product.team}, buffer_size=10)
+    other = joint_vec_env(lambda: MatchingGame(3, 2), 1, seed=0)
+    for team in (other.team, joint_vec_env(lambda: MatchingGame(3), 1).team):
+        with pytest.raises(SpaceError, match=r"(action space .* is not the team's|observation space)"):
+            form("MlpPolicy", venv, policy_kwargs={"team": team}, buffer_size=10)
+    images = FakeImageEnv(screen_height=8, screen_width=8, n_channels=3, discrete=True)
+    with pytest.raises(SpaceError, match=r"observation space Box.*, expected a Box of shape \(192,\)$"):
+        form("MlpPolicy", images, buffer_size=10)
+    one = form("MlpPolicy", product, buffer_size=10)  # without a team: one agent that sees everything
+    assert one.policy.team.n_agents == 1
+
+
+@FORMS
+@pytest.mark.parametrize(
+    "wrong", [{"tau": 0.0}, {"tau": 1.5}, {"tau": np.nan}, {"batch_size": 0}, {"max_grad_norm": -1.0}]
+)
+def test_numbers_out_of_their_range_are_refused(form, wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=rf"^{name}=.*: expected "):
+        matching_model(form, **wrong)

@@ -32,6 +32,9 @@ class DiscreteDDPG(DiscreteOffPolicyAlgorithm, DDPG):
             `learning_starts`, `batch_size`, `tau`, `gamma`, `train_freq`, `gradient_steps`,
             `use_symmetries`, `replay_buffer_class`, `replay_buffer_kwargs`, `stats_window_size`,
             `tensorboard_log`, `policy_kwargs`, `verbose`, `seed` and `device`.
+
+    Raises:
+        ValueError: `max_grad_norm`, `tau` or `batch_size` is out of its range.
     """
 
     policy: GumbelSoftmaxPolicy
@@ -50,6 +53,8 @@ class DiscreteDDPG(DiscreteOffPolicyAlgorithm, DDPG):
         max_grad_norm: float | None = 0.5,
         **kwargs: Any,
     ) -> None:
+        if max_grad_norm is not None and not max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm={max_grad_norm}: expected more than 0, or None")
         self.policy_delay = 1  # as DDPG's and TD3's own constructors set them
         self.target_policy_noise = self.target_noise_clip = 0.0
         self.logit_penalty = logit_penalty

@@ -29,6 +29,7 @@ class ExpectedPolicy(GumbelSoftmaxPolicy):
         **kwargs: Further arguments of `GumbelSoftmaxPolicy`.
 
     Raises:
+        SpaceError: As of `GumbelSoftmaxPolicy`.
         ExpertError: `critic_form` is another one, or actor and critic cannot share a network.
         UnknownNameError: There is no such visibility, network, form or values.
     """

@@ -12,7 +12,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
-from cesma_sb3.errors import ExpertError
+from cesma_sb3.errors import ExpertError, SpaceError
 from cesma_sb3.policies.distributions import ActionHead
 from cesma_sb3.policies.networks.factory import (
     ActionValue,
@@ -121,6 +121,7 @@ class GumbelSoftmaxPolicy(TD3Policy):
         optimizer_kwargs: Its arguments, less the learning rate.
 
     Raises:
+        SpaceError: The spaces are not the team's, or observations are not flat.
         ExpertError: `critic_values` does not go with `critic_form`.
         UnknownNameError: There is no such visibility, network, form or values.
     """
@@ -154,9 +155,10 @@ class GumbelSoftmaxPolicy(TD3Policy):
     ) -> None:
         # Plain values, set before nn.Module.__init__ has run; `_build` needs them.
         self.team = team or TeamSpaces(["agent"], {"agent": observation_space}, {"agent": action_space})
+        self._whole_team = team
+        self._check_spaces(observation_space, action_space)
         self.n_critics = n_critics
         self.critic_values: CriticValues = critic_values
-        self._whole_team = team
         self.spec = NetworkSpec(network, tuple(hidden_sizes), activation_fn, share_parameters, use_agent_id)
         sizes = tuple(critic_hidden_sizes or hidden_sizes)
         self.critic_spec = dataclasses.replace(self.spec, hidden_sizes=sizes)
@@ -172,6 +174,19 @@ class GumbelSoftmaxPolicy(TD3Policy):
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
+
+    def _check_spaces(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+        is_flat = isinstance(observation_space, spaces.Box)
+        if not is_flat or observation_space.shape != (self.team.observation_size,):
+            raise SpaceError(
+                f"{type(self).__name__}: observation space {observation_space}, expected a Box of shape "
+                f"({self.team.observation_size},)"
+            )
+        if self._whole_team is not None and action_space != self.team.action_space:
+            raise SpaceError(
+                f"{type(self).__name__}: action space {action_space} is not the team's, which is "
+                f"{self.team.action_space}; expected the action view joint"
+            )
 
     def _build(self, lr_schedule: Schedule) -> None:
         self.head = ActionHead(self.team.column_categories)
