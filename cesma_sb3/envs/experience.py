@@ -13,6 +13,7 @@ import numpy as np
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, StepReturn
 from cesma_sb3.envs.vec_wrappers import JointVecEnvWrapper
+from cesma_sb3.errors import SpaceError
 from cesma_sb3.spaces.row_arrays import Rows, compact_dtype
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Array, Flags, Floats, Index, Masks, Observations
@@ -48,11 +49,16 @@ class Experience(Stateful):
         team: The team.
         n_envs: Environments stepped together.
         capacity: Most samples kept, rounded down to whole vector steps, at least one of them.
+
+    Raises:
+        ValueError: `n_envs` is below 1.
     """
 
     state_attributes = ("rows", "n_steps")
 
     def __init__(self, team: TeamSpaces, n_envs: int, capacity: int) -> None:
+        if n_envs < 1:
+            raise ValueError(f"n_envs={n_envs}: expected at least 1")
         self.team = team
         self.n_envs = n_envs
         self.limit = max(1, capacity // n_envs)
@@ -98,6 +104,7 @@ class Experience(Stateful):
             cuts: Whether the episodes before were cut off: all environments were reset.
 
         Raises:
+            SpaceError: As of `extend`.
             ConfigError: There is not enough memory.
         """
         masks_TBM = None if masks is None else masks[None]
@@ -107,11 +114,13 @@ class Experience(Stateful):
         """Record the states of several vector steps; the arrays are copied.
 
         Raises:
+            SpaceError: An array is not of this team's shape, or masks are missing or too many.
             ConfigError: There is not enough memory.
         """
         n_steps = len(states.starts)
         if states.cuts is None:
             states = states._replace(cuts=np.zeros(n_steps, dtype=bool))
+        self._check(states)
         kept: dict[str, Array] = {
             name: each[-self.limit :] for name, each in states._asdict().items() if each is not None
         }
@@ -119,6 +128,20 @@ class Experience(Stateful):
         numbers = self.n_steps + np.arange(n_steps)[-self.limit :]
         self.rows.write(numbers % self.limit, kept)
         self.n_steps += n_steps
+
+    def _check(self, states: States) -> None:
+        team, steps = self.team, np.shape(states.starts)[:1]
+        expected: dict[str, tuple[int, ...] | None] = {
+            "observations": (*steps, self.n_envs, team.observation_size),
+            "alive": (*steps, self.n_envs, team.n_agents),
+            "starts": (*steps, self.n_envs),
+            "masks": (*steps, self.n_envs, team.mask_size) if team.has_masks else None,
+            "cuts": steps,
+        }
+        for name, array in states._asdict().items():
+            shape = None if array is None else array.shape
+            if shape != expected[name]:
+                raise SpaceError(f"experience: {name} of shape {shape}, expected {expected[name]}")
 
     def states(self, first: int = 0, last: int | None = None, *, env: int | None = None) -> States:
         """Copies of the vector steps from `first` up to `last`, counted from the oldest one that is kept.
@@ -187,12 +210,20 @@ class RecordedVecEnv(JointVecEnvWrapper, Stateful):
     Args:
         venv: The environment, in any action view. Closing the wrapper closes it.
         experience: Where its states are recorded.
+
+    Raises:
+        SpaceError: The experience is of another team, or of another number of environments.
     """
 
     state_attributes = ("venv", "experience")
 
     def __init__(self, venv: JointVecEnv, experience: Experience) -> None:
         super().__init__(venv)
+        if experience.team != venv.team or experience.n_envs != venv.num_envs:
+            raise SpaceError(
+                f"experience: of {experience.n_envs} environments of {experience.team}; expected "
+                f"{venv.num_envs} of {venv.team}"
+            )
         self.experience = experience
 
     def reset(self) -> Observations:

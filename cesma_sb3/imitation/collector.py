@@ -17,8 +17,26 @@ from cesma_sb3.imitation.settings import LabelConfig
 from cesma_sb3.policies.stateful_actor import MemoryActor, State
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
+from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Masks, Observations, Packed
 from cesma_sb3.utils.stateful import Stateful
+
+
+def check_labels(labels: LabelConfig, expert: Expert, team: TeamSpaces) -> None:
+    """Check that an expert has the labels that are wanted.
+
+    Raises:
+        ExpertError: Soft labels are wanted of an expert that has none or that has a memory, or of a team
+            without categories.
+    """
+    if labels.soft and not isinstance(expert, SoftExpert):
+        raise ExpertError(f"{name_of(expert)}: has no `probabilities`: expected hard labels")
+    if labels.soft and isinstance(expert, RecurrentExpert):
+        raise ExpertError(f"{name_of(expert)}: has a memory, and no soft labels: expected hard labels")
+    if labels.soft and team.is_continuous:
+        raise ExpertError(
+            "soft labels: this team's actions are continuous, without categories: expected hard labels"
+        )
 
 
 class Collector(Stateful):
@@ -41,8 +59,7 @@ class Collector(Stateful):
         label_rng: Draws the labels of an expert that samples; None: they are always the same draws.
 
     Raises:
-        ExpertError: Soft labels are wanted of an expert that has none or that has a memory, or of a team
-            without categories.
+        ExpertError: As of `check_labels`.
     """
 
     state_attributes = ("_rollout", "_previous")
@@ -59,14 +76,7 @@ class Collector(Stateful):
         rng: np.random.Generator,
         label_rng: np.random.Generator | None = None,
     ) -> None:
-        if labels.soft and not isinstance(expert, SoftExpert):
-            raise ExpertError(f"{name_of(expert)}: has no `probabilities`: expected hard labels")
-        if labels.soft and isinstance(expert, RecurrentExpert):
-            raise ExpertError(f"{name_of(expert)}: has a memory, and no soft labels: expected hard labels")
-        if labels.soft and venv.team.is_continuous:
-            raise ExpertError(
-                "soft labels: this team's actions are continuous, without categories: expected hard labels"
-            )
+        check_labels(labels, expert, venv.team)
         self.expert = expert
         self.beta = beta
         self.labels = labels

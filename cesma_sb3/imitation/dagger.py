@@ -171,7 +171,7 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
             experience: The states, of this team. Recurrent students learn from its whole episodes.
 
         Raises:
-            SpaceError: The states are another team's.
+            SpaceError: The states are another team's, or not of finite numbers.
             InvalidActionError: The expert's label is no action that the agent can do.
             ConfigError: An episode is longer than `capacity`, or there is not enough memory.
         """

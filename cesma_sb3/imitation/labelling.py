@@ -15,8 +15,11 @@ from imitation.data import types
 from cesma_sb3.envs.action_validator import ActionRules
 from cesma_sb3.envs.experience import Experience, States
 from cesma_sb3.envs.rollouts import reset_actor
-from cesma_sb3.experts.base import Expert, RecurrentExpert, SoftExpert
+from cesma_sb3.errors import SpaceError
+from cesma_sb3.experts import adapt_expert
+from cesma_sb3.experts.base import RecurrentExpert, SoftExpert
 from cesma_sb3.experts.wrappers import make_actor, name_of
+from cesma_sb3.imitation.collector import check_labels
 from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.imitation.settings import LabelConfig
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
@@ -39,17 +42,20 @@ class ExperienceLabeller:
 
     Args:
         experience: The states.
-        expert: The expert.
+        expert: The expert: anything that `adapt_expert` takes.
         labels: Whether its distribution is wanted too.
         rng: Draws the messages.
         label_rng: Draws the labels of an expert that samples; None: the same draws every time.
         replaces_unavailable: As `ActionRules` has it.
+
+    Raises:
+        ExpertError: The expert does not fit the team, or does not have these labels (`check_labels`).
     """
 
     def __init__(
         self,
         experience: Experience,
-        expert: Expert,
+        expert: Any,
         *,
         labels: LabelConfig,
         rng: np.random.Generator,
@@ -57,20 +63,22 @@ class ExperienceLabeller:
         replaces_unavailable: bool = False,
     ) -> None:
         self.experience = experience
-        self.expert = expert
+        self.expert = adapt_expert(expert, experience.team)
         self.labels = labels
+        check_labels(labels, self.expert, experience.team)
         self.channel = MessageChannel.of(experience.team)
         self._rng = rng
         self._label_rng = label_rng
         self._rules = ActionRules(experience.team, replaces_unavailable=replaces_unavailable)
-        self._name = f"{name_of(expert)}.labels"
-        self._needs_beginning = isinstance(expert, RecurrentExpert) or self.channel is not None
+        self._name = f"{name_of(self.expert)}.labels"
+        self._needs_beginning = isinstance(self.expert, RecurrentExpert) or self.channel is not None
 
     def samples(self) -> Iterator[Samples]:
         """All labelled states, in blocks of single samples.
 
         Raises:
             InvalidActionError: A label is no action that the agent can do.
+            SpaceError: A state is not of finite numbers.
         """
         known_B = np.full(self.experience.n_envs, not self._needs_beginning)
         before: States | None = None
@@ -85,7 +93,7 @@ class ExperienceLabeller:
         """The labelled states of one whole episode after the other, for students with a memory.
 
         Raises:
-            InvalidActionError: As of `samples`.
+            InvalidActionError, SpaceError: As of `samples`.
         """
         episodes = self.experience.episodes()
         if not episodes:
@@ -105,7 +113,7 @@ class ExperienceLabeller:
         one stands in its place.
 
         Raises:
-            InvalidActionError: As of `samples`.
+            InvalidActionError, SpaceError: As of `samples`.
             ValueError: Nothing was recorded.
         """
         states = self.experience.states()
@@ -136,6 +144,11 @@ class ExperienceLabeller:
         before = 0
         for states in self.experience.blocks(BLOCK):
             n_steps, n_envs = states.starts.shape
+            if not np.isfinite(states.observations).all():
+                row = np.argwhere(~np.isfinite(_flat(states.observations)))[0, 0]
+                raise SpaceError(
+                    f"experience: observations that are no finite numbers in {_place(row, n_envs, before)}"
+                )
             # All steps at once; of an expert with a memory, one after the other.
             length = 1 if has_memory else n_steps
             found = []
@@ -201,7 +214,7 @@ def _flat(array: Array) -> Array:
     return array.reshape(-1, array.shape[-1])
 
 
-def _place(row: int, *, n_envs: int, first: int) -> str:
+def _place(row: int, n_envs: int, first: int) -> str:
     """What messages call a state: a row of `n_envs` environments by vector steps, from step `first` on."""
     return f"environment {row % n_envs}, recorded step {first + row // n_envs}"
 

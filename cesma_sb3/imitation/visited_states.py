@@ -22,7 +22,8 @@ from cesma_sb3.spaces.team_views import TeamView, message_free_view
 from cesma_sb3.spaces.types import Array
 
 VisitedArrays = dict[str, Array]
-"""`observations` [T, B, I], `starts` [T, B]; of an `Experience` the other fields of `States` too."""
+"""`observations` [T, B, I], `starts` [T, B]; of an `Experience` the other fields of `States` too, and the
+names of its `agents` in their order (UTF-8, with line feeds between them)."""
 
 
 def visited_arrays(source: Any) -> VisitedArrays:
@@ -42,6 +43,7 @@ def visited_arrays(source: Any) -> VisitedArrays:
         raise ConfigError("experience: it holds no states")
     if isinstance(source, Experience):
         arrays = {name: each for name, each in source.states()._asdict().items() if each is not None}
+        arrays["agents"] = np.frombuffer("\n".join(source.team.agents).encode(), dtype=np.uint8)
     elif isinstance(source, ReplayBuffer):
         arrays = _of_buffer(source)
     elif isinstance(source, Iterable) and not isinstance(source, str | bytes):
@@ -64,12 +66,24 @@ def holds_states(source: Any) -> bool:
 
 
 def save_states(arrays: VisitedArrays, path: Path | str) -> None:
-    """Write states to a file (safetensors) that `load_experience` reads."""
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, str(path))
+    """Write states to a file (safetensors) that `load_experience` reads.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    try:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, str(path))
+    except (OSError, SafetensorError) as error:
+        raise StorageError(f"{path}: cannot be written: {' '.join(str(error).split())}") from None
 
 
 def load_experience(
-    path: Path | str, team: TeamSpaces, capacity: int, *, undivided: TeamView | None = None
+    path: Path | str,
+    team: TeamSpaces,
+    capacity: int,
+    *,
+    undivided: TeamView | None = None,
+    called: str | None = None,
 ) -> Experience:
     """Read the experience of a team from a file that `save_states` wrote.
 
@@ -82,61 +96,68 @@ def load_experience(
         team: The team.
         capacity: Most samples kept, the newest.
         undivided: Of a team that a joint environment was divided into, the view in which one agent has all.
+        called: What messages call the file; None: its path.
 
     Raises:
         StorageError: The file cannot be read.
-        SpaceError: Its states are not of this team, or lack the action masks that this team has.
+        SpaceError: Its states are not of this team, with its agents in this order, or lack the action masks
+            that this team has.
     """
+    called = called or str(path)
     try:
         with safe_open(str(path), framework="numpy") as file:
             arrays: VisitedArrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         observations, starts = arrays["observations"], arrays["starts"].astype(bool)
-    except (OSError, KeyError, SafetensorError) as error:
-        raise StorageError(f"{path}: no file of states: {' '.join(str(error).split())}") from None
+        agents = None if "agents" not in arrays else arrays["agents"].tobytes().decode().split("\n")
+    except (OSError, KeyError, TypeError, UnicodeDecodeError, SafetensorError) as error:
+        raise StorageError(f"{called}: no file of states: {' '.join(str(error).split())}") from None
     if starts.ndim != 2 or not starts.size or observations.shape[:2] != starts.shape:
         raise SpaceError(
-            f"{path}: observations {observations.shape} and starts {starts.shape}, expected [T, B, ...] and "
-            "[T, B], and at least one state"
+            f"{called}: observations {observations.shape} and starts {starts.shape}, expected [T, B, ...] "
+            "and [T, B], and at least one state"
+        )
+    if agents is not None and tuple(agents) != team.agents:
+        raise SpaceError(
+            f"{called}: states of the agents {', '.join(agents)}; expected {', '.join(team.agents)}, in this "
+            "order"
         )
     # In the order in which a model's views are tried; an `Experience`, which says who is alive, is a team's.
     views = [] if undivided is None or "alive" in arrays else [undivided]
     joint = _in_full_view(
-        observations.reshape(*starts.shape, -1), team, [*views, message_free_view(team)], path
+        observations.reshape(*starts.shape, -1), team, [*views, message_free_view(team)], called
     )
-    alive, masks, cuts = (arrays.get(name) for name in ("alive", "masks", "cuts"))
+    alive, cuts = arrays.get("alive"), arrays.get("cuts")
+    masks = arrays.get("masks") if team.has_masks else None
     if alive is None:
         alive = np.stack([joint[..., where].any(axis=-1) for where in team.observation_slices], axis=-1)
     if team.has_masks and masks is None:
         raise SpaceError(
-            f"{path}: states without action masks, which this team has; expected expert.experience: null "
+            f"{called}: states without action masks, which this team has; expected expert.experience: null "
             "(experience=False)"
         )
-    shapes = {
-        "alive": (*starts.shape, team.n_agents),
-        "masks": (*starts.shape, team.mask_size),
-        "cuts": starts.shape[:1],
-    }
-    for name, array in (("alive", alive), ("masks", masks), ("cuts", cuts)):
-        if array is not None and array.shape != shapes[name]:
-            raise SpaceError(f"{path}: {name} {array.shape}, expected {shapes[name]}")
     experience = Experience(team, starts.shape[1], capacity)
-    experience.extend(States(joint, alive, starts, masks if team.has_masks else None, cuts))
+    flags = {"alive": alive, "starts": starts, "masks": masks, "cuts": cuts}
+    as_flags: Any = {name: None if each is None else each.astype(bool) for name, each in flags.items()}
+    try:
+        experience.extend(States(joint, **as_flags))
+    except SpaceError as error:
+        raise SpaceError(f"{called}: {error}") from None
     return experience
 
 
-def _in_full_view(
-    observations: Array, team: TeamSpaces, views: Sequence[TeamView], path: Path | str
-) -> Array:
+def _in_full_view(observations: Array, team: TeamSpaces, views: Sequence[TeamView], called: str) -> Array:
     """Observations [T, B, I] of the whole team; messages that were left out are zeros."""
     width = observations.shape[-1]
     of_view = next((view for view in views if view.team.observation_size == width), None)
     if of_view is None and width != team.observation_size:
         raise SpaceError(
-            f"{path}: observations of {width} numbers, expected {team.observation_size} of the whole team"
+            f"{called}: observations of {width} numbers, expected {team.observation_size} of the whole team"
         )
+    with np.errstate(over="ignore"):  # what is too large for this is no finite number here
+        observations = observations.astype(np.float32, copy=False)
     joint = observations if of_view is None else of_view.full_observations(observations)
     if not np.isfinite(joint).all():
-        raise SpaceError(f"{path}: observations that are no finite numbers")
+        raise SpaceError(f"{called}: observations that are no finite numbers")
     return joint
 
 
@@ -157,6 +178,8 @@ def _of_trajectories(trajectories: list[Any]) -> VisitedArrays:
     if not trajectories or not all(isinstance(each, types.Trajectory) for each in trajectories):
         kinds = ", ".join(sorted({type(each).__name__ for each in trajectories})) or "nothing"
         raise ConfigError(f"experience: an iterable of {kinds}; expected trajectories of imitation")
+    if any(isinstance(each.obs, types.DictObs) for each in trajectories):
+        raise ConfigError("experience: trajectories of observations by name; expected joint observations")
     observations = [np.asarray(each.obs[:-1], dtype=np.float32) for each in trajectories]
     if len({each.shape[1:] for each in observations}) > 1:
         raise ConfigError("experience: trajectories of different observations; expected those of one team")

@@ -231,7 +231,9 @@ def _experience(config: ExpertConfig, context: RunContext, records: int) -> Expe
         return None
     if config.experience is not None:
         whole = undivided_view(context.evaluator.venv)
-        return load_experience(context.folder.path / EXPERIENCE, context.team, records, undivided=whole)
+        file = context.folder.path / EXPERIENCE
+        # The run's copy, which goes with a folder that is refused.
+        return load_experience(file, context.team, records, undivided=whole, called="expert.experience")
     return Experience(context.team, config.n_envs, records) if config.total_timesteps else None
 
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch as th
 from gymnasium import spaces
-from imitation.data.types import Trajectory
+from imitation.data.types import DictObs, Trajectory
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 from stable_baselines3 import DQN, PPO, TD3
 from stable_baselines3.common.buffers import ReplayBuffer
 
@@ -150,6 +152,10 @@ def test_observations_of_an_environment_that_was_divided(slices, tmp_path):
             "experience: it holds no states",
         ),
         (
+            [Trajectory(DictObs({"own": np.zeros((2, 6))}), np.zeros((1, 2)), None, True)],
+            "experience: trajectories of observations by name; expected joint observations",
+        ),
+        (
             [Trajectory(np.zeros((2, n)), np.zeros((1, 2)), None, True) for n in (6, 4)],
             "experience: trajectories of different observations; expected those of one team",
         ),
@@ -203,14 +209,29 @@ OBSERVATIONS, STARTS = np.zeros((4, 2, 6), np.float32), np.zeros((4, 2), bool)
             "observations that are no finite numbers",
         ),
         (
+            {"observations": OBSERVATIONS.astype(np.float64) + 1e39, "starts": STARTS},
+            SpaceError,
+            "observations that are no finite numbers",
+        ),
+        (
             {"observations": OBSERVATIONS, "starts": STARTS, "alive": STARTS},
             SpaceError,
-            r"alive \(4, 2\), expected \(4, 2, 2\)",
+            r"alive of shape \(4, 2\), expected \(4, 2, 2\)",
         ),
         (
             {"observations": OBSERVATIONS, "starts": STARTS, "cuts": STARTS},
             SpaceError,
-            r"cuts \(4, 2\), expected \(4,\)",
+            r"cuts of shape \(4, 2\), expected \(4,\)",
+        ),
+        (
+            {"observations": OBSERVATIONS, "starts": STARTS, "agents": np.array([255], np.uint8)},
+            StorageError,
+            "no file of states: 'utf-8' codec can't decode",
+        ),
+        (
+            {"observations": OBSERVATIONS, "starts": STARTS, "agents": np.array([97, 10, 98], np.uint8)},
+            SpaceError,
+            "states of the agents a, b; expected player_0, player_1, in this order",
         ),
         (b"no arrays", StorageError, "no file of states: "),
     ],
@@ -227,6 +248,53 @@ def test_a_file_that_holds_something_else_is_one_line(arrays, kind, told, tmp_pa
     states = {"expert.experience": str(path)}
     with pytest.raises(CesmaError):
         cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", **states, **{"dagger.experience": {}})
+    assert not (tmp_path / "run").exists()
+
+
+def test_numbers_that_numpy_does_not_know_are_one_line(tmp_path):
+    states = {"observations": th.ones(4, 2, 6, dtype=th.bfloat16), "starts": th.zeros(4, 2)}
+    save_tensors(states, tmp_path / "states")
+    with pytest.raises(StorageError, match=r"states: no file of states: .*bfloat16"):
+        load_experience(tmp_path / "states", joint_vec_env(MatchingGame, 1).team, 100)
+
+
+def test_flags_may_be_written_as_numbers(tmp_path):
+    """They are no flags for NumPy, whose `~1` is true."""
+    venv = joint_vec_env(MortalEnv, 3, seed=0, team_reward="sum")
+    experience = recorded(venv, 20, resets=(0, 7))
+    arrays = visited_arrays(experience)
+    as_numbers = {
+        name: array.astype(np.int8) if array.dtype == bool else array for name, array in arrays.items()
+    }
+    save_states(as_numbers, tmp_path / "states")
+    again = load_experience(tmp_path / "states", venv.team, 100).states()
+    for one, other in zip(experience.states(), again, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path):
+    with pytest.raises(StorageError, match=r"states: cannot be written: ") as caught:
+        save_states(visited_arrays(sources()["an experience"]), tmp_path / "no-folder" / "states")
+    assert "\n" not in str(caught.value)
+
+
+class Backwards(MatchingGame):
+    """The same agents in another order."""
+
+    def __init__(self):
+        super().__init__()
+        self.possible_agents = self.possible_agents[::-1]
+
+
+def test_an_experience_of_the_same_agents_in_another_order_is_not_taken_for_theirs(tmp_path):
+    experience = recorded(joint_vec_env(Backwards, 4, seed=0), 20)
+    told = (
+        r"^expert.experience: states of the agents player_1, player_0; expected player_0, player_1, in this "
+        r"order$"
+    )
+    with pytest.raises(SpaceError, match=told):
+        cesma_sb3.decentralize(cues, GAME, experience=experience, out=tmp_path / "run", **TINY)
     assert not (tmp_path / "run").exists()
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch as th
 from sb3_contrib import RecurrentPPO
 
-from cesma_sb3.errors import InvalidActionError
+from cesma_sb3.errors import ExpertError, InvalidActionError, SpaceError
 from cesma_sb3.experts import ScriptedGoalExpert, adapt_expert, make_actor
 from cesma_sb3.imitation import LabelConfig, labelling
 from cesma_sb3.imitation.collector import Collector
@@ -63,6 +63,33 @@ def test_labels_are_the_experts_own(labels):
         soft = [expert.probabilities(step, temperature=2.0) for step in states.observations]
         np.testing.assert_allclose(found["probabilities"], np.concatenate(soft), atol=1e-6)
     assert found.keys() == {"observations", "labels", "alive"} | ({"probabilities"} if labels.soft else set())
+
+
+def test_whatever_can_be_an_expert_labels():
+    """As in a trainer: a function, say; and labels that it does not have are refused at once."""
+    venv = game(MatchingGame)
+    experience = recorded(venv, 13)
+
+    def cues(observations):
+        return CueExpert().labels(observations)
+
+    found, expected = (labelled(experience, expert)["labels"] for expert in (cues, CueExpert()))
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ExpertError, match=r"^FunctionExpert: has no `probabilities`: expected hard labels$"):
+        labeller_of(experience, cues, LabelConfig(soft=True))
+    with pytest.raises(ExpertError, match="expected an SB3 model or policy, a function of joint"):
+        labeller_of(experience, 3)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_states_that_are_no_numbers_are_not_labelled(number):
+    """No expert would say so, and the students' weights would be no numbers either."""
+    venv = game(MatchingGame)
+    experience = recorded(venv, 13)
+    experience.rows.arrays["observations"][9, 2, 1] = number
+    told = r"^experience: observations that are no finite numbers in environment 2, recorded step 9$"
+    with pytest.raises(SpaceError, match=told):
+        labelled(experience, CueExpert())
 
 
 def test_labels_keep_to_masks():

@@ -10,6 +10,7 @@ from cesma_sb3.envs.experience import Experience, RecordedVecEnv, experience_byt
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
+from cesma_sb3.errors import SpaceError
 from cesma_sb3.imitation.information_cost import InformationCostVecEnv
 from cesma_sb3.policies.networks.factory import NetworkSpec
 from cesma_sb3.training import state as state_module
@@ -204,6 +205,56 @@ def test_an_episode_that_ended_before_a_reset_is_whole():
     shown(venv, 10, resets=(0, 5))
     wanted = [(env, slice(begin, begin + 4)) for begin in (0, 5) for env in range(N_ENVS)]
     assert venv.experience.episodes() == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        (
+            "observations",
+            lambda array: array[..., 1:],
+            r"observations of shape \(6, 3, 5\), expected \(6, 3, 6\)",
+        ),
+        (
+            "observations",
+            lambda array: array[:-1],
+            r"observations of shape \(5, 3, 6\), expected \(6, 3, 6\)",
+        ),
+        ("alive", lambda array: array[..., 0], r"alive of shape \(6, 3\), expected \(6, 3, 3\)"),
+        ("starts", lambda array: array[:, :2], r"starts of shape \(6, 2\), expected \(6, 3\)"),
+        ("masks", lambda array: None, r"masks of shape None, expected \(6, 3, 10\)"),
+        ("cuts", lambda array: array[:, None], r"cuts of shape \(6, 1\), expected \(6,\)"),
+    ],
+)
+def test_states_of_another_shape_are_refused(name, change, told):
+    """Before or after others: a team's states are always of one shape."""
+    venv = watched(ENVIRONMENTS["deaths"])
+    trace = shown(venv, 6)
+    wrong = trace._replace(**{name: change(getattr(trace, name))})
+    for experience in (venv.experience, Experience(venv.team, N_ENVS, 1000)):
+        with pytest.raises(SpaceError, match=rf"^experience: {told}$"):
+            experience.extend(wrong)
+    assert_same(venv.experience.states(), trace)
+
+
+def test_masks_of_a_team_without_any_are_refused():
+    experience = watched(ENVIRONMENTS["no masks"]).experience
+    one = np.ones((N_ENVS, 1), dtype=bool)
+    with pytest.raises(SpaceError, match=r"^experience: masks of shape \(1, 3, 10\), expected None$"):
+        experience.append(
+            np.ones((N_ENVS, 6), np.float32), one.repeat(3, axis=1), one[:, 0], one.repeat(10, axis=1)
+        )
+
+
+def test_who_is_recorded_is_who_is_meant():
+    venv, other = ENVIRONMENTS["deaths"](), ENVIRONMENTS["particles"]()
+    for experience in (Experience(venv.team, N_ENVS + 1, 10), Experience(other.team, N_ENVS, 10)):
+        with pytest.raises(
+            SpaceError, match=r"^experience: of \d environments of TeamSpaces.*; expected 3 of"
+        ):
+            RecordedVecEnv(venv, experience)
+    with pytest.raises(ValueError, match=r"^n_envs=0: expected at least 1$"):
+        Experience(venv.team, 0, 10)
 
 
 def test_memory_is_what_was_said():
