@@ -15,7 +15,8 @@ from cesma_sb3.training.callbacks import NOT_MEASURED, Curve
 
 NOT_TRAINED = (
     "students: not one gradient step was made: dagger.min_samples, batch_size or samples_per_update is more "
-    "than was collected; or no episode was whole, and these students have a memory"
+    "than was collected; or no episode was whole, and these students have a memory; or none had its "
+    "beginning, which experts with a memory and teams that talk need"
 )
 
 

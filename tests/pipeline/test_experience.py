@@ -262,6 +262,15 @@ def test_a_run_keeps_what_was_visited_if_it_is_asked_to(kind, tmp_path, labelled
     assert again.report["env_samples"] == {"expert": 0, "decentralize": 0}
 
 
+def test_an_expert_with_a_memory_needs_the_beginning_of_an_episode(tmp_path):
+    """The newest 16 of 40 vector steps do not hold one of 50: nothing is learned, and a warning says so."""
+    name, values = KINDS["an expert with a memory"]
+    values = {**TINY, **values, "env.kwargs.max_cycles": 50, "dagger.capacity": 128}
+    with pytest.warns(CesmaWarning, match="or none had its beginning, which experts with a memory"):
+        report = cesma_sb3.run(name, out=tmp_path / "run", **{**values, "expert.total_timesteps": 320}).report
+    assert report["updates"] == {"decentralize": 0}
+
+
 def test_students_with_a_memory_need_a_whole_episode(tmp_path):
     """No episode of 25 steps ends within 20: nothing is learned, and a warning says so."""
     name, values = KINDS["students with a memory"]
