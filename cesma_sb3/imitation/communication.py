@@ -59,6 +59,7 @@ class Communication(Stateful):
         self.head = head
         self.config = config
         self.generator = generator
+        self.temperature = config.temperature
         team = channel.team
         self.n_receivers = max(team.n_agents - 1, 1)
         self._places_L = th.from_numpy(channel.places)
@@ -86,6 +87,11 @@ class Communication(Stateful):
                 th.as_tensor(bounds.low[continuous]),
                 th.as_tensor(bounds.high[continuous]),
             )
+
+    def set_progress(self, progress_remaining: float) -> None:
+        """Set the temperature for the remaining progress, from 1 to 0."""
+        passed = 1.0 - progress_remaining
+        self.temperature = self.config.temperature * self.config.temperature_final**passed
 
     def observations(self, outputs_BO: th.Tensor, batch: Batch) -> th.Tensor:
         """The batch's observations with the messages of the current senders in them.
@@ -121,7 +127,9 @@ class Communication(Stateful):
         assert batch.follows is not None
         if not self.config.entropy or not len(self._discrete_C):
             return outputs_BO.new_zeros(())
-        logits_BCK = self.head.logits(outputs_BO, batch.previous_masks)[:, self._discrete_C]
+        logits_BCK = (
+            self.head.logits(outputs_BO, batch.previous_masks)[:, self._discrete_C] / self.temperature
+        )
         sent_BC1 = batch.follows[:, self._owners_C].unsqueeze(2).to(outputs_BO.dtype)
         share_CK = (F.softmax(logits_BCK, dim=-1) * sent_BC1).sum(dim=0) / sent_BC1.sum(dim=0).clamp(min=1.0)
         return self.config.entropy * (share_CK * share_CK.clamp(min=1e-9).log()).sum()
@@ -150,7 +158,7 @@ class Communication(Stateful):
         """Symbols [B, C, K] that a gradient passes through."""
         if self.config.relaxation != "softmax":
             logits_BCK = self._noisy(logits_BCK)
-        soft = F.softmax(logits_BCK / self.config.temperature, dim=-1)
+        soft = F.softmax(logits_BCK / self.temperature, dim=-1)
         if self.config.relaxation != "straight-through":
             return soft
         symbols = F.one_hot(logits_BCK.argmax(dim=-1), logits_BCK.shape[-1]).to(soft.dtype)

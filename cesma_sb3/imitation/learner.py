@@ -115,10 +115,12 @@ class Learner(Stateful):
             self.loss.observe(samples)
 
     def set_progress(self, progress_remaining: float) -> None:
-        """Set the learning rate for the remaining progress, from 1 to 0."""
+        """Set learning rate and temperature of messages for the remaining progress, from 1 to 0."""
         rate = self.learning_rate
         for group in self.optimizer.param_groups:
             group["lr"] = rate(progress_remaining) if callable(rate) else rate
+        if self.communication is not None:
+            self.communication.set_progress(progress_remaining)
 
     def update(self, dataset: Dataset) -> th.Tensor:
         """Make one gradient step of every agent (Algorithm 1: lines 7 to 9; Algorithm 2: 6 to 16).

@@ -70,15 +70,23 @@ class MessageConfig:
     relaxed sample of a symbol. `straight-through`: the sampled symbol, one-hot as when acting, with the
     gradient of `gumbel-softmax`. `softmax`: the probabilities themselves, without noise."""
     temperature: float = 1.0
-    """Divides the logits of the softmax, in (0, inf)."""
+    """Divides the logits of the softmax at the start, in (0, inf)."""
     entropy: float = 0.0
     """Weight of a bonus for using all symbols (`Communication.entropy_cost`), in [0, inf). The paper has no
     such term (0). Where there are as few symbols as meanings, 0.3 keeps several meanings from getting one
     symbol."""
+    temperature_final: float = 1.0
+    """Fraction of `temperature` at the end, in (0, 1]; it falls by the same factor in every update. A soft
+    message can tell more than the one symbol that is sent: below 1, what is learned from is soft at first,
+    so that a gradient passes, and a symbol in the end (Jang et al., 2017, anneal it likewise)."""
 
     def __post_init__(self) -> None:
         check_choice("message relaxation", self.relaxation, get_args(MessageRelaxation))
         _check_positive(message_temperature=self.temperature)
+        if not 0 < self.temperature_final <= 1:
+            raise ValueError(
+                f"message_temperature_final={self.temperature_final}: expected more than 0, at most 1"
+            )
         if self.entropy < 0:
             raise ValueError(f"message_entropy={self.entropy}: expected at least 0")
 

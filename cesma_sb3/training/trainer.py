@@ -74,7 +74,12 @@ def make_trainer(
             config.capacity, config.when_full, config.min_samples, shared=config.shared_dataset
         ),
         labels=LabelConfig(soft, config.label_temperature),
-        messages=MessageConfig(config.message_relaxation, config.message_temperature, config.message_entropy),
+        messages=MessageConfig(
+            config.message_relaxation,
+            config.message_temperature,
+            config.message_entropy,
+            config.message_temperature_final,
+        ),
         optimizer=OptimizerConfig(
             optimizer_kwargs={"weight_decay": config.weight_decay, "fused": True},
             max_grad_norm=config.max_grad_norm,

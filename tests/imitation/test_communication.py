@@ -157,6 +157,21 @@ def test_messages_are_what_is_heard_when_acting():
     assert set(hard.detach().unique().tolist()) == {0.0, 1.0}
 
 
+def test_soft_messages_become_symbols_as_the_temperature_falls():
+    policy, batch = policy_of(TEAM), random_batch(TEAM)
+    outputs = policy.outputs(batch.previous).detach()
+    falling = communication(TEAM, policy, temperature=2.0, temperature_final=1e-6)
+    for progress_remaining, temperature in ((1.0, 2.0), (0.5, 2e-3), (0.0, 2e-6)):
+        falling.set_progress(progress_remaining)
+        constant = communication(TEAM, policy, temperature=temperature)
+        th.testing.assert_close(falling.received(outputs), constant.received(outputs))
+    symbols = MessageChannel.of(TEAM).encode(policy.predict(batch.previous.numpy(), deterministic=True)[0])
+    np.testing.assert_allclose(falling.received(outputs).numpy(), symbols, atol=1e-3)
+    for wrong in (0.0, 1.5):
+        with pytest.raises(ValueError, match="message_temperature_final"):
+            communication(TEAM, policy, temperature_final=wrong)
+
+
 def test_an_unavailable_symbol_is_not_said():
     policy, batch = policy_of(TEAM), random_batch(TEAM)
     masks = th.ones(9, TEAM.mask_size, dtype=th.bool)

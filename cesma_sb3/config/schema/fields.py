@@ -23,6 +23,7 @@ Capacity = Annotated[int, Field(gt=0, le=1_000_000_000), Whole]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 # `action: 0` in YAML is a number and means the column 0.
 Places = Annotated[

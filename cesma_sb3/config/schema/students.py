@@ -15,6 +15,7 @@ from cesma_sb3.config.schema.fields import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
+    PositiveFraction,
     PositiveInt,
     Resets,
     Sizes,
@@ -149,7 +150,10 @@ class DaggerConfig(Model):
     message_relaxation: Literal["straight-through", "gumbel-softmax", "softmax"] = "straight-through"
     """How discrete messages are made differentiable in training; agents always act with one symbol."""
     message_temperature: PositiveFloat = 1.0
-    """Temperature of that relaxation."""
+    """Temperature of that relaxation at the start."""
+    message_temperature_final: PositiveFraction = 1.0
+    """Fraction of `message_temperature` at the end; it falls by the same factor in every update. Below 1,
+    messages are soft while agents begin to understand each other, and symbols, as when acting, in the end."""
     message_entropy: NonNegativeFloat = 0.0
     """Weight of the entropy of each sender's average message, which rewards the use of all symbols. 0 is the
     paper's; a sender may then send one symbol for different observations and never leave that."""

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 _NOT_TUNED = ("name", "description", "seed")
-_MESSAGES = ("message_relaxation", "message_temperature", "message_entropy")
+_MESSAGES = (
+    *("message_relaxation", "message_temperature"),
+    *("message_temperature_final", "message_entropy"),
+)
 """Keys of `dagger` that matter only for students with messages."""
 
 
