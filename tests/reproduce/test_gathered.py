@@ -84,6 +84,8 @@ def test_the_table(runs):
     # MADDPG ends with -30: one seed is there after 50 samples of its students, the other after 100.
     assert (students["samples_to_match"], students["seeds_matched"]) == (275.0, 2)
     assert (team["return"], team["return_min"], team["return_max"]) == (-30.0, -31.0, -29.0)
+    # Their standard error is 1, and Student's t of one degree of freedom 12.706.
+    assert (team["return_low"], team["return_high"]) == pytest.approx((-42.706, -17.294), abs=1e-3)
     assert (team["samples_to_match"], team["seeds"]) == (1000.0, 2)
     assert team["normalized"] == pytest.approx(0.4)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
 from cesma_sb3.analysis.figures.schema import Line, Panel
 from cesma_sb3.analysis.markdown import TableRow
@@ -93,6 +94,7 @@ def table_rows(panel: Panel, runs: Mapping[str, Sequence[RunData]]) -> list[Tabl
     """Make a row for each policy of each line, or for each agent where losses are drawn: means over seeds.
 
     `env_samples` and `seconds` of students that are drawn after their expert contain the expert's.
+    `return_low` and `return_high` are the 95% interval of the mean over seeds (Student's t).
     `samples_to_match` is the mean over those seeds that matched (`seeds_matched`): the samples at the first
     evaluation that is at least the final return, averaged over seeds, of the line `match`.
     """
@@ -126,6 +128,7 @@ def _numbers(line: Line, role: Role, runs: Sequence[RunData], target: float | No
         "return": _mean(returns),
         "return_min": min(returns),
         "return_max": max(returns),
+        **_interval(returns),
         "normalized": _mean([run.report["normalized"].get(role) for run in runs]),
         "env_samples": _mean([run.cost("env_samples", role, with_expert=with_expert) for run in runs]),
         "seconds": _mean([run.cost("seconds", role, with_expert=with_expert) for run in runs]),
@@ -136,6 +139,14 @@ def _numbers(line: Line, role: Role, runs: Sequence[RunData], target: float | No
         matched = [x for x in first if x is not None]
         row |= {"samples_to_match": _mean(matched), "seeds_matched": len(matched)}
     return row
+
+
+def _interval(returns: Sequence[float]) -> TableRow:
+    """Student's 95% interval of the mean return over seeds; of one seed there is none."""
+    if len(returns) < 2:
+        return {"return_low": None, "return_high": None}
+    low, high = stats.t.interval(0.95, len(returns) - 1, np.mean(returns), max(stats.sem(returns), 1e-12))
+    return {"return_low": float(low), "return_high": float(high)}
 
 
 def _win_rates(panel: Panel, role: Role, runs: Sequence[RunData]) -> TableRow:
