@@ -107,6 +107,9 @@ def load_experience(
     try:
         with safe_open(str(path), framework="numpy") as file:
             arrays: VisitedArrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        for name, array in arrays.items():
+            if array.dtype.kind not in "biuf":  # of NumPy's own: others come and go with what is imported
+                raise TypeError(f"{name} are {array.dtype.name}, expected numbers or flags of NumPy")
         observations, starts = arrays["observations"], arrays["starts"].astype(bool)
         agents = None if "agents" not in arrays else arrays["agents"].tobytes().decode().split("\n")
     except (OSError, KeyError, TypeError, UnicodeDecodeError, SafetensorError) as error:
