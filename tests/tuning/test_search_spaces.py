@@ -18,6 +18,9 @@ SHIPPED = {
     "ddpg": [("spread-3-continuous", {})],
     "dqn": [("spread-3-dqn", {})],
     "expected-ddpg": [("spread-3", EXPECTED), ("spread-6-hetero", EXPECTED), ("navigation-comm-3", EXPECTED)],
+    "expected-ddpg-comparison": [
+        (name, {}) for name in ("spread-3", "spread-3-maddpg", "speaker-listener-maddpg")
+    ],
     "factored-dqn": [("spread-3-sum-of-q", {}), ("spread-3-exponential-dqn", {}), ("spread-3-qmix", {})],
     "gumbel-softmax-ddpg": [
         (f"{name}-gumbel-softmax", {}) for name in ("spread-3", "spread-6", "speaker-listener")
