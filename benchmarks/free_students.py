@@ -1,10 +1,12 @@
-"""The table of students that collected nothing themselves: `python -m benchmarks.free_students`.
+"""Students that collected nothing themselves, and MADDPG beside them: `python -m benchmarks.free_students`.
 
-It is made from the kept runs (docs/reproduced/runs, by `cesma run NAME --seed SEED` and `benchmarks.keep`).
+The first table is made from the kept runs (docs/reproduced/runs, by `cesma run NAME --seed SEED` and
+`benchmarks.keep`), the second from the tables of figures 5 and 6.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +34,34 @@ def table(kept: Path = KEPT) -> str:
         paths = sorted(kept.glob(f"runs/{name}/seed-*/report.json"))
         if reports := [json.loads(path.read_text(encoding="utf-8")) for path in paths]:
             lines.append(" | ".join(_row(name, reports)))
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def comparison(kept: Path = KEPT) -> str:
+    """Every system on every task as Markdown: the return over seeds with its 95% interval, and samples."""
+    header = (
+        *("task", "system", "seeds", "return", "95% interval", "normalised", "samples"),
+        "samples to MADDPG's return",
+    )
+    lines = [" | ".join(header), " | ".join("---" for _ in header)]
+    rows = [
+        row
+        for figure, wanted in (("figure-5", True), ("figure-6", False))
+        for row in csv.DictReader((kept / f"{figure}.csv").read_text(encoding="utf-8").splitlines())
+        # Figure 5 counts the expert's samples; independent DDPG is in figure 6 alone.
+        if row["policy"] == "students" and (row["line"] != "independent DDPG") is wanted
+    ]
+    for row in sorted(rows, key=lambda row: TASKS.index(row["panel"])):
+        if row["seeds"] == "0":
+            continue
+        interval = [f"{float(row[end]):.2f}" for end in ("return_low", "return_high") if row[end]]
+        matched = row["samples_to_match"]
+        cells = (
+            *(row["panel"], row["line"], row["seeds"], f"{float(row['return']):.2f}", " to ".join(interval)),
+            *(f"{float(row['normalized']):.3f}", f"{float(row['env_samples']):,.0f}"),
+            f"{float(matched):,.0f} ({row['seeds_matched']})" if matched else "never",
+        )
+        lines.append(" | ".join(cells))
     return "".join(f"| {line} |\n" for line in lines)
 
 
@@ -69,4 +99,4 @@ def _mean(values: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    print(table(), end="")
+    print(table(), comparison(), sep="\n", end="")
