@@ -21,6 +21,7 @@ from cesma_sb3.experts.per_agent import controllers_by_agent, is_distribution
 from cesma_sb3.experts.sb3 import SB3Expert, space_problem
 from cesma_sb3.experts.wrappers import TranslatedExpert, UserExpert
 from cesma_sb3.spaces.action_views import VIEW_NAMES, ActionView, make_view
+from cesma_sb3.spaces.agent_spaces import are_equal
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import TeamView, has_messages, message_free_view, reordered_view
 
@@ -192,7 +193,7 @@ def find_view(model: BaseAlgorithm | BasePolicy, team: TeamSpaces) -> ActionView
     """
     tried = {}
     for view in _views(team):
-        if view.space == model.action_space:
+        if are_equal(view.space, model.action_space):
             return view
         tried[view.name] = view.space
     views = "; ".join(f"{name}: {space}" for name, space in tried.items())

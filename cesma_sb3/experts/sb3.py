@@ -24,6 +24,7 @@ from cesma_sb3.policies.sampling import sampling_with
 from cesma_sb3.policies.stateful_actor import MemoryActor, State
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.action_views import ActionView
+from cesma_sb3.spaces.agent_spaces import are_equal
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Masks, Observations, Packed
 from cesma_sb3.utils.torch_defaults import plain_torch
@@ -162,7 +163,7 @@ def space_problem(model: BaseAlgorithm | BasePolicy, team: TeamSpaces, view: Act
     both_boxes = isinstance(has, spaces.Box) and isinstance(wanted, spaces.Box)
     if not (both_boxes and has.shape == wanted.shape):
         return f"{type(model).__name__}: its observation space is {has}, the team's is {wanted}"
-    if view is not None and model.action_space != view.space:
+    if view is not None and not are_equal(model.action_space, view.space):
         return (
             f"{type(model).__name__}: its action space is {model.action_space}, the team's in the action "
             f"view {view.name!r} is {view.space}"

@@ -18,6 +18,14 @@ MASK = "action_mask"
 """The key of an action mask, in an agent's Dict observation or in its info."""
 
 
+def are_equal(first: Space, second: Space) -> bool:
+    """Whether two spaces are the same.
+
+    Older Gymnasium raises where two MultiDiscretes of different lengths are compared.
+    """
+    return first.shape == second.shape and bool(first == second)
+
+
 def without_mask(space: Space) -> tuple[Space, bool]:
     """The space of the observation proper, and whether an action mask comes with it.
 

@@ -24,6 +24,7 @@ from cesma_sb3.policies.networks.factory import (
 )
 from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.policies.team_policy import TeamPolicy
+from cesma_sb3.spaces.agent_spaces import are_equal
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
@@ -182,7 +183,7 @@ class GumbelSoftmaxPolicy(TD3Policy):
                 f"{type(self).__name__}: observation space {observation_space}, expected a Box of shape "
                 f"({self.team.observation_size},)"
             )
-        if self._whole_team is not None and action_space != self.team.action_space:
+        if self._whole_team is not None and not are_equal(action_space, self.team.action_space):
             raise SpaceError(
                 f"{type(self).__name__}: action space {action_space} is not the team's, which is "
                 f"{self.team.action_space}; expected the action view joint"

@@ -22,6 +22,7 @@ from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.policies.stateful_actor import State
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.action_views import OneAtATimeActions
+from cesma_sb3.spaces.agent_spaces import are_equal
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
@@ -163,7 +164,7 @@ class FactoredQPolicy(BasePolicy):
             "mixer_hidden": mixer_hidden,
         }
         self._whole_team = team
-        self.acts_as_team = team is not None and action_space == team.action_space
+        self.acts_as_team = team is not None and are_equal(action_space, team.action_space)
         if team is not None and self.acts_as_team:
             self.team = team
         else:
@@ -191,7 +192,7 @@ class FactoredQPolicy(BasePolicy):
     def _make_net(self) -> nn.Module:
         whole = self._whole_team
         if self.spec.kind == "entities" and whole is not None and not self.acts_as_team:
-            if self.action_space != OneAtATimeActions(whole).space:
+            if not are_equal(self.action_space, OneAtATimeActions(whole).space):
                 raise ExpertError(
                     f"FactoredDQN: entity networks value each agent's own actions, not {self.action_space}; "
                     "expected network: feed-forward, or the action view joint or one-at-a-time"
