@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 from PIL import Image, ImageDraw
 
 from cesma_sb3.analysis.recording import Episode, record_episodes
-from cesma_sb3.errors import ConfigError, MissingExtraError
+from cesma_sb3.errors import ConfigError
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
+from cesma_sb3.utils.installation import missing_extra
 
 Frames: TypeAlias = list[tuple[Image.Image, float]]
 """Pictures, and how many seconds each is shown."""
@@ -121,8 +122,8 @@ def _mp4(frames: Frames) -> bytes:
 def _import_av() -> Any:
     try:
         import av
-    except ImportError:
-        raise MissingExtraError("PyAV is not installed: pip install 'cesma-sb3[video]'") from None
+    except ImportError as error:
+        raise missing_extra("a video in MP4", "video", error) from None
     return av
 
 

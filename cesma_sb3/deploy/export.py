@@ -29,7 +29,7 @@ from torch import nn
 
 from cesma_sb3.deploy.agent_json import describe
 from cesma_sb3.envs.partition import AgentSlice, partition_indices
-from cesma_sb3.errors import ConfigError, MissingExtraError, check_choice
+from cesma_sb3.errors import ConfigError, check_choice
 from cesma_sb3.policies import AgentPolicy, TeamPolicy
 from cesma_sb3.policies.distributions import UNAVAILABLE
 from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
@@ -40,6 +40,7 @@ from cesma_sb3.training.load import load_students
 from cesma_sb3.training.run_folder import RunFolder, check_free
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path, file_names
+from cesma_sb3.utils.installation import missing_extra
 from cesma_sb3.utils.torch_defaults import plain_torch
 
 Format = Literal["onnx", "torchscript", "sb3"]
@@ -204,7 +205,7 @@ def _onnx(agent: AgentPolicy) -> bytes:
                 dynamo=False,
             )
     except ImportError as error:
-        raise MissingExtraError(f"format onnx: {error}; try: pip install 'cesma-sb3[onnx]'") from None
+        raise missing_extra("format onnx", "onnx", error) from None
     return written.getvalue()
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError, message_of
+from cesma_sb3.errors import ConfigError, StorageError, message_of
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy, load_team
 from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.spaces.agent_spaces import ActionColumns
@@ -24,6 +24,7 @@ from cesma_sb3.training.load import load_students
 from cesma_sb3.training.run_folder import CONFIG, FIGURE, REPORT, RUN, STUDENTS, RunFolder, check_free
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
+from cesma_sb3.utils.installation import missing_extra
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -145,8 +146,8 @@ def load_from_hub(
 def _huggingface_hub() -> ModuleType:
     try:
         import huggingface_hub
-    except ImportError:
-        raise MissingExtraError("huggingface_hub is not installed: pip install 'cesma-sb3[hub]'") from None
+    except ImportError as error:
+        raise missing_extra("the Hub", "hub", error) from None
     return huggingface_hub
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch as th
 from stable_baselines3.common.vec_env import VecNormalize
 
-from cesma_sb3.errors import MissingExtraError, StorageError, UntrustedError
+from cesma_sb3.errors import StorageError, UntrustedError
 from cesma_sb3.experts.controllers import Network
 from cesma_sb3.experts.sb3_files import (
     Saved,
@@ -29,6 +29,7 @@ from cesma_sb3.experts.sb3_files import (
 )
 from cesma_sb3.spaces.types import Masks, Space
 from cesma_sb3.utils.file_names import as_path
+from cesma_sb3.utils.installation import missing_extra
 
 
 def load_sb3(
@@ -99,7 +100,7 @@ def load_onnx(path: Path) -> Network:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingExtraError(f"{path}: {error}; try: pip install 'cesma-sb3[onnx]'") from None
+        raise missing_extra(str(path), "onnx", error) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = th.get_num_threads()
     options.log_severity_level = 3  # `Network.fit` reports what does not fit

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from cesma_sb3.config.yaml import write_mapping
-from cesma_sb3.errors import ConfigError, MissingExtraError, message_of
+from cesma_sb3.errors import ConfigError, message_of
 from cesma_sb3.multirun.plan import Ended, PlannedRun, RunJobs, Started, run_command
 from cesma_sb3.training import trust
 from cesma_sb3.utils import atomic, modules
+from cesma_sb3.utils.installation import missing_extra
 from cesma_sb3.utils.processes import start, stop
 from cesma_sb3.utils.signals import terminated_as_interrupted
 
@@ -67,8 +68,8 @@ def on_ray(address: str) -> RunJobs:
     """
     try:
         import ray  # noqa: F401  # refused before anything is run
-    except ImportError:
-        raise MissingExtraError("Ray is not installed: pip install 'cesma-sb3[ray]'") from None
+    except ImportError as error:
+        raise missing_extra("a sweep on a cluster", "ray", error) from None
 
     def make(runs: Sequence[PlannedRun], started: Started, ended: Ended) -> None:
         with _connected(address) as ray:

@@ -226,7 +226,9 @@ def test_the_command(tmp_path):
 def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
     _, run_dir = run_of("feed-forward", tmp_path / "run")
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(MissingExtraError, match=r"^format onnx: .*; try: pip install 'cesma-sb3\[onnx\]'$"):
+    with pytest.raises(
+        MissingExtraError, match=r"^format onnx needs the extra \[onnx\]: .*; try: pip install '"
+    ):
         export(run_dir)
     assert not (run_dir / "export").exists()
     assert (export(run_dir, format="torchscript") / "agent_0.pt").exists()

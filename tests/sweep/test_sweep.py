@@ -116,7 +116,7 @@ def test_what_is_named_twice_is_run_once(tmp_path, planned):
 
 def test_ray_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'cesma-sb3\[ray\]'"):
+    with pytest.raises(MissingExtraError, match=r"needs the extra \[ray\]: .*; try: pip install '"):
         sweep(["spread-3-scripted"], seeds=1, address="auto", out=tmp_path / "out", **TINY)
     assert not (tmp_path / "out").exists()
 

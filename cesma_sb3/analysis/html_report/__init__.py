@@ -18,9 +18,10 @@ from cesma_sb3.analysis.recording import Episode, record_episodes
 from cesma_sb3.analysis.run_data import RunData, read_run
 from cesma_sb3.config.overrides import flatten
 from cesma_sb3.config.schema import Experiment
-from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError, UntrustedError
+from cesma_sb3.errors import CesmaError, ConfigError, UntrustedError
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
+from cesma_sb3.utils.installation import missing_extra
 
 HTML = "report.html"
 _POLICIES = ("expert", "imitators", "students", "reference", "random")
@@ -192,8 +193,8 @@ def _render(**values: Any) -> str:
     try:
         import jinja2
         from plotly.offline import get_plotlyjs
-    except ImportError:
-        raise MissingExtraError("Plotly or Jinja is not installed: pip install 'cesma-sb3[report]'") from None
+    except ImportError as error:
+        raise missing_extra("a page", "report", error) from None
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

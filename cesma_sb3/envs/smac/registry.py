@@ -11,13 +11,10 @@ from cesma_sb3.envs.pettingzoo import find_builder
 from cesma_sb3.envs.smac.battle import BattleEnv
 from cesma_sb3.envs.smac.smax import SmaxBattle, SmaxBattles
 from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError
+from cesma_sb3.utils.installation import SMAC as INSTALL_SMAC
 
 SMAX, SMAC = "smax-", "smac-"
 LIKE = SMAC + "like:"
-_INSTALL = (
-    "pip install 'git+https://github.com/oxwhirl/smac', then StarCraft II 4.10 and SMAC's maps, and the "
-    "game's folder in SC2PATH"
-)
 
 
 def is_battle(target: str) -> bool:
@@ -99,13 +96,13 @@ def _smac(map_name: str, *, unavailable: str = "refuse", **kwargs: Any) -> SmacE
 
 def _import(module: str) -> Any:
     if importlib.util.find_spec("smac") is None:
-        raise MissingExtraError(f"SMAC is not installed; try: {_INSTALL}")
+        raise MissingExtraError(f"SMAC is not installed; try: {INSTALL_SMAC}")
     if importlib.util.find_spec("smac.env") is None:
         raise MissingExtraError(
             "the package 'smac' that is installed is another project of that name, a hyperparameter "
-            f"optimiser; try: pip uninstall smac, {_INSTALL}"
+            f"optimiser; try: pip uninstall smac, {INSTALL_SMAC}"
         )
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtraError(f"SMAC cannot be imported: {error}; try: {_INSTALL}") from error
+        raise MissingExtraError(f"SMAC cannot be imported: {error}; try: {INSTALL_SMAC}") from error

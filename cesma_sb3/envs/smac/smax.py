@@ -19,9 +19,10 @@ import numpy as np
 
 from cesma_sb3.envs.smac.feature_index import SMAX_FEATURES
 from cesma_sb3.envs.smac.rendering import battle_frame
-from cesma_sb3.errors import ConfigError, MissingExtraError, UnknownNameError
+from cesma_sb3.errors import ConfigError, UnknownNameError
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part
 from cesma_sb3.spaces.types import Array, Flags, Floats, Index, Pixels
+from cesma_sb3.utils.installation import missing_extra
 
 _N_MOVES = 4
 _STOP = 4
@@ -227,7 +228,7 @@ def _import() -> tuple[Any, Mapping[str, Any]]:
             from jaxmarl.environments.smax import HeuristicEnemySMAX
             from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
     except ImportError as error:
-        raise MissingExtraError(f"SMAX: {error}; try: pip install 'cesma-sb3[smax]'") from error
+        raise missing_extra("SMAX", "smax", error) from error
     return HeuristicEnemySMAX, MAP_NAME_TO_SCENARIO
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from cesma_sb3.errors import CesmaWarning, ConfigError, unknown_name
+from cesma_sb3.utils.installation import missing_extra
 from cesma_sb3.utils.secrets import is_clear_url, masked, masked_url
 
 if TYPE_CHECKING:
@@ -124,7 +125,9 @@ def _opening(storage: str | None) -> Iterator[None]:
         )
     try:
         yield
-    except Exception as error:  # whatever a database, or its driver that is not installed, raises
+    except Exception as error:  # whatever a database, or its driver, raises
+        if isinstance(error, ImportError) and (storage or "").startswith("postgres"):
+            raise missing_extra("storage: PostgreSQL", "postgres", error) from None
         message = masked(" ".join(str(error).split()), storage or "")
         raise ConfigError(f"storage: cannot be opened: {type(error).__name__}: {message}") from None
 
