@@ -14,13 +14,14 @@ from cesma_sb3.config.overrides import flatten, nest
 from cesma_sb3.config.registry import list_baselines, load_experiment
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import ConfigError, integer
-from cesma_sb3.multirun.plan import BUSY, Failure, cores, is_finished, make_runs, on_this_machine, planned
+from cesma_sb3.multirun.plan import BUSY, Failure, is_finished, make_runs, on_this_machine, planned
 from cesma_sb3.multirun.ray import on_ray
 from cesma_sb3.training.run_files import csv_text, to_json
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.locks import exclusive_lock
+from cesma_sb3.utils.processes import cores
 
 TABLE, TABLE_JSON = "sweep.csv", "sweep.json"
 Row = dict[str, Any]

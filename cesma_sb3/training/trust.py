@@ -14,7 +14,6 @@ import json
 import os
 import re
 import secrets
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 from cesma_sb3.config.schema import ONNX, Experiment
 from cesma_sb3.errors import UntrustedError
 from cesma_sb3.utils import atomic
+from cesma_sb3.utils.user_folders import data_folder
 
 SIGNATURE = "signature.json"
 Digests = dict[str, list[str]]
@@ -182,7 +182,7 @@ def _hmac(secret: bytes, digests: Any) -> str:
 
 def _secret() -> bytes | None:
     """Returns the user's secret, and makes it at the first call; None if it cannot be stored."""
-    path = _data_folder() / "secret"
+    path = data_folder() / "secret"
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -207,19 +207,6 @@ def _put(new: Path, path: Path) -> None:
         pass
     except OSError:  # a file system without hard links
         new.replace(path)
-
-
-def _data_folder() -> Path:
-    """Returns the user's folder for this package's data."""
-    chosen = os.environ.get("XDG_DATA_HOME", "")
-    if Path(chosen).is_absolute():  # the specification says to ignore others
-        return Path(chosen) / "cesma_sb3"
-    home = Path.home()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "cesma_sb3"
-    return (
-        home / ("Library/Application Support" if sys.platform == "darwin" else ".local/share") / "cesma_sb3"
-    )
 
 
 def _makes_environments(name: str, kwargs: Mapping[str, Any]) -> bool:

@@ -16,13 +16,13 @@ def memory() -> int | None:
     This is not the memory that is free now, which changes with other processes.
     """
     limits: list[int] = []
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     with contextlib.suppress(OSError, ValueError):  # there is none, or it says "max"
         limits.append(int(_CONTAINER.read_text(encoding="utf-8")))
     if sys.platform != "win32":
         import resource
 
+        with contextlib.suppress(ValueError, OSError):
+            limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         limits += [] if limit == resource.RLIM_INFINITY else [limit]
     return min((limit for limit in limits if limit > 0), default=None)

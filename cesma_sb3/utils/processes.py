@@ -16,6 +16,8 @@ from cesma_sb3.utils.signals import terminated_as_interrupted
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _POLL_SECONDS = 0.1
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Of a Linux container: microseconds of the processor in each period, or "max"."""
 _GRACE_SECONDS = 10.0
 
 
@@ -105,6 +107,16 @@ def one_thread() -> dict[str, str]:
     """
     threads = {name: os.environ.get(name, "1") for name in _THREADS}
     return {**os.environ, **threads, modules.PATH: modules.search_path()}
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use, also in a container."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    found = len(affinity(0)) if affinity else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # there is no quota
+        quota, period = map(int, _QUOTA.read_text(encoding="utf-8").split())
+        found = min(found, max(1, round(quota / period)))
+    return found
 
 
 def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -188,6 +188,17 @@ def test_what_cannot_be_made_is_reported_before_anything_runs():
         venv.step(np.zeros((2, 3)))
 
 
+def test_processes_may_be_spawned_as_on_macos_and_windows():
+    traces = []
+    for processes in (0, 1):
+        how = {"processes": processes, "start_method": "spawn", "team_reward": "sum"}
+        with closing(joint_vec_env(MAKE, 2, seed=1, **how)) as venv:
+            traces.append(trace(venv, 5))
+    for here, there in zip(*traces, strict=True):
+        for one, other in zip(here, there, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing forks there")
 def test_how_processes_are_started(monkeypatch):
     started = []

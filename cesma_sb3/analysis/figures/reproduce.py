@@ -15,7 +15,6 @@ from cesma_sb3.multirun.plan import (
     BUSY,
     Failure,
     PlannedRun,
-    cores,
     is_finished,
     make_runs,
     on_this_machine,
@@ -26,6 +25,7 @@ from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.locks import exclusive_lock
 from cesma_sb3.utils.plotting import draw_panels
+from cesma_sb3.utils.processes import cores
 
 
 @dataclasses.dataclass(frozen=True)
