@@ -47,8 +47,9 @@ def cesma(context: click.Context) -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, and exit.
 
-    The exit status is 0; 1 if a run of a sweep, a figure or a comparison failed; 2, with one line of error,
-    for bad input; 130 after Ctrl-C. A bug keeps its traceback.
+    The exit status is 0; 1 if a run of a sweep, a figure or a comparison failed, or if `doctor` found
+    something wrong; 2, with one line of error, for bad input or a package that cannot be imported; 130 after
+    Ctrl-C. A bug keeps its traceback.
 
     Args:
         arguments: The words after `cesma`; None: those of this process.
@@ -64,6 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _fail(error.format_message(), 2)
     except CesmaError as error:
         code = _fail(str(error), 2)
+    except ImportError as error:
+        if (error.name or "cesma_sb3").partition(".")[0] == "cesma_sb3":
+            raise
+        code = _fail(f"{error}; `cesma doctor` says what is wrong with this installation", 2)
     except MemoryError as error:
         code = _fail(f"not enough memory: {error}", 2)
     except (click.Abort, KeyboardInterrupt):

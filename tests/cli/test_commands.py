@@ -180,7 +180,7 @@ def test_evaluate(call, pipeline, tmp_path):
         (["evaluate", ".", "--episodes", "0"], "Invalid value for '--episodes'"),
         (
             ["lst"],
-            "unknown command 'lst'; did you mean 'list'? allowed: compare, decentralize, evaluate",
+            "unknown command 'lst'; did you mean 'list'? allowed: compare, decentralize, doctor",
         ),
     ],
 )
