@@ -112,7 +112,11 @@ class DiscreteOffPolicyAlgorithm(OffPolicyAlgorithm):
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        self._symmetric = SymmetricSamples(self.policy.team, self.device) if self.use_symmetries else None
+        self._symmetric = self._make_symmetric() if self.use_symmetries else None
+
+    def _make_symmetric(self) -> SymmetricSamples:
+        """What changes the samples by the team's symmetries."""
+        return SymmetricSamples(self.policy.team, self.device)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_symmetric"]

@@ -102,14 +102,14 @@ class ProductActions:
     def __init__(self, team: TeamSpaces, max_actions: int = 10_000) -> None:
         self.team = team
         self._sizes = _categorical_columns(team, self.name)
-        n_actions = math.prod(self._sizes)
-        if n_actions > max_actions:
+        self.n_actions = math.prod(self._sizes)
+        if self.n_actions > max_actions:
             raise ActionViewError(
-                f"action view 'product': {' x '.join(map(str, self._sizes))} = {n_actions:,} joint actions, "
-                f"at most {max_actions:,} are allowed; use 'joint', 'one-at-a-time' or 'relaxed', "
+                f"action view 'product': {' x '.join(map(str, self._sizes))} = {self.n_actions:,} joint "
+                f"actions, at most {max_actions:,} are allowed; use 'joint', 'one-at-a-time' or 'relaxed', "
                 "or raise max_actions"
             )
-        self.space: Space = spaces.Discrete(n_actions)
+        self.space: Space = spaces.Discrete(self.n_actions)
 
     def decode(self, actions: Array, masks: Masks | None = None) -> Packed:
         """Numbers of combinations [B] int as packed joint actions [B, C] int64."""

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cesma_sb3.errors import LayoutError
+from cesma_sb3.spaces.action_views import ProductActions
 from cesma_sb3.spaces.layout import ActionPart
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Doubles, Flags, Floats, Index
@@ -70,6 +71,13 @@ def plane_symmetries(team: TeamSpaces) -> Symmetries:
         np.stack([signs for _, signs in changes]),
         np.stack([_of_actions(team, square) for square in squares]),
     )
+
+
+def of_products(symmetries: Symmetries, view: ProductActions) -> Index:
+    """What each joint action, by its number in the view `product`, becomes: [G, joint actions]."""
+    packed = view.decode(np.arange(view.n_actions))
+    changed = symmetries.categories[:, np.arange(packed.shape[1]), packed]
+    return np.stack([view.encode(each) for each in changed])
 
 
 def _square(swap: bool, x: int, y: int) -> Doubles:

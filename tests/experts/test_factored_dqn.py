@@ -265,9 +265,28 @@ def test_entity_values_one_at_a_time_stand_in_the_views_order():
         assert values[action] == values[0] + outputs[0, agent * 5 + packed[agent]]
 
 
-def test_entities_have_no_values_of_combinations():
-    with pytest.raises(ExpertError, match="one-at-a-time"):
-        spread_model("product", policy_kwargs={"network": "entities"})
+def test_values_of_combinations_from_entities():
+    """Sets are sets: what the values say does not depend on the order of the landmarks."""
+    model = spread_model("product", policy_kwargs={"network": "entities"}).learn(200)
+    observed, team = joint_observations(model), model.policy.view.team
+    assert model.policy.read(observed)[0].shape == (50, 1, 125)
+    swapped = observed.copy()
+    layout = team.layouts[team.agents[0]].observation
+    (landmarks,) = [part for part in layout.parts if part.kind == "entities"]
+    for where in team.observation_slices:
+        seen = swapped[:, where][:, layout.slice(landmarks.name)].reshape(50, landmarks.count, -1)
+        swapped[:, where][:, layout.slice(landmarks.name)] = seen[:, ::-1].reshape(50, -1)
+    assert not np.array_equal(swapped, observed)
+    values, others = (model.policy.read(each)[0].numpy() for each in (observed, swapped))
+    np.testing.assert_allclose(values, others, atol=1e-5)
+
+
+def test_entities_have_no_values_of_other_actions():
+    env = ParticleVecEnv(Spread(2), 1, view="product", seed=0)
+    with pytest.raises(ExpertError, match="joint, product or one-at-a-time"):
+        FactoredDQN(
+            "MlpPolicy", env, policy_kwargs={"team": Spread(3).team(), "network": "entities"}, buffer_size=10
+        )
     with pytest.raises(LayoutError):
         spread_model("product", policy_kwargs={"network": "entities", "team": None})
 

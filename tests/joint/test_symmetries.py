@@ -8,6 +8,7 @@ import torch as th
 from gymnasium import spaces
 
 from cesma_sb3.algorithms import ExpectedDDPG, FactoredDQN, GumbelSoftmaxDDPG, RecurrentFactoredDQN
+from cesma_sb3.algorithms.symmetric_samples import SymmetricSamples
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread, make_scenario
 from cesma_sb3.errors import ExpertError, LayoutError
@@ -225,6 +226,17 @@ def test_algorithms_draw_one_for_each_transition(algorithm):
         after = plain.next_observations[row].numpy()[entries[g]] * signs[g]
         np.testing.assert_array_equal(after, changed.next_observations[row])
     assert found == set(range(8))
+
+
+def test_joint_actions_by_number_are_changed_as_their_parts_are():
+    env = ParticleVecEnv(Spread(2), 4, view="product", seed=0)
+    arguments = {"use_symmetries": True, "buffer_size": 10, "policy_kwargs": {"team": env.team}}
+    symmetric = FactoredDQN("MlpPolicy", env, **arguments)._symmetric
+    packed = np.random.default_rng(0).integers(5, size=(40, 2))
+    which = th.arange(40) % 8
+    numbers = symmetric.actions(th.as_tensor(env.view.encode(packed)).unsqueeze(1), which)
+    parts = SymmetricSamples(env.team, th.device("cpu")).actions(th.as_tensor(packed), which)
+    np.testing.assert_array_equal(env.view.decode(numbers.numpy()), parts.numpy())
 
 
 def test_saved_and_loaded_it_still_uses_them(tmp_path):

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from cesma_sb3.algorithms.factored_dqn.policies import FactoredQPolicy
 from cesma_sb3.algorithms.off_policy import DiscreteOffPolicyAlgorithm, polyak_update
+from cesma_sb3.algorithms.symmetric_samples import SymmetricSamples
 from cesma_sb3.errors import ExpertError, check_choice
 from cesma_sb3.policies.distributions import UNAVAILABLE
 from cesma_sb3.policies.stateful_actor import State
@@ -212,6 +213,10 @@ class FactoredDQN(DiscreteOffPolicyAlgorithm):
             raise ExpertError("use_symmetries: expected FactoredDQN, which learns from single transitions")
         if self.policy.is_recurrent and not self._learns_from_episodes:
             raise ExpertError("network recurrent: expected RecurrentFactoredDQN, which learns from episodes")
+
+    def _make_symmetric(self) -> SymmetricSamples:
+        view = self.policy.view
+        return super()._make_symmetric() if view is None else SymmetricSamples(view.team, self.device, view)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,13 +16,13 @@ from torch import nn
 
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.policies.distributions import ActionHead
-from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec, actor_net
+from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec, actor_net, make_net
 from cesma_sb3.policies.networks.mixers import MixerKind, make_mixer
 from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet, step_network, unroll_network
 from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.policies.stateful_actor import State
 from cesma_sb3.policies.team_policy import TeamPolicy
-from cesma_sb3.spaces.action_views import OneAtATimeActions
+from cesma_sb3.spaces.action_views import OneAtATimeActions, ProductActions
 from cesma_sb3.spaces.agent_spaces import are_equal
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
@@ -57,6 +58,30 @@ class OneAtATimeNet(nn.Module):
         outputs = self.net(observations)
         nobody = outputs[:, self._idle].mean(dim=1, keepdim=True)
         return th.cat([nobody, nobody + outputs[:, self._moves]], dim=1)
+
+
+class ProductNet(nn.Module):
+    """Values of all joint actions, the `product` view's, from what a network makes of each agent.
+
+    Args:
+        team: Agents with categorical columns.
+        visibility: What the network sees of each agent.
+        spec: How the network is built; each agent's features are as many as the last of its hidden layers.
+        n_actions: Joint actions.
+
+    Call: joint observations [B, I] -> [B, n_actions].
+    """
+
+    def __init__(self, team: TeamSpaces, visibility: Visibility, spec: NetworkSpec, n_actions: int) -> None:
+        super().__init__()
+        width = spec.hidden_sizes[-1]
+        self.net = make_net(team, visibility, [width] * team.n_agents, spec)
+        self.head = nn.Sequential(spec.activation(), nn.Linear(width * team.n_agents, n_actions))
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        """Values of the joint actions, [B, n_actions]."""
+        values: th.Tensor = self.head(self.net(observations))
+        return values
 
 
 class QNetwork(nn.Module):
@@ -114,8 +139,9 @@ class FactoredQPolicy(BasePolicy):
             `product` and `one-at-a-time`), the environment is one agent's that sees everything.
         visibility: What each agent's values see.
         mixer: How values become the team's.
-        network: `feed-forward`; `entities` for teams whose layouts name them (`EntityNet`), also in the
-            `one-at-a-time` view (`OneAtATimeNet`); or `recurrent`, with a memory, for `RecurrentFactoredDQN`.
+        network: `feed-forward`; `entities` for teams whose layouts name them (`EntityNet`), also in the views
+            `one-at-a-time` (`OneAtATimeNet`) and `product` (`ProductNet`); or `recurrent`, with a memory, for
+            `RecurrentFactoredDQN`.
         hidden_sizes: Hidden layers of each component (the paper's DQNs: 200 units, E.3); of `entities`, the
             width of an entity and then the layers of the head; of `recurrent`, the units of the memory.
         mixer_width: Units of the `monotonic` mixer.
@@ -165,6 +191,8 @@ class FactoredQPolicy(BasePolicy):
         }
         self._whole_team = team
         self.acts_as_team = team is not None and are_equal(action_space, team.action_space)
+        self.view = _product_view(team, action_space)
+        """The action view, if it is `product`: what each of its actions is."""
         if team is not None and self.acts_as_team:
             self.team = team
         else:
@@ -192,10 +220,12 @@ class FactoredQPolicy(BasePolicy):
     def _make_net(self) -> nn.Module:
         whole = self._whole_team
         if self.spec.kind == "entities" and whole is not None and not self.acts_as_team:
+            if self.view is not None:
+                return ProductNet(whole, self.visibility, self.spec, self.view.n_actions)
             if not are_equal(self.action_space, OneAtATimeActions(whole).space):
                 raise ExpertError(
-                    f"FactoredDQN: entity networks value each agent's own actions, not {self.action_space}; "
-                    "expected network: feed-forward, or the action view joint or one-at-a-time"
+                    f"FactoredDQN: entity networks have no values of {self.action_space}; expected network: "
+                    "feed-forward, or the action view joint, product or one-at-a-time"
                 )
             return OneAtATimeNet(whole, actor_net(whole, self.visibility, self.spec))
         return actor_net(self.team, self.visibility, self.spec)
@@ -303,3 +333,12 @@ class FactoredQPolicy(BasePolicy):
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }
+
+
+def _product_view(team: TeamSpaces | None, space: spaces.Space[Any]) -> ProductActions | None:
+    """The view whose actions are all joint actions of the team, if this is its space."""
+    if team is None or not isinstance(space, spaces.Discrete) or team.n_columns < 2:
+        return None
+    if not team.is_discrete or math.prod(team.column_categories) != space.n:
+        return None
+    return ProductActions(team, max_actions=int(space.n))
