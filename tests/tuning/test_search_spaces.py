@@ -27,6 +27,7 @@ SHIPPED = {
     ],
     "maskable-ppo": [("smax-3m", {}), ("smax-3s5z", {})],
     "ppo": [("spread-3-ppo", {})],
+    "q-learning-comparison": [(f"spread-3-{name}", {}) for name in ("sum-of-q", "exponential-dqn", "iql")],
     "recurrent-factored-dqn": [("smax-3m-sum-of-q", {}), ("smac-3s5z-qmix", {})],
     "sac": [("spread-3-continuous", SAC)],
     "students-entities": [("spread-3", {}), ("spread-6-scripted", {})],
