@@ -11,10 +11,10 @@ from cesma_sb3.config.schema import Experiment as Experiment
 from cesma_sb3.deploy.export import export as export
 from cesma_sb3.deploy.hub import load_from_hub as load_from_hub
 from cesma_sb3.deploy.hub import push_to_hub as push_to_hub
+from cesma_sb3.envs.factory import make_parallel_env as make_parallel_env
 from cesma_sb3.envs.joint_env import JointEnv as JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env as joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv as ParticleVecEnv
-from cesma_sb3.envs.pettingzoo import make_parallel_env as make_parallel_env
 from cesma_sb3.errors import CesmaError as CesmaError
 from cesma_sb3.evaluation import evaluate as evaluate
 from cesma_sb3.experts import SB3Expert as SB3Expert

@@ -16,13 +16,13 @@ import numpy as np
 from PIL import Image
 
 from cesma_sb3 import RunFolder, load_team
-from cesma_sb3.envs import make_parallel
+from cesma_sb3.envs import make_parallel_env
 
 
 def watch(run_dir: Path, gif: Path, *, n_episodes: int = 3, seed: int = 0) -> list[np.ndarray]:
     """Writes the GIF and returns its frames, [height, width, 3] uint8 each."""
     run = RunFolder.open(run_dir)
-    env = make_parallel(run.experiment.env.id, kwargs=run.experiment.env.kwargs, render_mode="rgb_array")
+    env = make_parallel_env(run.experiment.env.id, kwargs=run.experiment.env.kwargs, render_mode="rgb_array")
     students = load_team(run.file("students"))
     agents = {name: students.agent(name) for name in env.possible_agents}
     frames = []

@@ -1,11 +1,11 @@
 """Environments that come with the package, and the way from a name to a batched joint environment."""
 
 from cesma_sb3.envs.factory import (
-    make_parallel,
+    make_parallel_env,
     make_vec_env,
     reward_definition,
     scripted_bodies,
     undivided_view,
 )
 
-__all__ = ["make_parallel", "make_vec_env", "reward_definition", "scripted_bodies", "undivided_view"]
+__all__ = ["make_parallel_env", "make_vec_env", "reward_definition", "scripted_bodies", "undivided_view"]

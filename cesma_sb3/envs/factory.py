@@ -11,7 +11,7 @@ from cesma_sb3.envs.joint_env import TeamReward
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, attribute, joint_vec_env
 from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, find_scenario, make_scenario
 from cesma_sb3.envs.partition import AgentSlice, Partition
-from cesma_sb3.envs.pettingzoo import AnyParallelEnv, make_parallel_env
+from cesma_sb3.envs.pettingzoo import AnyParallelEnv, import_parallel_env
 from cesma_sb3.envs.rendering import RGB, can_render_rgb, set_rgb_mode
 from cesma_sb3.envs.smac import SMAX, FeatureIndex, SmaxVecEnv, is_battle
 from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, UnknownNameError
@@ -79,7 +79,7 @@ def make_vec_env(
         battle, given = target.removeprefix(SMAX), dict(kwargs or {})
         batched = SmaxVecEnv(battle, n_envs, seed=seed, view=view, episode_limit=max_steps, **given)
         return _in_order(batched, agents, target)
-    make_one = make_renderable if renderable else make_parallel
+    make_one = make_renderable if renderable else make_parallel_env
     make = partial(make_one, target, kwargs=dict(kwargs or {}), team=team, wrappers=list(wrappers))
     return joint_vec_env(
         make,
@@ -104,12 +104,12 @@ def _in_order(venv: JointVecEnv, agents: Sequence[str] | None, target: str) -> J
     return venv
 
 
-def make_parallel(
+def make_parallel_env(
     target: str,
-    *,
     kwargs: Mapping[str, Any] | None = None,
-    team: Mapping[str, AgentSlice] | None = None,
     wrappers: Sequence[Mapping[str, Any]] = (),
+    *,
+    team: Mapping[str, AgentSlice] | None = None,
     render_mode: str | None = None,
 ) -> AnyParallelEnv:
     """One environment as PettingZoo has it, as an experiment's `env` names it.
@@ -117,11 +117,12 @@ def make_parallel(
     Args:
         target: The name of a scenario, a battle or a function, as in `make_vec_env`.
         kwargs: Arguments of the scenario or function.
+        wrappers: SuperSuit wrappers, the innermost first: {"name": "black_death_v3", ...arguments}.
         team: By agent, its part of a joint Gymnasium environment.
-        wrappers: SuperSuit wrappers, the innermost first.
         render_mode: An argument of the scenario or function; battles render without one.
 
     Raises:
+        MissingExtraError: A package is not installed; the message says what to install.
         ConfigError: A name is unknown (the nearest is given) or an argument is wrong.
     """
     target = environment_name(target)
@@ -137,7 +138,7 @@ def make_parallel(
             raise ConfigError(f"team: expected null, for {target} says itself which entries are whose")
         names = (*SCENARIOS, *plugins.registered(plugins.ENVIRONMENTS))
         raise UnknownNameError.of("environment", target, names)
-    return make_parallel_env(target, given, wrappers, team=team)
+    return import_parallel_env(target, given, wrappers, team=team)
 
 
 def _named(key: str, target: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,18 +156,18 @@ def make_renderable(target: str, **options: Any) -> AnyParallelEnv:
 
     Args:
         target: The name of a scenario, a battle or a function, as in `make_vec_env`.
-        options: The other arguments of `make_parallel`, less the render mode.
+        options: The other arguments of `make_parallel_env`, less the render mode.
 
     Raises:
         CesmaError: A name is unknown, or an argument is wrong.
     """
     with contextlib.suppress(CesmaError):
-        env = make_parallel(target, **options, render_mode=RGB)
+        env = make_parallel_env(target, **options, render_mode=RGB)
         if can_render_rgb(env):
             set_rgb_mode(env)  # some functions drop what they do not know
             return env
         env.close()
-    env = make_parallel(target, **options)
+    env = make_parallel_env(target, **options)
     set_rgb_mode(env)
     return env
 

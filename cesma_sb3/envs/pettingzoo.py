@@ -55,7 +55,7 @@ def unwrapped(env: Any) -> Any:
     return bare.env.unwrapped if isinstance(bare, PartitionedEnv) else bare
 
 
-def make_parallel_env(
+def import_parallel_env(
     target: str,
     kwargs: Mapping[str, Any] | None = None,
     wrappers: Sequence[Mapping[str, Any]] = (),
@@ -100,7 +100,7 @@ def make_parallel_env(
 
 
 def find_builder(target: str) -> Callable[..., Any]:
-    """The function that makes the environment of that name, as `make_parallel_env` takes it.
+    """The function that makes the environment of that name, as `import_parallel_env` takes it.
 
     Raises:
         MissingExtraError: Its package is not installed; the message says what to install.

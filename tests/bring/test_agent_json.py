@@ -17,7 +17,7 @@ from sb3_contrib import MaskablePPO
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.deploy.export import export
 from cesma_sb3.envs.partition import AgentSlice
-from cesma_sb3.envs.pettingzoo import make_parallel_env
+from cesma_sb3.envs.pettingzoo import import_parallel_env
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.policies import TeamPolicy, team_files
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -142,7 +142,7 @@ def test_a_declared_agent_is_fed_from_the_joint_observation(tmp_path):
     }
     told = {"env.id": ENV, "env.kwargs": {"masked": True}, "env.team": shares}
     experiment = load_experiment("spread-3", told)
-    env = make_parallel_env(
+    env = import_parallel_env(
         ENV, {"masked": True}, team={name: AgentSlice(**share) for name, share in shares.items()}
     )
     policy, folder = exported(TeamSpaces.from_parallel_env(env), tmp_path / "run", experiment)

@@ -1,4 +1,4 @@
-"""Each page of docs/tasks runs, block after block, with budgets that teach nothing."""
+"""Each page of docs/tasks, and docs/concepts.md, runs, block after block, with budgets that teach nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cesma_sb3.training import decentralize as decentralize_module
 from cesma_sb3.training import run as run_module
 
 FOLDER = Path(__file__).parents[2] / "docs" / "tasks"
-PAGES = sorted(path.stem for path in FOLDER.glob("*.md"))
+PAGES = [*sorted(path.stem for path in FOLDER.glob("*.md")), "../concepts"]
 SMALL = {
     "dagger.n_envs": 8,
     "evaluation": {"n_final_episodes": 8, "n_eval_episodes": 8, "n_envs": 8, "eval_freq": 500},

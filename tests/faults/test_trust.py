@@ -270,8 +270,8 @@ def test_where_no_secret_can_be_kept(experiment, tmp_path, monkeypatch):
             {"env.id": "gymnasium:make"},
         ),
         (
-            {"env.id": "cesma_sb3.envs.factory:make_parallel"},
-            {"env.id": "cesma_sb3.envs.factory:make_parallel"},
+            {"env.id": "cesma_sb3.envs.factory:make_parallel_env"},
+            {"env.id": "cesma_sb3.envs.factory:make_parallel_env"},
         ),
         (
             {"env.id": "cesma_sb3.envs.smac:battle_env"},

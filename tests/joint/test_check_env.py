@@ -8,7 +8,7 @@ import pytest
 from stable_baselines3.common.env_checker import check_env
 
 from cesma_sb3.envs.joint_env import JointEnv
-from cesma_sb3.envs.pettingzoo import make_parallel_env
+from cesma_sb3.envs.pettingzoo import import_parallel_env
 
 MPE2 = ["simple_spread", "simple_speaker_listener", "simple_reference", "simple_tag", "simple_adversary"]
 OTHERS = [
@@ -39,7 +39,7 @@ def newest(package: str, name: str) -> str:
 @pytest.mark.filterwarnings("ignore:We recommend you to use a symmetric")
 @pytest.mark.filterwarnings("ignore:.*You are calling render method without specifying any render mode")
 def test_check_env(package, name, kwargs):
-    env = JointEnv(make_parallel_env(newest(package, name), kwargs), team_reward="sum")
+    env = JointEnv(import_parallel_env(newest(package, name), kwargs), team_reward="sum")
     env.action_space.seed(0)
     if not runs_here(env):
         pytest.skip(f"{name} of this release does not run on this NumPy")
@@ -72,7 +72,7 @@ def runs_here(env: JointEnv) -> bool:
 
 
 def test_a_game_of_turns_is_played_by_whose_turn_it_is():
-    env = JointEnv(make_parallel_env("pettingzoo.classic.tictactoe_v3"), team_reward="sum")
+    env = JointEnv(import_parallel_env("pettingzoo.classic.tictactoe_v3"), team_reward="sum")
     _, info = env.reset(seed=0)
     cells = env.team.mask_slices
     for move in range(5):  # 0, 1, 2, 3, 4 on the board's columns: nobody has won yet

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cesma_sb3.envs.joint_env import JointEnv
-from cesma_sb3.envs.pettingzoo import make_parallel_env
+from cesma_sb3.envs.pettingzoo import import_parallel_env
 from cesma_sb3.errors import EnvError, RewardError, SpaceError, UnknownNameError
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part, flat_layout
 from tests.envs_for_tests import FaultyEnv, MatchingGame, MixedEnv, MortalEnv, ReachEnv
@@ -18,7 +18,7 @@ def legal_action(env: JointEnv, rng: np.random.Generator) -> np.ndarray:
 
 
 def test_equal_to_simple_spread_by_hand():
-    make = lambda: make_parallel_env("mpe2.simple_spread_v3", {"N": 3, "max_cycles": 25})  # noqa: E731  # one line
+    make = lambda: import_parallel_env("mpe2.simple_spread_v3", {"N": 3, "max_cycles": 25})  # noqa: E731  # one line
     env, by_hand = JointEnv(make(), team_reward="mean"), make()
     rng = np.random.default_rng(0)
     seed, returns = 7, dict.fromkeys(by_hand.possible_agents, 0.0)

@@ -10,7 +10,7 @@ import pytest
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.envs.pettingzoo import as_parallel, make_parallel_env
+from cesma_sb3.envs.pettingzoo import as_parallel, import_parallel_env
 from cesma_sb3.errors import ConfigError, EnvError, MissingExtraError, UnknownNameError, nearest
 from tests.envs_for_tests import MatchingGame
 
@@ -21,14 +21,14 @@ SPREAD = "mpe2.simple_spread_v3"
     "target", [SPREAD, f"{SPREAD}:parallel_env", f"{SPREAD}.parallel_env", f"{SPREAD}:env"]
 )
 def test_every_spelling_of_an_environment(target):
-    env = make_parallel_env(target, {"N": 2})
+    env = import_parallel_env(target, {"N": 2})
     assert list(env.possible_agents) == ["agent_0", "agent_1"]
     observations, _ = env.reset(seed=0)
     assert set(observations) == {"agent_0", "agent_1"}
 
 
 def test_a_function_of_ones_own():
-    assert isinstance(make_parallel_env("tests.envs_for_tests:MatchingGame", {"n_agents": 3}), MatchingGame)
+    assert isinstance(import_parallel_env("tests.envs_for_tests:MatchingGame", {"n_agents": 3}), MatchingGame)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_function_of_ones_own():
 )
 def test_unknown_names(target, kind, message):
     with pytest.raises(kind) as caught:
-        make_parallel_env(target)
+        import_parallel_env(target)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -59,21 +59,21 @@ def test_a_missing_package_names_the_extra(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("pettingzoo.sisl.multiwalker")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MissingExtraError, match=r"Box2D.*; try: pip install 'pettingzoo\[sisl\]'"):
-        make_parallel_env("pettingzoo.sisl.multiwalker_v9")
+        import_parallel_env("pettingzoo.sisl.multiwalker_v9")
 
 
 def test_wrong_arguments():
     with pytest.raises(
         ConfigError, match=r"environment 'mpe2.simple_spread_v3': .*unexpected keyword argument 'M'"
     ):
-        make_parallel_env(SPREAD, {"M": 2})
+        import_parallel_env(SPREAD, {"M": 2})
     with pytest.raises(ConfigError, match=r"wrapper 'frame_stack_v1': .*keyword argument 'frames'"):
-        make_parallel_env(SPREAD, wrappers=[{"name": "frame_stack_v1", "frames": 2}])
+        import_parallel_env(SPREAD, wrappers=[{"name": "frame_stack_v1", "frames": 2}])
 
 
 def test_supersuit_wrappers_run_in_order_before_the_joint_view():
     wrappers = [{"name": "frame_stack_v1", "stack_size": 2}, {"name": "black_death_v3"}]
-    env = JointEnv(make_parallel_env(SPREAD, {"N": 2, "local_ratio": 0.0}, wrappers))
+    env = JointEnv(import_parallel_env(SPREAD, {"N": 2, "local_ratio": 0.0}, wrappers))
     assert env.team.observation_sizes == (24, 24)
     observation, _ = env.reset(seed=0)
     assert not observation[:12].any()  # the frame before the first
@@ -81,7 +81,7 @@ def test_supersuit_wrappers_run_in_order_before_the_joint_view():
     with pytest.raises(
         UnknownNameError, match="unknown SuperSuit wrapper 'frame_stak_v1'; did you mean 'frame_stack_v1"
     ):
-        make_parallel_env(SPREAD, wrappers=[{"name": "frame_stak_v1"}])
+        import_parallel_env(SPREAD, wrappers=[{"name": "frame_stak_v1"}])
 
 
 def test_what_is_no_pettingzoo_environment_is_refused():
@@ -121,7 +121,7 @@ def test_a_family_that_has_moved_is_named_where_it_is(family, name, now, monkeyp
     monkeypatch.delattr(pettingzoo, family, raising=False)
     monkeypatch.setattr(sys, "meta_path", [Moved(), *sys.meta_path])
     with pytest.raises(MissingExtraError) as told:
-        make_parallel_env(name)
+        import_parallel_env(name)
     assert str(told.value) == (
         f"environment {name!r}: {family} has been moved. Install with `pip install {family}2`. "
         f"Its name there: {now}"
@@ -157,7 +157,7 @@ def test_whatever_the_function_raises_is_one_line_with_its_place(function, error
     target = f"{__name__}:{function.__name__}"
     place = r"\(tests/joint/test_naming_environments.py:\d+\)"
     with pytest.raises(ConfigError, match=f"^environment {target!r}: {error} {place}$") as told:
-        make_parallel_env(target)
+        import_parallel_env(target)
     assert told.value.__cause__ is not None
     with pytest.raises(ConfigError, match=f"^environment 0: environment {target!r}: {error} {place}$"):
         make_vec_env(target)
@@ -170,4 +170,4 @@ def test_a_module_that_cannot_be_imported_names_the_line(tmp_path, monkeypatch):
     (tmp_path / "half_written.py").write_text("import math\n\nlimit = math.missing\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ConfigError, match=r"half_written cannot be imported: Attr.* \(half_written.py:3\)$"):
-        make_parallel_env("half_written:env")
+        import_parallel_env("half_written:env")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cesma_sb3.config.registry import load_experiment
-from cesma_sb3.envs.pettingzoo import make_parallel_env
+from cesma_sb3.envs.pettingzoo import import_parallel_env
 from cesma_sb3.errors import CesmaError, ConfigError, MissingExtraError
 from cesma_sb3.training.evaluate_run import evaluate_run
 from cesma_sb3.training.run_folder import RunFolder
@@ -59,7 +59,7 @@ def test_beside_the_file_that_is_extended(here):
     experiment(here.parent / "lib", name="base")
     (here / "mine.yaml").write_text("extends: ../lib/base.yaml\n")
     assert load_experiment("mine.yaml").env.id == "game:Game"
-    assert make_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]
+    assert import_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]
 
 
 def test_a_run_of_ones_own_remembers_where_its_modules_were(here, monkeypatch):
@@ -68,7 +68,7 @@ def test_a_run_of_ones_own_remembers_where_its_modules_were(here, monkeypatch):
     folder = RunFolder.create(load_experiment(experiment(here.parent / "lib")), here / "run")
     monkeypatch.setattr(modules, "_folders", [])
     assert RunFolder.open(folder.path).load().env.id == "game:Game"
-    assert make_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]
+    assert import_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]
     (folder.path / "signature.json").unlink()
     monkeypatch.setattr(modules, "_folders", [])
     RunFolder.open(folder.path, trust=True).ask({"env.id"})
@@ -77,14 +77,14 @@ def test_a_run_of_ones_own_remembers_where_its_modules_were(here, monkeypatch):
 
 def test_in_the_current_folder(here):
     write(here)
-    assert make_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]
+    assert import_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]
 
 
 def test_in_packages_of_the_current_folder(here):
     write(here / "package", "__init__", "")
     write(here / "package", "game")
     for target in ("package.game:Game", "package.game.Game"):
-        assert make_parallel_env(target).possible_agents == ["player_0", "player_1"]
+        assert import_parallel_env(target).possible_agents == ["player_0", "player_1"]
 
 
 def test_beside_the_file_that_names_it(here):
@@ -95,17 +95,17 @@ def test_beside_the_file_that_names_it(here):
         load_experiment(file, {"expert.algorithm": "game:nothing"}, check_names=False).env.id == "game:Game"
     )
     with pytest.raises(MissingExtraError, match=r"it lies in .*here/project: type the command there"):
-        make_parallel_env("game:Game")  # nobody has named the file
+        import_parallel_env("game:Game")  # nobody has named the file
     with pytest.raises(ConfigError, match="unknown name in game 'nothing'"):
         load_experiment(file, {"expert.algorithm": "game:nothing"})
-    assert make_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]
+    assert import_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]
 
 
 def test_helpers_beside_it_are_found_too(here):
     write(here / "project", "game", "from helping import Game\n")
     write(here / "project", "helping")
     load_experiment(experiment(here / "project"))
-    assert make_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]
+    assert import_parallel_env("game:Game").possible_agents == ["player_0", "player_1"]
 
 
 def test_two_of_one_name_are_not_taken_for_each_other(here):
@@ -120,13 +120,13 @@ def test_two_of_one_name_are_not_taken_for_each_other(here):
 def test_what_is_installed_is_not_hidden(here):
     write(here, "json", "raise AssertionError('it was imported')")
     with pytest.raises(CesmaError, match=r"here/json\.py is hidden by .*json/__init__\.py"):
-        make_parallel_env("json:Game")
+        import_parallel_env("json:Game")
 
 
 def test_nothing_is_searched_for_names_that_are_installed(here):
     changes = {"expert.algorithm": "stable_baselines3:PPO", "expert.total_timesteps": 8}
     load_experiment(experiment(here, env="mpe2.simple_spread_v3"), changes)
-    make_parallel_env("mpe2.simple_spread_v3")
+    import_parallel_env("mpe2.simple_spread_v3")
     assert str(here) not in sys.path
 
 
@@ -156,7 +156,7 @@ def test_what_lies_nearby_is_not_to_be_installed(where, told, here, monkeypatch)
         write(Path(where).resolve())
     above = here.parent if where == "../../" else here
     with pytest.raises(MissingExtraError) as error:
-        make_parallel_env("game:Game")
+        import_parallel_env("game:Game")
     assert told.format(above=above) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -165,10 +165,10 @@ def test_a_missing_helper_is_told_the_same_way(here):
     write(here, "game", "import helping\n")
     write(here / "elsewhere", "helping")
     with pytest.raises(MissingExtraError, match=r"'helping'; it lies in .*here/elsewhere"):
-        make_parallel_env("game:Game")
+        import_parallel_env("game:Game")
     write(here, "other", "import surely_not_installed\n")
     with pytest.raises(MissingExtraError, match="try: pip install 'surely_not_installed'"):
-        make_parallel_env("other:Game")
+        import_parallel_env("other:Game")
 
 
 def test_a_module_that_makes_a_run_while_it_is_imported(here):
@@ -177,7 +177,7 @@ def test_a_module_that_makes_a_run_while_it_is_imported(here):
     with pytest.raises(
         ConfigError, match=r"unguarded: makes a run while it is imported; expected `if __name__"
     ):
-        make_parallel_env("unguarded:Game")
+        import_parallel_env("unguarded:Game")
     assert not (here / "runs").exists()
 
 
@@ -230,9 +230,7 @@ def test_processes_find_the_same(here, monkeypatch):
     """Though they start in another folder, with nothing but the environment."""
     write(here / "project")
     modules.look_in(here / "project")
-    code = (
-        "from cesma_sb3.envs.pettingzoo import make_parallel_env as m; print(m('game:Game').possible_agents)"
-    )
+    code = "from cesma_sb3 import make_parallel_env as m; print(m('game:Game').possible_agents)"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd="/", env=one_thread(), capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "['player_0', 'player_1']", done.stderr
@@ -291,4 +289,4 @@ def test_modules_in_a_run_folder_are_not_found(here):
     write(folder.path)
     folder.load()
     with pytest.raises(MissingExtraError, match=r"it lies in .*/run: type"):
-        make_parallel_env("game:Game")
+        import_parallel_env("game:Game")
