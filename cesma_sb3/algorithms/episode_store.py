@@ -1,6 +1,7 @@
 """Whole episodes of batched environments, for learners with a memory: up to a cap, drawn with padding.
 
-Shape suffixes: B environments or episodes drawn, T timesteps of the longest episode drawn.
+Shape suffixes: B environments or episodes drawn, T timesteps of the longest episode drawn, S samples of all
+episodes drawn.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from cesma_sb3.spaces.row_arrays import Rows
 from cesma_sb3.spaces.types import Array
 from cesma_sb3.utils.stateful import Stateful
 
+_TOGETHER = 8
+"""Timesteps in a row that hold the same episodes: more mean fewer calls of a network, and more padding."""
+
 
 class Episodes(NamedTuple):
     """Episodes side by side, in the order of time; the shorter ones end in padding."""
@@ -25,6 +29,19 @@ class Episodes(NamedTuple):
     """Each [T, B, ...]; padding is zeros."""
     real: npt.NDArray[np.bool_]
     """What is no padding, [T, B]."""
+
+
+class PackedEpisodes(NamedTuple):
+    """Episodes with little padding: all that have a first timestep in it, then all with a second, and so on.
+
+    The order of the episodes is the same in each timestep: the longest is first.
+    """
+
+    fields: dict[str, Array]
+    """Each [S, ...]; padding is zeros."""
+    sizes: list[int]
+    """How many episodes each timestep holds, T numbers of the sum S that never rise. Some timesteps in a row
+    hold the same ones, which is what padding is for: they go through a network at once."""
 
 
 class EpisodeStore(Stateful):
@@ -145,15 +162,38 @@ class EpisodeStore(Stateful):
         Raises:
             ValueError: There is none yet.
         """
-        if not self._episodes:
-            raise ValueError("no episode has ended yet: there is nothing to draw from")
-        starts, lengths = np.array(self._episodes)[rng.integers(0, len(self), size=n)].T
+        starts, lengths = self._draw(n, rng)
         steps = np.arange(lengths.max())[:, None]
         real = steps < lengths
-        places = np.where(real, (starts + steps) % self.capacity, 0)
+        return Episodes(self._take(starts + steps, real), real)
+
+    def sample_packed(self, n: int, rng: np.random.Generator) -> PackedEpisodes:
+        """Episodes drawn as by `sample`, in the order of their lengths and without most of the padding.
+
+        Raises:
+            ValueError: There is none yet.
+        """
+        starts, lengths = self._draw(n, rng)
+        order = np.argsort(-lengths, kind="stable")
+        starts, lengths = starts[order], lengths[order]
+        steps = np.arange(lengths.max())[:, None]
+        kept = steps - steps % _TOGETHER < lengths
+        return PackedEpisodes(
+            self._take((starts + steps)[kept], (steps < lengths)[kept]), kept.sum(axis=1).tolist()
+        )
+
+    def _draw(self, n: int, rng: np.random.Generator) -> Array:
+        """Where n episodes begin, and their lengths: [2, n]."""
+        if not self._episodes:
+            raise ValueError("no episode has ended yet: there is nothing to draw from")
+        return np.array(self._episodes)[rng.integers(0, len(self), size=n)].T
+
+    def _take(self, places: Array, real: npt.NDArray[np.bool_]) -> dict[str, Array]:
+        """Every field at these places, [*places, ...]; zeros where nothing is real."""
+        places = np.where(real, places % self.capacity, 0)
         fields = {}
         for name, array in self.rows.arrays.items():
             taken = array[places]
             taken[~real] = 0
             fields[name] = taken
-        return Episodes(fields, real)
+        return fields

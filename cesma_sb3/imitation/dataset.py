@@ -37,7 +37,7 @@ class Samples(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """`Samples` as tensors, [B, ...]; of whole episodes, [T, B, ...]."""
+    """`Samples` as tensors, [B, ...]; of whole episodes, those of all their timesteps (`PackedEpisodes`)."""
 
     observations: th.Tensor
     labels: th.Tensor
@@ -47,11 +47,8 @@ class Batch(NamedTuple):
     previous: th.Tensor | None = None
     follows: th.Tensor | None = None
     previous_masks: th.Tensor | None = None
-
-    def flat(self) -> Batch:
-        """All steps of all episodes as samples: [T, B, ...] to [T * B, ...]."""
-        fields = {name: field.flatten(0, 1) for name, field in self._asdict().items() if field is not None}
-        return Batch(**fields)
+    sizes: list[int] | None = None
+    """How many episodes each timestep holds; None of single samples."""
 
 
 class AggregatedDataset(Stateful):
@@ -241,13 +238,13 @@ class EpisodeDataset(Stateful):
             self.store.append(fields, ended)
 
     def sample(self, batch_size: int, device: th.device | str = "cpu") -> Batch:
-        """Draw episodes uniformly with replacement; every field is [T, batch_size, ...].
+        """Draw episodes uniformly with replacement, the longest first in each timestep.
 
         Raises:
             ValueError: No episode has ended yet.
         """
-        drawn = self.store.sample(batch_size, self.rng).fields
-        return _batch(drawn, device)
+        drawn = self.store.sample_packed(batch_size, self.rng)
+        return _batch(drawn.fields, device)._replace(sizes=drawn.sizes)
 
 
 Dataset = AggregatedDataset | EpisodeDataset
@@ -310,7 +307,7 @@ _OBSERVATIONS = ("observations", "previous")
 
 def _batch(drawn: Mapping[str, npt.NDArray[Any]], device: th.device | str) -> Batch:
     """Arrays as tensors; observations are converted on the device, to which fewer bytes then travel."""
-    fields = {name: th.from_numpy(array).to(device) for name, array in drawn.items()}
+    fields: dict[str, Any] = {name: th.from_numpy(array).to(device) for name, array in drawn.items()}
     fields |= {name: fields[name].to(th.float32) for name in _OBSERVATIONS if name in fields}
     return Batch(**fields)
 

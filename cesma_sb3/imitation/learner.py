@@ -6,6 +6,7 @@ Shape suffixes: B batch, D continuous columns.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -148,7 +149,8 @@ class Learner(Stateful):
         """The loss of each agent, [n_agents], and the scalar to differentiate, []."""
         cost: th.Tensor | float = 0.0
         if self.policy.is_recurrent:
-            outputs, batch = self.policy.unroll(batch.observations).flatten(0, 1), batch.flat()
+            assert batch.sizes is not None
+            outputs = self.policy.unroll_packed(batch.observations, batch.sizes)
         elif self.communication is None:
             outputs = self.policy.outputs(batch.observations)
         else:  # what the agents see, with the messages that the current senders would send
@@ -164,8 +166,11 @@ class Learner(Stateful):
 
 def _changed(batch: Batch, symmetric: SymmetricSamples) -> Batch:
     """The batch with every sample, or every episode, turned and mirrored at random."""
-    shape = batch.alive.shape[:-1]  # of samples [B], or of the steps of episodes [T, B]
-    which = symmetric.draw(shape[-1]).expand(shape)
+    if batch.sizes is None:
+        which = symmetric.draw(len(batch.alive))
+    else:
+        of_episodes = symmetric.draw(batch.sizes[0])
+        which = th.cat([of_episodes[:size] for size in batch.sizes])
     change = {
         "observations": symmetric.observations,
         "previous": symmetric.observations,
@@ -175,9 +180,10 @@ def _changed(batch: Batch, symmetric: SymmetricSamples) -> Batch:
         "probabilities": symmetric.flags,
     }
     fields = {name: getattr(batch, name) for name in change}
-    return batch._replace(
-        **{name: change[name](field, which) for name, field in fields.items() if field is not None}
-    )
+    changed: dict[str, Any] = {
+        name: change[name](field, which) for name, field in fields.items() if field is not None
+    }
+    return batch._replace(**changed)
 
 
 class _ActionStd(Stateful):

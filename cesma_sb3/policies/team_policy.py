@@ -19,7 +19,7 @@ from cesma_sb3.policies.agent_policy import AgentPolicy, PickledPolicy
 from cesma_sb3.policies.distributions import ActionHead, TeamDistribution
 from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec, TeamValue, actor_net
-from cesma_sb3.policies.networks.recurrent import step_network, unroll_network
+from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet, step_network, unroll_network
 from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.policies.sampling import sampling_with
 from cesma_sb3.policies.stateful_actor import MemoryActor, State
@@ -207,6 +207,16 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
     def unroll(self, observations: th.Tensor) -> th.Tensor:
         """Outputs [T, B, O] for whole episodes of joint observations [T, B, I], from their first step on."""
         return unroll_network(self.action_net, observations)
+
+    def unroll_packed(self, observations: th.Tensor, sizes: Sequence[int]) -> th.Tensor:
+        """Outputs [S, O] of agents with a memory for whole episodes with little padding.
+
+        Args:
+            observations: Joint observations [S, I], as `RecurrentTeamNet.unroll_packed` takes them.
+            sizes: How many episodes each timestep holds.
+        """
+        assert isinstance(self.action_net, RecurrentTeamNet)
+        return self.action_net.unroll_packed(observations, sizes)
 
     def actor(self, rng: np.random.Generator | None = None) -> MemoryActor:
         """A new actor, with a memory of its own: deterministic, or sampling with a generator."""

@@ -28,7 +28,7 @@ from tests.imitation.experience_for_tests import (
     talking,
     trainer_of,
 )
-from tests.imitation.test_recurrent import Recall, Recaller
+from tests.imitation.test_recurrent import Recall, Recaller, episodes_of
 from tests.imitation.test_recurrent import students as recurrent_students
 from tests.imitation.test_trainer import CueExpert
 from tests.recorded import recorded
@@ -44,15 +44,15 @@ def test_recurrent_students_get_whole_episodes():
     assert len(trainer.dataset.store) == len(wanted)
     assert len(trainer.dataset) == sum(steps.stop - steps.start for _, steps in wanted) < len(experience)
     batch = trainer.dataset.sample(200)
-    lengths = batch.alive.any(dim=2).sum(dim=0).tolist()
-    assert set(lengths) == {steps.stop - steps.start for _, steps in wanted}
+    drawn = episodes_of(batch)
+    assert {len(rows) for rows in drawn} == {steps.stop - steps.start for _, steps in wanted}
     known = {experience.states(s.start, s.stop, env=env).observations.tobytes() for env, s in wanted}
-    for index, length in enumerate(lengths):
-        own = batch.observations[:length, index].numpy()
+    for rows in drawn:
+        own = batch.observations[rows].numpy()
         assert own.tobytes() in known
         assert own[0, [0, 2]].all(), "shown in the first step"
-        labels = batch.labels[:length, index].numpy()
-        np.testing.assert_array_equal(labels, np.tile(own[0, [0, 2]] > 0, (length, 1)))
+        labels = batch.labels[rows].numpy()
+        np.testing.assert_array_equal(labels, np.tile(own[0, [0, 2]] > 0, (len(rows), 1)))
     with pytest.raises(ConfigError, match=r"an episode takes \d steps, but capacity is 1"):
         trainer_of(venv, Recaller(), recurrent_students(venv.team), buffer=BufferConfig(1)).add_experience(
             experience

@@ -173,13 +173,22 @@ def test_one_file_an_agent_does_the_same(tmp_path):
         observation = np.random.default_rng(0).normal(size=observation.shape).astype(np.float32)
 
 
+def episodes_of(batch):
+    """The rows of each episode of a batch, without padding."""
+    first = np.cumsum([0, *batch.sizes[:-1]])
+    rows = [first[np.array(batch.sizes) > index] + index for index in range(batch.sizes[0])]
+    real = batch.alive.any(dim=1).numpy()
+    return [each[real[each]] for each in rows]
+
+
 def test_the_loss_skips_padding_and_the_dead():
     venv = venv_of()
     trainer = trainer_of(venv, students(venv.team))
     trainer.train(200)
     batch = trainer.dataset.sample(12)
-    real = batch.alive.any(dim=2)
+    real = batch.alive.any(dim=1)
     assert not real.all()
+    assert len(real) == sum(batch.sizes)
     losses = trainer.learner.losses
     before, _ = losses(batch)
     labels, observations = batch.labels.clone(), batch.observations.clone()
@@ -187,10 +196,10 @@ def test_the_loss_skips_padding_and_the_dead():
     observations[~real] = 7.0
     after, _ = losses(batch._replace(labels=labels, observations=observations))
     assert th.allclose(before, after)
-    alone = [
-        losses(type(batch)(*(f if f is None else f[: int(n), i : i + 1] for f in batch)))[0] * n
-        for i, n in enumerate(real.sum(dim=0))
-    ]
+    alone = []
+    for rows in episodes_of(batch):
+        fields = {name: f[rows] for name, f in batch._asdict().items() if isinstance(f, th.Tensor)}
+        alone.append(losses(type(batch)(**fields, sizes=[1] * len(rows)))[0] * len(rows))
     assert th.allclose(th.stack(alone).sum(dim=0) / real.sum(), before, atol=1e-6)
 
 
@@ -271,11 +280,11 @@ def test_recurrent_students_take_trajectories_as_episodes():
     ]
     trainer = trainer_of(venv, students(team), demonstrations=paths)
     assert len(trainer.dataset) == 7
-    episodes = trainer.dataset.sample(40)
-    assert set(episodes.alive.any(dim=2).sum(dim=0).tolist()) == {2, 5}
-    longest = int(episodes.alive.any(dim=2).sum(dim=0).argmax())
-    np.testing.assert_array_equal(episodes.observations[:, longest], paths[1].obs[:-1].astype(np.float32))
-    np.testing.assert_array_equal(episodes.labels[:, longest], paths[1].acts)
+    batch = trainer.dataset.sample(40)
+    episodes = episodes_of(batch)
+    assert {len(rows) for rows in episodes} == {2, 5}
+    np.testing.assert_array_equal(batch.observations[episodes[0]], paths[1].obs[:-1].astype(np.float32))
+    np.testing.assert_array_equal(batch.labels[episodes[0]], paths[1].acts)
     trainer.train(200)
     assert trainer.n_updates
     assert len(trainer.dataset) > 7

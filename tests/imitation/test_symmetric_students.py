@@ -12,6 +12,7 @@ from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.errors import LayoutError
 from cesma_sb3.experts import reference_expert
 from cesma_sb3.imitation import LabelConfig, MultiAgentDAggerTrainer
+from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame
 
 CPU = th.device("cpu")
@@ -66,6 +67,35 @@ def test_what_students_learn_from_is_what_the_expert_would_do(name, labels, monk
     found = th.as_tensor(trainer.expert.labels(seen_by_expert, None))
     # Two pushes may be equally good, and the first of them is the label: turned, it is the other.
     assert (found == batch.labels).float().mean() > 0.9
+
+
+def test_an_episode_is_turned_as_a_whole(monkeypatch):
+    venv = ParticleVecEnv(make_scenario("spread"), 8, seed=0)
+    policy = TeamPolicy(
+        venv.team.observation_space,
+        venv.team.action_space,
+        lambda _: 1e-3,
+        team=venv.team,
+        network="recurrent",
+        hidden_sizes=(8,),
+    )
+    trainer = trainer_of(venv, policy=policy)
+    trainer.train(8 * 25)
+    plain = trainer.dataset.sample(6)
+    monkeypatch.setattr(trainer.dataset, "sample", lambda *_: plain)
+    seen = []
+    losses = trainer.learner.losses
+    monkeypatch.setattr(trainer.learner, "losses", lambda batch: (seen.append(batch), losses(batch))[1])
+    trainer.update()
+    (batch,) = seen
+    assert set(plain.sizes) == {6}
+    symmetric = trainer.learner.symmetric
+    for episode in range(6):
+        rows = slice(episode, None, 6)
+        turned = [
+            symmetric.observations(plain.observations[rows], th.full((25,), which)) for which in range(8)
+        ]
+        assert sum(th.equal(each, batch.observations[rows]) for each in turned) == 1
 
 
 def test_the_same_seed_gives_the_same_students():

@@ -60,6 +60,23 @@ def test_the_newest_whole_episodes_that_have_room(lengths, capacity, seed):
         assert ended[:, column].tolist() == [*[False] * (real.sum() - 1), True, *[False] * (~real).sum()]
 
 
+def test_packed_episodes_are_the_same_without_most_of_the_padding():
+    store, lengths = EpisodeStore(200), [30, 3, 17, 9, 1, 24]
+    run(store, [lengths])
+    drawn = store.sample(20, np.random.default_rng(3))
+    packed = store.sample_packed(20, np.random.default_rng(3))
+    order = np.argsort(-drawn.real.sum(axis=0), kind="stable")
+    rows = 0
+    for step, size in enumerate(packed.sizes):
+        for name, field in drawn.fields.items():
+            assert np.array_equal(packed.fields[name][rows : rows + size], field[step, order[:size]])
+        rows += size
+    assert len(packed.fields["x"]) == rows == sum(packed.sizes)
+    assert packed.sizes == sorted(packed.sizes, reverse=True)
+    assert 0 <= rows - drawn.real.sum() < 20 * 8
+    assert len(set(packed.sizes)) <= 4, "eight timesteps in a row hold the same episodes"
+
+
 def test_all_are_drawn_alike():
     store = EpisodeStore(100)
     run(store, [[1, 3, 5, 2]])

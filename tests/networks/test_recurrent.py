@@ -81,6 +81,21 @@ def test_worlds_of_a_batch_do_not_mix(net):
     assert th.allclose(alone, outputs[:, 2:3], atol=1e-6)
 
 
+@pytest.mark.parametrize("lengths", [[5, 5, 5, 5], [5, 4, 4, 1], [3]])
+def test_episodes_of_different_lengths_are_as_each_alone(net, lengths):
+    x = inputs()
+    sizes = [sum(length > t for length in lengths) for t in range(max(lengths))]
+    packed = net.unroll_packed(th.cat([x[t, :size] for t, size in enumerate(sizes)]), sizes)
+    outputs, _ = net.unroll(x)
+    assert th.allclose(packed, th.cat([outputs[t, :size] for t, size in enumerate(sizes)]), atol=1e-6)
+    packed.square().sum().backward()
+    found = [parameter.grad.clone() for parameter in net.parameters()]
+    net.zero_grad()
+    sum(net.unroll(x[:length, b : b + 1])[0].square().sum() for b, length in enumerate(lengths)).backward()
+    for gradient, parameter in zip(found, net.parameters(), strict=True):
+        assert th.allclose(gradient, parameter.grad, atol=1e-4)
+
+
 def test_it_learns_to_remember():
     """The first input, asked for four steps later, when nothing else tells it."""
     th.manual_seed(0)

@@ -1,12 +1,13 @@
 """Recurrent networks side by side: a linear layer, a GRU and a linear layer for each component of a team.
 
-Shape suffixes: T timesteps, B batch, I inputs (of the whole net), N components, F features a component sees
-(padded to the largest), H hidden units, S entries of the state, O outputs.
+Shape suffixes: T timesteps, B batch, R rows of all timesteps, I inputs (of the whole net), N components,
+F features a component sees (padded to the largest), H hidden units, S entries of the state, O outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -124,10 +125,7 @@ class RecurrentTeamNet(nn.Module):
         seen_TBNF = self._seen(x_TBI)
         state_NBH = state_BS.view(batch, self.n_components, self.hidden_size).transpose(0, 1)
         if self.share_parameters:
-            encode, widest = _linear(self.encode, 0), self._gather.shape[1]
-            encoded_TBNH = F.linear(seen_TBNF, encode.weight[:, :widest], encode.bias)
-            encoded_TBNH = encoded_TBNH + encode.weight[:, widest:].T  # a one-hot number picks a column
-            rows = encoded_TBNH.transpose(1, 2).flatten(1, 2)  # [T, N * B, H]
+            rows = self._encoded(seen_TBNF).transpose(1, 2).flatten(1, 2)  # [T, N * B, H]
             outputs, state = self._component(0, rows, state_NBH.flatten(0, 1))
             outputs_TBNO = outputs.view(n_steps, self.n_components, batch, -1).transpose(1, 2)
             state_NBH = state.view(self.n_components, batch, -1)
@@ -140,6 +138,50 @@ class RecurrentTeamNet(nn.Module):
             state_NBH = th.stack([state for _, state in each])
         outputs_TBO = outputs_TBNO.reshape(n_steps, batch, -1)[..., self._real_outputs]
         return outputs_TBO, state_NBH.transpose(0, 1).reshape(batch, -1)
+
+    def unroll_packed(self, x_RI: th.Tensor, sizes: Sequence[int]) -> th.Tensor:
+        """All timesteps of episodes of different lengths, from their first on.
+
+        Args:
+            x_RI: Inputs: of all episodes in their first timestep, then of those with a second, and so on; in
+                every timestep in the same order.
+            sizes: How many episodes each timestep has: T numbers of the sum R that never rise, as
+                `batch_sizes` of PyTorch's `PackedSequence`. Timesteps in a row that have the same number take
+                least time.
+
+        Returns:
+            Outputs [R, sum(output_sizes)].
+        """
+        seen_RNF = self._seen(x_RI.unsqueeze(0))[0]
+        if self.share_parameters:
+            encoded_RNH = self._encoded(seen_RNF)
+            rows = self._remembered(0, encoded_RNH.flatten(0, 1), [self.n_components * n for n in sizes])
+            outputs_RNO = rows.view(len(x_RI), self.n_components, -1)
+        else:
+            each = [
+                self._remembered(n, self.encode[n](seen_RNF[:, n]), sizes) for n in range(self.n_components)
+            ]
+            outputs_RNO = th.stack(each, dim=1)
+        return outputs_RNO.flatten(1)[:, self._real_outputs]
+
+    def _remembered(self, index: int, encoded_RH: th.Tensor, sizes: Sequence[int]) -> th.Tensor:
+        """One component over packed timesteps: [R, H] -> [R, O]."""
+        blocks = [(size, len(list(steps))) for size, steps in groupby(sizes)]
+        inputs = self.activation(encoded_RH).split([size * n_steps for size, n_steps in blocks])
+        state, hidden = None, []
+        for (size, n_steps), rows in zip(blocks, inputs, strict=True):
+            # PyTorch's own packed form calls the network for every timestep, whose gradient takes long.
+            state = None if state is None else state[:, :size].contiguous()
+            outputs, state = self.remember[index](rows.view(n_steps, size, -1), state)
+            hidden.append(outputs.flatten(0, 1))
+        decoded: th.Tensor = self.decode[index](th.cat(hidden))
+        return decoded
+
+    def _encoded(self, seen: th.Tensor) -> th.Tensor:
+        """The first map of shared weights: [..., N, F] -> [..., N, H]."""
+        encode, widest = _linear(self.encode, 0), self._gather.shape[1]
+        encoded = F.linear(seen, encode.weight[:, :widest], encode.bias)
+        return encoded + encode.weight[:, widest:].T  # a one-hot number picks a column
 
     def _seen(self, x_TBI: th.Tensor) -> th.Tensor:
         """What each component sees, [T, B, N, F]."""
