@@ -15,7 +15,7 @@ OF_OS = (
     *("chown", "fchmod", "fchown", "fork", "forkpty", "getegid"),
     *("geteuid", "getgid", "getgroups", "getloadavg", "getpgid", "getpgrp"),
     *("getpriority", "getsid", "getuid", "initgroups", "killpg", "lchown"),
-    *("mkfifo", "mknod", "nice", "openpty", "pathconf", "posix_spawn"),
+    *("mkfifo", "mknod", "nice", "openpty", "pathconf"),
     *("register_at_fork", "sched_getaffinity", "sched_setaffinity", "setpgid", "setpgrp", "setsid"),
     *("setuid", "statvfs", "sysconf", "uname", "wait4", "O_CLOEXEC"),
     *("O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "O_SYNC"),

@@ -68,7 +68,7 @@ def python() -> Iterator[Finding]:
     yield Finding("python", NAME, f"{version} in {_PACKAGE}")
     found = metadata.distribution(NAME)
     place = _place(found)
-    if place != _PACKAGE:
+    if place.resolve() != _PACKAGE.resolve():
         text = f"is installed in {place}, but imported from {_PACKAGE}"
         yield Finding("python", NAME, text, NOTE)
     names = found.metadata.get_all("Classifier") or []
