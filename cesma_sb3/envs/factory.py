@@ -13,7 +13,7 @@ from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, find_scenar
 from cesma_sb3.envs.partition import AgentSlice, Partition
 from cesma_sb3.envs.pettingzoo import AnyParallelEnv, import_parallel_env
 from cesma_sb3.envs.rendering import RGB, can_render_rgb, set_rgb_mode
-from cesma_sb3.envs.smac import SMAX, FeatureIndex, SmaxVecEnv, is_battle
+from cesma_sb3.envs.smac import FeatureIndex, battle_vec_env, is_battle
 from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, UnknownNameError
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.declarations import check_names
@@ -43,8 +43,9 @@ def make_vec_env(
 
     Args:
         target: A scenario of `cesma_sb3.envs.particle` or `module:Class` of one (batched), a battle
-            (`smax-MAP`, batched; `smac-MAP`; `smac-like:module:attribute`), `package.module:function` of a
-            PettingZoo environment, or a name that another package registers for one of these (`plugins`).
+            (`smax-MAP`, batched; `smac-MAP`; `smac-like:module:attribute`, batched if it takes `n_envs`),
+            `package.module:function` of a PettingZoo environment, or a name that another package registers
+            for one of these (`plugins`).
         kwargs: Arguments of the scenario or function.
         team: By agent, its part of a joint Gymnasium environment, which the function then makes.
         wrappers: SuperSuit wrappers, the innermost first: {"name": "black_death_v3", ...arguments}. A
@@ -75,10 +76,10 @@ def make_vec_env(
             scenario, n_envs, seed=seed, view=view, team_reward=team_reward, max_steps=max_steps
         )
         return _in_order(batched, agents, target)
-    if target.startswith(SMAX) and not wrappers and team_reward in {None, "shared"}:
-        battle, given = target.removeprefix(SMAX), dict(kwargs or {})
-        batched = SmaxVecEnv(battle, n_envs, seed=seed, view=view, episode_limit=max_steps, **given)
-        return _in_order(batched, agents, target)
+    if is_battle(target) and not wrappers and team is None and team_reward in {None, "shared"}:
+        fought = battle_vec_env(target, n_envs, kwargs or {}, seed=seed, view=view, max_steps=max_steps)
+        if fought is not None:
+            return _in_order(fought, agents, target)
     make_one = make_renderable if renderable else make_parallel_env
     make = partial(make_one, target, kwargs=dict(kwargs or {}), team=team, wrappers=list(wrappers))
     return joint_vec_env(

@@ -13,11 +13,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from cesma_sb3.envs.smac.feature_index import SMAX_FEATURES
+from cesma_sb3.envs.smac.battles import Outcome, Snapshot
+from cesma_sb3.envs.smac.feature_index import SMAX_FEATURES, FeatureIndex
 from cesma_sb3.envs.smac.rendering import battle_frame
 from cesma_sb3.errors import ConfigError, UnknownNameError
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout, Part
@@ -27,34 +28,6 @@ from cesma_sb3.utils.installation import missing_extra
 _N_MOVES = 4
 _STOP = 4
 """SMAX's number of the action that does nothing."""
-
-
-class Snapshot(NamedTuple):
-    """What B teams of A agents observe, and the actions that are available."""
-
-    observations: Floats
-    """The agents' observations, [B, A, O]; zeros of the dead."""
-    masks: Flags
-    """Available actions, [B, A, n_actions]."""
-    alive: Flags
-    """Which agents are alive, [B, A]."""
-
-
-class Outcome(NamedTuple):
-    """The result of one timestep of B battles."""
-
-    last: Snapshot
-    """The snapshot after the step, also where it was the battle's last."""
-    now: Snapshot
-    """The same, but of the next battle where one has ended."""
-    rewards: Floats
-    """The team's rewards, [B]."""
-    decided: Flags
-    """Whether one side is dead, [B]."""
-    cut_off: Flags
-    """Whether the time limit ended the battle, [B]."""
-    won: Flags
-    """Whether the enemies are dead and some of our units are not, [B]."""
 
 
 class SmaxBattles:
@@ -78,8 +51,9 @@ class SmaxBattles:
         self.env, self._reset, self._step = _compiled(map_name, tuple(sorted(kwargs.items())))
         env = self.env
         self.name = f"smax-{map_name}"
-        self.feature_index = SMAX_FEATURES
+        self.feature_index: FeatureIndex | None = SMAX_FEATURES
         self.n_envs = n_envs
+        self.draws, self.keeps_last_frame = True, True
         self.n_agents: int = env.num_allies
         self.n_enemies: int = env.num_enemies
         self.n_actions = _N_MOVES + 1 + self.n_enemies
@@ -160,9 +134,16 @@ class SmaxBattles:
     def _trees(self) -> dict[str, Any]:
         return {"_keys": self._keys, "states": self.states}
 
-    def frame(self, states: Any) -> Pixels:
-        """A frame [height, width, 3] of the first battle, in SMAX's states of all battles."""
-        return battle_frame(self.env, states, self.name)
+    def frame(self) -> Pixels:
+        """A frame [height, width, 3] of the first battle."""
+        return battle_frame(self.env, self.states, self.name)
+
+    def last_frame(self) -> Pixels:
+        """The frame after the first battle's last step, before one that had ended started anew."""
+        return battle_frame(self.env, self.reached, self.name)
+
+    def close(self) -> None:
+        """Does nothing: battles hold no resources."""
 
     def unit_types(self, battle: int = 0) -> list[str]:
         """The names of our units' types, in the agents' order."""
@@ -326,7 +307,7 @@ class SmaxBattle:
 
     def render(self) -> Pixels:
         """A frame of the battle, [height, width, 3]."""
-        return self.battles.frame(self.battles.reached)
+        return self.battles.last_frame()
 
     def get_unit_types(self) -> list[str]:
         """The names of our units' types, in the agents' order."""
