@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from cesma_sb3.policies.stateful_actor import MemoryActor
 from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout, Part
 from tests.envs_for_tests import SmallEnv
 
@@ -69,3 +70,30 @@ class SilentGoalExpert:
     def labels(self, observations: Any, masks: Any = None) -> Any:
         goals = observations[:, : observations.shape[1] // 2].argmax(axis=1)
         return np.stack([np.zeros_like(goals), goals], axis=1)
+
+
+class RecallGame(SignallingGame):
+    """The speaker sees the goal in the first step alone, and the listener's choices count from the third on.
+
+    The best return is `length - 2`, and that divided by `n_goals` where nobody remembers, or nobody speaks.
+    """
+
+    def observe(self, agent: str) -> np.ndarray:
+        return super().observe(agent) * np.float32(agent == "listener" or self.t == 0)
+
+    def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
+        counts = self.t > 1
+        seen, rewards, *rest = super().step(actions)
+        return seen, {agent: reward * counts for agent, reward in rewards.items()}, *rest
+
+
+class RecallExpert(SilentGoalExpert):
+    """Remembers the goal that was shown."""
+
+    def actor(self) -> MemoryActor:
+        def remembered(observations: Any, state: Any, starts: Any, masks: Any) -> Any:
+            shown = self.labels(observations)
+            known = shown if state is None else np.where(starts[:, None], shown, state[0])
+            return known, (known,)
+
+        return MemoryActor(remembered)

@@ -16,12 +16,16 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.utils import explained_variance
 from torch import nn
 from torch.nn import functional as F
 
+from cesma_sb3.algorithms.team_rollout import TeamRolloutBuffer, TeamSamples
+from cesma_sb3.envs.joint_vec_env import available_actions
 from cesma_sb3.errors import ExpertError
+from cesma_sb3.policies.distributions import TeamDistribution
+from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet, step_network
+from cesma_sb3.policies.stateful_actor import State
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.types import Floats
 
@@ -47,8 +51,13 @@ class TeamPPO(PPO):
     | own, joint | MAPPO: one value and one advantage, which all agents share |
     | own, own | IPPO: each agent has a value and an advantage of its own, of the team's reward |
 
-    The rollout is collected by SB3 as for a joint policy. Log-probabilities of each agent, and in IPPO values
+    The rollout is collected by SB3 as for a joint policy, but that agents choose among their available
+    actions, and carry their memory where they have one. Log-probabilities of each agent, and in IPPO values
     and advantages too, are recomputed from it before the first update.
+
+    Agents with a memory (`network: recurrent`) learn from whole rollouts of some environments: `batch_size`
+    counts their timesteps, and is at least `n_steps`. The gradient goes back to the rollout's beginning, the
+    memory before it is as it was when they acted. Their critic sees the present step alone.
 
     Raises:
         ExpertError: The policy is no `TeamPolicy`.
@@ -58,13 +67,43 @@ class TeamPPO(PPO):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": TeamPolicy}
     policy: TeamPolicy
+    rollout_buffer: TeamRolloutBuffer
+    uses_masks: ClassVar[bool] = True
+    """Whether it keeps to the actions that are available while it trains."""
 
     def _setup_model(self) -> None:
+        self.rollout_buffer_class = TeamRolloutBuffer
         super()._setup_model()
         if not isinstance(self.policy, TeamPolicy):
             name = type(self.policy).__name__
             raise ExpertError(f"policy: {name}, expected TeamPolicy, whose agents have actions of their own")
         self._cuts: list[_Cut] = []
+        self._memory: State | None = None
+
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
+        """SB3's hook: a rollout, in which agents know what is available, and what they remember."""
+        self.policy.forward = self._act  # type: ignore[method-assign]  # SB3 asks with observations alone
+        try:
+            return super().collect_rollouts(*args, **kwargs)
+        finally:
+            del self.policy.forward
+
+    def _act(self, obs: th.Tensor, deterministic: bool = False) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+        """The policy's `forward` in a rollout: actions [E, A], values [E, 1] and log probabilities [E]."""
+        buffer, network, starts = self.rollout_buffer, self.policy.action_net, self._last_episode_starts
+        assert self.env is not None
+        assert starts is not None
+        if starts.all():  # also where there are other environments than before
+            self._memory = None
+        if isinstance(network, RecurrentTeamNet) and buffer.pos == 0:
+            buffer.memory = network.carried(self._memory, starts, len(starts)).cpu().numpy()
+        available = available_actions(self.env)
+        buffer.note(masks=available)
+        masks = None if available is None else th.as_tensor(available, device=self.device)
+        outputs, self._memory = step_network(network, obs.float(), self._memory, starts)
+        distribution = self.policy.distribution_of(outputs, masks)
+        actions = distribution.get_actions(deterministic)
+        return actions, self.policy.predict_values(obs), distribution.log_prob(actions)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_cuts"]
@@ -92,7 +131,7 @@ class TeamPPO(PPO):
         for epoch in range(self.n_epochs):
             goes_on = True
             for batch in self.rollout_buffer.get(self.batch_size):
-                loss, log = self._loss(batch)
+                loss, log = self._loss(batch, self._distribution(batch))
                 logs.append(log)
                 if self.target_kl is not None and log["approx_kl"] > 1.5 * self.target_kl:
                     goes_on = False
@@ -108,20 +147,30 @@ class TeamPPO(PPO):
                 break
         self._record(logs)
 
-    def _loss(self, batch: RolloutBufferSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+    def _distribution(self, batch: TeamSamples) -> TeamDistribution:
+        """What the agents would do now in the steps of a batch; a memory is carried through all of them."""
+        network = self.policy.action_net
+        if not isinstance(network, RecurrentTeamNet):
+            return self.policy.distribution(batch.observations, batch.masks)
+        assert batch.memory is not None
+        assert batch.starts is not None
+        observations_TBI = batch.observations.view(*batch.starts.shape, -1)
+        outputs_TBO = network.unroll_rollout(observations_TBI, batch.memory, batch.starts)
+        return self.policy.distribution_of(outputs_TBO.flatten(0, 1), batch.masks)
+
+    def _loss(
+        self, batch: TeamSamples, distribution: TeamDistribution
+    ) -> tuple[th.Tensor, dict[str, th.Tensor]]:
         """The loss of a minibatch, and what SB3 logs of it, scalars on the device."""
         clip_range, clip_range_vf = self._clip_ranges()
-        values_BV, log_probs_BN, entropies_BN = self.policy.evaluate_agents(batch.observations, batch.actions)
-        # The buffer gives all numbers of a sample in a row: one for each agent or one for the team.
-        n_samples = len(batch.observations)
-        old_log_probs_BN = batch.old_log_prob.view(n_samples, -1)
-        old_values_BV, returns_BV, advantages_BV = (
-            numbers.view(n_samples, -1) for numbers in (batch.old_values, batch.returns, batch.advantages)
-        )
-        if self.normalize_advantage and n_samples > 1:
+        values_BV = self.policy.agent_values(batch.observations)
+        log_probs_BN = self.policy.by_agent(distribution.column_log_probs(batch.actions))
+        entropies_BN = self.policy.by_agent(distribution.column_entropies())
+        old_values_BV, returns_BV, advantages_BV = batch.old_values, batch.returns, batch.advantages
+        if self.normalize_advantage and len(advantages_BV) > 1:
             mean, std = advantages_BV.mean(dim=0), advantages_BV.std(dim=0)
             advantages_BV = (advantages_BV - mean) / (std + 1e-8)
-        log_ratios_BN = log_probs_BN - old_log_probs_BN
+        log_ratios_BN = log_probs_BN - batch.old_log_prob
         ratios_BN = log_ratios_BN.exp()
         clipped_BN = ratios_BN.clamp(1 - clip_range, 1 + clip_range)
         policy_loss = -th.min(advantages_BV * ratios_BN, advantages_BV * clipped_BN).mean()
@@ -167,16 +216,13 @@ class TeamPPO(PPO):
             self.logger.record("train/clip_range_vf", clip_range_vf)
 
     def _split_rollout(self) -> None:
-        """Replace the joint values of a new rollout [T, E] by those of each agent [T, E, N].
-
-        The buffer hands out what it holds, flat, so that no buffer of another kind is needed.
-        """
+        """Replace the joint values of a new rollout [T, E] by those of each agent [T, E, N]."""
         buffer = self.rollout_buffer
         shape = buffer.rewards.shape
-        observations = th.as_tensor(buffer.observations, device=self.device).flatten(0, 1)
-        actions = th.as_tensor(buffer.actions, device=self.device).flatten(0, 1)
+        rollout = buffer.sequences(np.arange(buffer.n_envs))
         with th.no_grad():
-            values, log_probs, _ = self.policy.evaluate_agents(observations, actions)
+            log_probs = self.policy.by_agent(self._distribution(rollout).column_log_probs(rollout.actions))
+            values = self.policy.agent_values(rollout.observations)
         buffer.log_probs = log_probs.view(*shape, -1).cpu().numpy()
         if self.policy.critic_visibility == "own":
             values_TEN = values.view(*shape, -1).cpu().numpy()

@@ -196,7 +196,7 @@ def students_actor(policy: TeamPolicy, *, deterministic: bool) -> MemoryActor:
     ) -> tuple[Packed, State | None]:
         actions, after = policy.predict(observations, state, starts, deterministic, masks)
         if communicates and not deterministic:
-            likeliest, _ = policy.predict(observations, deterministic=True, action_masks=masks)
+            likeliest, _ = policy.predict(observations, state, starts, deterministic=True, action_masks=masks)
             actions = np.where(is_message_C, likeliest, actions)
         return actions, after
 

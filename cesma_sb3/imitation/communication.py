@@ -35,6 +35,9 @@ class Communication(Stateful):
     the gradient that passes through each message is divided by M - 1. Agents that share weights get the sum
     of these gradients.
 
+    All of this holds of agents with a memory, whose l_j and m_i are those of whole episodes: senders remember
+    the recorded observations up to the message, receivers what they have received from the current senders.
+
     Args:
         channel: Who receives whose messages.
         head: Reads the networks' outputs.

@@ -70,7 +70,7 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
             use.
         ConfigError: `buffer` asks for a dataset for each agent, of a team that communicates or sees
             everything; or class weights are wanted of a loss that is not by name; or recurrent students
-            communicate, have datasets of their own, or a reservoir.
+            have datasets of their own, or a reservoir.
         ValueError: A number is out of its range.
         UnknownNameError: There is no such loss or class weighting.
 

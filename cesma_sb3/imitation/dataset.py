@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -49,6 +49,29 @@ class Batch(NamedTuple):
     previous_masks: th.Tensor | None = None
     sizes: list[int] | None = None
     """How many episodes each timestep holds; None of single samples."""
+
+    def with_step_before(self) -> Batch:
+        """Whole episodes that say of each step who was there to send before it, and by what masks.
+
+        What was observed before is in the episode itself: `previous` stays None.
+        """
+        assert self.sizes is not None
+        is_real = self.alive.any(dim=1, keepdim=True)  # in padding nothing is received
+        masks = None if self.masks is None else earlier(self.masks, self.sizes)
+        return self._replace(follows=earlier(self.alive, self.sizes) & is_real, previous_masks=masks)
+
+
+def earlier(rows: th.Tensor, sizes: Sequence[int]) -> th.Tensor:
+    """The row of the timestep before in the same episode; zeros in the first timestep.
+
+    Args:
+        rows: Of whole episodes, [S, ...], as `PackedEpisodes` has them.
+        sizes: How many episodes each timestep holds.
+    """
+    sizes_T = np.asarray(sizes)
+    back = np.repeat(sizes_T[:-1], sizes_T[1:])
+    places = th.from_numpy(np.arange(sizes[0], len(rows)) - back).to(rows.device)
+    return th.cat([th.zeros_like(rows[: sizes[0]]), rows[places]])
 
 
 class AggregatedDataset(Stateful):
@@ -183,7 +206,8 @@ class AggregatedDataset(Stateful):
 class EpisodeDataset(Stateful):
     """DAgger's dataset for recurrent students: whole episodes, drawn side by side with padding.
 
-    An episode can be drawn once it has ended. No agent is alive in padding, so that losses skip it.
+    An episode can be drawn once it has ended. No agent is alive in padding, so that losses skip it. The step
+    before each sample is not stored: it is in the same episode.
 
     Args:
         capacity: Most samples kept; the oldest episodes make room for the newest.
@@ -231,7 +255,8 @@ class EpisodeDataset(Stateful):
             ValueError: A field that earlier samples had is missing, or is new.
             ConfigError: An episode is longer than `capacity`, or there is not enough memory.
         """
-        fields = {name: array for name, array in samples._asdict().items() if array is not None}
+        alone = samples._replace(previous=None, follows=None, previous_masks=None)
+        fields = {name: array for name, array in alone._asdict().items() if array is not None}
         if ended is None:
             self.store.append_episode(fields)
         else:
@@ -260,12 +285,11 @@ def make_dataset(buffer: BufferConfig, students: TeamPolicy, rng: np.random.Gene
 
     Raises:
         ConfigError: Agents cannot have datasets of their own, because they communicate, see everything or are
-            recurrent; or recurrent students communicate or want a reservoir.
+            recurrent; or recurrent students want a reservoir.
     """
     team, dtype = students.team, compact_dtype(students.team)
-    communicates = MessageChannel.of(team) is not None
     if not buffer.shared:
-        if communicates:
+        if MessageChannel.of(team) is not None:
             raise ConfigError("shared_dataset false: agents that communicate learn from one another")
         if students.actor_visibility != "own":
             raise ConfigError("shared_dataset false: a `joint` actor learns from joint observations")
@@ -277,8 +301,6 @@ def make_dataset(buffer: BufferConfig, students: TeamPolicy, rng: np.random.Gene
             separate=None if buffer.shared else team,
             observation_dtype=dtype,
         )
-    if communicates:
-        raise ConfigError("network 'recurrent': agents that communicate need another network")
     if not buffer.shared:
         raise ConfigError("shared_dataset false: agents with a memory learn from the team's episodes")
     if buffer.when_full != "drop-oldest":

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch as th
-from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
 from cesma_sb3.algorithms import TeamPPO
-from cesma_sb3.errors import ConfigError, ExpertError
-from cesma_sb3.experts import Expert, RecurrentExpert
+from cesma_sb3.algorithms.team_rollout import TeamSamples
+from cesma_sb3.envs.action_validator import ActionRules
+from cesma_sb3.envs.joint_vec_env import attribute, available_actions
+from cesma_sb3.envs.rollouts import Actor, reset_actor
+from cesma_sb3.errors import ConfigError
+from cesma_sb3.experts import Expert, make_actor
+from cesma_sb3.experts.wrappers import name_of
+from cesma_sb3.policies.distributions import TeamDistribution
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import message_columns
 
@@ -20,6 +26,7 @@ class FineTuningPPO(TeamPPO):
     The critic is new: at first it learns alone, so that its noise does not undo what the students learned.
     The loss of the actors is PPO's plus `imitation_coef` times the negative log-likelihood of the expert's
     action (a mean over agents, without messages); the coefficient falls linearly to `imitation_coef_final`.
+    The expert labels each step of a rollout once, with its memory if it has one; the dead are not held to it.
 
     Args:
         students: Their weights are copied into the actors.
@@ -31,9 +38,8 @@ class FineTuningPPO(TeamPPO):
         **kwargs: Of `TeamPPO`.
 
     Raises:
-        ConfigError: The students are recurrent, a number is out of its range, or the environment has action
-            masks, which this PPO does not take.
-        ExpertError: The expert is recurrent: its labels are of whole episodes, not of single observations.
+        ConfigError: A number is out of its range.
+        InvalidActionError: While it trains: the expert's label is no action that the agent can do.
 
     Source: Yu et al. (2021) for PPO with `own` actors and a `joint` critic; the fading term as in Rajeswaran
         et al. (2018), section IV.
@@ -55,14 +61,8 @@ class FineTuningPPO(TeamPPO):
                 f"critic_warmup_fraction {critic_warmup_fraction}: expected at least 0, and below 1 for "
                 "critic_warmup_fraction"
             )
-        if isinstance(expert, RecurrentExpert) and max(imitation_coef, imitation_coef_final) > 0:
-            raise ExpertError(
-                f"{type(expert).__name__}: has a memory: expected imitation_coef 0 in fine-tuning"
-            )
-        if students is not None and (students.is_recurrent or students.team.has_masks):
-            what = "have a memory" if students.is_recurrent else "have masks"
-            raise ConfigError(f"fine_tuning: these students {what}, which PPO's rollouts here do not know")
         self.expert = expert
+        self.expert_actor: Actor | None = None
         self.imitation_coef = imitation_coef
         self.imitation_coef_final = imitation_coef_final
         self.critic_warmup_fraction = critic_warmup_fraction
@@ -78,6 +78,8 @@ class FineTuningPPO(TeamPPO):
             expert: What the term of imitation holds them to.
         """
         self.expert = expert
+        self._label_rng = np.random.default_rng(self.seed)
+        self.expert_actor = None if expert is None else make_actor(expert, self._label_rng)
         self.policy.action_net.load_state_dict(students.action_net.state_dict())
         self.policy.log_std.data.copy_(students.log_std.detach())
         self.policy.acts_deterministically = students.acts_deterministically
@@ -88,7 +90,7 @@ class FineTuningPPO(TeamPPO):
         }
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "expert"]
+        return [*super()._excluded_save_params(), "expert", "expert_actor"]
 
     @property
     def imitation_weight(self) -> float:
@@ -107,16 +109,33 @@ class FineTuningPPO(TeamPPO):
             weight.requires_grad_(True)
         self.logger.record("train/imitation_weight", self.imitation_weight)
 
-    def _loss(self, batch: RolloutBufferSamples) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        loss, log = super()._loss(batch)
+    def _act(self, obs: th.Tensor, deterministic: bool = False) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+        if self.expert_actor is not None and max(self.imitation_coef, self.imitation_coef_final) > 0:
+            self._label(self.expert_actor, obs)
+        return super()._act(obs, deterministic)
+
+    def _label(self, act: Actor, observations: th.Tensor) -> None:
+        """Note the expert's joint actions, or what the environment does in their place, and who is alive."""
+        env, starts, step, team = self.env, self._last_episode_starts, self.num_timesteps, self.policy.team
+        assert env is not None
+        assert starts is not None
+        reset_actor(act, None if starts.all() else starts)
+        masks, alive = available_actions(env), attribute(env, "alive")
+        alive = np.ones((len(starts), team.n_agents), dtype=bool) if alive is None else alive
+        labels = act(observations.cpu().numpy().copy(), masks)  # the rollout goes on with what is there
+        rules = ActionRules(team, replaces_unavailable=attribute(env, "replaces_unavailable"))
+        place, name = f"after {step} timesteps", f"{name_of(self.expert)}.labels"
+        labels = rules(labels, masks, alive, name, lambda row: f"environment {row}, {place}")
+        self.rollout_buffer.note(labels=labels, alive=alive)
+
+    def _loss(
+        self, batch: TeamSamples, distribution: TeamDistribution
+    ) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+        loss, log = super()._loss(batch, distribution)
         weight = self.imitation_weight
-        if self.expert is None or weight == 0:
+        if batch.labels is None or batch.alive is None or weight == 0:
             return loss, log
-        assert isinstance(batch.observations, th.Tensor)
-        labels = self.expert.labels(batch.observations.cpu().numpy().copy())  # the batch is used on
-        log_probs = self.policy.distribution(batch.observations).column_log_probs(
-            th.as_tensor(labels, device=self.device)
-        )
         moves = th.as_tensor(~message_columns(self.policy.team), device=self.device)
-        unlike = -(log_probs * moves).sum(dim=1).mean() / self.policy.team.n_agents
+        log_probs = self.policy.by_agent(distribution.column_log_probs(batch.labels) * moves)
+        unlike = -(log_probs * batch.alive).mean()
         return loss + weight * unlike, {**log, "imitation_loss": unlike.detach()}

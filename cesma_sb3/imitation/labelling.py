@@ -92,6 +92,8 @@ class ExperienceLabeller:
     def episodes(self) -> Iterator[Samples]:
         """The labelled states of one whole episode after the other, for students with a memory.
 
+        What was received is drawn at random, as the step before is of `samples`.
+
         Raises:
             InvalidActionError, SpaceError: As of `samples`.
         """
@@ -102,6 +104,11 @@ class ExperienceLabeller:
         for env, steps in episodes:
             states = self.experience.states(steps.start, steps.stop, env=env)
             own = None if probabilities is None else probabilities[steps, env]
+            if self.channel is not None:
+                received = states.observations[1:, self.channel.places]
+                drawn = self.channel.encode(random_messages(self.channel.team, received.shape[:1], self._rng))
+                was_sent = states.alive[:-1, self.channel.senders]
+                states.observations[1:, self.channel.places] = np.where(was_sent, drawn, received)
             yield Samples(states.observations, labels[steps, env], states.alive, states.masks, own)
 
     def transitions(self) -> types.Transitions:

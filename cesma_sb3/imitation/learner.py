@@ -15,7 +15,7 @@ from torch import nn
 from cesma_sb3.algorithms.symmetric_samples import SymmetricSamples
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.communication import Communication
-from cesma_sb3.imitation.dataset import Batch, Dataset, Samples
+from cesma_sb3.imitation.dataset import Batch, Dataset, Samples, earlier
 from cesma_sb3.imitation.losses import ClassWeighting, ColumnwiseLoss, ImitationLoss, LossName
 from cesma_sb3.imitation.settings import MessageConfig, OptimizerConfig
 from cesma_sb3.policies.team_policy import TeamPolicy
@@ -148,16 +148,21 @@ class Learner(Stateful):
     def losses(self, batch: Batch) -> tuple[th.Tensor, th.Tensor]:
         """The loss of each agent, [n_agents], and the scalar to differentiate, []."""
         cost: th.Tensor | float = 0.0
-        if self.policy.is_recurrent:
-            assert batch.sizes is not None
-            outputs = self.policy.unroll_packed(batch.observations, batch.sizes)
-        elif self.communication is None:
-            outputs = self.policy.outputs(batch.observations)
-        else:  # what the agents see, with the messages that the current senders would send
-            assert batch.previous is not None
-            before = self.policy.outputs(batch.previous)
-            outputs = self.policy.outputs(self.communication.observations(before, batch))
+        seen = batch.observations
+        if self.communication is not None:
+            if batch.sizes is not None:  # the step before is in the same episode
+                before = earlier(self.policy.unroll_packed(seen, batch.sizes), batch.sizes)
+                batch = batch.with_step_before()
+            else:
+                assert batch.previous is not None
+                before = self.policy.outputs(batch.previous)
+            # What the agents see, with the messages that the current senders would send.
+            seen = self.communication.observations(before, batch)
             cost = self.communication.entropy_cost(before, batch)
+        if batch.sizes is not None:
+            outputs = self.policy.unroll_packed(seen, batch.sizes)
+        else:
+            outputs = self.policy.outputs(seen)
         losses = self.loss(outputs, batch)
         self._action_std.fit(outputs.detach(), batch)
         # The sum: each agent's weights get the gradient of its own loss, as if it were trained alone.

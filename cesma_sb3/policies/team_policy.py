@@ -191,8 +191,7 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
             raise SpaceError(
                 "TeamPolicy: agents with a memory act by `predict`, which carries it, and learn from episodes"
             )
-        assert isinstance(self.action_dist, TeamDistribution)
-        return self.action_dist.proba_distribution(self.action_net(latent_pi), self.log_std, masks)
+        return self.distribution_of(self.action_net(latent_pi), masks)
 
     def outputs(self, observations: th.Tensor) -> th.Tensor:
         """Network outputs of every action column: joint observations [B, I] float32 -> [B, O] float32."""
@@ -258,8 +257,13 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
             drawn, after = self.predict(observations, state, starts, action_masks=masks)
         return (drawn if likeliest is None else np.where(self._is_message, likeliest[0], drawn)), after
 
+    def distribution_of(self, outputs: th.Tensor, masks: th.Tensor | None = None) -> TeamDistribution:
+        """The joint action distribution of network outputs [B, O] float32 and masks [B, M] bool or None."""
+        assert isinstance(self.action_dist, TeamDistribution)
+        return self.action_dist.proba_distribution(outputs, self.log_std, masks)
+
     def distribution(self, observations: PyTorchObs, masks: th.Tensor | None = None) -> TeamDistribution:
-        """The joint action distribution.
+        """The joint action distribution of agents without a memory.
 
         Args:
             observations: Joint observations [B, I] float32.
@@ -268,22 +272,6 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         features = self.extract_features(observations)
         assert isinstance(features, th.Tensor)
         return self._get_action_dist_from_latent(features, masks)
-
-    def evaluate_agents(
-        self, observations: th.Tensor, actions: th.Tensor
-    ) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
-        """SB3's `evaluate_actions` agent by agent.
-
-        Args:
-            observations: Joint observations [B, I] float32.
-            actions: Packed joint actions [B, A].
-
-        Returns:
-            Values [B, V] (`agent_values`), log probabilities [B, N] and entropies [B, N], all float32.
-        """
-        distribution = self.distribution(observations)
-        log_probs = self.by_agent(distribution.column_log_probs(actions))
-        return self.agent_values(observations), log_probs, self.by_agent(distribution.column_entropies())
 
     def agent_values(self, observations: th.Tensor) -> th.Tensor:
         """Each agent's value [B, N] where critics see their `own`; the team's [B, 1] where they see all."""
@@ -331,8 +319,7 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
             masks = th.as_tensor(action_masks, device=self.device).reshape(-1, self.head.mask_size)
         with th.no_grad():
             outputs, state = step_network(self.action_net, tensor.float(), state, episode_start)
-            assert isinstance(self.action_dist, TeamDistribution)
-            distribution = self.action_dist.proba_distribution(outputs, self.log_std, masks)
+            distribution = self.distribution_of(outputs, masks)
             actions = distribution.get_actions(deterministic=deterministic).cpu().numpy()
         if isinstance(self.action_space, spaces.Box):
             actions = np.clip(actions, self.action_space.low, self.action_space.high)

@@ -156,7 +156,8 @@ def build(
     if students is not None:
         visited = expert.experience
         recorded = 0 if visited is None else max(expert.config.total_timesteps, len(visited))
-        size = dataset_size(students.config, recorded, context.team)
+        has_memory = students.policy.is_recurrent
+        size = dataset_size(students.config, recorded, context.team, has_memory=has_memory)
         _check_trainer(students, expert.expert, context)
         if experiment.fine_tuning is not None:
             fine_tuning = build_fine_tuning(experiment.fine_tuning, students, expert.expert, context)
@@ -270,8 +271,7 @@ def build_fine_tuning(
     """Makes the algorithm that fine-tunes the students.
 
     Raises:
-        ConfigError: The students are an ensemble, have a memory or masks.
-        ExpertError: The expert has a memory, and is to be imitated further.
+        ConfigError: The students are an ensemble.
     """
     policy = _ensemble(students.config.algorithm, students.policy)
     if not isinstance(policy, TeamPolicy):

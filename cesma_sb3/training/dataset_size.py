@@ -11,13 +11,14 @@ from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.memory import in_words, memory
 
 
-def dataset_size(config: DaggerConfig, n_recorded: int, team: TeamSpaces) -> str:
+def dataset_size(config: DaggerConfig, n_recorded: int, team: TeamSpaces, *, has_memory: bool = False) -> str:
     """Returns the most memory that the expert's experience and the students' dataset take, in words.
 
     Args:
         config: How the students learn.
         n_recorded: Samples that are visited before they act; those beyond `capacity` are not kept.
         team: The team.
+        has_memory: Whether the students learn from whole episodes, which have the step before each.
 
     Raises:
         ConfigError: There is nothing to learn from, or it would take more than this machine has.
@@ -33,7 +34,7 @@ def dataset_size(config: DaggerConfig, n_recorded: int, team: TeamSpaces) -> str
         team,
         has_masks=team.has_masks,
         soft_labels=config.labels == "soft",
-        communicates=MessageChannel.of(team) is not None,
+        communicates=MessageChannel.of(team) is not None and not has_memory,
     )
     available = memory()
     if available is not None and size > available:

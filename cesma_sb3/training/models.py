@@ -202,9 +202,9 @@ def check_masks(config: ExpertConfig, venv: JointVecEnv) -> None:
         return
     raise ConfigError(
         f"expert.algorithm: {algorithm.__name__} does not know action masks, which this environment has; "
-        "expected MaskablePPO or RecurrentFactoredDQN (a class of yours that keeps to them has uses_masks = "
-        "True), or an environment that replaces what is unavailable (of battles, env.kwargs.unavailable: "
-        "replace)"
+        "expected MaskablePPO, TeamPPO or RecurrentFactoredDQN (a class of yours that keeps to them has "
+        "uses_masks = True), or an environment that replaces what is unavailable (of battles, "
+        "env.kwargs.unavailable: replace)"
     )
 
 

@@ -36,7 +36,7 @@ def check(algorithm, env):
 
 @pytest.mark.parametrize("env", [MortalEnv, told_masks])
 @pytest.mark.parametrize(
-    "algorithm", ["PPO", "A2C", "TRPO", "DQN", "TeamPPO", "ARS", "GumbelSoftmaxDDPG", "ExpectedDDPG"]
+    "algorithm", ["PPO", "A2C", "TRPO", "DQN", "ARS", "GumbelSoftmaxDDPG", "ExpectedDDPG"]
 )
 def test_it_is_refused_in_one_line(algorithm, env):
     with pytest.raises(
@@ -48,7 +48,8 @@ def test_it_is_refused_in_one_line(algorithm, env):
 
 
 @pytest.mark.parametrize(
-    "algorithm", ["MaskablePPO", "RecurrentFactoredDQN", f"{__name__}:OwnMasks", f"{__name__}:OwnMaskable"]
+    "algorithm",
+    ["MaskablePPO", "TeamPPO", "RecurrentFactoredDQN", f"{__name__}:OwnMasks", f"{__name__}:OwnMaskable"],
 )
 def test_who_knows_them_is_not(algorithm):
     check(algorithm, MortalEnv)

@@ -71,7 +71,13 @@ def test_log_probabilities_of_agents_add_up():
     )
     observations = th.randn(20, team.observation_size)
     actions = policy.distribution(observations).sample()
-    values, log_probs, entropies = policy.evaluate_agents(observations, actions)
+
+    def by_agent(observations):
+        distribution = policy.distribution(observations)
+        columns = (distribution.column_log_probs(actions), distribution.column_entropies())
+        return policy.agent_values(observations), *map(policy.by_agent, columns)
+
+    values, log_probs, entropies = by_agent(observations)
     assert values.shape == log_probs.shape == entropies.shape == (20, 4)
     joint_values, joint_log_prob, joint_entropy = policy.evaluate_actions(observations, actions)
     th.testing.assert_close(log_probs.sum(dim=1), joint_log_prob)
@@ -80,7 +86,7 @@ def test_log_probabilities_of_agents_add_up():
     # What one agent does and sees is in its own numbers alone.
     other = observations.clone()
     other[:, team.observation_slices[1]] += 1.0
-    for before, after in zip((values, log_probs), policy.evaluate_agents(other, actions)[:2], strict=True):
+    for before, after in zip((values, log_probs), by_agent(other)[:2], strict=True):
         assert (before[:, 1] != after[:, 1]).any()
         assert th.equal(before[:, [0, 2, 3]], after[:, [0, 2, 3]])
 
@@ -105,9 +111,7 @@ def test_ippos_advantages_are_those_of_a_loop_over_agents_and_steps():
         with th.no_grad():
             return model.policy.agent_values(th.as_tensor(observations)).numpy()
 
-    buffer = model.rollout_buffer  # flat by now: environment by environment
-    advantages = buffer.advantages.reshape(4, 12, 3)
-    returns = buffer.returns.reshape(4, 12, 3)
+    advantages, returns = model.rollout_buffer.advantages, model.rollout_buffer.returns
     running = np.zeros((4, 3))
     for t in reversed(range(12)):
         obs, rewards, dones, lasts, new_obs = steps[t]
@@ -115,32 +119,35 @@ def test_ippos_advantages_are_those_of_a_loop_over_agents_and_steps():
             following = values(np.asarray(lasts[e] if dones[e] else new_obs[e])[None])[0]
             delta = rewards[e] + model.gamma * following - values(obs[e][None])[0]
             running[e] = delta + model.gamma * model.gae_lambda * (0.0 if dones[e] else running[e])
-        np.testing.assert_allclose(advantages[:, t], running, atol=2e-5)
-        np.testing.assert_allclose(returns[:, t], running + values(obs), atol=2e-5)
+        np.testing.assert_allclose(advantages[t], running, atol=2e-5)
+        np.testing.assert_allclose(returns[t], running + values(obs), atol=2e-5)
     assert sum(step[2].any() for step in steps) == 2, "episodes were truncated on the way"
 
 
 def test_mappos_advantage_is_shared():
     model = rolled_out(ParticleVecEnv(Spread(3), 4, seed=0), "joint")
-    buffer = model.rollout_buffer
-    assert buffer.log_probs.shape == (64, 3)
-    assert buffer.advantages.shape == buffer.values.shape == (64, 1)
+    batch = next(model.rollout_buffer.get())
+    assert batch.old_log_prob.shape == (64, 3)
+    assert batch.advantages.shape == batch.old_values.shape == (64, 1)
 
 
 def test_the_first_ratio_is_one_and_the_loss_is_that_of_a_loop_over_agents():
     model = rolled_out(ParticleVecEnv(Spread(3), 4, seed=0), "own", ent_coef=0.01)
     batch = next(model.rollout_buffer.get(32))
-    _, log = model._loss(batch)
+    _, log = model._loss(batch, model._distribution(batch))
     assert log["approx_kl"] == pytest.approx(0.0, abs=1e-6)
     with th.no_grad():
         for weight in model.policy.parameters():
             weight.add_(0.05 * th.randn_like(weight))
-    loss, _ = model._loss(batch)
-    values, log_probs, entropies = model.policy.evaluate_agents(batch.observations, batch.actions)
+    distribution = model._distribution(batch)
+    loss, _ = model._loss(batch, distribution)
+    values = model.policy.agent_values(batch.observations)
+    log_probs = model.policy.by_agent(distribution.column_log_probs(batch.actions))
+    entropies = model.policy.by_agent(distribution.column_entropies())
     total = 0.0
     for agent in range(3):
         old, returns, advantages = (
-            numbers.view(32, 3)[:, agent] for numbers in (batch.old_log_prob, batch.returns, batch.advantages)
+            numbers[:, agent] for numbers in (batch.old_log_prob, batch.returns, batch.advantages)
         )
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         ratio = (log_probs[:, agent] - old).exp()

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import cesma_sb3
@@ -12,6 +13,7 @@ from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import CheckpointConfig
 from cesma_sb3.errors import ConfigError, EnvError, ExpertError
 from cesma_sb3.multirun.sweep import sweep
+from cesma_sb3.policies.stateful_actor import MemoryActor
 from cesma_sb3.training.checkpoint import StageCheckpoints
 from cesma_sb3.training.run_folder import RunFolder
 from tests.faults.interrupted import Cut, results, run_in_pieces
@@ -38,6 +40,9 @@ ON_POLICY = {
     "expert.kwargs.n_steps": 24,
     "expert.kwargs.batch_size": 64,
 }
+REMEMBERS = {"students.network": "recurrent", "students.hidden_sizes": [16], "dagger.batch_size": 4}
+TUNING = {"total_timesteps": 600, "n_envs": 8, "kwargs": {"n_steps": 24, "batch_size": 64}}
+TUNED = {"fine_tuning": TUNING}
 NARROW = {"expert.policy_kwargs.hidden_sizes": [16]}
 RUNS = {
     "gumbel-softmax": ("spread-3", {**SMALL, **EXPERT, **NARROW}),
@@ -112,26 +117,36 @@ RUNS = {
         "spread-3-scripted",
         {**SMALL, "dagger.algorithm": "forward-training", "env.kwargs.max_cycles": 6},
     ),
-    "memory": (
-        "spread-3-scripted",
-        {**SMALL, "students.network": "recurrent", "students.hidden_sizes": [16], "dagger.batch_size": 4},
-    ),
-    "fine-tuning": (
-        "spread-3-scripted",
-        {
-            **SMALL,
-            "fine_tuning": {"total_timesteps": 600, "n_envs": 8, "kwargs": {"n_steps": 24, "batch_size": 64}},
-        },
-    ),
+    "memory": ("spread-3-scripted", {**SMALL, **REMEMBERS}),
+    "messages that are remembered": ("speaker-listener-scripted", {**SMALL, **REMEMBERS, **TUNED}),
+    "fine-tuning": ("spread-3-scripted", {**SMALL, **TUNED}),
     "battles": (
         "smax-3m",
-        {**SMALL, **ON_POLICY, "expert.policy_kwargs.net_arch": [16], "dagger.batch_size": 4},
+        {**SMALL, **ON_POLICY, "expert.policy_kwargs.net_arch": [16], "dagger.batch_size": 4, **TUNED},
     ),
     "an expert that can be followed": (
         "spread-3-ppo",
         {**SMALL, **ON_POLICY, "expert.information_cost": {"weight": 0.5}, "expert.keep": "last"},
     ),
 }
+
+
+class Pacing:
+    """An expert with a memory: three steps to one side, then three to the other."""
+
+    def __init__(self, team):
+        self.team = team
+
+    def labels(self, observations, masks=None):
+        return np.zeros((len(observations), 3), dtype=np.int64)
+
+    def actor(self):
+        def paced(observations, state, starts, masks):
+            count = 0 if state is None else np.where(starts, 0, state[0])
+            actions = self.labels(observations) + np.reshape(1 + count // 3 % 2, (-1, 1))
+            return actions, (count + np.ones(len(observations), dtype=np.int64),)
+
+        return MemoryActor(paced)
 
 
 QUICK = (
@@ -197,6 +212,9 @@ BEFORE_THEY_ACT = {
         "spread-3-scripted",
         {
             **ROLLOUTS,
+            **REMEMBERS,
+            "expert.algorithm": "tests.faults.test_resume:Pacing",
+            "env.kwargs.max_cycles": 7,
             "fine_tuning": {"total_timesteps": 100, "n_envs": 4, "kwargs": {"n_steps": 5, "batch_size": 20}},
         },
     ),

@@ -12,7 +12,7 @@ import torch as th
 import cesma_sb3
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
-from cesma_sb3.errors import ConfigError, ExpertError
+from cesma_sb3.errors import ConfigError, InvalidActionError
 from cesma_sb3.evaluation import evaluate
 from cesma_sb3.experts import ScriptedGoalExpert, adapt_expert
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
@@ -20,6 +20,8 @@ from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.training.evaluate_run import evaluate_run
 from tests.bring import controllers
 from tests.envs_for_tests import MatchingGame, MortalEnv
+from tests.imitation.test_recurrent import Recall, Recaller
+from tests.imitation.test_trainer import FirstAvailable
 
 ENV = "tests.envs_for_tests:MatchingGame"
 SMALL: dict[str, Any] = {
@@ -49,9 +51,9 @@ def students_for(venv, **kwargs) -> TeamPolicy:
 
 
 def tuner(venv, students, **kwargs) -> FineTuningPPO:
-    policy_kwargs = {"team": venv.team, "hidden_sizes": (16,)}
+    policy_kwargs = {"team": venv.team, **students.spec.arguments()}
     return FineTuningPPO(
-        TeamPolicy, venv, students=students, policy_kwargs=policy_kwargs, seed=0, **PPO, **kwargs
+        TeamPolicy, venv, students=students, policy_kwargs=policy_kwargs, seed=0, **{**PPO, **kwargs}
     )
 
 
@@ -71,6 +73,85 @@ def test_students_of_a_mediocre_expert_get_better_than_it(tmp_path):
     assert evaluate_run(tmp_path / "run")["return"]["students"] == found["students"]
     team = cesma_sb3.load_team(tmp_path / "run" / "students")
     th.testing.assert_close(team.state_dict(), result.students.state_dict())
+
+
+class HalfRecaller(Recaller):
+    """Remembers both bits, and names the first one's alone."""
+
+    def labels(self, observations, masks=None):
+        return super().labels(observations) ^ np.array([0, 1])
+
+
+def test_students_that_remember_get_better_than_an_expert_that_does(tmp_path):
+    """Episodes take 3.5 steps: half of them is the expert's, 2.25 what the first step alone is good for."""
+    values = {**SMALL, "total_timesteps": 3000, "students": {"network": "recurrent", "hidden_sizes": [16]}}
+    values["dagger"] = {**SMALL["dagger"], "batch_size": 16}
+    tuning = {"total_timesteps": 8_000, "n_envs": 8, "kwargs": PPO}
+    game = "tests.imitation.test_recurrent:Recall"
+    result = cesma_sb3.decentralize(HalfRecaller(), game, out=tmp_path / "run", fine_tuning=tuning, **values)
+    found = result.report["return"]
+    assert found["expert"] == pytest.approx(1.75, abs=0.2)
+    assert found["imitators"] == pytest.approx(found["expert"], abs=0.3)
+    assert found["students"] > 3.1
+
+
+class LastAvailable(FirstAvailable):
+    """What is best in a `MortalEnv`."""
+
+    def labels(self, observations, masks=None):
+        flags = [masks[:, where] for where in self.team.column_masks]
+        return np.stack([each.shape[1] - 1 - each[:, ::-1].argmax(axis=1) for each in flags], axis=1)
+
+
+@pytest.mark.parametrize("network", ["feed-forward", "recurrent"])
+def test_students_with_masks_get_better_and_keep_to_them(network):
+    """The environment raises where an action is not available; the last available one is the best."""
+    venv = joint_vec_env(MortalEnv, 8, seed=0, team_reward="sum")
+    expert = adapt_expert(FirstAvailable(venv.team), venv.team)
+    model = tuner(venv, students_for(venv, network=network), expert=expert, imitation_coef=0.1)
+    model.learn(4000)
+    found, worst, best = (
+        evaluate(act, venv, n_eval_episodes=32, seed=1).mean
+        for act in (model.policy, expert.labels, LastAvailable(venv.team).labels)
+    )
+    assert worst < 0.7 * best
+    assert found > 0.95 * best
+
+
+class Undying(LastAvailable):
+    """Goes on with the last action of all when an agent is dead, where nothing but the first is available."""
+
+    def labels(self, observations, masks=None):
+        dead = [~masks[:, where][:, 1:].any(axis=1) for where in self.team.column_masks]
+        return np.where(np.stack(dead, axis=1), 2, super().labels(observations, masks))
+
+
+def test_nobody_is_held_to_what_the_dead_would_do():
+    venv = joint_vec_env(MortalEnv, 4, seed=0, team_reward="sum")
+    expert = adapt_expert(Undying(venv.team), venv.team)
+    model = tuner(venv, students_for(venv), expert=expert, imitation_coef=0.1)
+    model.learn(128)
+    batch = next(model.rollout_buffer.get())
+    assert (batch.labels[~batch.alive] == 2).all()
+    assert not batch.alive.all()
+    assert 0 < model.logger.name_to_value["train/imitation_loss"] < 3, "no likelihood of the impossible"
+
+
+@pytest.mark.parametrize(
+    ("game", "network"), [(MortalEnv, "feed-forward"), (MortalEnv, "recurrent"), (Recall, "recurrent")]
+)
+def test_what_is_learned_from_is_what_was_known_when_acting(game, network):
+    """Masks, memories and where episodes begin, also where a rollout ends amid an episode."""
+    venv = joint_vec_env(game, 4, seed=0, team_reward="sum")
+    students = students_for(venv, network=network)
+    model = tuner(venv, students, critic_warmup_fraction=0.0, n_steps=7, batch_size=14)
+    acted = []
+    model.learn(7 * 4 * 3, callback=lambda found, _: acted.append(found["log_probs"].numpy()) or True)
+    joint = model.rollout_buffer.log_probs.sum(axis=2)
+    np.testing.assert_allclose(joint, np.stack(acted[-7:]), atol=1e-5)
+    batches = list(model.rollout_buffer.get(14))
+    assert [len(batch.actions) for batch in batches] == [14, 14]
+    assert (batches[0].memory is not None) == (network == "recurrent")
 
 
 def test_what_gets_worse_is_not_kept(tmp_path):
@@ -118,11 +199,11 @@ def test_the_term_is_a_mean_over_agents_of_moves_alone():
     assert model.logger.name_to_value["train/imitation_weight"] == 1.0
     assert model.logger.name_to_value["train/imitation_loss"] > 0
     batch = next(model.rollout_buffer.get(16))
-    loss, log = model._loss(batch)
-    model.expert = None
-    alone, _ = model._loss(batch)
+    distribution = model._distribution(batch)
+    loss, log = model._loss(batch, distribution)
+    alone, _ = model._loss(batch._replace(labels=None), distribution)
     labels = th.as_tensor(expert.labels(batch.observations.numpy()))
-    log_probs = model.policy.distribution(batch.observations).column_log_probs(labels)
+    log_probs = distribution.column_log_probs(labels)
     by_hand = 0.0
     for sample in log_probs.tolist():
         for agent, where in zip(team.agents, team.action_columns, strict=True):
@@ -182,19 +263,12 @@ def test_what_it_cannot_do_is_told():
             match=rf"critic_warmup_fraction {critic_warmup_fraction}: expected at least 0, and below 1 for",
         ):
             tuner(venv, students, critic_warmup_fraction=critic_warmup_fraction)
-    with pytest.raises(ConfigError, match="these students have a memory"):
-        tuner(venv, students_for(venv, network="recurrent"))
     masked = joint_vec_env(MortalEnv, 2, seed=0, team_reward="sum")
-    with pytest.raises(ConfigError, match="these students have masks"):
-        tuner(masked, students_for(masked))
-
-    class StatefulActor(controllers.Shifted):
-        def actor(self):
-            return self.labels
-
-    with pytest.raises(ExpertError, match="StatefulActor: has a memory: expected imitation_coef 0"):
-        tuner(venv, students, expert=StatefulActor(venv.team), imitation_coef=0.1)
-    tuner(venv, students, expert=StatefulActor(venv.team))  # whom nobody imitates any more
+    careless = adapt_expert(lambda seen: np.zeros((len(seen), 3), dtype=np.int64), masked.team)
+    model = tuner(masked, students_for(masked), expert=careless, imitation_coef=0.1, batch_size=64)
+    told = r"labels: 0 for mortal_0 in environment 0, after 0 timesteps: not available; what is: 1, 2"
+    with pytest.raises(InvalidActionError, match=told):
+        model.learn(64)
 
 
 def test_a_baseline_has_nobody_to_tune():
@@ -206,6 +280,3 @@ def test_bad_values_are_told_before_anything_is_trained():
     tuning = {"fine_tuning": {"total_timesteps": 100, "kwargs": {"gama": 0.9}}}
     with pytest.raises(ConfigError, match=r"fine_tuning\.kwargs\.gama: .* 'gama'; did you mean 'gamma'"):
         cesma_sb3.load_experiment("spread-3", tuning)
-    remembers = {"students": {"network": "recurrent", "hidden_sizes": [8]}}
-    with pytest.raises(ConfigError, match=r"expected null, for students\.network is recurrent"):
-        cesma_sb3.load_experiment("spread-3", {**remembers, "fine_tuning.total_timesteps": 100})

@@ -9,7 +9,6 @@ from imitation.util import logger as imitation_logger
 from pettingzoo.utils.env import ParallelEnv
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.errors import ConfigError, ExpertError, LayoutError, SpaceError
 from cesma_sb3.evaluation import evaluate, make_actor, policy_actor
 from cesma_sb3.imitation import BufferConfig, DAggerProgress, LabelConfig, MultiAgentDAggerTrainer, Samples
@@ -255,10 +254,6 @@ def test_what_is_refused():
     told = r"^shared_dataset false: agents with a memory learn from the team's episodes$"
     with pytest.raises(ConfigError, match=told):
         trainer_of(venv, policy, buffer=BufferConfig(shared=False))
-    talking = ParticleVecEnv(make_scenario("speaker-listener"), 2, seed=0)
-    told = r"^network 'recurrent': agents that communicate need another network$"
-    with pytest.raises(ConfigError, match=told):
-        trainer_of(talking, students(talking.team))
     with pytest.raises(ConfigError, match="when_full 'reservoir': expected 'drop-oldest'"):
         trainer_of(venv, policy, buffer=BufferConfig(when_full="reservoir"))
     with pytest.raises(ExpertError, match="Recaller: has no `probabilities`: expected hard labels"):

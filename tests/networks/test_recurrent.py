@@ -34,6 +34,18 @@ def test_step_by_step_as_all_at_once(net):
     assert th.allclose(net(x[0]), outputs[0], atol=1e-6)
 
 
+def test_a_rollout_is_what_is_carried_and_forgotten_step_by_step(net):
+    """Episodes begin anywhere, also in the first step, or are under way there."""
+    x, starts = inputs(9), th.rand(9, 4, generator=th.Generator().manual_seed(2)) < 0.3
+    starts[0] = th.tensor([True, False, False, True])
+    before = th.randn(4, net.state_size)
+    outputs, state = net.unroll_rollout(x, before, starts), before
+    assert starts[1:].any(dim=1).sum() > 2
+    for t in range(9):
+        one, state = net.step(x[t], state.masked_fill(starts[t].unsqueeze(1), 0.0))
+        assert th.allclose(one, outputs[t], atol=1e-6)
+
+
 def test_it_is_linear_gru_linear():
     net = RecurrentTeamNet([[0, 1]], [3], hidden_size=4)
     cell = nn.GRUCell(4, 4)

@@ -123,7 +123,6 @@ def nothing_trains(monkeypatch):
 
 HERE = "tests.pipeline.test_dry_run"
 OWN = {"students.network": "custom", "students.module": f"{HERE}:Counted", "students.hidden_sizes": []}
-MASKED = {"env.id": "tests.envs_for_tests:MortalEnv", "expert.algorithm": "MaskablePPO"}
 TUNED = {"fine_tuning": {"total_timesteps": 16, "n_envs": 2}}
 
 
@@ -144,10 +143,6 @@ TUNED = {"fine_tuning": {"total_timesteps": 16, "n_envs": 2}}
         (
             {"students.network": "recurrent", "dagger.algorithm": "smile"},
             "students have no memory; expected dagger",
-        ),
-        (
-            {**TUNED, **MASKED},
-            "fine_tuning: these students have masks, which PPO's rollouts here do not know",
         ),
     ],
     ids=str,

@@ -147,8 +147,6 @@ class Experiment(Model):
             raise ValueError(f"expert.experience: expected null, for {why}")
         if self.fine_tuning is not None and self.dagger is None:
             raise ValueError("fine_tuning: expected null, for dagger is null: there are no students")
-        if self.fine_tuning is not None and self.students.network == "recurrent":
-            raise ValueError("fine_tuning: expected null, for students.network is recurrent")
         return self
 
     def fingerprint(self) -> dict[str, Any]:

@@ -183,6 +183,32 @@ class RecurrentTeamNet(nn.Module):
         encoded = F.linear(seen, encode.weight[:, :widest], encode.bias)
         return encoded + encode.weight[:, widest:].T  # a one-hot number picks a column
 
+    def unroll_rollout(self, x_TBI: th.Tensor, state_BS: th.Tensor, starts_TB: th.Tensor) -> th.Tensor:
+        """Many timesteps of environments in which episodes begin at any time.
+
+        All episodes, and the ends of those that were under way, are unrolled side by side.
+
+        Args:
+            x_TBI: Inputs in the order of time.
+            state_BS: The state before the first.
+            starts_TB: Where episodes begin, bool.
+
+        Returns:
+            Outputs [T, B, sum(output_sizes)].
+        """
+        n_steps, batch, n_inputs = x_TBI.shape
+        begins_TB = starts_TB.clone()
+        begins_TB[0] = True
+        times_T1 = th.arange(n_steps, device=x_TBI.device).unsqueeze(1)
+        # Of each timestep, which episode it belongs to (counted over all environments), and its time in that.
+        episodes_TB = (begins_TB.T.flatten().cumsum(0) - 1).view(batch, n_steps).T
+        ages_TB = times_T1 - th.where(begins_TB, times_T1, 0).cummax(dim=0).values
+        inputs = x_TBI.new_zeros(int(ages_TB.max()) + 1, int(episodes_TB.max()) + 1, n_inputs)
+        inputs[ages_TB, episodes_TB] = x_TBI
+        state = self.initial_state(inputs.shape[1])
+        state[episodes_TB[0]] = state_BS.masked_fill(starts_TB[0].unsqueeze(1), 0.0)
+        return self.unroll(inputs, state)[0][ages_TB, episodes_TB]
+
     def _seen(self, x_TBI: th.Tensor) -> th.Tensor:
         """What each component sees, [T, B, N, F]."""
         if self._is_in_order and x_TBI.shape[-1] == self._gather.numel():
