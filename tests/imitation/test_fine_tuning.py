@@ -129,7 +129,8 @@ class Undying(LastAvailable):
 def test_nobody_is_held_to_what_the_dead_would_do():
     venv = joint_vec_env(MortalEnv, 4, seed=0, team_reward="sum")
     expert = adapt_expert(Undying(venv.team), venv.team)
-    model = tuner(venv, students_for(venv), expert=expert, imitation_coef=0.1)
+    held = {"imitation_coef": 0.1, "imitation_coef_final": 0.1}
+    model = tuner(venv, students_for(venv), expert=expert, **held)
     model.learn(128)
     batch = next(model.rollout_buffer.get())
     assert (batch.labels[~batch.alive] == 2).all()
