@@ -62,5 +62,6 @@ def test_every_yaml_block_is_valid(page):
 
 def test_every_link_leads_somewhere():
     for page in PAGES:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", (FOLDER / f"{page}.md").read_text()):
-            assert (FOLDER / target).resolve().exists(), target
+        path = FOLDER / f"{page}.md"
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+            assert (path.parent / target).resolve().exists(), target
