@@ -213,6 +213,7 @@ def test_smac_is_not_installed_or_is_another_project(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingExtraError, match="another project of that name, a hyperparameter optimiser"):
         battle_env("smac-3s5z")
+    del sys.modules["smac"]  # else other tests find it
 
 
 def test_the_choice_of_processors_for_jax_is_no_longer_there_after_its_import(monkeypatch):

@@ -33,7 +33,12 @@ def smac(tmp_path, monkeypatch):
     (maps.parent.parent / "__init__.py").write_text("from tests.starcraft.packages import StarCraft2Env")
     (maps / "smac_maps.py").write_text("map_param_registry = {'2m_vs_1z': {}, '3s5z': {}}")
     monkeypatch.syspath_prepend(tmp_path)
+    forget_smac()  # a package of that name that another test has made
     yield
+    forget_smac()
+
+
+def forget_smac():
     for name in [name for name in sys.modules if name.partition(".")[0] == "smac"]:
         del sys.modules[name]
 
