@@ -1,6 +1,7 @@
 """Battles as PettingZoo environments: masks, death, how they end, seeds, and what is refused."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
