@@ -212,6 +212,8 @@ def _draw_panel(axes: Axes, panel: PlotPanel, styles: dict[str, _Style], handles
     axes.set_ylabel(panel.y_label, color=INK)
     axes.xaxis.set_major_formatter(FuncFormatter(thousands))
     axes.margins(x=0.02)
+    if end == 0:  # nobody had samples: students that learn from experience alone
+        axes.set_xticks([0])
     low, high = _heights(panel)
     margin = 0.08 * (high - low) or 1.0
     axes.set_ylim(low - margin, high + margin)
