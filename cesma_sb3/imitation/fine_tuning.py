@@ -122,7 +122,8 @@ class FineTuningPPO(TeamPPO):
         reset_actor(act, None if starts.all() else starts)
         masks, alive = available_actions(env), attribute(env, "alive")
         alive = np.ones((len(starts), team.n_agents), dtype=bool) if alive is None else alive
-        labels = act(observations.cpu().numpy().copy(), masks)  # the rollout goes on with what is there
+        # A copy: an expert may write into its input.
+        labels = act(observations.cpu().numpy().copy(), masks)
         rules = ActionRules(team, replaces_unavailable=attribute(env, "replaces_unavailable"))
         place, name = f"after {step} timesteps", f"{name_of(self.expert)}.labels"
         labels = rules(labels, masks, alive, name, lambda row: f"environment {row}, {place}")
