@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -58,3 +59,17 @@ def shared_run(tmp_path_factory: pytest.TempPathFactory) -> shared_runs.SharedRu
     folder = root / "shared-runs"
     folder.mkdir(exist_ok=True)
     return partial(shared_runs.make, root=folder)
+
+
+@pytest.fixture
+def quiet_imitation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imitation logs nothing where it is given no folder: that is files in /tmp that nobody closes."""
+    from imitation.util import logger
+
+    configure = logger.configure
+    quiet = configure(tmp_path / "log", [])
+    monkeypatch.setattr(
+        logger,
+        "configure",
+        lambda folder=None, *args, **kwargs: quiet if folder is None else configure(folder, *args, **kwargs),
+    )

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from imitation.util import logger
 from PIL import Image
 
 import cesma_sb3
@@ -21,11 +20,8 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path, monkeypatch):
+def in_a_folder_of_its_own(tmp_path, monkeypatch, quiet_imitation):
     monkeypatch.chdir(tmp_path)
-    # Unless told otherwise, imitation logs to files in /tmp that nobody closes.
-    quiet = logger.configure(tmp_path / "log", [])
-    monkeypatch.setattr(logger, "configure", lambda *args, **kwargs: quiet)
 
 
 def example(name):

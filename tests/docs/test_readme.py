@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from imitation.util import logger
 from stable_baselines3 import PPO
 
 import cesma_sb3
@@ -47,10 +46,8 @@ def code():
     return text
 
 
-def test_every_python_block_runs(tmp_path, monkeypatch):
+def test_every_python_block_runs(tmp_path, monkeypatch, quiet_imitation):
     monkeypatch.chdir(tmp_path)
-    quiet = logger.configure(tmp_path / "log", [])  # else imitation logs to files in /tmp that nobody closes
-    monkeypatch.setattr(logger, "configure", lambda *args, **kwargs: quiet)
     save_a_controller(tmp_path / "ppo.zip")
     session = {"SHORT": SHORT}
     exec(compile(code(), "README.md", "exec"), session)

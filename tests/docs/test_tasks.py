@@ -8,7 +8,6 @@ import types
 from pathlib import Path
 
 import pytest
-from imitation.util import logger
 
 import cesma_sb3
 from cesma_sb3.config.overrides import merge
@@ -31,10 +30,8 @@ def blocks(page, language):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_python_block_runs(page, tmp_path, monkeypatch):
+def test_every_python_block_runs(page, tmp_path, monkeypatch, quiet_imitation):
     monkeypatch.chdir(tmp_path)
-    quiet = logger.configure(tmp_path / "log", [])  # else imitation logs to files in /tmp that nobody closes
-    monkeypatch.setattr(logger, "configure", lambda *args, **kwargs: quiet)
     small_run = {**SMALL, "expert.total_timesteps": 640, "expert.kwargs.gradient_steps": 1}
     small_run["dagger.total_timesteps"] = 512
     decentralize, run = decentralize_module.decentralize, run_module.run
