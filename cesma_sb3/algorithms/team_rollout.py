@@ -75,7 +75,7 @@ class TeamRolloutBuffer(RolloutBuffer):
                 envs, steps = np.divmod(order[first : first + size], n_steps)
                 yield self._taken(steps, envs)
             return
-        order = np.random.permutation(n_envs)  # noqa: NPY002
+        order = np.random.permutation(n_envs)  # noqa: NPY002  # SB3's draws
         width = max(1, size // n_steps)
         for first in range(0, n_envs, width):
             yield self.sequences(order[first : first + width])

@@ -132,7 +132,8 @@ def starcraft() -> Iterator[Finding]:
     """SMAC and its game. SMAX, which needs no game, is an extra."""
     package = _smac()
     chosen = os.environ.get("SC2PATH")
-    game = Path(chosen or _GAMES.get(sys.platform) or os.path.expanduser("~/StarCraftII"))  # noqa: PTH111
+    home = os.path.expanduser("~/StarCraftII")  # noqa: PTH111  # no error where the user has no home
+    game = Path(chosen or _GAMES.get(sys.platform) or home)
     where = f"{'SC2PATH=' if chosen else ''}{game}"
     versions = sorted(each.name for each in game.glob("Versions/Base*"))
     if package == "smac":
