@@ -30,6 +30,7 @@ def make_vec_env(
     team: Mapping[str, AgentSlice] | None = None,
     wrappers: Sequence[Mapping[str, Any]] = (),
     team_reward: TeamReward | None = None,
+    reward_weights: Sequence[float] | None = None,
     max_steps: int | None = None,
     processes: int = 0,
     step_timeout: float | None = None,
@@ -44,13 +45,14 @@ def make_vec_env(
     Args:
         target: A scenario of `cesma_sb3.envs.particle` or `module:Class` of one (batched), a battle
             (`smax-MAP`, batched; `smac-MAP`; `smac-like:module:attribute`, batched if it takes `n_envs`),
-            `package.module:function` of a PettingZoo environment, or a name that another package registers
-            for one of these (`plugins`).
+            `package.module:function` of a PettingZoo environment, `module:id` of a Gymnasium environment that
+            the module registers, or a name that another package registers for one of these (`plugins`).
         kwargs: Arguments of the scenario or function.
         team: By agent, its part of a joint Gymnasium environment, which the function then makes.
         wrappers: SuperSuit wrappers, the innermost first: {"name": "black_death_v3", ...arguments}. A
             scenario with wrappers is stepped as the PettingZoo environment that it is as well.
         team_reward: How the agents' rewards become one; None is `shared`.
+        reward_weights: Of rewards that are vectors, a weight for each entry.
         max_steps: Steps after which an episode is truncated; None: when the environment itself ends it.
         processes: Worker processes of environments that are not batched; 0: in this process.
         step_timeout: Seconds that a worker process may take for an answer; None: no limit.
@@ -70,18 +72,26 @@ def make_vec_env(
     target = environment_name(target)
     if {":", "."} & set(target):
         modules.reach(target)  # before there are processes, which search the same folders
-    if not wrappers and team is None and _is_scenario(target):
+    as_it_is = not wrappers and team is None and reward_weights is None
+    if as_it_is and _is_scenario(target):
         scenario = make_scenario(target, **dict(kwargs or {}))
         batched: JointVecEnv = ParticleVecEnv(
             scenario, n_envs, seed=seed, view=view, team_reward=team_reward, max_steps=max_steps
         )
         return _in_order(batched, agents, target)
-    if is_battle(target) and not wrappers and team is None and team_reward in {None, "shared"}:
+    if as_it_is and is_battle(target) and team_reward in {None, "shared"}:
         fought = battle_vec_env(target, n_envs, kwargs or {}, seed=seed, view=view, max_steps=max_steps)
         if fought is not None:
             return _in_order(fought, agents, target)
     make_one = make_renderable if renderable else make_parallel_env
-    make = partial(make_one, target, kwargs=dict(kwargs or {}), team=team, wrappers=list(wrappers))
+    make = partial(
+        make_one,
+        target,
+        kwargs=dict(kwargs or {}),
+        team=team,
+        wrappers=list(wrappers),
+        reward_weights=reward_weights,
+    )
     return joint_vec_env(
         make,
         n_envs,
@@ -111,6 +121,7 @@ def make_parallel_env(
     wrappers: Sequence[Mapping[str, Any]] = (),
     *,
     team: Mapping[str, AgentSlice] | None = None,
+    reward_weights: Sequence[float] | None = None,
     render_mode: str | None = None,
 ) -> AnyParallelEnv:
     """One environment as PettingZoo has it, as an experiment's `env` names it.
@@ -120,6 +131,7 @@ def make_parallel_env(
         kwargs: Arguments of the scenario or function.
         wrappers: SuperSuit wrappers, the innermost first: {"name": "black_death_v3", ...arguments}.
         team: By agent, its part of a joint Gymnasium environment.
+        reward_weights: Of rewards that are vectors, a weight for each entry.
         render_mode: An argument of the scenario or function; battles render without one.
 
     Raises:
@@ -139,7 +151,7 @@ def make_parallel_env(
             raise ConfigError(f"team: expected null, for {target} says itself which entries are whose")
         names = (*SCENARIOS, *plugins.registered(plugins.ENVIRONMENTS))
         raise UnknownNameError.of("environment", target, names)
-    return import_parallel_env(target, given, wrappers, team=team)
+    return import_parallel_env(target, given, wrappers, team=team, reward_weights=reward_weights)
 
 
 def _named(key: str, target: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from pettingzoo.utils.env import ParallelEnv
 
+from cesma_sb3.envs.gymnasium_team import OfGymnasium
 from cesma_sb3.envs.return_checks import several
 from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.spaces.agent_spaces import MASK
@@ -149,7 +149,7 @@ class Partition:
         return {agent: np.concatenate([parts[i] for i in own]) for agent, own in self._columns.items()}
 
 
-class PartitionedEnv(ParallelEnv):
+class PartitionedEnv(OfGymnasium):
     """A joint Gymnasium environment as a PettingZoo `ParallelEnv`: each agent gets its reward and its flags.
 
     A method `action_masks()` of the environment, as sb3-contrib reads it, or `action_mask` in its infos
@@ -165,12 +165,8 @@ class PartitionedEnv(ParallelEnv):
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], slices: Mapping[str, AgentSlice]) -> None:
-        self.env: Any = env
+        super().__init__(env, list(slices))
         self.partition = Partition(slices, env.observation_space, env.action_space)
-        self.possible_agents = list(slices)
-        self.agents: list[str] = []
-        self.metadata = {"name": type(env.unwrapped).__name__, **(env.metadata or {})}
-        self.render_mode = env.render_mode
         self.masks_in_infos: bool | None = None
         """True where masks come from `action_masks`; None where the infos have to be looked at."""
         try:
@@ -220,14 +216,6 @@ class PartitionedEnv(ParallelEnv):
             for agent, mask in self.partition.split_mask(whole).items():
                 infos[agent][MASK] = mask
         return infos
-
-    def render(self) -> Any:
-        """A picture, as the environment draws it."""
-        return self.env.render()
-
-    def close(self) -> None:
-        """Closes the environment."""
-        self.env.close()
 
 
 def _part(space: spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box, own: Index) -> Space:

@@ -7,6 +7,7 @@ import importlib.util
 import pkgutil
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -14,6 +15,7 @@ import gymnasium
 from pettingzoo.utils.conversions import aec_to_parallel, turn_based_aec_to_parallel
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
+from cesma_sb3.envs.gymnasium_team import GymnasiumTeam, OfGymnasium, WeightedRewards, has_members
 from cesma_sb3.envs.partition import AgentSlice, PartitionedEnv
 from cesma_sb3.errors import (
     CesmaError,
@@ -43,8 +45,13 @@ def as_parallel(env: Any) -> AnyParallelEnv:
         return parallel
     names = ("reset", "step", "observation_space", "action_space")
     if isinstance(env, gymnasium.Env) or not all(hasattr(env, name) for name in names):
-        hint = "; env.team says how a Gymnasium environment is divided" * isinstance(env, gymnasium.Env)
-        raise ConfigError(f"{type(env).__name__}: expected a PettingZoo ParallelEnv or AECEnv{hint}")
+        hint = (
+            ", or two Tuples or Dicts of spaces; env.team says how another Gymnasium environment is divided"
+        )
+        hint *= isinstance(env, gymnasium.Env)
+        raise ConfigError(
+            f"{type(unwrapped(env)).__name__}: expected a PettingZoo ParallelEnv or AECEnv{hint}"
+        )
     checked: AnyParallelEnv = env
     return checked
 
@@ -52,7 +59,7 @@ def as_parallel(env: Any) -> AnyParallelEnv:
 def unwrapped(env: Any) -> Any:
     """The environment without its wrappers; one that does not inherit from PettingZoo may have none."""
     bare = getattr(env, "unwrapped", env)
-    return bare.env.unwrapped if isinstance(bare, PartitionedEnv) else bare
+    return bare.env.unwrapped if isinstance(bare, OfGymnasium) else bare
 
 
 def import_parallel_env(
@@ -61,15 +68,20 @@ def import_parallel_env(
     wrappers: Sequence[Mapping[str, Any]] = (),
     *,
     team: Mapping[str, AgentSlice] | None = None,
+    reward_weights: Sequence[float] | None = None,
 ) -> AnyParallelEnv:
     """Builds an environment from its name.
 
+    A Gymnasium environment whose spaces are Tuples or Dicts for its agents is a `GymnasiumTeam`.
+
     Args:
-        target: "package.module:function", "package.module.function", or a module that has `parallel_env` or
-            `env`, such as "pettingzoo.sisl.multiwalker_v9".
+        target: "package.module:function", "package.module.function", a module that has `parallel_env` or
+            `env`, such as "pettingzoo.sisl.multiwalker_v9", or "module:id" of an environment that the module
+            registers with Gymnasium.
         kwargs: The function's arguments.
         wrappers: SuperSuit wrappers, applied in this order: {"name": "black_death_v3", ...arguments}.
         team: By agent, its part of a joint Gymnasium environment (`PartitionedEnv`).
+        reward_weights: Of rewards that are vectors, a weight for each entry (`WeightedRewards`).
 
     Raises:
         MissingExtraError: A package is not installed; the message says what to install.
@@ -91,16 +103,21 @@ def import_parallel_env(
                 f"{type(env).__name__}: a declared team, but no Gymnasium environment to divide"
             )
         env = PartitionedEnv(env, team)
+    elif has_members(env):
+        env = GymnasiumTeam(env, vector_rewards=reward_weights is not None)
     for wrapper in wrappers:
         env = _wrap(env, wrapper)
     try:
-        return as_parallel(env)
+        parallel = as_parallel(env)
     except ConfigError as error:
         raise ConfigError(f"environment {target!r}: made {error}") from None
+    return parallel if reward_weights is None else WeightedRewards(parallel, reward_weights)
 
 
 def find_builder(target: str) -> Callable[..., Any]:
     """The function that makes the environment of that name, as `import_parallel_env` takes it.
+
+    Of a Gymnasium id it is `gymnasium.make` without its checker, which wants the reward of a single agent.
 
     Raises:
         MissingExtraError: Its package is not installed; the message says what to install.
@@ -117,6 +134,8 @@ def find_builder(target: str) -> Callable[..., Any]:
         module_name, module = found.__name__, found
         attribute = "env" if _attribute(module, "parallel_env") is None else "parallel_env"
         found = _attribute(module, attribute)
+    if not callable(found) and attribute in gymnasium.registry:
+        return partial(gymnasium.make, attribute, disable_env_checker=True)
     if not callable(found):
         raise _unknown(module, attribute)
     build: Callable[..., Any] = found
@@ -132,7 +151,9 @@ def _attribute(module: ModuleType, name: str) -> Any:
 
 def _unknown(module: ModuleType, name: str) -> UnknownNameError:
     submodules = [found.name for found in pkgutil.iter_modules(getattr(module, "__path__", []))]
-    names = [name for name in (*dir(module), *submodules) if not name.startswith("_")]
+    names = [known for known in (*dir(module), *submodules) if not known.startswith("_")]
+    if re.search(r"-v\d+$", name):
+        return UnknownNameError.of("Gymnasium environment", name, list(gymnasium.registry))
     return UnknownNameError.of(f"module or function of {module.__name__}", name, names)
 
 

@@ -109,7 +109,9 @@ class ReturnReader:
                 continue
             number = _number(value)
             if number is None or not np.isfinite(number):
-                raise self._fault(f"reward of {agent} is {short_repr(value)}, expected a finite number")
+                hint = "; env.reward_weights makes a number of a vector"
+                hint *= isinstance(value, list | tuple | np.ndarray)
+                raise self._fault(f"reward of {agent} is {short_repr(value)}, expected a finite number{hint}")
             rewards[agent] = number
         return rewards
 

@@ -167,6 +167,7 @@ def joint_env(
         else {a: AgentSlice(s.observation, s.action) for a, s in env.team.items()},
         wrappers=[{"name": wrapper.name, **wrapper.kwargs} for wrapper in env.wrappers],
         team_reward=env.team_reward,
+        reward_weights=env.reward_weights,
         max_steps=env.max_steps,
         processes=env.processes,
         step_timeout=env.step_timeout,

@@ -132,9 +132,10 @@ def _parameters(trained: TrainedExpert | None, students: TrainedStudents | None)
 def _reward(experiment: Experiment) -> str:
     """Describes the reward: rewards of one name differ by up to fifteen times between codebases."""
     env = experiment.env
+    weighted = "" if env.reward_weights is None else f", weighted by {list(env.reward_weights)}"
     return (
         reward_definition(env.id, env.kwargs)
-        or f"the agents' rewards of {env.id}, {env.team_reward or 'shared'}"
+        or f"the agents' rewards of {env.id}{weighted}, {env.team_reward or 'shared'}"
     )
 
 

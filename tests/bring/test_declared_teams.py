@@ -229,7 +229,7 @@ def test_other_spaces_are_refused():
 
 
 def test_the_hint_where_no_team_is_declared():
-    with pytest.raises(CesmaError, match=r"Cues: expected a PettingZoo .*; env\.team says how a Gymnasium"):
+    with pytest.raises(CesmaError, match=r"Cues: expected a PettingZoo .*; env\.team says how another"):
         make_vec_env(ENV)
     with pytest.raises(CesmaError, match="a declared team, but no Gymnasium environment to divide"):
         make_vec_env("tests.envs_for_tests:MatchingGame", team=TEAM)

@@ -50,10 +50,11 @@ class AgentSliceConfig(Model):
 class EnvConfig(Model):
     """The multi-agent environment."""
 
-    id: Annotated[Text, Resets("kwargs", "team", "wrappers")]
+    id: Annotated[Text, Resets("kwargs", "team", "wrappers", "reward_weights")]
     """A scenario of `cesma_sb3.envs.particle` such as `spread`, or `package.module:function` that makes a
-    PettingZoo environment, or with `team` a Gymnasium one. A new value resets `kwargs`, `team` and
-    `wrappers`."""
+    PettingZoo environment, or a Gymnasium one: with `team`, or with a Tuple or Dict of spaces for its agents.
+    `module:id` is an environment that the module registers with Gymnasium. A new value resets `kwargs`,
+    `team`, `wrappers` and `reward_weights`."""
     kwargs: Arguments = Field(default_factory=dict)
     """Arguments of the scenario or function: `env.kwargs.n_agents`."""
     team: dict[str, AgentSliceConfig] | None = None
@@ -63,6 +64,9 @@ class EnvConfig(Model):
     team_reward: Literal["shared", "sum", "mean"] | None = None
     """How the team's reward is computed from the agents': their `sum` or `mean`, or `shared` (also null): all
     agents have the same reward."""
+    reward_weights: Annotated[tuple[float, ...], Field(strict=False, min_length=1)] | None = None
+    """Of rewards that are vectors, as MOMAland's: the weight of each entry, whose sum is an agent's reward.
+    null: rewards are numbers."""
     max_steps: Count | None = None
     """Steps after which an episode is truncated; null: the environment itself ends episodes."""
     processes: Annotated[int, Field(ge=0, le=1_024), Whole] = 0
