@@ -51,7 +51,7 @@ def costs(map_name: str) -> dict[str, Any]:
     compiled = time.perf_counter() - started
     ours, jaxmarls = medians(STEPS, step, _jaxmarl_step(map_name))
     agents: dict[str, Any] = {name: _learner(venv, **visibility) for name, visibility in _LEARNERS.items()}
-    n_steps = int(agents["joint"].replay_buffer.sample(BATCH).acted.shape[0])
+    n_steps = len(agents["joint"].replay_buffer.sample(BATCH).sizes)
     joint, own = medians(UPDATES, *(lambda a=agent: a.train(1, BATCH) for agent in agents.values()))
     acts = []
     observations, masks = venv.reset(), venv.agent_masks
@@ -207,7 +207,7 @@ _PARTS: dict[str, Any] = {
     "actor": FactoredQPolicy.read,
     "episodes to the buffer": EpisodeReplayBuffer.add,
     "episodes from the buffer": EpisodeReplayBuffer.sample,
-    "forward": RecurrentTeamNet.unroll,
+    "forward": RecurrentTeamNet.unroll_packed,
     "backward": th.Tensor.backward,
 }
 """Parts of learning, by the function in which their time is spent."""
@@ -223,9 +223,6 @@ def _profile(agent: Any) -> dict[str, float]:
     profile.disable()
     stats: Any = pstats.Stats(profile)
     seconds = {part: stats.stats[_key(function)][3] for part, function in _PARTS.items()}
-    # The actor unrolls too, one step at a time.
-    *_, callers = stats.stats[_key(RecurrentTeamNet.unroll)]
-    seconds["forward"] -= callers[_key(RecurrentTeamNet.step)][3]
     found = {part: round(spent / stats.total_tt, 3) for part, spent in seconds.items()}
     return {**found, "everything else": round(1 - sum(found.values()), 3)}
 

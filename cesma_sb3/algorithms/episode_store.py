@@ -1,7 +1,6 @@
-"""Whole episodes of batched environments, for learners with a memory: up to a cap, drawn with padding.
+"""Whole episodes of batched environments, for learners with a memory: up to a cap, drawn with little padding.
 
-Shape suffixes: B environments or episodes drawn, T timesteps of the longest episode drawn, S samples of all
-episodes drawn.
+Shape suffixes: B environments, T timesteps of the longest episode drawn, S samples of all episodes drawn.
 """
 
 from __future__ import annotations
@@ -23,15 +22,6 @@ _TOGETHER = 8
 
 
 class Episodes(NamedTuple):
-    """Episodes side by side, in the order of time; the shorter ones end in padding."""
-
-    fields: dict[str, Array]
-    """Each [T, B, ...]; padding is zeros."""
-    real: npt.NDArray[np.bool_]
-    """What is no padding, [T, B]."""
-
-
-class PackedEpisodes(NamedTuple):
     """Episodes with little padding: all that have a first timestep in it, then all with a second, and so on.
 
     The order of the episodes is the same in each timestep: the longest is first.
@@ -157,36 +147,20 @@ class EpisodeStore(Stateful):
         self.n_seen += length
 
     def sample(self, n: int, rng: np.random.Generator) -> Episodes:
-        """Episodes drawn uniformly with replacement.
+        """Episodes drawn uniformly with replacement, in the order of their lengths.
 
         Raises:
             ValueError: There is none yet.
         """
-        starts, lengths = self._draw(n, rng)
-        steps = np.arange(lengths.max())[:, None]
-        real = steps < lengths
-        return Episodes(self._take(starts + steps, real), real)
-
-    def sample_packed(self, n: int, rng: np.random.Generator) -> PackedEpisodes:
-        """Episodes drawn as by `sample`, in the order of their lengths and without most of the padding.
-
-        Raises:
-            ValueError: There is none yet.
-        """
-        starts, lengths = self._draw(n, rng)
+        if not self._episodes:
+            raise ValueError("no episode has ended yet: there is nothing to draw from")
+        starts, lengths = np.array(self._episodes)[rng.integers(0, len(self), size=n)].T
         order = np.argsort(-lengths, kind="stable")
         starts, lengths = starts[order], lengths[order]
         steps = np.arange(lengths.max())[:, None]
         kept = steps - steps % _TOGETHER < lengths
-        return PackedEpisodes(
-            self._take((starts + steps)[kept], (steps < lengths)[kept]), kept.sum(axis=1).tolist()
-        )
-
-    def _draw(self, n: int, rng: np.random.Generator) -> Array:
-        """Where n episodes begin, and their lengths: [2, n]."""
-        if not self._episodes:
-            raise ValueError("no episode has ended yet: there is nothing to draw from")
-        return np.array(self._episodes)[rng.integers(0, len(self), size=n)].T
+        fields = self._take((starts + steps)[kept], (steps < lengths)[kept])
+        return Episodes(fields, kept.sum(axis=1).tolist())
 
     def _take(self, places: Array, real: npt.NDArray[np.bool_]) -> dict[str, Array]:
         """Every field at these places, [*places, ...]; zeros where nothing is real."""

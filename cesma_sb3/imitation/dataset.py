@@ -37,7 +37,7 @@ class Samples(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """`Samples` as tensors, [B, ...]; of whole episodes, those of all their timesteps (`PackedEpisodes`)."""
+    """`Samples` as tensors, [B, ...]; of whole episodes, those of all their timesteps (`Episodes`)."""
 
     observations: th.Tensor
     labels: th.Tensor
@@ -65,7 +65,7 @@ def earlier(rows: th.Tensor, sizes: Sequence[int]) -> th.Tensor:
     """The row of the timestep before in the same episode; zeros in the first timestep.
 
     Args:
-        rows: Of whole episodes, [S, ...], as `PackedEpisodes` has them.
+        rows: Of whole episodes, [S, ...], as `Episodes` has them.
         sizes: How many episodes each timestep holds.
     """
     sizes_T = np.asarray(sizes)
@@ -268,7 +268,7 @@ class EpisodeDataset(Stateful):
         Raises:
             ValueError: No episode has ended yet.
         """
-        drawn = self.store.sample_packed(batch_size, self.rng)
+        drawn = self.store.sample(batch_size, self.rng)
         return _batch(drawn.fields, device)._replace(sizes=drawn.sizes)
 
 

@@ -19,7 +19,7 @@ from cesma_sb3.policies.agent_policy import AgentPolicy, PickledPolicy
 from cesma_sb3.policies.distributions import ActionHead, TeamDistribution
 from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec, TeamValue, actor_net
-from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet, step_network, unroll_network
+from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet, step_network
 from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.policies.sampling import sampling_with
 from cesma_sb3.policies.stateful_actor import MemoryActor, State
@@ -205,7 +205,10 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
 
     def unroll(self, observations: th.Tensor) -> th.Tensor:
         """Outputs [T, B, O] for whole episodes of joint observations [T, B, I], from their first step on."""
-        return unroll_network(self.action_net, observations)
+        if isinstance(self.action_net, RecurrentTeamNet):
+            return self.action_net.unroll(observations)[0]
+        n_steps, batch, _ = observations.shape
+        return self.outputs(observations.flatten(0, 1)).view(n_steps, batch, -1)
 
     def unroll_packed(self, observations: th.Tensor, sizes: Sequence[int]) -> th.Tensor:
         """Outputs [S, O] of agents with a memory for whole episodes with little padding.

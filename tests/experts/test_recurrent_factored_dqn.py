@@ -34,34 +34,52 @@ def agent_of(venv, mixer="sum", visibility="joint", **kwargs):
     return RecurrentFactoredDQN("MlpPolicy", venv, policy_kwargs=policy_kwargs, **settings | kwargs)
 
 
+def episodes_of(data):
+    """The rows of each episode: those in which somebody acted, and the one that closes it."""
+    rows, begin = [[] for _ in range(data.sizes[0])], 0
+    for size in data.sizes:
+        for b in range(size):
+            if not rows[b] or data.acted[rows[b][-1]]:
+                rows[b].append(begin + b)
+        begin += size
+    return rows
+
+
+@pytest.mark.parametrize("td_lambda", [0.0, 0.6])
 @pytest.mark.parametrize(
     ("mixer", "visibility"), [("sum", "joint"), ("sum", "own"), ("none", "own"), ("monotonic", "own")]
 )
-def test_what_is_regressed_is_that_of_a_plain_loop(mixer, visibility):
-    agent = agent_of(battles(), mixer, visibility, loss="mse")
+def test_what_is_regressed_is_that_of_a_plain_loop(mixer, visibility, td_lambda):
+    agent = agent_of(battles(), mixer, visibility, loss="mse", td_lambda=td_lambda)
     agent.learn(400)
     q_net, target, head = agent.policy.q_net, agent.policy.q_net_target, agent.policy.head
     data = agent.replay_buffer.sample(6)
-    assert (data.acted.sum(dim=0) < len(data.acted)).any(), "some episodes are shorter"
+    assert len({len(rows) for rows in episodes_of(data)}) > 1, "some episodes are shorter"
     total, count = 0.0, 0
     with th.no_grad():
-        for b in range(6):
+        for rows in episodes_of(data):
             hidden = aim = q_net.net.initial_state(1)
-            values, aims = [], []
-            length = int(data.acted[:, b].sum())
-            for t in range(length + 1):
-                out, hidden = q_net.net.step(data.observations[t, b : b + 1], hidden)
-                values.append(head.logits(out, data.masks[t, b : b + 1]))
-                out, aim = target.net.step(data.observations[t, b : b + 1], aim)
-                aims.append(head.logits(out))
-            for t in range(length):
-                now, then = data.observations[t, b : b + 1], data.observations[t + 1, b : b + 1]
-                chosen = q_net.mixed(values[t], data.actions[t, b : b + 1], now)
-                future = target.mixed(aims[t + 1], values[t + 1].argmax(dim=-1), then)
-                wanted = data.rewards[t, b] + (1 - data.terminated[t, b]) * agent.gamma * future
+            values, worth = [], []
+            for row in rows:
+                now = data.observations[row : row + 1]
+                out, hidden = q_net.net.step(now, hidden)
+                values.append(head.logits(out, data.masks[row : row + 1]))
+                out, aim = target.net.step(now, aim)
+                worth.append(target.mixed(head.logits(out), values[-1].argmax(dim=-1), now))
+            wanted = worth[-1]
+            for t in reversed(range(len(rows) - 1)):
+                row = slice(rows[t], rows[t] + 1)
+                future = (1 - td_lambda) * worth[t + 1] + td_lambda * wanted
+                wanted = data.rewards[row] + (1 - data.terminated[row]) * agent.gamma * future
+                chosen = q_net.mixed(values[t], data.actions[row], data.observations[row])
                 total += float((chosen - wanted).square().sum())
                 count += 1
     assert float(agent._loss(data)[0].detach()) == pytest.approx(total / count, rel=1e-4)
+
+
+def test_a_lambda_out_of_its_range_is_refused():
+    with pytest.raises(ValueError, match=r"td_lambda=1\.5: expected a number from 0 to 1"):
+        agent_of(battles(), td_lambda=1.5)
 
 
 def test_the_buffer_holds_what_happened():
@@ -86,12 +104,11 @@ def test_the_buffer_holds_what_happened():
             happened.add((rewards, *last, not info["TimeLimit.truncated"]))
     assert {over for *_, over in happened} == {True, False}
     data, kept = agent.replay_buffer.sample(64), set()
-    for b in range(64):
-        length = int(data.acted[:, b].sum())
-        assert not data.terminated[: length - 1, b].any()
-        rewards = tuple(data.rewards[:length, b, 0].tolist())
-        last = (data.observations[length, b].numpy().tobytes(), data.masks[length, b].numpy().tobytes())
-        kept.add((rewards, *last, bool(data.terminated[length - 1, b])))
+    for rows in episodes_of(data):
+        assert not data.terminated[rows[:-2]].any()
+        rewards = tuple(data.rewards[rows[:-1], 0].tolist())
+        last = (data.observations[rows[-1]].numpy().tobytes(), data.masks[rows[-1]].numpy().tobytes())
+        kept.add((rewards, *last, bool(data.terminated[rows[-2]])))
     assert kept <= happened
     assert len(kept) > 5
 

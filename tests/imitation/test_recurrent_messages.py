@@ -153,7 +153,7 @@ def action_loss(network, batch, j, messages):
 
 
 def packed(batch, sizes):
-    """The same as `PackedEpisodes` are: the first episodes of each timestep."""
+    """The same as `Episodes` are: the first episodes of each timestep."""
     fields = (th.cat([rows[:n] for rows, n in zip(field, sizes, strict=True)]) for field in batch[:3])
     return Batch(*fields, sizes=sizes)
 

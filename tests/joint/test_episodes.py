@@ -9,6 +9,12 @@ from cesma_sb3.algorithms.episode_store import EpisodeStore
 from cesma_sb3.errors import ConfigError
 
 
+def episodes_of(drawn):
+    """The rows of each episode of `Episodes`, those of padding too, the longest episode first."""
+    begins = np.cumsum([0, *drawn.sizes])
+    return [[begins[t] + b for t, size in enumerate(drawn.sizes) if b < size] for b in range(drawn.sizes[0])]
+
+
 def run(store, lengths_of_envs):
     """Environments that play episodes of these lengths; a value is 1000 * environment + a running number.
 
@@ -21,8 +27,8 @@ def run(store, lengths_of_envs):
         ended = np.zeros(len(plans), dtype=bool)
         for env, plan in enumerate(plans):
             begun[env].append(values[env])
-            if plan and len(begun[env]) == plan[0]:
-                plan.pop(0)
+            if len(begun[env]) == (plan[0] if plan else 1):  # whoever is done plays episodes of one step
+                del plan[:1]
                 ended[env] = True
         store.append({"x": np.stack([values, -values], axis=1), "end": ended}, ended)
         for env in np.flatnonzero(ended):
@@ -50,38 +56,35 @@ def test_the_newest_whole_episodes_that_have_room(lengths, capacity, seed):
         return
     drawn = store.sample(64, np.random.default_rng(seed))
     x, ended = drawn.fields["x"], drawn.fields["end"]
-    assert x.shape == (*drawn.real.shape, 2)
-    assert drawn.real.any(axis=1).all()  # no longer than the longest drawn
-    for column in range(64):
-        real = drawn.real[:, column]
-        assert x[real, column, 0].tolist() in kept
-        assert np.array_equal(x[:, column, 0], -x[:, column, 1])
-        assert not x[~real, column].any()
-        assert ended[:, column].tolist() == [*[False] * (real.sum() - 1), True, *[False] * (~real).sum()]
+    drawn_lengths = []
+    for rows in episodes_of(drawn):
+        real = ended[rows].argmax() + 1
+        drawn_lengths.append(real)
+        assert x[rows[:real], 0].tolist() in kept
+        assert np.array_equal(x[rows, 0], -x[rows, 1])
+        assert not x[rows[real:]].any()
+        assert not ended[rows[real:]].any()
+    assert len(drawn_lengths) == 64
+    assert drawn_lengths == sorted(drawn_lengths, reverse=True)
 
 
-def test_packed_episodes_are_the_same_without_most_of_the_padding():
+def test_there_is_little_padding():
     store, lengths = EpisodeStore(200), [30, 3, 17, 9, 1, 24]
     run(store, [lengths])
     drawn = store.sample(20, np.random.default_rng(3))
-    packed = store.sample_packed(20, np.random.default_rng(3))
-    order = np.argsort(-drawn.real.sum(axis=0), kind="stable")
-    rows = 0
-    for step, size in enumerate(packed.sizes):
-        for name, field in drawn.fields.items():
-            assert np.array_equal(packed.fields[name][rows : rows + size], field[step, order[:size]])
-        rows += size
-    assert len(packed.fields["x"]) == rows == sum(packed.sizes)
-    assert packed.sizes == sorted(packed.sizes, reverse=True)
-    assert 0 <= rows - drawn.real.sum() < 20 * 8
-    assert len(set(packed.sizes)) <= 4, "eight timesteps in a row hold the same episodes"
+    real = sum(drawn.fields["end"][rows].argmax() + 1 for rows in episodes_of(drawn))
+    assert len(drawn.fields["x"]) == sum(drawn.sizes)
+    assert drawn.sizes == sorted(drawn.sizes, reverse=True)
+    assert 0 <= sum(drawn.sizes) - real < 20 * 8
+    assert len(set(drawn.sizes)) <= 4, "eight timesteps in a row hold the same episodes"
 
 
 def test_all_are_drawn_alike():
     store = EpisodeStore(100)
     run(store, [[1, 3, 5, 2]])
     drawn = store.sample(4000, np.random.default_rng(0))
-    counts = np.bincount(drawn.real.sum(axis=0))[[1, 3, 5, 2]]
+    lengths = [drawn.fields["end"][rows].argmax() + 1 for rows in episodes_of(drawn)]
+    counts = np.bincount(lengths)[[1, 3, 5, 2]]
     assert (np.abs(counts - 1000) < 120).all()
 
 
@@ -90,7 +93,7 @@ def test_a_step_is_copied():
     store.append({"x": values}, np.array([False]))
     values[:] = 7.0
     store.append({"x": values}, np.array([True]))
-    assert store.sample(1, np.random.default_rng(0)).fields["x"][:, 0].tolist() == [1.0, 7.0]
+    assert store.sample(1, np.random.default_rng(0)).fields["x"][:2].tolist() == [1.0, 7.0]
 
 
 def test_what_had_begun_can_be_forgotten():
@@ -146,7 +149,7 @@ def test_an_episode_is_closed_with_its_last_step():
         ended = np.array([False, step == 2])
         store.append({"x": seen}, ended, last={"x": seen + 0.5})
     drawn = store.sample(1, np.random.default_rng(0))
-    assert drawn.fields["x"][:, 0].tolist() == [20.0, 21.0, 22.0, 22.5]
+    assert drawn.fields["x"][:4].tolist() == [20.0, 21.0, 22.0, 22.5]
 
 
 def test_there_may_be_room_for_one_step_alone():
@@ -154,4 +157,4 @@ def test_there_may_be_room_for_one_step_alone():
     for value in (3.0, 5.0):
         store.append({"x": np.array([value])}, np.array([True]))
     assert len(store) == 1
-    assert store.sample(4, np.random.default_rng(0)).fields["x"].tolist() == [[5.0] * 4]
+    assert store.sample(4, np.random.default_rng(0)).fields["x"][:4].tolist() == [5.0] * 4

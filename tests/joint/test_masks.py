@@ -231,7 +231,7 @@ def test_wrappers_of_sb3_leave_the_masks_to_the_learner(wrapped):
     model = RecurrentFactoredDQN("MlpPolicy", venv, learning_starts=20, seed=0)
     model.learn(60)  # an action that is not available raises there
     assert model._masks is not None
-    episodes = model.replay_buffer.store.sample(8, np.random.default_rng(0))
-    stored = episodes.fields["masks"][episodes.real]
+    episodes = model.replay_buffer.sample(8)
+    stored = episodes.masks[episodes.acted]
     assert not stored.all()
-    assert stored.any(axis=1).all()
+    assert stored.any(dim=1).all()

@@ -15,24 +15,26 @@ from cesma_sb3.utils.stateful import Stateful
 
 
 class EpisodeSamples(NamedTuple):
-    """Episodes side by side: T timesteps of the longest, B of them."""
+    """Episodes drawn from the buffer: S timesteps of all of them, in the order of `Episodes`."""
 
     observations: th.Tensor
-    """[T + 1, B, I] float32: one more than actions, for what came of the last."""
+    """[S, I] float32. Each episode has one more timestep than actions, for what came of the last."""
     masks: th.Tensor | None
-    """Available categories [T + 1, B, M] bool; None in environments that have none."""
+    """Available categories [S, M] bool; None in environments that have none."""
     actions: th.Tensor
-    """[T, B, ...]."""
+    """[S, ...]."""
     rewards: th.Tensor
-    """[T, B, 1] float32."""
+    """[S, 1] float32."""
     terminated: th.Tensor
-    """[T, B, 1] float32: 1 where the episode terminates; of a truncated one the next state is valued."""
+    """[S, 1] float32: 1 where the episode terminates; of a truncated one the next state is valued."""
     acted: th.Tensor
-    """[T, B, 1] float32: 0 in padding."""
+    """[S] bool: False in padding, and in the timestep that closes an episode."""
+    sizes: list[int]
+    """How many episodes each timestep has, as `RecurrentTeamNet.unroll_packed` takes them."""
 
 
 class EpisodeReplayBuffer(ReplayBuffer, Stateful):
-    """The newest whole episodes, as many as have room, drawn uniformly with padding.
+    """The newest whole episodes, as many as have room, drawn uniformly.
 
     Args:
         buffer_size: Timesteps kept, those included that close an episode.
@@ -95,7 +97,7 @@ class EpisodeReplayBuffer(ReplayBuffer, Stateful):
             "actions": np.asarray(action, dtype=np.int64),
             "rewards": np.asarray(reward, dtype=np.float32)[:, None],
             "terminated": (ended & ~truncated).astype(np.float32)[:, None],
-            "acted": np.ones((len(ended), 1), dtype=np.float32),
+            "acted": np.ones(len(ended), dtype=bool),
         }
         last = {name: np.zeros_like(field) for name, field in fields.items()}
         last["observations"] = np.asarray(next_obs, dtype=np.float32)
@@ -115,9 +117,7 @@ class EpisodeReplayBuffer(ReplayBuffer, Stateful):
         Raises:
             ValueError: None has ended yet.
         """
-        drawn = {
-            name: th.as_tensor(array, device=self.device)
-            for name, array in self.store.sample(batch_size, self.rng).fields.items()
-        }
-        steps = {name: drawn[name][:-1] for name in ("actions", "rewards", "terminated", "acted")}
-        return EpisodeSamples(observations=drawn["observations"], masks=drawn.get("masks"), **steps)
+        episodes = self.store.sample(batch_size, self.rng)
+        drawn = {name: th.as_tensor(array, device=self.device) for name, array in episodes.fields.items()}
+        masks = drawn.pop("masks", None)
+        return EpisodeSamples(masks=masks, sizes=episodes.sizes, **drawn)

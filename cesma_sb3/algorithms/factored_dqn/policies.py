@@ -18,7 +18,7 @@ from cesma_sb3.errors import ExpertError
 from cesma_sb3.policies.distributions import ActionHead
 from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec, actor_net, make_net
 from cesma_sb3.policies.networks.mixers import MixerKind, make_mixer
-from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet, step_network, unroll_network
+from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet, step_network
 from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.policies.stateful_actor import State
 from cesma_sb3.policies.team_policy import TeamPolicy
@@ -108,11 +108,19 @@ class QNetwork(nn.Module):
         """Whether the values depend on what was seen before."""
         return isinstance(self.net, RecurrentTeamNet)
 
-    def unroll(self, observations: th.Tensor, masks: th.Tensor | None = None) -> th.Tensor:
-        """Whole episodes [T, B, I], masks [T, B, M] -> values [T, B, C, K]."""
-        outputs = unroll_network(self.net, observations).flatten(0, 1)
-        values = self.head.logits(outputs, None if masks is None else masks.flatten(0, 1))
-        return values.view(*observations.shape[:2], *values.shape[1:])
+    def unroll(
+        self, observations: th.Tensor, sizes: Sequence[int], masks: th.Tensor | None = None
+    ) -> th.Tensor:
+        """Whole episodes, as `RecurrentTeamNet.unroll_packed` takes them, to values [S, C, K].
+
+        Args:
+            observations: [S, I].
+            sizes: How many episodes each timestep has.
+            masks: Available categories [S, M] bool, or None.
+        """
+        if isinstance(self.net, RecurrentTeamNet):
+            return self.head.logits(self.net.unroll_packed(observations, sizes), masks)
+        return self.forward(observations, masks)
 
     def mixed(self, values_BCK: th.Tensor, categories_BC: th.Tensor, observations: th.Tensor) -> th.Tensor:
         """The value of chosen categories [B, C] int64: [B, 1], or [B, N] of independent learners."""

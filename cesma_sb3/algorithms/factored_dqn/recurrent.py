@@ -1,6 +1,6 @@
 """`FactoredDQN` on whole episodes, for networks with a memory and for environments that mask actions.
 
-Shape suffixes: T timesteps, B episodes, C action columns, K categories (padded to the largest), V values.
+Shape suffixes: S timesteps of all episodes, C action columns, K categories (padded to the largest), V values.
 """
 
 from __future__ import annotations
@@ -32,10 +32,16 @@ class RecurrentFactoredDQN(FactoredDQN):
         env: Environment or its id.
         exploration_episodes: Episodes in which the exploration rate falls, as in the paper; None: a fraction
             of the training, `exploration_fraction`.
+        td_lambda: Lambda of the returns that are aimed at, in [0, 1]: see `lambda_returns`. 0 is the paper's.
         **kwargs: As in `FactoredDQN`, but that `buffer_size` is in timesteps of whole episodes and
             `batch_size` in episodes.
 
-    Source: appendix E.1; Samvelyan et al. (2019), Hausknecht and Stone (2015).
+    Raises:
+        ValueError: `td_lambda` is not from 0 to 1.
+
+    Source: appendix E.1; Samvelyan et al. (2019), Hausknecht and Stone (2015). Returns with lambda: Hu et al.
+    (2021), "Rethinking the implementation tricks and monotonicity constraint in cooperative multi-agent
+    reinforcement learning".
     """
 
     replay_buffer: EpisodeReplayBuffer | None
@@ -50,10 +56,14 @@ class RecurrentFactoredDQN(FactoredDQN):
         *,
         batch_size: int = 32,
         exploration_episodes: int | None = None,
+        td_lambda: float = 0.0,
         replay_buffer_class: type[ReplayBuffer] | None = EpisodeReplayBuffer,
         **kwargs: Any,
     ) -> None:
+        if not 0.0 <= td_lambda <= 1.0:
+            raise ValueError(f"td_lambda={td_lambda}: expected a number from 0 to 1")
         self.exploration_episodes = exploration_episodes
+        self.td_lambda = td_lambda
         self._memory: State | None = None
         self._starts: npt.NDArray[np.bool_] | None = None
         self._masks: npt.NDArray[np.bool_] | None = None
@@ -146,22 +156,50 @@ class RecurrentFactoredDQN(FactoredDQN):
 
     def _loss(self, data: EpisodeSamples) -> tuple[th.Tensor, th.Tensor]:
         """The loss [] of whole episodes and the values that it is about, [n, C, K], both without padding."""
-        q_net, target = self.policy.q_net, self.policy.q_net_target
-        values = q_net.unroll(data.observations, data.masks)
-        with th.no_grad():
-            best = values[1:].argmax(dim=-1)
-            next_values = _mixed(target, target.unroll(data.observations)[1:], best, data.observations[1:])
-            targets = data.rewards + (1 - data.terminated) * self.gamma * next_values
-        actions = data.actions.reshape(*data.actions.shape[:2], self.policy.head.n_columns)
-        chosen = _mixed(q_net, values[:-1], actions, data.observations[:-1])
-        errors_TBV = self._regress(chosen, targets, reduction="none") * data.acted
+        q_net = self.policy.q_net
+        values = q_net.unroll(data.observations, data.sizes, data.masks)
+        now = data.acted
+        chosen = q_net.mixed(values, self._columns(data.actions), data.observations)[now]
+        targets = self._targets(data, values.detach())[now]
         # A sum over independent learners, too, leaves them independent.
-        return errors_TBV.sum() / data.acted.sum(), values[:-1][data.acted[..., 0] > 0]
+        return self._regress(chosen, targets, reduction="sum") / len(chosen), values[now]
+
+    def _targets(self, data: EpisodeSamples, values: th.Tensor) -> th.Tensor:
+        """What is aimed at in every timestep, [S, V]; where nobody acted, what the state is worth."""
+        target = self.policy.q_net_target
+        with th.no_grad():
+            best = values.argmax(dim=-1)
+            worth = target.mixed(target.unroll(data.observations, data.sizes), best, data.observations)
+            return lambda_returns(data, worth, self.gamma, self.td_lambda)
 
 
-def _mixed(net: Any, values_TBCK: th.Tensor, chosen_TBC: th.Tensor, observations_TBI: th.Tensor) -> th.Tensor:
-    """`QNetwork.mixed` over time: [T, B, V]."""
-    n_steps, batch = values_TBCK.shape[:2]
-    flat = (values_TBCK.flatten(0, 1), chosen_TBC.flatten(0, 1), observations_TBI.flatten(0, 1))
-    mixed: th.Tensor = net.mixed(*flat)
-    return mixed.view(n_steps, batch, -1)
+def lambda_returns(data: EpisodeSamples, worth_SV: th.Tensor, gamma: float, td_lambda: float) -> th.Tensor:
+    """Returns of every timestep that mix those of one step, of two steps and so on.
+
+    G(t) = r(t) + gamma ((1 - lambda) V(t + 1) + lambda G(t + 1)) as long as the episode lasts. Lambda 0 is
+    what follows one step, lambda 1 the rewards of the whole episode.
+
+    Args:
+        data: Episodes, with S timesteps.
+        worth_SV: V, what each timestep's state is worth to each learner.
+        gamma: Discount, in [0, 1].
+        td_lambda: Lambda, in [0, 1].
+
+    Returns:
+        [S, V]; where nobody acted, `worth_SV`.
+
+    Source: Peng and Williams (1996), "Incremental multi-step Q-learning".
+    """
+    sizes = th.tensor(data.sizes, device=worth_SV.device)
+    now = data.acted.nonzero()[:, 0]
+    then = now + sizes.repeat_interleave(sizes)[now]  # the same episode, one timestep on
+    goes_on = gamma * (1 - data.terminated)
+    returns = worth_SV.clone()
+    returns[now] = data.rewards[now] + (1 - td_lambda) * goes_on[now] * worth_SV[then]
+    if td_lambda > 0:
+        carried = td_lambda * goes_on * data.acted.unsqueeze(1)
+        ends = np.cumsum(data.sizes).tolist()
+        for end, size, following in reversed(list(zip(ends, data.sizes, data.sizes[1:], strict=False))):
+            rows = slice(end - size, end - size + following)
+            returns[rows] += carried[rows] * returns[end : end + following]
+    return returns

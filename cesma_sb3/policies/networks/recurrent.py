@@ -270,14 +270,6 @@ def step_network(
     return outputs, (carried.cpu().numpy(),)
 
 
-def unroll_network(network: nn.Module, inputs_TBI: th.Tensor) -> th.Tensor:
-    """Outputs [T, B, O] of a network with or without a memory for whole episodes of inputs [T, B, I]."""
-    if isinstance(network, RecurrentTeamNet):
-        return network.unroll(inputs_TBI)[0]
-    outputs: th.Tensor = network(inputs_TBI.flatten(0, 1))
-    return outputs.view(*inputs_TBI.shape[:2], -1)
-
-
 def _linear(modules: nn.ModuleList, index: int) -> nn.Linear:
     module = modules[index]
     assert isinstance(module, nn.Linear)
