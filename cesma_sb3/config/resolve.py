@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
@@ -159,6 +160,15 @@ def loss_class(name: str) -> type[Any]:
     return _imported(name, object)
 
 
+def callback_class(name: str) -> type[BaseCallback]:
+    """Return the class of a callback by `module:Class`.
+
+    Raises:
+        ConfigError: There is no such class, or it is no callback of SB3's kind.
+    """
+    return _imported(name, BaseCallback)
+
+
 class KeyPathError(ConfigError):
     """A name of a class or of an argument is wrong.
 
@@ -219,6 +229,10 @@ def checked_arguments(experiment: Experiment) -> dict[str, dict[str, Any]]:
         checked = call.checked(values)
         if repr(checked) != repr(values):  # 8 equals 8.0
             changes.setdefault(part, {})[key] = checked
+    for index, callback in enumerate(experiment.callbacks):
+        with _at("callbacks", str(index), "name"):
+            kind = callback_class(callback.name)
+        _Call(("callbacks", str(index), "kwargs"), kind, ()).checked(callback.kwargs)
     return changes
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import get_device
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
@@ -30,6 +31,8 @@ class RunContext:
     """Where networks learn."""
     eval_freq: int
     """Environment timesteps between two evaluations of a stage."""
+    callbacks: Mapping[str, list[BaseCallback]] = dataclasses.field(default_factory=dict)
+    """The user's callbacks, by stage."""
 
     @property
     def folder(self) -> RunFolder:

@@ -32,6 +32,7 @@ from cesma_sb3.training.report import make_report, save_results
 from cesma_sb3.training.run_folder import CONFIG, RunFolder
 from cesma_sb3.training.run_status import recorded, refuse_while_importing
 from cesma_sb3.training.stages import decentralize, fine_tune, train_baseline, train_expert
+from cesma_sb3.training.user_callbacks import make_callbacks
 from cesma_sb3.utils.closing import closing
 from cesma_sb3.utils.progress import StageProgress, announce
 
@@ -209,6 +210,7 @@ def _open_run(
                 Checkpoints(folder, experiment.checkpoint, resume=resumes),
                 find_device(experiment.device),
                 experiment.evaluation.eval_freq,
+                make_callbacks(experiment.callbacks),
             )
 
 

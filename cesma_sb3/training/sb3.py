@@ -24,6 +24,7 @@ def learn(
     *,
     checkpoints: StageCheckpoints,
     tick: Tick,
+    callbacks: Sequence[BaseCallback] = (),
     outcome: Mapping[str, object] | None = None,
     constants: Sequence[object] = (),
 ) -> None:
@@ -35,6 +36,7 @@ def learn(
         total_timesteps: Budget of the environments, with the timesteps before an interruption.
         checkpoints: The checkpoints of the stage.
         tick: Called with the stage's progress.
+        callbacks: The user's, which begin anew when the stage is resumed.
         outcome: What the training leaves beside the model and its curve, by name: it is stored with them.
         constants: Objects that the model holds and never changes, such as the expert that students imitate.
     """
@@ -53,7 +55,7 @@ def learn(
             model.set_logger(logger)
             model.learn(
                 total_timesteps - model.num_timesteps,  # to which SB3 adds those that were done
-                callback=[curve, _ShowProgress(curve, tick)],
+                callback=[curve, _ShowProgress(curve, tick), *callbacks],
                 reset_num_timesteps=found is None,
             )
         left = [getattr(model, name, None) for name in ("replay_buffer", "env")]

@@ -25,6 +25,7 @@ from cesma_sb3.training.models import StandInVecEnv, baseline_team
 from cesma_sb3.training.outcome import NOT_TRAINED, TrainedExpert, TrainedStudents
 from cesma_sb3.training.sb3 import LOG_FORMATS, Tick, learn
 from cesma_sb3.training.trainer import make_trainer
+from cesma_sb3.training.user_callbacks import ImitationCallbacks
 from cesma_sb3.utils.closing import closing
 
 
@@ -108,7 +109,15 @@ def _train_model(
     training.generators.restore()
     with closing(training.open_env()) as venv:
         _give_env(model, venv)
-        learn(model, curve, config.total_timesteps, checkpoints=checkpoints, tick=tick, outcome=outcome)
+        learn(
+            model,
+            curve,
+            config.total_timesteps,
+            checkpoints=checkpoints,
+            tick=tick,
+            callbacks=context.callbacks.get(stage, ()),
+            outcome=outcome,
+        )
     return TrainedExpert(
         curve=curve.points,
         env_samples=model.num_timesteps,
@@ -186,7 +195,10 @@ def decentralize(
         else:
             tick(_done(trainer, config), resumed=True)
         if point is None or not point.ended:
-            _imitate(trainer, curve, config, checkpoints, tick, resumes=point is not None)
+            callbacks = ImitationCallbacks(context.callbacks.get(stage, []), trainer)
+            _imitate(
+                trainer, curve, config, checkpoints, tick, callbacks=callbacks, resumes=point is not None
+            )
             checkpoints.save_final(_steps(trainer, config), without=[trainer.dataset, venv])
         tick(_done(trainer, config), {"return": curve.kept_mean_return})
     if trainer.n_updates == 0:
@@ -261,6 +273,7 @@ def _imitate(
     checkpoints: StageCheckpoints,
     tick: Tick,
     *,
+    callbacks: ImitationCallbacks,
     resumes: bool,
 ) -> None:
     """Trains the students until their budget is spent or they match the expert."""
@@ -272,11 +285,13 @@ def _imitate(
         trainer.logger.record("eval/return", curve.last_mean_return)
         metrics = {"return": curve.last_mean_return, "loss": lambda: float(progress.losses.mean())}
         tick(_done(trainer, config), metrics)
+        continues = callbacks.step(progress) and continues
         if continues:
             checkpoints.save_if_due(_steps(trainer, config))
         return continues
 
     with checkpoints.deferring_interrupts():
+        callbacks.start()
         if resumes:
             trainer.resume(callback=after_step)
         else:
@@ -286,6 +301,7 @@ def _imitate(
                 callback=after_step,
             )
     curve.finish(trainer.timesteps, trainer.n_updates)
+    callbacks.end()
 
 
 def fine_tune(
@@ -319,6 +335,7 @@ def fine_tune(
             config.total_timesteps,
             checkpoints=checkpoints,
             tick=tick,
+            callbacks=context.callbacks.get("fine-tuning", ()),
             constants=[expert],
         )
     return TrainedStudents(

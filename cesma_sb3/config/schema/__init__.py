@@ -2,6 +2,7 @@
 
 from cesma_sb3.config.schema.experiment import (
     AgentSliceConfig,
+    CallbackConfig,
     CheckpointConfig,
     EnvConfig,
     EvaluationConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "AgentSliceConfig",
     "Arguments",
     "BetaConfig",
+    "CallbackConfig",
     "CheckpointConfig",
     "DaggerConfig",
     "EnvConfig",

@@ -112,6 +112,20 @@ class CheckpointConfig(Model):
         return self.minutes is not None or self.save_freq is not None
 
 
+Stage = Literal["expert", "students", "fine-tuning"]
+
+
+class CallbackConfig(Model):
+    """A callback of the user's or of another package, such as `wandb.integration.sb3:WandbCallback`."""
+
+    name: Text
+    """`module:Class`, a subclass of SB3's `BaseCallback`."""
+    kwargs: Arguments = Field(default_factory=dict)
+    """Arguments of its constructor."""
+    stages: Annotated[tuple[Stage, ...], Field(strict=False)] = ("expert", "students", "fine-tuning")
+    """The stages that it is called in, with a new object in each. A baseline trains in `students`."""
+
+
 class Experiment(Model):
     """An environment, an expert, students, and how they are trained and evaluated."""
 
@@ -140,6 +154,8 @@ class Experiment(Model):
     MADDPG, whose actors see their own agent's observation alone and are the team that acts."""
     fine_tuning: FineTuningConfig | None = None
     """Reinforcement learning after imitation; null: none."""
+    callbacks: Annotated[tuple[CallbackConfig, ...], Field(strict=False)] = ()
+    """Callbacks in SB3's form, called in the stages of training."""
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
 
