@@ -48,7 +48,7 @@ class EntryPoint:
             3,
             "unknown key; did you mean 'n_envs'? allowed: action_view, algorithm, communicates,",
         ),
-        ("experts", {}, "unknown key; did you mean 'expert'? allowed: baseline_of, checkpoint,"),
+        ("experts", {}, "unknown key; did you mean 'expert'? allowed: baseline_of, callbacks,"),
         ("dagger.beta.round", 3, "unknown key; did you mean 'rounds'? allowed:"),
         ("expert.n_envs", "3", "expected an integer, got '3'"),
         ("expert.n_envs", True, "expected an integer, got True"),
