@@ -49,7 +49,7 @@ def make_vec_env(
             the module registers, or a name that another package registers for one of these (`plugins`).
         kwargs: Arguments of the scenario or function.
         team: By agent, its part of a joint Gymnasium environment, which the function then makes.
-        wrappers: SuperSuit wrappers, the innermost first: {"name": "black_death_v3", ...arguments}. A
+        wrappers: The innermost first: {"name": "black_death_v3", ...arguments} (`import_parallel_env`). A
             scenario with wrappers is stepped as the PettingZoo environment that it is as well.
         team_reward: How the agents' rewards become one; None is `shared`.
         reward_weights: Of rewards that are vectors, a weight for each entry.
@@ -129,7 +129,7 @@ def make_parallel_env(
     Args:
         target: The name of a scenario, a battle or a function, as in `make_vec_env`.
         kwargs: Arguments of the scenario or function.
-        wrappers: SuperSuit wrappers, the innermost first: {"name": "black_death_v3", ...arguments}.
+        wrappers: The innermost first: {"name": "black_death_v3", ...arguments} (`import_parallel_env`).
         team: By agent, its part of a joint Gymnasium environment.
         reward_weights: Of rewards that are vectors, a weight for each entry.
         render_mode: An argument of the scenario or function; battles render without one.

@@ -1,4 +1,4 @@
-"""PettingZoo environments by name, with SuperSuit's wrappers."""
+"""PettingZoo environments by name, with wrappers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ def import_parallel_env(
             `env`, such as "pettingzoo.sisl.multiwalker_v9", or "module:id" of an environment that the module
             registers with Gymnasium.
         kwargs: The function's arguments.
-        wrappers: SuperSuit wrappers, applied in this order: {"name": "black_death_v3", ...arguments}.
+        wrappers: Applied in this order: {"name": "black_death_v3", ...arguments}. A name is SuperSuit's, or
+            `module:name` of a class or function that is called with the environment. Gymnasium's wrappers
+            come first, and wrap a Gymnasium environment before it is divided.
         team: By agent, its part of a joint Gymnasium environment (`PartitionedEnv`).
         reward_weights: Of rewards that are vectors, a weight for each entry (`WeightedRewards`).
 
@@ -88,15 +90,10 @@ def import_parallel_env(
         UnknownNameError: No such module, function or wrapper; the message gives the nearest.
         ConfigError: The function or the wrapper raised, for instance because of its arguments.
     """
-    build = find_builder(target)
-    try:
-        env = build(**dict(kwargs or {}))
-    except CesmaError:
-        raise
-    except ImportError as error:  # some packages import what they need only when an environment is made
-        raise _missing(target, target.split(":")[0], error) from error
-    except Exception as error:  # whatever somebody else's function raises
-        raise ConfigError(f"environment {target!r}: {error_line(error)}") from error
+    env = _built(target, kwargs or {})
+    around = [(_find_wrapper(str(each["name"])), each) for each in wrappers]
+    while around and isinstance(env, gymnasium.Env) and _is_gymnasiums(around[0][0]):
+        env = _wrap(env, *around.pop(0))
     if team is not None:
         if not isinstance(env, gymnasium.Env):
             raise ConfigError(
@@ -105,13 +102,28 @@ def import_parallel_env(
         env = PartitionedEnv(env, team)
     elif has_members(env):
         env = GymnasiumTeam(env, vector_rewards=reward_weights is not None)
-    for wrapper in wrappers:
-        env = _wrap(env, wrapper)
+    for wrap, wrapper in around:
+        if _is_gymnasiums(wrap):
+            what = "before others" if wrapper is not wrappers[0] else "around a Gymnasium environment"
+            raise ConfigError(f"wrapper {wrapper['name']!r}: Gymnasium's, expected {what}")
+        env = _wrap(env, wrap, wrapper)
     try:
         parallel = as_parallel(env)
     except ConfigError as error:
         raise ConfigError(f"environment {target!r}: made {error}") from None
     return parallel if reward_weights is None else WeightedRewards(parallel, reward_weights)
+
+
+def _built(target: str, kwargs: Mapping[str, Any]) -> Any:
+    build = find_builder(target)
+    try:
+        return build(**kwargs)
+    except CesmaError:
+        raise
+    except ImportError as error:  # some packages import what they need only when an environment is made
+        raise _missing(target, target.split(":")[0], error) from error
+    except Exception as error:  # whatever somebody else's function raises
+        raise ConfigError(f"environment {target!r}: {error_line(error)}") from error
 
 
 def find_builder(target: str) -> Callable[..., Any]:
@@ -224,9 +236,10 @@ def _missing(target: str, module_name: str, error: ImportError) -> MissingExtraE
     return MissingExtraError(f"environment {target!r}: {reason}; {hint}")
 
 
-def _wrap(env: Any, wrapper: Mapping[str, Any]) -> Any:
-    arguments = dict(wrapper)
-    name = str(arguments.pop("name", ""))
+def _find_wrapper(name: str) -> Callable[..., Any]:
+    """What wraps an environment, by its name in SuperSuit or as `module:name`."""
+    if ":" in name:
+        return find_builder(name)
     try:
         supersuit = importlib.import_module("supersuit")
     except ImportError as error:
@@ -238,7 +251,16 @@ def _wrap(env: Any, wrapper: Mapping[str, Any]) -> Any:
     ]
     if name not in names:
         raise UnknownNameError.of("SuperSuit wrapper", name, names)
+    found: Callable[..., Any] = getattr(supersuit, name)
+    return found
+
+
+def _is_gymnasiums(wrap: Callable[..., Any]) -> bool:
+    return isinstance(wrap, type) and issubclass(wrap, gymnasium.Wrapper)
+
+
+def _wrap(env: Any, wrap: Callable[..., Any], wrapper: Mapping[str, Any]) -> Any:
     try:
-        return getattr(supersuit, name)(env, **arguments)
+        return wrap(env, **{key: value for key, value in wrapper.items() if key != "name"})
     except Exception as error:  # whatever a foreign wrapper says of arguments that it does not like
-        raise ConfigError(f"wrapper {name!r}: {error_line(error)}") from error
+        raise ConfigError(f"wrapper {wrapper['name']!r}: {error_line(error)}") from error

@@ -63,6 +63,9 @@ def code_of(experiment: Experiment) -> dict[str, str]:
         for key, (name, base) in named.items()
         if name and not (_is_class(name, base) if ":" in name else key.startswith("expert."))
     }
+    for index, wrapper in enumerate(env.wrappers):
+        if ":" in wrapper.name:
+            found[f"env.wrappers.{index}.name"] = wrapper.name
     for index, callback in enumerate(experiment.callbacks):
         if not _is_class(callback.name, "stable_baselines3.common.callbacks:BaseCallback"):
             found[f"callbacks.{index}.name"] = callback.name

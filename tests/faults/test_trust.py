@@ -287,6 +287,10 @@ def test_where_no_secret_can_be_kept(experiment, tmp_path, monkeypatch):
             {"expert.algorithm": "stable_baselines3.common.logger:HumanOutputFormat"},
         ),
         ({"expert.policy": "stable_baselines3.common.policies:ActorCriticPolicy"}, {}),
+        ({"callbacks": [{"name": "stable_baselines3.common.callbacks:ConvertCallback"}]}, {}),
+        ({"callbacks": [{"name": "os:system"}]}, {"callbacks.0.name": "os:system"}),
+        ({"env.wrappers": [{"name": "black_death_v3"}]}, {}),
+        ({"env.wrappers": [{"name": "os:system"}]}, {"env.wrappers.0.name": "os:system"}),
         ({"expert": {"algorithm": "onnx", "path": "a.onnx"}}, {}),
         (
             {"expert": {"algorithm": "torchscript", "path": "a.pt", "trust": True}},

@@ -3,13 +3,16 @@
 import importlib.abc
 import sys
 
+import gymnasium
 import numpy as np
 import pettingzoo
 import pytest
+from pettingzoo.utils.wrappers import BaseParallelWrapper
 
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
+from cesma_sb3.envs.partition import AgentSlice
 from cesma_sb3.envs.pettingzoo import as_parallel, import_parallel_env
 from cesma_sb3.errors import ConfigError, EnvError, MissingExtraError, UnknownNameError, nearest
 from tests.envs_for_tests import MatchingGame
@@ -84,9 +87,82 @@ def test_supersuit_wrappers_run_in_order_before_the_joint_view():
         import_parallel_env(SPREAD, wrappers=[{"name": "frame_stak_v1"}])
 
 
-def test_what_is_no_pettingzoo_environment_is_refused():
-    import gymnasium
+class Ticking(BaseParallelWrapper):
+    """Adds a number to every reward."""
 
+    def __init__(self, env, bonus):
+        super().__init__(env)
+        self.bonus = bonus
+
+    def step(self, actions):
+        observations, rewards, *rest = super().step(actions)
+        return observations, {agent: reward + self.bonus for agent, reward in rewards.items()}, *rest
+
+
+TICKING = f"{__name__}:Ticking"
+TIME_LIMIT = "gymnasium.wrappers:TimeLimit"
+
+
+def test_wrappers_of_any_module():
+    plain = JointEnv(import_parallel_env(SPREAD, {"N": 2}), team_reward="sum")
+    wrapped = JointEnv(
+        import_parallel_env(SPREAD, {"N": 2}, [{"name": TICKING, "bonus": 10.0}]), team_reward="sum"
+    )
+    rewards = []
+    for env in (plain, wrapped):
+        env.reset(seed=0)
+        rewards.append(env.step(np.zeros(2, dtype=np.int64))[1])
+    assert rewards[1] == pytest.approx(rewards[0] + 20.0)
+
+
+def test_gymnasiums_wrappers_come_before_the_team_is_divided():
+    team = {"one": AgentSlice("0:3", "0"), "two": AgentSlice("3:6", "1")}
+    wrappers = [
+        {"name": TIME_LIMIT, "max_episode_steps": 3},
+        {"name": TICKING, "bonus": 5.0},
+        {"name": "frame_stack_v1", "stack_size": 2},
+    ]
+    env = JointEnv(import_parallel_env(f"{__name__}:Arm", {}, wrappers, team=team), team_reward="shared")
+    assert env.team.observation_sizes == (6, 6)
+    env.reset(seed=0)
+    steps = [env.step(np.zeros(2, dtype=np.float32)) for _ in range(3)]
+    assert [step[1] for step in steps] == [6.0] * 3
+    assert [step[3] for step in steps] == [False, False, True]
+
+
+class Arm(gymnasium.Env):
+    """Two joints, and an episode that never ends."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (6,))
+    action_space = gymnasium.spaces.Box(-1, 1, (2,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(6, dtype=np.float32), {}
+
+    def step(self, action):
+        return np.zeros(6, dtype=np.float32), 1.0, False, False, {}
+
+
+@pytest.mark.parametrize(
+    ("wrappers", "message"),
+    [
+        ([{"name": f"{__name__}:Tocking"}], "unknown module or function .*'Tocking'; did you mean 'Ticking'"),
+        ([{"name": TICKING, "bonos": 1.0}], f"wrapper '{TICKING}': .*unexpected keyword argument 'bonos'"),
+        ([{"name": TIME_LIMIT}], f"wrapper '{TIME_LIMIT}': Gymnasium's, expected around a Gymnasium env"),
+        (
+            [{"name": TICKING, "bonus": 1.0}, {"name": TIME_LIMIT, "max_episode_steps": 3}],
+            f"wrapper '{TIME_LIMIT}': Gymnasium's, expected before others",
+        ),
+        ([{"name": "nowhere:Wrapper"}], "nowhere"),
+    ],
+)
+def test_wrappers_that_do_not_fit(wrappers, message):
+    with pytest.raises(ConfigError, match=message):
+        import_parallel_env(SPREAD, {"N": 2}, wrappers)
+
+
+def test_what_is_no_pettingzoo_environment_is_refused():
     for thing in (object(), gymnasium.make("CartPole-v1"), JointEnv(MatchingGame())):
         with pytest.raises(ConfigError, match="expected a PettingZoo ParallelEnv"):
             as_parallel(thing)

@@ -6,7 +6,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 import cesma_sb3
 from cesma_sb3.errors import CesmaError
 from cesma_sb3.policies import load_team
-from cesma_sb3.training.trust import code_of
 from tests.shared_runs import RUNS
 
 CALLED = []
@@ -106,12 +105,3 @@ def test_what_is_wrong_is_said_before_anything_trains(given, message, tmp_path):
     with pytest.raises(CesmaError, match=message):
         cesma_sb3.run(NAME, overrides={**SMALL, "callbacks": [given]}, out=tmp_path / "run")
     assert not (tmp_path / "run" / "expert").exists()
-
-
-def test_they_are_code_of_the_run(tmp_path):
-    of_others = {
-        "name": "stable_baselines3.common.callbacks:StopTrainingOnMaxEpisodes",
-        "kwargs": {"max_episodes": 1},
-    }
-    experiment = cesma_sb3.load_experiment(NAME, {"callbacks": [callback(), of_others]})
-    assert code_of(experiment) == {"callbacks.0.name": f"{__name__}:Recorder"}

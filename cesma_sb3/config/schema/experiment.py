@@ -25,12 +25,13 @@ from cesma_sb3.config.schema.students import DaggerConfig, FineTuningConfig, Stu
 
 
 class WrapperConfig(Model):
-    """A SuperSuit wrapper. Keys other than `name` are its arguments."""
+    """A wrapper of the environment. Keys other than `name` are its arguments."""
 
     model_config = ConfigDict(extra="allow")
 
     name: Text
-    """Its name in SuperSuit, such as `black_death_v3`."""
+    """Its name in SuperSuit, such as `black_death_v3`, or `module:name` of a class or function that is called
+    with the environment, such as `gymnasium.wrappers:TimeLimit`."""
 
     @property
     def kwargs(self) -> dict[str, Any]:
@@ -60,7 +61,7 @@ class EnvConfig(Model):
     team: dict[str, AgentSliceConfig] | None = None
     """The agents of a Gymnasium environment whose observation and action are joint: by agent, its part."""
     wrappers: Annotated[tuple[WrapperConfig, ...], Field(strict=False)] = ()
-    """SuperSuit wrappers, the innermost first."""
+    """Wrappers, the innermost first; Gymnasium's come before others."""
     team_reward: Literal["shared", "sum", "mean"] | None = None
     """How the team's reward is computed from the agents': their `sum` or `mean`, or `shared` (also null): all
     agents have the same reward."""
