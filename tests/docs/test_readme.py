@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
 from click.testing import CliRunner
 from stable_baselines3 import PPO
 
@@ -73,13 +72,3 @@ def test_the_table_has_every_registered_name_once():
             plain += [name for first in rows[:3] for _, name in first]
         names += [f"{name}-{ending}" for name in plain for ending in endings] if endings else plain
     assert sorted(names) == sorted(cesma_sb3.list_experiments())
-
-
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/index.md", "docs/experiments.md", "docs/paper.md", "docs/architecture.md"]
-)
-def test_every_link_leads_somewhere(page):
-    text = (ROOT / page).read_text()
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-        path = ((ROOT / page).parent / target).resolve()
-        assert path.exists(), target
