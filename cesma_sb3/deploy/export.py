@@ -268,17 +268,17 @@ def _unknown_to_sb3(
     agent: AgentPolicy, bare: spaces.Space[Any], actions: spaces.Space[Any], layers: list[nn.Module]
 ) -> str | None:
     """What the agent has that SB3's own policies lack or compute otherwise; None if they compute the same."""
-    if not layers:
-        return "a network"
-    if not isinstance(bare, spaces.Box):
-        return "a structured observation"
-    if is_image_space(bare):  # scaled and transposed there
-        return "an image as observation"
-    if isinstance(actions, spaces.MultiBinary):  # one output a switch there, two here
-        return "switches (MultiBinary)"
-    if ActionColumns.of(actions).start.any():  # counted from 0 there
-        return "an action that is not counted from 0"
-    return "masked continuous actions" if agent.spaces.has_masks and agent.head.n_continuous else None
+    columns = ActionColumns.of(actions)
+    lacks = {
+        "a network": not layers,
+        "a structured observation": not isinstance(bare, spaces.Box),
+        "an image as observation": is_image_space(bare),  # scaled and transposed there
+        "a structured action": bool(columns.members),
+        "switches (MultiBinary)": isinstance(actions, spaces.MultiBinary),  # one output a switch there
+        "an action that is not counted from 0": columns.start.any(),
+        "masked continuous actions": agent.spaces.has_masks and agent.head.n_continuous > 0,
+    }
+    return next((what for what, is_there in lacks.items() if is_there), None)
 
 
 class _Nowhere(gymnasium.Env[Any, Any]):

@@ -1,13 +1,15 @@
 """A joint Gymnasium environment as the team that an experiment declares it to be.
 
-Its observation is one vector and its action several discrete or continuous columns. The experiment says for
-each agent which entries it observes and which columns it controls; several agents may observe an entry.
+Its observation is one vector, a matrix, or a Dict of these, and its action several discrete or continuous
+columns. The experiment says for each agent which entries it observes and which columns it controls; several
+agents may observe an entry.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -17,7 +19,7 @@ from gymnasium import spaces
 from cesma_sb3.envs.gymnasium_team import OfGymnasium
 from cesma_sb3.envs.return_checks import several
 from cesma_sb3.errors import ConfigError, SpaceError
-from cesma_sb3.spaces.agent_spaces import MASK
+from cesma_sb3.spaces.agent_spaces import MASK, ActionColumns, flat_bounds, flatten
 from cesma_sb3.spaces.declarations import check_names
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import TeamView
@@ -42,8 +44,9 @@ class Partition:
 
     Args:
         slices: By agent, in the team's order.
-        observation_space: Of the environment: Box, read row by row.
-        action_space: Of the environment: MultiDiscrete, MultiBinary or Box, of one axis.
+        observation_space: Of the environment: Box, read row by row, or a Dict or Tuple of such, in its order.
+        action_space: Of the environment: MultiDiscrete, MultiBinary or Box, of one axis, or a Dict or Tuple
+            of these and Discrete, whose members' columns follow each other.
 
     Attributes:
         slices: As given.
@@ -57,15 +60,19 @@ class Partition:
     """
 
     def __init__(self, slices: Mapping[str, AgentSlice], observation_space: Any, action_space: Any) -> None:
-        if not isinstance(observation_space, spaces.Box):
-            raise SpaceError(f"a declared team: the observation space is {observation_space}, expected Box")
+        if not isinstance(observation_space, spaces.Box | spaces.Dict | spaces.Tuple):
+            raise SpaceError(
+                f"a declared team: the observation space is {observation_space}, expected Box, Dict or Tuple"
+            )
         kinds = (spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
-        if not (isinstance(action_space, kinds) and len(action_space.shape) == 1):
+        is_row = isinstance(action_space, kinds) and len(action_space.shape) == 1
+        if not (is_row or isinstance(action_space, spaces.Dict | spaces.Tuple)):
             raise SpaceError(
                 f"a declared team: the action space is {action_space}, expected MultiDiscrete, MultiBinary "
-                "or Box, of one axis"
+                "or Box, of one axis, or a Dict or Tuple"
             )
-        n_entries, n_columns = int(np.prod(observation_space.shape)), int(np.prod(action_space.shape))
+        low, high = flat_bounds(observation_space)
+        n_entries, n_columns = len(low), ActionColumns.of(action_space).n_columns
         self.slices = dict(slices)
         self._entries = {
             agent: _indices(own.observation, n_entries, f"{agent}.observation")
@@ -75,12 +82,17 @@ class Partition:
             agent: _indices(own.action, n_columns, f"{agent}.action") for agent, own in slices.items()
         }
         self._check(n_entries, n_columns)
-        low, high = observation_space.low.ravel(), observation_space.high.ravel()
-        kind: Any = observation_space.dtype
+        kind: Any = np.float32
+        if isinstance(observation_space, spaces.Box):  # in its own precision
+            low, high = observation_space.low.ravel(), observation_space.high.ravel()
+            kind = observation_space.dtype
         self.observation_spaces = {
             agent: spaces.Box(low[own], high[own], dtype=kind) for agent, own in self._entries.items()
         }
-        self.action_spaces = {agent: _part(action_space, own) for agent, own in self._columns.items()}
+        self._whole = ActionColumns.of(action_space)
+        part = self._whole.space_of if self._whole.members else partial(_part, action_space)
+        self.action_spaces = {agent: part(own) for agent, own in self._columns.items()}
+        self._own = {agent: ActionColumns.of(space) for agent, space in self.action_spaces.items()}
         self._observation_space, self._action_space = observation_space, action_space
 
     def _check(self, n_entries: int, n_columns: int) -> None:
@@ -124,17 +136,26 @@ class Partition:
         """An observation of the environment as one for each agent.
 
         Raises:
-            ValueError: It is of another shape than the space.
+            ValueError: It is of another shape than the space, a Box.
+            SpaceError: It is no element of the space, a Dict or Tuple.
         """
-        if np.shape(whole) != self._observation_space.shape:
-            expected = self._observation_space.shape
-            raise ValueError(f"observation of shape {np.shape(whole)}, expected {expected}")
-        flat = np.asarray(whole).ravel()
+        space = self._observation_space
+        if not isinstance(space, spaces.Box):
+            flat = flatten(space, whole)
+        elif np.shape(whole) != space.shape:
+            raise ValueError(f"observation of shape {np.shape(whole)}, expected {space.shape}")
+        else:
+            flat = np.asarray(whole).ravel()
         return {agent: flat[own] for agent, own in self._entries.items()}
 
-    def merge_actions(self, actions: Mapping[str, Any]) -> Array:
+    def merge_actions(self, actions: Mapping[str, Any]) -> Any:
         """The agents' actions as one of the environment; those of agents that are left out are 0."""
         space = self._action_space
+        if self._whole.members:
+            columns = np.clip(np.zeros(self._whole.n_columns), self._whole.low, self._whole.high)
+            for agent, action in actions.items():
+                columns[self._columns[agent]] = self._own[agent].encode(action)
+            return self._whole.decode(columns)
         whole = np.zeros(space.shape, dtype=space.dtype)
         for agent, action in actions.items():
             whole[self._columns[agent]] = action
@@ -142,10 +163,8 @@ class Partition:
 
     def split_mask(self, whole: Flags) -> dict[str, Flags]:
         """A mask of the environment, the categories of all columns in turn, as one mask for each agent."""
-        sizes = np.full(self._action_space.shape, 2)
-        if isinstance(self._action_space, spaces.MultiDiscrete):
-            sizes = self._action_space.nvec
-        parts = np.split(np.asarray(whole, dtype=bool), np.cumsum(sizes)[:-1])
+        flags = self._whole.flat_mask(whole)
+        parts = np.split(flags, np.cumsum(self._whole.categories)[:-1])
         return {agent: np.concatenate([parts[i] for i in own]) for agent, own in self._columns.items()}
 
 
@@ -160,7 +179,7 @@ class PartitionedEnv(OfGymnasium):
         slices: By agent, the entries that it observes and the columns that it controls.
 
     Raises:
-        SpaceError: The observation space is no Box, or the action space cannot be divided.
+        SpaceError: The observation space or the action space cannot be divided.
         ConfigError: A slice leads out of its space, or the slices are no partition of the action.
     """
 

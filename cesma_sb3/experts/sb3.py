@@ -18,6 +18,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.errors import ExpertError, InvalidActionError, error_line
+from cesma_sb3.experts.observation_forms import form_of
 from cesma_sb3.experts.soft_labels import by_column, model_probabilities
 from cesma_sb3.policies.networks.eval_mode import eval_mode
 from cesma_sb3.policies.sampling import sampling_with
@@ -45,8 +46,8 @@ class SB3Expert:
             `VecNormalize`, if it has one.
 
     Raises:
-        ExpertError: The model's spaces are not those of the team in this view; both are named. Of a Box of
-            observations the bounds may differ.
+        ExpertError: The model's spaces are not those of the team in this view; both are named. Observations
+            may be in any form that `form_of` knows.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class SB3Expert:
             normalization = model.get_vec_normalize_env()
         self.normalization = normalization
         problem = space_problem(model, team, view)
-        if problem is not None:
-            raise ExpertError(problem)
+        form = form_of(model.observation_space, team)
+        if problem is not None or form is None:
+            raise ExpertError(str(problem))
+        self._form = form
         for name, weight in self.policy.named_parameters():
             if not bool(th.isfinite(weight).all()):
                 kind = type(model).__name__
@@ -115,11 +118,14 @@ class SB3Expert:
                 ) from error
         return self.view.decode(actions, masks), state
 
-    def seen(self, observations: Observations) -> Observations:
-        """Joint observations [B, I] as the model was trained on them: normalized, if it was so."""
+    def seen(self, observations: Observations) -> Any:
+        """Joint observations [B, I] in the model's form, normalized if it was trained so."""
+        formed = self._form(observations)  # the model's own: a features extractor may write into it
         if self.normalization is None:
-            return np.array(observations)  # the model's own: a features extractor may write into it
-        normalized: Any = self.normalization.normalize_obs(observations)
+            return formed
+        normalized: Any = self.normalization.normalize_obs(formed)
+        if isinstance(normalized, dict):
+            return {key: np.asarray(each, dtype=np.float32) for key, each in normalized.items()}
         return np.asarray(normalized, dtype=np.float32)
 
     def mask_arguments(self, masks: Masks | None) -> dict[str, Any]:
@@ -160,9 +166,11 @@ def space_problem(model: BaseAlgorithm | BasePolicy, team: TeamSpaces, view: Act
         view: None: only observations are compared.
     """
     has, wanted = model.observation_space, team.observation_space
-    both_boxes = isinstance(has, spaces.Box) and isinstance(wanted, spaces.Box)
-    if not (both_boxes and has.shape == wanted.shape):
-        return f"{type(model).__name__}: its observation space is {has}, the team's is {wanted}"
+    if form_of(has, team) is None:
+        return (
+            f"{type(model).__name__}: its observation space is {has}, the team's is {wanted} (or a row, or a "
+            f"Dict's member, for each of {', '.join(team.agents)})"
+        )
     if view is not None and not are_equal(model.action_space, view.space):
         return (
             f"{type(model).__name__}: its action space is {model.action_space}, the team's in the action "

@@ -150,7 +150,10 @@ def _flat_size(space: Space) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class ActionColumns:
-    """One agent's action as columns: a discrete one for each choice, a continuous one for each scalar."""
+    """One agent's action as columns: a discrete one for each choice, a continuous one for each scalar.
+
+    The columns of a Dict or Tuple are those of its members, in the space's order.
+    """
 
     space: Space
     categories: tuple[int, ...]
@@ -161,14 +164,19 @@ class ActionColumns:
     """The smallest value of each column, [n_columns]; 0 for a discrete one."""
     high: Floats
     """The largest value of each column, [n_columns]; categories - 1 for a discrete one."""
+    members: tuple[ActionColumns, ...] = ()
+    """Of a Dict or Tuple, the columns of each member."""
 
     @classmethod
     def of(cls, space: Space) -> ActionColumns:
         """The columns of an action space.
 
         Raises:
-            SpaceError: The space is of another kind than Discrete, MultiDiscrete, MultiBinary or Box.
+            SpaceError: The space is of another kind than Discrete, MultiDiscrete, MultiBinary, Box, Dict or
+                Tuple.
         """
+        if isinstance(space, spaces.Dict | spaces.Tuple):
+            return cls._of_members(space, tuple(cls.of(member) for member in _members(space)))
         if isinstance(space, spaces.Box):
             low, high = flat_bounds(space)
             return cls(space, (0,) * len(low), np.zeros(len(low), dtype=np.int64), low, high)
@@ -184,9 +192,20 @@ class ActionColumns:
             start = np.zeros(len(categories), dtype=np.int64)
         else:
             name = type(space).__name__
-            raise SpaceError(f"{name} action space: expected Discrete, MultiDiscrete, MultiBinary or Box")
+            raise SpaceError(
+                f"{name} action space: expected Discrete, MultiDiscrete, MultiBinary, Box, Dict or Tuple"
+            )
         high = np.array(categories, dtype=np.float32) - np.float32(1.0)
         return cls(space, tuple(categories), start, np.zeros(len(categories), dtype=np.float32), high)
+
+    @classmethod
+    def _of_members(cls, space: Space, members: tuple[ActionColumns, ...]) -> ActionColumns:
+        none: Any = np.zeros(0, dtype=np.float32)
+        start: Index = np.concatenate([np.zeros(0, dtype=np.int64), *(member.start for member in members)])
+        low = np.concatenate([none, *(member.low for member in members)])
+        high = np.concatenate([none, *(member.high for member in members)])
+        categories = tuple(n for member in members for n in member.categories)
+        return cls(space, categories, start, low, high, members)
 
     @property
     def n_columns(self) -> int:
@@ -196,7 +215,16 @@ class ActionColumns:
     @property
     def is_continuous(self) -> bool:
         """Whether the columns are continuous."""
-        return isinstance(self.space, spaces.Box)
+        return not any(self.categories)
+
+    def space_of(self, columns: Index) -> Space:
+        """A space of some of the columns alone, at least one; categories count from 0."""
+        categories = [self.categories[column] for column in columns]
+        if not any(categories):
+            return spaces.Box(self.low[columns], self.high[columns], dtype=np.float32)
+        if 0 in categories:  # of a Dict or Tuple that has both
+            return spaces.Tuple([self.space_of(columns[i : i + 1]) for i in range(len(columns))])
+        return spaces.Discrete(categories[0]) if len(categories) == 1 else spaces.MultiDiscrete(categories)
 
     def check_bounded(self) -> None:
         """Checks that every scalar has finite bounds, to which outputs and random actions are scaled.
@@ -204,6 +232,8 @@ class ActionColumns:
         Raises:
             SpaceError: A bound is infinite, or the dtype's largest number.
         """
+        for member in self.members:
+            member.check_bounded()
         if not isinstance(self.space, spaces.Box):
             return
         dtype = np.dtype(self.space.dtype)
@@ -225,6 +255,17 @@ class ActionColumns:
             SpaceError: A column holds no such category.
         """
         space = self.space
+        if isinstance(space, spaces.Dict | spaces.Tuple):
+            ends = np.cumsum([member.n_columns for member in self.members])[:-1]
+            parts = [
+                member.decode(own)
+                for member, own in zip(self.members, np.split(np.asarray(columns), ends), strict=True)
+            ]
+            return (
+                dict(zip(space.spaces, parts, strict=True))
+                if isinstance(space, spaces.Dict)
+                else tuple(parts)
+            )
         if isinstance(space, spaces.Box):
             action = np.asarray(columns, dtype=np.float64).reshape(space.shape)
             if np.issubdtype(space.dtype, np.integer):
@@ -240,11 +281,13 @@ class ActionColumns:
         return (index + self.start).reshape(space.shape).astype(space.dtype)
 
     def encode(self, action: Any) -> Array:
-        """An action of the space as columns [n_columns]: int64 for categories, float32 for scalars.
+        """An action of the space as columns [n_columns]: int64, or float32 where there are scalars.
 
         Raises:
             SpaceError: The action does not have the space's shape, or a category is no whole number.
         """
+        if self.members:
+            return self._encode_members(action)
         array = np.asarray(action)
         if array.size != self.n_columns:
             raise SpaceError(f"action of shape {array.shape}, expected {self.space.shape}")
@@ -255,12 +298,25 @@ class ActionColumns:
         index: Index = np.rint(array).astype(np.int64).reshape(-1) - self.start
         return index
 
+    def _encode_members(self, action: Any) -> Array:
+        keys = list(self.space.spaces) if isinstance(self.space, spaces.Dict) else range(len(self.members))
+        try:
+            parts = [member.encode(action[key]) for member, key in zip(self.members, keys, strict=True)]
+        except (LookupError, TypeError):
+            raise SpaceError(f"action {_kind(action)}, expected an element of {self.space}") from None
+        dtype = np.float32 if 0 in self.categories else np.int64
+        return np.concatenate([np.zeros(0, dtype=dtype), *parts]).astype(dtype, copy=False)
+
     def flat_mask(self, mask: Any) -> Flags:
-        """An action mask as one vector [sum of categories] bool; a tuple may have a part for each column.
+        """An action mask as one vector [sum of categories] bool.
+
+        A tuple may have a part for each column or member, a dict one for each member of a Dict.
 
         Raises:
             SpaceError: The mask has another length, or holds something else than 0 and 1.
         """
+        if isinstance(mask, Mapping) and isinstance(self.space, spaces.Dict):
+            mask = tuple(mask[key] for key in self.space.spaces if key in mask)
         parts = mask if isinstance(mask, tuple | list) else (mask,)
         flat = np.concatenate([np.zeros(0, dtype=bool), *map(_flags, parts)])
         if len(flat) != sum(self.categories):

@@ -41,7 +41,8 @@ class TeamSpaces(TeamOffsets):
         agents: Names, in the order that every joint array keeps.
         observation_spaces: One for each agent: Box, Discrete, MultiDiscrete, MultiBinary, Dict or Tuple. A
             Dict with the key `action_mask` brings the agent's mask, and its other keys the observation.
-        action_spaces: One for each agent: Discrete, MultiDiscrete, MultiBinary or Box.
+        action_spaces: One for each agent: Discrete, MultiDiscrete, MultiBinary, Box, or a Dict or
+            Tuple of these.
         layouts: The parts of observations and actions, by agent; agents that are left out have one flat part.
         masks_in_infos: Whether the environment has action masks in its infos.
 
@@ -261,7 +262,7 @@ class TeamSpaces(TeamOffsets):
         for agent, columns, where in zip(self.agents, self._columns, self.action_columns, strict=True):
             if agent in actions:
                 packed[where] = naming(agent, columns.encode, actions[agent])
-            elif columns.is_continuous:
+            else:
                 packed[where] = np.clip(np.float32(0), columns.low, columns.high)
         return packed
 

@@ -203,12 +203,7 @@ def _action_space(space: Space, columns: Index) -> Space:
     whole = ActionColumns.of(space)
     if len(columns) == whole.n_columns:
         return space
-    if not len(columns):
-        return NO_CHOICE
-    if whole.is_continuous:
-        return spaces.Box(whole.low[columns], whole.high[columns], dtype=np.float32)
-    categories = [whole.categories[column] for column in columns]
-    return spaces.Discrete(categories[0]) if len(categories) == 1 else spaces.MultiDiscrete(categories)
+    return whole.space_of(columns) if len(columns) else NO_CHOICE
 
 
 def _layout(layout: AgentLayout, columns: Index) -> AgentLayout:

@@ -216,7 +216,7 @@ def test_lists_of_parts_are_as_good():
             lambda: TeamSpaces(["a"], {"a": spaces.Text(3)}, {"a": spaces.Discrete(2)}),
             "a: Text space: expected",
         ),
-        (lambda: TeamSpaces(["a"], {"a": spaces.Discrete(2)}, {"a": spaces.Dict()}), "a: Dict action space"),
+        (lambda: TeamSpaces(["a"], {"a": spaces.Discrete(2)}, {"a": spaces.Text(2)}), "a: Text action space"),
         (lambda: TeamSpaces.from_json({"agents": [{"name": "a"}]}), "not a team: KeyError: 'observation'"),
     ],
 )
