@@ -23,7 +23,8 @@ from cesma_sb3.cli.options import (
     trust_option,
     workers_option,
 )
-from cesma_sb3.cli.output import cell, number, print_failures, print_json, print_table
+from cesma_sb3.cli.output import cell, print_failures, print_json, print_table
+from cesma_sb3.utils.tables import number
 
 _SEEDS, _WORKERS = Whole(1, 10_000), Whole(1, 1_024)
 

@@ -11,21 +11,13 @@ import click
 if TYPE_CHECKING:
     from cesma_sb3.multirun.plan import Failure
 
-POLICIES = ("expert", "imitators", "students", "reference", "random")
-"""Policies of a report, in the order of their rows."""
-
 
 def print_result(name: str, report: Mapping[str, Any]) -> None:
     """Print return and normalised score of each policy of a report."""
-    returns, scores, wins = report["return"], report["normalized"], report.get("win_rate")
-    header = [name, "return", "normalized", *([] if wins is None else ["win rate", "95%"])]
-    rows = []
-    for policy in (policy for policy in POLICIES if policy in returns):
-        row = [policy, number(returns[policy]), number(scores.get(policy))]
-        if wins is not None:
-            won = wins[policy]
-            row += [number(won["rate"]), interval(won["low"], won["high"])]
-        rows.append(row)
+    from cesma_sb3.training.report import report_rows
+
+    header, rows = report_rows(report)
+    header[0] = name
     print_table(header, rows, numbers=True)
     if samples := report.get("env_samples"):
         click.echo(
@@ -42,16 +34,6 @@ def _samples(samples: Mapping[str, int], updates: Mapping[str, int]) -> str:
     """Format the environment samples of each stage, with the gradient steps where these are counted."""
     counted = {stage: f" ({n:,} updates)" for stage, n in updates.items()}
     return ", ".join(f"{stage} {n:,}{counted.get(stage, '')}" for stage, n in samples.items())
-
-
-def number(value: float | None) -> str:
-    """Format a number with two decimals; `-` for None and NaN."""
-    return "-" if value is None or value != value else f"{value:.2f}"  # noqa: PLR0124  # NaN
-
-
-def interval(low: float | None, high: float | None) -> str:
-    """Format an interval; `-` where an end is None."""
-    return "-" if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
 def cell(value: Any) -> str:

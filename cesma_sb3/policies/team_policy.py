@@ -25,6 +25,7 @@ from cesma_sb3.policies.sampling import sampling_with
 from cesma_sb3.policies.stateful_actor import MemoryActor, State
 from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.utils.tables import html_text
 from cesma_sb3.utils.torch_defaults import plain_torch
 
 
@@ -197,6 +198,17 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         """Network outputs of every action column: joint observations [B, I] float32 -> [B, O] float32."""
         outputs: th.Tensor = self.action_net(observations)
         return outputs
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how the networks are built, and what each agent sees and does."""
+        layers = ", ".join(map(str, self.spec.hidden_sizes))
+        weights = sum(each.numel() for each in self.action_net.parameters())
+        return (
+            html_text(
+                type(self).__name__, f"{self.spec.kind}: hidden layers of {layers} units, {weights:,} weights"
+            )
+            + self.team._repr_html_()
+        )
 
     @property
     def is_recurrent(self) -> bool:

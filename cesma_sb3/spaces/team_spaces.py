@@ -30,6 +30,7 @@ from cesma_sb3.spaces.layout import AgentLayout, flat_layout
 from cesma_sb3.spaces.offsets import TeamOffsets
 from cesma_sb3.spaces.serialization import space_from_json, space_to_json
 from cesma_sb3.spaces.types import Array, Floats, Masks, Space
+from cesma_sb3.utils.tables import html_table
 
 _NUMBER = re.compile(r"-?\d+")
 
@@ -342,6 +343,17 @@ class TeamSpaces(TeamOffsets):
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"TeamSpaces is immutable: {name!r} cannot be set")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what each agent sees and does."""
+        rows = []
+        for agent, size in zip(self.agents, self.observation_sizes, strict=True):
+            layout, space = self.layouts[agent], self.action_spaces[agent]
+            parts = [f"{part.name} ({part.width})" for part in layout.observation.parts if part.width]
+            does = " and ".join(part.name for part in layout.action)
+            sees = f"{size} entries: {', '.join(parts)}"
+            rows.append((str(agent), sees, f"{does}: {space}" if does else str(space)))
+        return html_table(f"{self.n_agents} agents", ("agent", "sees", "does"), rows)
 
     def __repr__(self) -> str:
         size, columns = self.observation_size, self.n_columns

@@ -23,6 +23,7 @@ from cesma_sb3.training.outcome import NOT_TRAINED, Outcome, TrainedExpert, Trai
 from cesma_sb3.training.pretrained import save_model
 from cesma_sb3.training.run_folder import EVALUATIONS, EXPERT, EXPERT_WEIGHTS, FIGURE, STUDENTS, RunFolder
 from cesma_sb3.utils.plotting import draw_learning_curves
+from cesma_sb3.utils.tables import interval, number
 
 
 def make_report(
@@ -82,6 +83,27 @@ def make_report(
                 report["updates"] = {"decentralize": imitated.n_updates}
                 report["experience"] = {"decentralize": imitated.n_experience}
     return report
+
+
+POLICIES = ("expert", "imitators", "students", "reference", "random")
+"""Policies of a report, in the order of their rows."""
+
+
+def report_rows(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return and normalised score of each policy of a report, and its win rate in battles, as text.
+
+    Returns:
+        Titles of the columns, and the rows.
+    """
+    returns, scores, wins = report["return"], report["normalized"], report.get("win_rate")
+    rows = []
+    for policy in (policy for policy in POLICIES if policy in returns):
+        row = [policy, number(returns[policy]), number(scores.get(policy))]
+        if wins is not None:
+            won = wins[policy]
+            row += [number(won["rate"]), interval(won["low"], won["high"])]
+        rows.append(row)
+    return ["policy", "return", "normalized", *([] if wins is None else ["win rate", "95%"])], rows
 
 
 def _measured(mode: ActingMode) -> dict[str, dict[str, float | None]]:

@@ -28,13 +28,14 @@ from cesma_sb3.training.experiment_files import EXPERIENCE
 from cesma_sb3.training.load import expert_agents, initial_agents
 from cesma_sb3.training.outcome import Outcome, TrainedExpert
 from cesma_sb3.training.pretrained import InMemoryExpert, keep_input_files
-from cesma_sb3.training.report import make_report, save_results
-from cesma_sb3.training.run_folder import CONFIG, RunFolder
+from cesma_sb3.training.report import make_report, report_rows, save_results
+from cesma_sb3.training.run_folder import CONFIG, FIGURE, RunFolder
 from cesma_sb3.training.run_status import recorded, refuse_while_importing
 from cesma_sb3.training.stages import decentralize, fine_tune, train_baseline, train_expert
 from cesma_sb3.training.user_callbacks import make_callbacks
 from cesma_sb3.utils.closing import closing
 from cesma_sb3.utils.progress import StageProgress, announce
+from cesma_sb3.utils.tables import html_picture, html_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,12 @@ class RunResult:
     """The content of `report.json`."""
     run_dir: Path
     """The run folder."""
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the report's scores and the learning curves."""
+        title = f"{self.report['name']}, seed {self.report['seed']}: {self.run_dir}"
+        curves = html_picture(self.run_dir / FIGURE, "returns of expert and students while they learn")
+        return html_table(title, *report_rows(self.report)) + curves
 
 
 def run(

@@ -22,6 +22,8 @@ from cesma_sb3.config.schema.fields import (
     Whole,
 )
 from cesma_sb3.config.schema.students import DaggerConfig, FineTuningConfig, StudentsConfig
+from cesma_sb3.config.yaml import write_mapping
+from cesma_sb3.utils.tables import html_text
 
 
 class WrapperConfig(Model):
@@ -169,6 +171,10 @@ class Experiment(Model):
         if self.fine_tuning is not None and self.dagger is None:
             raise ValueError("fine_tuning: expected null, for dagger is null: there are no students")
         return self
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the values, as a file would hold them."""
+        return html_text(f"{self.name}: {self.description}", write_mapping(self.to_mapping()))
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the values of `to_mapping` that decide a run's numbers: no description, no checkpoint."""
