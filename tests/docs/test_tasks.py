@@ -18,7 +18,8 @@ from cesma_sb3.training import decentralize as decentralize_module
 from cesma_sb3.training import run as run_module
 
 FOLDER = Path(__file__).parents[2] / "docs" / "tasks"
-PAGES = [*sorted(path.stem for path in FOLDER.glob("*.md")), "../concepts", "../which-expert"]
+OTHERS = ["../from/sb3", "../from/pettingzoo", "../from/epymarl-benchmarl"]
+PAGES = [*sorted(path.stem for path in FOLDER.glob("*.md")), "../concepts", "../which-expert", *OTHERS]
 SMALL = {
     "dagger.n_envs": 8,
     "evaluation": {"n_final_episodes": 8, "n_eval_episodes": 8, "n_envs": 8, "eval_freq": 500},
