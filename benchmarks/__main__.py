@@ -38,6 +38,8 @@ BENCHMARKS = {
     "growing-teams": "benchmarks.growing_teams:run_growing_teams",
     "memory": "benchmarks.memory:run_memory",
     "deployment": "benchmarks.deployment:run_deployment",
+    "foraging": "benchmarks.foraging:run_foraging",
+    "warehouse": "benchmarks.foraging:run_warehouse",
     "battles": "benchmarks.battles:run_battles",
     "tuning": "benchmarks.tuning:run_tuning",
     "scale": "benchmarks.scale:run_scale",
