@@ -55,7 +55,7 @@ def compared(task: str, seed: int = 0) -> dict[str, Any]:
             "task": task,
             "seed": seed,
             "return": "of the last evaluation, which no choice was made on; EPyMARL's is its last test",
-            "EPyMARL": "its own configurations, in the checkout that the variable EPYMARL names; else not run",
+            "EPyMARL": "its own configurations, of the checkout that EPYMARL names; else not run",
         },
     }
 
