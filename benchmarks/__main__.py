@@ -41,6 +41,7 @@ BENCHMARKS = {
     "foraging": "benchmarks.foraging:run_foraging",
     "warehouse": "benchmarks.foraging:run_warehouse",
     "battles": "benchmarks.battles:run_battles",
+    "battle-peers": "benchmarks.battle_peers:run_battle_peers",
     "tuning": "benchmarks.tuning:run_tuning",
     "scale": "benchmarks.scale:run_scale",
     "checkpoints": "benchmarks.checkpoints:run_checkpoints",
