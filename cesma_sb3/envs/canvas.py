@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -103,11 +104,17 @@ class Canvas:
         return np.ascontiguousarray(np.swapaxes(pixels, 0, 1), dtype=np.uint8)
 
     def _text(self, text: str, height: float, color: Color) -> Any:
-        return self._pygame.font.Font(None, max(8, int(height * 1.4))).render(text, True, color)
+        return _rendered_text(text, max(8, int(height * 1.4)), color)
 
     def _pixel(self, xy: Sequence[float] | Doubles) -> tuple[float, float]:
         half, (x, y) = self._pixels / 2, self._middle
         return half + self._scale * (float(xy[0]) - x), half - self._scale * (float(xy[1]) - y)
+
+
+@lru_cache(maxsize=512)
+def _rendered_text(text: str, size: int, color: Color) -> Any:
+    """A text as a pygame Surface, which is not drawn on. The same few are in every frame."""
+    return pygame_module().font.Font(None, size).render(text, True, color)
 
 
 def darker(color: Color, share: float) -> Color:

@@ -54,6 +54,8 @@ def to_rgb(rendered: Any, name: str) -> Pixels:
     if found.dtype.kind not in "buif" or len(shape) != 3 or shape[2] not in {1, 3, 4} or 0 in shape:
         what = "None" if rendered is None else f"{type(rendered).__name__} of shape {list(found.shape)}"
         raise EnvError(f"{name}: gives no pictures: render returned {what}, expected [height, width, 3]")
+    if found.dtype == np.uint8 and shape[2] == 3:
+        return found.copy()
     pixels = np.nan_to_num(found.reshape(shape).astype(np.float64))
     if found.dtype.kind in "bf" and pixels.max() <= 1.0:
         pixels *= 255.0

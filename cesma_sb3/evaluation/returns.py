@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rollouts import Rollout, ValidatedActor
@@ -68,6 +67,8 @@ class Returns:
         """The win rate's 95% confidence interval, by Wilson's score (1927); None of a single measurement."""
         if self.wins is None or self.n_samples < 2:
             return None
+        from scipy.stats import binomtest  # slow to import, and only battles are won
+
         interval = binomtest(int(self.wins.sum()), len(self.wins)).proportion_ci(method="wilson")
         return float(interval.low), float(interval.high)
 

@@ -179,11 +179,23 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         kind: NetworkKind = self.spec.kind if self.spec.kind == "entities" else "feed-forward"
         critic_spec = dataclasses.replace(self.spec, kind=kind, hidden_sizes=self.critic_hidden_sizes)
         self.value_net = TeamValue(self.team, self.critic_visibility, critic_spec)  # type: ignore[assignment]  # SB3: Linear
-        self.optimizer = self.optimizer_class(
-            self.parameters(),
-            lr=lr_schedule(1.0),  # type: ignore[call-arg]  # torch's base class has none, every optimizer has
-            **self.optimizer_kwargs,
-        )
+        self._learning_rate = lr_schedule(1.0)
+        self._optimizer: th.optim.Optimizer | None = None
+
+    @property
+    def optimizer(self) -> th.optim.Optimizer:  # type: ignore[override]  # SB3: an attribute
+        """The optimizer of SB3's own algorithms; imitation has another.
+
+        It is made when it is first asked for: PyTorch imports its compiler with the first one of a process,
+        which takes longer than to load a team that only acts.
+        """
+        if self._optimizer is None:
+            self._optimizer = self.optimizer_class(
+                self.parameters(),
+                lr=self._learning_rate,  # type: ignore[call-arg]  # torch's base class has none, every optimizer has
+                **self.optimizer_kwargs,
+            )
+        return self._optimizer
 
     def _get_action_dist_from_latent(
         self, latent_pi: th.Tensor, masks: th.Tensor | None = None

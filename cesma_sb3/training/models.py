@@ -145,7 +145,8 @@ def make_model(
         venv: The environment that it is trained in, or a stand-in for it.
         seed: Seed of weights and exploration.
         device: Where its networks learn.
-        trains: Whether it is to be trained; else its replay buffer, if it has one, holds next to nothing.
+        trains: Whether it is to be trained; else its replay buffer, if it has one, holds next to nothing, and
+            it has no optimizer.
 
     Raises:
         ExpertError: The algorithm refuses an argument, or the environment.
@@ -172,10 +173,19 @@ def make_model(
         kwargs.setdefault("device", device)
     if not trains and issubclass(algorithm, OffPolicyAlgorithm):
         kwargs["buffer_size"] = venv.num_envs
+    if not trains and "optimizer_class" in arguments_of(policy):
+        policy_kwargs["optimizer_class"] = _NoOptimizer
     try:
         return algorithm(policy, venv, policy_kwargs=policy_kwargs, seed=seed, **kwargs)
     except (AssertionError, TypeError, ValueError) as error:  # what SB3 says of arguments, in its own words
         raise ExpertError(f"expert: {algorithm.__name__}: {message_of(error)}") from error
+
+
+class _NoOptimizer(th.optim.Optimizer):
+    """In place of an optimizer: with the first real one PyTorch imports its compiler, for a second."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
 
 
 def check_masks(config: ExpertConfig, venv: JointVecEnv) -> None:

@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from cesma_sb3.envs.particle.goals import GOAL
 from cesma_sb3.envs.particle.world import Body
@@ -134,6 +133,9 @@ class ScriptedNavigationExpert(_SteeringExpert):
             return _greedy(times)
         # The return sums the distance over the steps of the approach: distance times travel time, over two.
         costs = distances * times
+
+        from scipy.optimize import linear_sum_assignment  # slow to import, and students need none
+
         return np.stack([linear_sum_assignment(cost)[1] for cost in costs]).astype(np.int64)
 
 
