@@ -44,6 +44,7 @@ BENCHMARKS = {
     "battle-peers": "benchmarks.battle_peers:run_battle_peers",
     "tuning": "benchmarks.tuning:run_tuning",
     "scale": "benchmarks.scale:run_scale",
+    "first-use": "benchmarks.first_use:run_first_use",
     "checkpoints": "benchmarks.checkpoints:run_checkpoints",
     "intervals": "benchmarks.intervals:run_intervals",
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,25 @@ def keep(folder: Path, kept: Path = KEPT) -> list[Path]:
         if run.status != "finished":
             continue
         copy = kept / report.parent.relative_to(folder)
-        # The losses of a baseline are its SB3 algorithm's, and no figure's.
-        logs = sorted(path.relative_to(run.path).as_posix() for path in run.path.glob(f"logs/{LOSSES}"))
-        names = (CONFIG, REPORT, EVALUATIONS, *(logs if run.experiment.dagger else []))
-        shutil.rmtree(copy, ignore_errors=True)
-        for name in names:
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(run.file(name), copy / name)
-        (copy / RUN).write_text(json.dumps(_told(run), indent=2) + "\n", encoding="utf-8")
+        keep_files(run, copy, results(run))
         written.append(copy)
     return written
+
+
+def results(run: RunFolder) -> list[str]:
+    """The names of the files that figures and curves are drawn from, but for `run.json`."""
+    # The losses of a baseline are its SB3 algorithm's, and no figure's.
+    logs = sorted(path.relative_to(run.path).as_posix() for path in run.path.glob(f"logs/{LOSSES}"))
+    return [CONFIG, REPORT, EVALUATIONS, *(logs if run.experiment.dagger else [])]
+
+
+def keep_files(run: RunFolder, copy: Path, names: Iterable[str]) -> None:
+    """Replaces a folder by these files of a run, and what its `run.json` says that matters elsewhere."""
+    shutil.rmtree(copy, ignore_errors=True)
+    for name in names:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run.file(name), copy / name)
+    (copy / RUN).write_text(json.dumps(_told(run), indent=2) + "\n", encoding="utf-8")
 
 
 def _told(run: RunFolder) -> dict[str, Any]:

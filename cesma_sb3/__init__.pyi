@@ -28,6 +28,8 @@ from cesma_sb3.policies import save_team as save_team
 from cesma_sb3.spaces.team_spaces import TeamSpaces as TeamSpaces
 from cesma_sb3.training.decentralize import decentralize as decentralize
 from cesma_sb3.training.evaluate_run import evaluate_run as evaluate_run
+from cesma_sb3.training.load_pretrained import load_pretrained as load_pretrained
+from cesma_sb3.training.pretrained_teams import list_pretrained as list_pretrained
 from cesma_sb3.training.run import RunResult as RunResult
 from cesma_sb3.training.run import run as run
 from cesma_sb3.training.run_folder import RunFolder as RunFolder

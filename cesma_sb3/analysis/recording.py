@@ -59,7 +59,7 @@ def record_episodes(
     With the run's own seed they are the first episodes of its final evaluation in its first environment.
 
     Args:
-        run_dir: The folder of a finished run.
+        run_dir: The folder of a finished run, or the name of a pretrained team.
         episodes: Episodes of each policy, at least 1.
         seed: Seed of the initial states; None: the run's.
         trust: Let the folder run the code that it names or holds, though it was made elsewhere.

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from cesma_sb3.analysis.recording import Episode, record_episodes
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.installation import missing_extra
@@ -40,9 +41,9 @@ def write_video(
     """Write a video of a run: its policies side by side, from the same initial states.
 
     Args:
-        run_dir: The folder of a finished run.
+        run_dir: The folder of a finished run, or the name of a pretrained team.
         out: A .gif file, or an .mp4 file, which needs PyAV (extra `video`) and is far smaller; None:
-            `video.gif` in the run folder.
+            `video.gif` in the run folder (`RunFolder.outputs`).
         policies: The policies to show, from left to right; those that the run does not have are left out.
         episodes: How many episodes are shown, one after the other.
         seed: Seed of the initial states; None: the run's, which shows episodes of its final evaluation.
@@ -55,7 +56,7 @@ def write_video(
         StorageError: A file is missing, or the environment cannot be rendered.
         UntrustedError: The folder would run code, and was not made here.
     """
-    path = as_path(run_dir) / "video.gif" if out is None else as_path(out)
+    path = RunFolder.open(run_dir).outputs / "video.gif" if out is None else as_path(out)
     encode = _writer(path)
     if not 0 < fps <= 50 or episodes < 1:  # what viewers of GIFs can show
         raise ConfigError(f"fps {fps:g}, episodes {episodes}: expected more than 0 up to 50, and at least 1")

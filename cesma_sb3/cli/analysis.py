@@ -1,4 +1,4 @@
-"""The commands `price`, `report` and `video`: analyses of finished runs."""
+"""The commands `watch`, `price`, `report` and `video`, of finished runs and pretrained teams."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cesma_sb3.cli.app import cesma
-from cesma_sb3.cli.options import PATH, Whole, episode_seed_option, json_option, out_option, trust_option
+from cesma_sb3.cli.options import (
+    PATH,
+    Whole,
+    episode_seed_option,
+    json_option,
+    out_option,
+    run_argument,
+    trust_option,
+)
 from cesma_sb3.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -17,7 +25,35 @@ if TYPE_CHECKING:
 
 
 @cesma.command()
-@click.argument("run_dir", type=PATH)
+@run_argument
+@click.option(
+    "--episodes", type=Whole(min=1), default=3, show_default=True, help="Episodes of each policy to show."
+)
+@episode_seed_option
+@out_option("The HTML file to write.", "a new one in a temporary folder")
+@click.option("--open/--no-open", "opens", default=True, show_default=True, help="Open it in the browser.")
+@trust_option
+def watch(run_dir: Path, opens: bool, **options: Any) -> None:
+    """Watch a team at work, beside its expert: write a page that plays episodes, and open it.
+
+    RUN is a run folder, or the name of a pretrained team, such as spread-6-hetero.
+    """
+    from cesma_sb3.training.run_folder import RunFolder
+
+    RunFolder.open(run_dir)  # refuse a bad name before PyTorch is loaded
+
+    from cesma_sb3.analysis.html_report import write_watch_page
+
+    path = write_watch_page(run_dir, **options)
+    click.echo(path)
+    if opens:
+        import webbrowser
+
+        webbrowser.open(path.resolve().as_uri())
+
+
+@cesma.command()
+@run_argument
 @click.option(
     "--episodes",
     type=Whole(min=1),
@@ -36,7 +72,8 @@ if TYPE_CHECKING:
 def price(run_dir: Path, as_json: bool, **options: Any) -> None:
     """Measure what decentralization costs in a finished run, and why.
 
-    The estimates are written into the run folder; docs/price.md defines each.
+    RUN is a run folder, or the name of a pretrained team. The estimates are written into the run folder;
+    docs/price.md defines each.
     """
     from cesma_sb3.analysis.price import price as measure
 
@@ -60,7 +97,7 @@ def _shown(value: float | None) -> str:
 
 
 @cesma.command()
-@click.argument("run_dirs", nargs=-1, required=True, metavar="RUN_DIR...", type=PATH)
+@click.argument("run_dirs", nargs=-1, required=True, metavar="RUN...", type=PATH)
 @out_option("The HTML file to write.", "report.html in the run folder")
 @click.option(
     "--episodes",
@@ -78,7 +115,7 @@ def report(run_dirs: tuple[Path, ...], **options: Any) -> None:
 
 
 @cesma.command()
-@click.argument("run_dir", type=PATH)
+@run_argument
 @out_option("The .gif or .mp4 file to write.", "video.gif in the run folder")
 @click.option(
     "--policy",

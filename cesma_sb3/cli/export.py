@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from cesma_sb3.cli.app import cesma
-from cesma_sb3.cli.options import PATH, out_option, trust_option
+from cesma_sb3.cli.options import out_option, run_argument, trust_option
 
 
 @cesma.command()
-@click.argument("run_dir", type=PATH)
+@run_argument
 @click.option(
     "--format",
     type=click.Choice(["onnx", "torchscript", "sb3"]),
@@ -23,7 +23,10 @@ from cesma_sb3.cli.options import PATH, out_option, trust_option
 @out_option("The folder to write, new or empty.", "export/FORMAT in the run folder")
 @trust_option
 def export(run_dir: Path, **options: Any) -> None:
-    """Write one file for each agent, which runs without this package, and a JSON file that describes it."""
+    """Write one file for each agent, which runs without this package, and a JSON file that describes it.
+
+    RUN is a run folder, or the name of a pretrained team.
+    """
     from cesma_sb3.deploy import export as exporting
 
     for path in sorted(exporting.export(run_dir, **options).iterdir()):
@@ -31,7 +34,7 @@ def export(run_dir: Path, **options: Any) -> None:
 
 
 @cesma.command()
-@click.argument("run_dir", type=PATH)
+@run_argument
 @click.argument("repo_id", metavar="USER/NAME|FOLDER")
 @click.option("--private", is_flag=True, help="Create the repository as private, if it is new.")
 @click.option("--message", help="Message of the commit.")

@@ -31,6 +31,9 @@ class Whole(click.IntRange):
         return super().convert(value, param, ctx)
 
 
+run_argument = click.argument("run_dir", metavar="RUN", type=PATH)
+"""A run folder, or the name of a pretrained team."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
 
 trust_option = click.option(

@@ -16,6 +16,7 @@ from cesma_sb3.cli.options import (
     out_option,
     overrides_of,
     print_resume_hint,
+    run_argument,
     settings_option,
     trust_option,
 )
@@ -26,14 +27,21 @@ from cesma_sb3.errors import Interrupted
 @cesma.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List the registered experiments."""
+    """List the registered experiments, and which of them have a pretrained team."""
     from cesma_sb3.config.registry import describe_experiments
+    from cesma_sb3.training.pretrained_teams import list_pretrained
 
-    rows = list(describe_experiments())
+    rows, teams = list(describe_experiments()), list_pretrained()
     if as_json:
-        print_json([{"name": name, "description": description} for name, description in rows])
+        print_json(
+            [
+                {"name": name, "description": description, "pretrained": name in teams}
+                for name, description in rows
+            ]
+        )
     else:
-        print_table(["experiment", "description"], [[name, description] for name, description in rows])
+        cells = [[name, "yes" if name in teams else "", description] for name, description in rows]
+        print_table(["experiment", "pretrained", "description"], cells)
 
 
 @cesma.command()
@@ -131,7 +139,7 @@ def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool
 
 
 @cesma.command()
-@click.argument("run_dir", type=PATH)
+@run_argument
 @click.option(
     "--episodes",
     type=Whole(min=1),
@@ -148,7 +156,10 @@ def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool
 @trust_option
 @json_option
 def evaluate(run_dir: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Evaluate the policies of a run folder again, also in another team or environment."""
+    """Evaluate the policies of a run again, also in another team or environment.
+
+    RUN is a run folder, or the name of a pretrained team.
+    """
     from cesma_sb3.training.run_folder import RunFolder
 
     name = RunFolder.open(run_dir).experiment.name  # refuse a bad folder before PyTorch is loaded

@@ -136,10 +136,11 @@ def export(
     action of the environment; `cesma_sb3.deploy.agent_json` lists its keys.
 
     Args:
-        run_dir: A finished run's folder.
+        run_dir: A finished run's folder, or the name of a pretrained team.
         format: `onnx`, `torchscript`, or `sb3`: what `PPO.load` of SB3 reads (where actions are masked,
             `MaskablePPO.load` of sb3-contrib), of plain networks on Box observations alone.
-        out: The folder, new or empty; None: `export/FORMAT` in the run folder, which is written anew.
+        out: The folder, new or empty; None: `export/FORMAT` in the run folder
+            (`RunFolder.outputs`), which is written anew.
         trust: Allow the folder to run the code that it names or holds, though it was made elsewhere.
 
     Returns:
@@ -154,7 +155,7 @@ def export(
     """
     check_choice("format", format, get_args(Format))
     folder = RunFolder.open(run_dir, trust=trust)
-    target = folder.path / "export" / format if out is None else as_path(out)
+    target = folder.outputs / "export" / format if out is None else as_path(out)
     if out is not None:
         check_free(target)
     team = load_students(folder)

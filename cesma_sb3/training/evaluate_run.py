@@ -32,7 +32,7 @@ def evaluate_run(
     """Evaluates the policies of a run folder again, perhaps in another environment.
 
     Args:
-        run_dir: The folder of a finished run.
+        run_dir: The folder of a finished run, or the name of a pretrained team.
         episodes: Number of episodes of each policy; None: as many as the experiment says.
         seed: Seed of the episodes' initial states; None: the run's, which gives the report's own numbers.
         messages: What the students receive (`ablate_messages`); None: the messages that were sent.

@@ -125,7 +125,7 @@ class RunFiles:
 
     def write_json(self, name: str, content: Any) -> Path:
         """Writes JSON: NumPy's values as Python's, numbers that are not finite as null."""
-        return self.write_text(name, json.dumps(to_json(content), indent=2, allow_nan=False) + "\n")
+        return self.write_text(name, json_text(content))
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
         """Writes a table; its columns are the keys of the rows in the order in which they appear."""
@@ -154,6 +154,11 @@ def _copy(source: Path, path: Path) -> None:
             os.link(source, path)
             return
     shutil.copyfile(source, path)
+
+
+def json_text(content: Any) -> str:
+    """Formats a value as JSON (`to_json`)."""
+    return json.dumps(to_json(content), indent=2, allow_nan=False) + "\n"
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -11,6 +11,7 @@ evaluations.csv    each evaluation during training
 report.json        the results; a folder without it is of a run that did not finish
 error.log          tracebacks: of the error that ended a run, and of what could not be closed
 figure.png         return against environment samples
+price.json         what decentralization cost, once `cesma price` has measured it
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.training import trust
 from cesma_sb3.training.experiment_files import NORMALIZATION, as_kept, kept_files, with_paths
-from cesma_sb3.training.run_files import BEGINNING, RunFiles
+from cesma_sb3.training.pretrained_teams import find_run, is_pretrained, other_names
+from cesma_sb3.training.run_files import BEGINNING, RunFiles, json_text
 from cesma_sb3.utils import atomic, modules
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.json_files import read_object
@@ -44,6 +46,7 @@ from cesma_sb3.utils.secrets import masked_command
 
 CONFIG, RUN = BEGINNING
 REPORT, FIGURE, EVALUATIONS, LOG = "report.json", "figure.png", "evaluations.csv", "error.log"
+PRICE = "price.json"
 EXPERT, STUDENTS, CHECKPOINTS = "expert", "students", "checkpoints"
 EXPERT_WEIGHTS = "policy.safetensors"
 
@@ -116,15 +119,15 @@ class RunFolder(RunFiles):
         """Reads a run folder back. No code of it is run.
 
         Args:
-            path: The folder.
+            path: The folder, or the name of a pretrained team (`list_pretrained`).
             trust: Whether the code that it names or holds may run, though the user did not make it (`load`).
 
         Raises:
             StorageError: It isn't one, or a file of it is missing or torn.
         """
-        path = as_path(path)
+        path = find_run(path)
         if not path.is_dir():
-            raise StorageError(f"{path}: no such folder")
+            raise StorageError(f"{path}: no such folder{other_names(path)}")
         if not (path / RUN).is_file():
             raise StorageError(f"{path}: not a run folder: it has no {RUN}")
         try:
@@ -191,6 +194,11 @@ class RunFolder(RunFiles):
         return found
 
     @property
+    def outputs(self) -> Path:
+        """Where analyses write by default: the run folder; of a pretrained team, one below `runs`."""
+        return Path("runs", self.path.name, "pretrained") if is_pretrained(self.path) else self.path
+
+    @property
     def agents(self) -> tuple[str, ...] | None:
         """The agents of the run in the order of its arrays and weights; None before its team is known.
 
@@ -237,6 +245,14 @@ class RunFolder(RunFiles):
         if not isinstance(report.get("return"), dict):
             raise StorageError(f"{self.path / REPORT}: no report of a run: it has no 'return'")
         return report
+
+    def write_output(self, name: str, content: Any) -> Path:
+        """Writes the JSON of an analysis where analyses write by default (`outputs`)."""
+        if self.outputs == self.path:
+            return self.write_json(name, content)
+        path = make_folder(self.outputs) / name
+        atomic.write(path, lambda file: file.write_text(json_text(content), encoding="utf-8"))
+        return path
 
     def finish(self, report: Mapping[str, Any]) -> None:
         """Writes `report.json`, then status `finished`."""

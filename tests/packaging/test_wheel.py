@@ -11,7 +11,7 @@ from tests.packaging.built import ROOT, Distribution, Installed
 
 pytestmark = pytest.mark.integration
 
-DATA = ("registry", "tuning", "figures")
+DATA = ("registry", "tuning", "figures", "teams")
 
 
 def files_under(folder: str, pattern: str = "*") -> set[str]:
@@ -52,6 +52,12 @@ def test_package_is_the_installed_one(installed: Installed) -> None:
 def test_experiments_are_found_from_another_folder(installed: Installed) -> None:
     listed = {entry["name"] for entry in json.loads(installed.run("cesma", "list", "--json"))}
     assert listed >= {Path(name).stem for name in files_under("registry", "*.yaml")}
+
+
+def test_a_pretrained_team_is_watched_from_another_folder(installed: Installed) -> None:
+    words = ("speaker-listener", "--episodes", "1", "--no-open", "--out", "watched.html")
+    assert installed.run("cesma", "watch", *words).strip() == "watched.html"
+    assert "data-watched" in (installed.folder / "watched.html").read_text(encoding="utf-8")
 
 
 def test_an_experiment_runs_by_name_from_another_folder(installed: Installed) -> None:

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from cesma_sb3 import cli
-from cesma_sb3.analysis.html_report import write_html_report
+from cesma_sb3.analysis.html_report import write_html_report, write_watch_page
 from cesma_sb3.analysis.html_report.charts import to_json
 from cesma_sb3.analysis.recording import record_episodes
 from cesma_sb3.analysis.video import write_video
@@ -240,6 +240,29 @@ def test_without_policies_there_is_still_a_page(runs, tmp_path):
     text = write_html_report([kept]).read_text(encoding="utf-8")
     assert "No episodes here" in text
     assert "Not measured." in text
+
+
+@pytest.mark.integration
+@in_a_browser
+def test_a_watched_team_plays_by_itself(runs, tmp_path):
+    script = """
+        const choice = document.getElementById("episode"), slider = document.getElementById("time");
+        await wait(600);
+        const moved = Number(slider.value), playing = document.getElementById("play").textContent;
+        slider.value = slider.max;
+        await wait(2500);
+        const next = choice.value;
+        document.getElementById("play").click();
+        const stopped = slider.value;
+        await wait(400);
+        const charts = [typeof Plotly, document.querySelectorAll(".chart").length];
+        return { moved, playing, next, stays: slider.value === stopped, charts };
+    """
+    watched = write_watch_page(runs[0], tmp_path / "watched.html", episodes=2)
+    found, faults = ask(watched, script, tmp_path)
+    assert faults == []
+    assert found.pop("moved") >= 1
+    assert found == {"playing": "Pause", "next": "1", "stays": True, "charts": ["undefined", 0]}
 
 
 def test_what_gives_no_page(runs, tmp_path):

@@ -1,4 +1,8 @@
-"""Write an HTML report of one finished run, or of several, which is one file and needs no network."""
+"""Write an HTML page of one finished run, or of several, which is one file and needs no network.
+
+A report (`write_html_report`) has charts, which Plotly draws. A page to watch a team at work
+(`write_watch_page`) has none, and needs no extra.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import base64
 import hashlib
 import io
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +18,12 @@ from typing import Any
 from PIL import Image
 
 from cesma_sb3.analysis.html_report import charts
-from cesma_sb3.analysis.price import PRICE
 from cesma_sb3.analysis.recording import Episode, record_episodes
 from cesma_sb3.analysis.run_data import RunData, read_run
 from cesma_sb3.config.overrides import flatten
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import CesmaError, ConfigError, UntrustedError
+from cesma_sb3.training.run_folder import PRICE
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.installation import missing_extra
@@ -41,9 +46,10 @@ def write_html_report(
     The file holds its scripts and pictures itself.
 
     Args:
-        run_dirs: The folders of the runs. Where the policies of a single run are missing, no episodes are
-            shown.
-        out: The file; None: `report.html` in the folder of a single run, else in the current folder.
+        run_dirs: The folders of the runs, or names of pretrained teams. Where the policies of a single run
+            are missing, no episodes are shown.
+        out: The file; None: `report.html` in the folder of a single run (of a pretrained team, in
+            `runs/NAME/pretrained`), else in the current folder.
         episodes: Episodes of each policy to show, of a single run; 0: none.
         trust: Let the folder run the code that it names or holds, though it was made elsewhere.
 
@@ -59,14 +65,57 @@ def write_html_report(
     labels = _labels(found)
     runs = dict(zip(labels, found, strict=True))
     single = found[0] if len(found) == 1 else None
-    path = as_path(out) if out is not None else single.path / HTML if single else Path(HTML)
+    path = as_path(out) if out is not None else single.folder.outputs / HTML if single else Path(HTML)
     content = _render(
+        with_charts=True,
         title=labels[0] if single else "Comparison",
         runs=[_summary(label, run) for label, run in runs.items()],
         differences=[] if single else _differences([run.experiment for run in found]),
         charts=charts.to_json(_charts(runs)),
         **(_details(single, episodes, trust=trust) if single else _NO_DETAILS),
     )
+    atomic.write(path, lambda file: file.write_text(content, encoding="utf-8"))
+    return path
+
+
+def write_watch_page(
+    run_dir: Path | str,
+    out: Path | str | None = None,
+    *,
+    episodes: int = 3,
+    seed: int | None = None,
+    trust: bool = False,
+) -> Path:
+    """Write an HTML page on which a team and its expert play episodes, side by side, one after another.
+
+    Args:
+        run_dir: The folder of a finished run, or the name of a pretrained team.
+        out: The file; None: a new one in a temporary folder.
+        episodes: Episodes of each policy, at least 1.
+        seed: Seed of the initial states; None: the run's, which shows episodes of its final evaluation.
+        trust: Let the folder run the code that it names or holds, though it was made elsewhere.
+
+    Raises:
+        StorageError: There is no such run or team, it did not finish, or a file is damaged.
+        UntrustedError: The folder would run code, and was not made here.
+        MissingExtraError: The environment needs a package that is not installed.
+    """
+    run = read_run(run_dir)
+    by_policy, missing = _play(run.path, episodes, seed, trust=trust)
+    (label,) = _labels([run])
+    content = _render(
+        with_charts=False,
+        title=label,
+        runs=[_summary(label, run)],
+        differences=[],
+        charts="{}",
+        episodes=charts.to_json(by_policy),
+        policies=list(by_policy),
+        missing=missing,
+        price=[],
+        config=_config(run.experiment),
+    )
+    path = Path(tempfile.mkdtemp(prefix="cesma-"), f"{run.path.name}.html") if out is None else as_path(out)
     atomic.write(path, lambda file: file.write_text(content, encoding="utf-8"))
     return path
 
@@ -86,13 +135,12 @@ def _charts(runs: Mapping[str, RunData]) -> dict[str, charts.Chart]:
     if len(runs) == 1:
         (run,) = runs.values()
         by_id["losses"] = charts.losses(run)
-        by_id["returns"] = charts.returns(_read_optional(run, "episodes.json"))
+        by_id["returns"] = charts.returns(_read_optional(run.folder.file("episodes.json")))
     return {name: chart for name, chart in by_id.items() if chart}
 
 
-def _read_optional(run: RunData, name: str) -> dict[str, Any]:
+def _read_optional(path: Path) -> dict[str, Any]:
     """Read a JSON file that a run may not have; empty where it is missing or damaged."""
-    path = run.folder.file(name)
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError):
@@ -142,23 +190,39 @@ _NO_DETAILS: dict[str, Any] = {"episodes": "{}", "policies": [], "missing": "", 
 
 def _details(run: RunData, episodes: int, *, trust: bool) -> dict[str, Any]:
     """Collect what only the report of a single run shows."""
-    missing, recorded = "", dict[str, list[Episode]]()
-    for frames in (True, False) if episodes else ():  # what cannot be rendered is shown without frames
+    by_policy, missing = dict[str, list[dict[str, Any]]](), ""
+    if episodes:
         try:
-            recorded = record_episodes(run.path, episodes=episodes, trust=trust, frames=frames)
-            break
+            by_policy, missing = _play(run.path, episodes, None, trust=trust)
         except UntrustedError:
             raise
         except CesmaError as error:
             missing = str(error)
-    by_policy = {policy: [_for_script(episode) for episode in each] for policy, each in recorded.items()}
     return {
         "episodes": charts.to_json(by_policy),
         "policies": list(by_policy),
         "missing": missing,
-        "price": _read_optional(run, PRICE).get("rows", []),
-        "config": [(key, json.dumps(value)) for key, value in flatten(run.experiment.to_mapping()).items()],
+        "price": _read_optional(run.folder.outputs / PRICE).get("rows", []),
+        "config": _config(run.experiment),
     }
+
+
+def _config(experiment: Experiment) -> list[tuple[str, str]]:
+    """Return every value of an experiment by its dotted key, as JSON."""
+    return [(key, json.dumps(value)) for key, value in flatten(experiment.to_mapping()).items()]
+
+
+def _play(
+    run_dir: Path, episodes: int, seed: int | None, *, trust: bool
+) -> tuple[dict[str, list[dict[str, Any]]], str]:
+    """Record episodes of each policy as the page's script reads them, and say why there are no pictures."""
+    missing = ""
+    try:
+        recorded = record_episodes(run_dir, episodes=episodes, seed=seed, trust=trust)
+    except CesmaError as error:  # what cannot be rendered is shown without pictures
+        missing = str(error)
+        recorded = record_episodes(run_dir, episodes=episodes, seed=seed, trust=trust, frames=False)
+    return {policy: [_for_script(episode) for episode in each] for policy, each in recorded.items()}, missing
 
 
 def _for_script(episode: Episode) -> dict[str, Any]:
@@ -175,9 +239,11 @@ def _data_url(picture: Image.Image) -> str:
     """Encode a picture as a `data:` URL."""
     if picture.width > _WIDTH:
         height = round(picture.height * _WIDTH / picture.width)
-        picture = picture.resize((_WIDTH, height), Image.Resampling.LANCZOS)
+        picture = picture.resize((_WIDTH, height), Image.Resampling.BILINEAR)
     content = io.BytesIO()
-    picture.quantize(64, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
+    # A third of the time that Pillow's own choice of colours takes.
+    few = picture.quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(content, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
 
@@ -189,10 +255,12 @@ def _differences(experiments: Sequence[Experiment]) -> list[tuple[str, list[str]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 
 
-def _render(**values: Any) -> str:
+def _render(*, with_charts: bool, **values: Any) -> str:
     try:
         import jinja2
-        from plotly.offline import get_plotlyjs
+
+        if with_charts:
+            from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise missing_extra("a page", "report", error) from None
     environment = jinja2.Environment(
@@ -203,7 +271,9 @@ def _render(**values: Any) -> str:
         undefined=jinja2.StrictUndefined,
     )
     template = environment.get_template("page.html")
-    # The page runs these two scripts and refuses any other, by their digests: its data is no script.
-    scripts = [get_plotlyjs(), (Path(__file__).parent / "page.js").read_text(encoding="utf-8")]
+    # The page runs these scripts and refuses any other, by their digests: its data is no script.
+    scripts = [(Path(__file__).parent / "page.js").read_text(encoding="utf-8")]
+    if with_charts:
+        scripts.insert(0, get_plotlyjs())
     digests = [base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts]
-    return template.render(scripts=scripts, digests=digests, **values)
+    return template.render(watched=not with_charts, scripts=scripts, digests=digests, **values)

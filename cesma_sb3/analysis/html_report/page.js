@@ -35,7 +35,8 @@ const names = Object.keys(episodes);
 if (names.length) {
   const first = episodes[names[0]], slider = by("time"), play = by("play"), choice = by("episode");
   first.forEach((_, i) => choice.add(new Option("episode " + (i + 1), i)));
-  let timer = null;
+  const watched = root.hasAttribute("data-watched"); // the page plays by itself, one episode after another
+  let timer = null, waited = 0;
   const length = () => Math.max(...names.map((name) => episodes[name][choice.value].steps.length));
   function draw() {
     slider.max = length() - 1;
@@ -51,7 +52,15 @@ if (names.length) {
   }
   function stop() { clearInterval(timer); timer = null; play.textContent = "Play"; }
   function step() {
-    if (Number(slider.value) >= length() - 1) { stop(); return; }
+    if (Number(slider.value) >= length() - 1) {
+      if (!watched || timer === null) { stop(); return; }
+      if (++waited < 10) return;
+      waited = 0;
+      choice.selectedIndex = (choice.selectedIndex + 1) % first.length;
+      slider.value = 0;
+      draw();
+      return;
+    }
     slider.value = Number(slider.value) + 1;
     draw();
   }
@@ -71,4 +80,5 @@ if (names.length) {
     document.querySelector(`figure[data-policy="${button.dataset.policy}"]`).hidden = !on;
   });
   draw();
+  if (watched && !window.matchMedia("(prefers-reduced-motion: reduce)").matches) start();
 }

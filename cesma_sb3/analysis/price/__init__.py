@@ -23,12 +23,10 @@ from cesma_sb3.errors import ConfigError, integer
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.training.context import torch_settings
 from cesma_sb3.training.evaluator import Evaluator
-from cesma_sb3.training.run_folder import RunFolder
+from cesma_sb3.training.run_folder import PRICE, RunFolder
 from cesma_sb3.utils.closing import closing
 
-__all__ = ["PRICE", "Estimate", "Price", "price"]
-
-PRICE = "price.json"
+__all__ = ["Estimate", "Price", "price"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Price:
     settings: dict[str, Any]
     """`episodes`, `seed`, and `timesteps` of the students that were trained for comparison."""
     path: Path
-    """`price.json` in the run folder, with the same content."""
+    """`price.json` in the run folder (`RunFolder.outputs`), with the same content."""
 
 
 def price(
@@ -54,7 +52,7 @@ def price(
     """Measure what decentralization costs in a finished run, and write it into the run folder.
 
     Args:
-        run_dir: The run folder of an expert and its students.
+        run_dir: The run folder of an expert and its students, or the name of a pretrained team.
         episodes: Episodes of each measurement; None: as many as the experiment's final evaluation has.
         seed: Seed of the initial states; None: the run's.
         timesteps: Environment timesteps of the students that are trained to measure the cost of partial
@@ -92,7 +90,7 @@ def price(
         "timesteps": timesteps,
     }
     content = {"rows": [dataclasses.asdict(row) for row in rows], "settings": settings}
-    return Price(rows, settings, folder.write_json(PRICE, content))
+    return Price(rows, settings, folder.write_output(PRICE, content))
 
 
 def _estimates(measurement: GapMeasurement, timesteps: int, progress: bool) -> Iterator[Estimate]:
