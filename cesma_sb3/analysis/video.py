@@ -24,6 +24,10 @@ _CAPTION_HEIGHT = 28
 """Height of the caption above each picture, in pixels."""
 _LAST_SECONDS = 1.5
 """How long the end of an episode is shown."""
+_COLORS = 128
+"""Colours of a GIF, the same in all of its pictures: what stays the same from one to the next is left out."""
+_SAMPLED = 16
+"""Pictures at most that a GIF's colours are chosen from."""
 _TICKS = 1000
 """Ticks of an MP4 file's clock in a second."""
 
@@ -36,6 +40,7 @@ def write_video(
     episodes: int = 3,
     seed: int | None = None,
     fps: float = 8.0,
+    width: int | None = None,
     trust: bool = False,
 ) -> Path:
     """Write a video of a run: its policies side by side, from the same initial states.
@@ -48,6 +53,7 @@ def write_video(
         episodes: How many episodes are shown, one after the other.
         seed: Seed of the initial states; None: the run's, which shows episodes of its final evaluation.
         fps: Environment steps shown in a second, in (0, 50].
+        width: Width of each policy's picture in pixels, from 100 up; None: as the environment draws it.
         trust: Let the folder run the code that it names or holds, though it was made elsewhere.
 
     Raises:
@@ -60,6 +66,8 @@ def write_video(
     encode = _writer(path)
     if not 0 < fps <= 50 or episodes < 1:  # what viewers of GIFs can show
         raise ConfigError(f"fps {fps:g}, episodes {episodes}: expected more than 0 up to 50, and at least 1")
+    if width is not None and width < 100:  # where the caption has room
+        raise ConfigError(f"width {width}: expected at least 100 pixels")
     recorded = record_episodes(run_dir, episodes=episodes, seed=seed, trust=trust)
     columns = {name: recorded[name] for name in policies if name in recorded}
     if not columns:
@@ -70,7 +78,7 @@ def write_video(
         length = max(len(episode.frames) for episode in row.values())
         for index in range(length):
             seconds = 1 / fps if index < length - 1 else _LAST_SECONDS
-            frames.append((_side_by_side(row, index), seconds))
+            frames.append((_side_by_side(row, index, width), seconds))
     content = encode(_of_one_size(frames))
     atomic.write(path, lambda file: file.write_bytes(content))
     return path
@@ -87,14 +95,18 @@ def _writer(path: Path) -> Callable[[Frames], bytes]:
 
 
 def _gif(frames: Frames) -> bytes:
-    pictures = [
-        picture.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        for picture, _ in frames
-    ]
+    step = -(-len(frames) // _SAMPLED)
+    sample = [picture for picture, _ in frames[::step]]
+    height = sample[0].height
+    palette = Image.new("RGB", (sample[0].width, height * len(sample)))
+    for number, picture in enumerate(sample):
+        palette.paste(picture, (0, height * number))
+    palette = palette.quantize(_COLORS, method=Image.Quantize.MEDIANCUT)
+    pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture, _ in frames]
     durations = [1000 * seconds for _, seconds in frames]
     content = io.BytesIO()
     pictures[0].save(
-        content, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False
+        content, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True
     )
     return content.getvalue()
 
@@ -139,12 +151,15 @@ def _of_one_size(frames: Frames) -> Frames:
     return padded
 
 
-def _side_by_side(episodes: dict[str, Episode], index: int) -> Image.Image:
+def _side_by_side(episodes: dict[str, Episode], index: int, width: int | None) -> Image.Image:
     """Draw one point of several recordings; those that have ended keep their last frame."""
     pictures: list[Image.Image] = []
     for name, episode in episodes.items():
         now = min(index, len(episode.frames) - 1)
         frame = Image.fromarray(episode.frames[now])
+        if width is not None:
+            height = round(frame.height * width / frame.width)
+            frame = frame.resize((width, max(1, height)), Image.Resampling.LANCZOS)
         picture = Image.new("RGB", (frame.width, frame.height + _CAPTION_HEIGHT), "white")
         picture.paste(frame, (0, _CAPTION_HEIGHT))
         caption = f"{name}: {episode.returns[now]:.2f}"

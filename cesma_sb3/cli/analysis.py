@@ -135,6 +135,7 @@ def report(run_dirs: tuple[Path, ...], **options: Any) -> None:
 )
 @episode_seed_option
 @click.option("--fps", type=float, default=8.0, show_default=True, help="Environment steps per second.")
+@click.option("--width", type=Whole(min=100), help="Width of each policy's picture in pixels.")
 @trust_option
 def video(run_dir: Path, **options: Any) -> None:
     """Write episodes of a run, expert and students side by side, as an animated GIF or an MP4 file."""

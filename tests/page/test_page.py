@@ -274,6 +274,8 @@ def test_what_gives_no_page(runs, tmp_path):
         write_video(runs[0], tmp_path / "video.mpg")
     with pytest.raises(ConfigError, match="expected more than 0 up to 50"):
         write_video(runs[0], fps=0)
+    with pytest.raises(ConfigError, match="width 99: expected at least 100 pixels"):
+        write_video(runs[0], width=99)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -286,6 +288,7 @@ def animated(runs):
 def test_a_video_shows_both_from_the_same_start(runs, animated):
     with Image.open(animated) as video:
         assert video.n_frames == 52
+        animated_height = video.height
         frames = []
         for number in (0, 25):
             video.seek(number)
@@ -295,10 +298,10 @@ def test_a_video_shows_both_from_the_same_start(runs, animated):
     assert np.abs(start[:, :half] - start[:, half:]).mean() < 1.0
     assert np.abs(end[:, :half] - end[:, half:]).mean() > np.abs(start[:, :half] - start[:, half:]).mean()
     with pytest.raises(SystemExit) as ended:
-        cli.main(["video", str(runs[0]), "--policy", "students", "--episodes", "1"])
+        cli.main(["video", str(runs[0]), "--policy", "students", "--episodes", "1", "--width", "120"])
     assert ended.value.code == 0
     with Image.open(runs[0] / "video.gif") as video:
-        assert video.width == half
+        assert video.size == (120, round((animated_height - 28) * 120 / half) + 28)
 
 
 def test_a_video_as_mp4_shows_the_same_for_as_long(runs, animated, tmp_path, capsys):
