@@ -19,6 +19,7 @@ from cesma_sb3.envs.return_checks import several
 from cesma_sb3.errors import ConfigError, SpaceError, short_repr
 from cesma_sb3.spaces.agent_spaces import MASK, ActionColumns
 from cesma_sb3.spaces.types import Floats, Info, Space
+from cesma_sb3.utils.torch_defaults import own_generators
 
 
 class OfGymnasium(ParallelEnv):
@@ -87,6 +88,20 @@ class GymnasiumTeam(OfGymnasium):
         self.vector_rewards = vector_rewards
         self._observation_spaces, self._action_spaces = observation_spaces, action_spaces
         self._idle = {agent: _idle(space) for agent, space in action_spaces.items()}
+        self.masks_in_infos = self._has_masks()
+        """Whether infos have action masks, by those of one reset."""
+        self._is_seeded = False
+
+    def _has_masks(self) -> bool:
+        # With a seed: episodes of LBF depend on where the agents were in the one before.
+        try:
+            with own_generators():
+                _, infos = self.reset(seed=0)
+        except (Exception, SystemExit):  # the first reset of an episode meets it again and reports it
+            return False
+        finally:
+            self.agents = []
+        return any(MASK in info for info in infos.values())
 
     def observation_space(self, agent: Any) -> Space:
         """The agent's member of the observation space."""
@@ -99,7 +114,10 @@ class GymnasiumTeam(OfGymnasium):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[Any, Any], dict[Any, Any]]:
-        """Starts an episode of the environment."""
+        """Starts an episode of the environment; without any seed so far, by one that is drawn."""
+        if seed is None and not self._is_seeded:  # so that one that is never seeded stays random
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        self._is_seeded = True
         observation, info = several(
             "reset", self.env.reset(seed=seed, options=options), ("observation", "info")
         )

@@ -47,6 +47,12 @@ def test_a_team_is_what_the_package_plays(name):
     assert (ended > 0) == name.startswith("lbf")
 
 
+def test_the_same_seed_is_the_same_team():
+    env, _ = task(TASKS[0])
+    first = [joint_env(env, 8, seed=1).reset() for _ in range(4)]
+    assert all(np.array_equal(first[0], other) for other in first)
+
+
 @pytest.mark.parametrize("name", [TASKS[0], TASKS[2]])
 def test_it_is_accepted_as_an_environment(name):
     env, _ = task(name)

@@ -131,6 +131,20 @@ def test_every_form_is_the_same_team(seed, form, masked, **forms):
         assert (over, truncated) == (ends, False)
 
 
+def test_seeds():
+    """Whatever was played before; without a seed nobody knows what comes."""
+
+    def cues(env, seed=None):
+        env.reset(seed=seed)
+        return [env.step({})[0]["agent_0"].tolist() for _ in range(8)]
+
+    first, second = GymnasiumTeam(Pair(length=20)), GymnasiumTeam(Pair(length=20))
+    assert cues(first, 5) == cues(second, 5)
+    assert cues(first) == cues(second)  # the generators continue
+    assert cues(first) != cues(GymnasiumTeam(Pair(length=20)))
+    assert len({str(cues(GymnasiumTeam(Pair(length=20)))) for _ in range(4)}) > 1
+
+
 def test_one_agent_may_leave_before_the_other():
     class Leaving(Pair):
         def step(self, action):
