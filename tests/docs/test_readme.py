@@ -51,7 +51,8 @@ def test_every_python_block_runs(tmp_path, monkeypatch, quiet_imitation):
     session = {"SHORT": SHORT}
     exec(compile(code(), "README.md", "exec"), session)
     assert (session["result"].run_dir / "report.json").exists()
-    assert session["result"].students.team.n_agents == 3
+    assert session["result"].students.team.n_agents == 2
+    assert session["team"].students.team.n_agents == 6
 
 
 def test_every_command_exists():
