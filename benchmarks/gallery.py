@@ -1,7 +1,7 @@
 """The pictures of docs/gallery.md: `python -m benchmarks.gallery`, with names of pictures for some of them.
 
-Each is of the pretrained team of its task. Of a task without one, the scripted controller is shown: a run with
-hardly any training is made for it in a temporary folder.
+Each is of the pretrained team of its task. Of a task without one, the scripted controller is shown: a run
+with hardly any training is made for it in a temporary folder.
 """
 
 from __future__ import annotations
