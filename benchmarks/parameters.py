@@ -17,6 +17,7 @@ import torch as th
 
 from benchmarks.keep import KEPT
 from cesma_sb3.config.schema import Experiment
+from cesma_sb3.envs import undivided_view
 from cesma_sb3.policies import parameter_counts
 from cesma_sb3.training.evaluator import joint_env
 from cesma_sb3.training.models import StandInVecEnv, expert_env, make_model, make_students
@@ -41,7 +42,15 @@ def counts_of(experiment: Experiment) -> dict[str, dict[str, int]]:
     with closing(joint_env(experiment.env, 1, 0)) as venv:
         if is_trained(expert):
             make = partial(StandInVecEnv, venv, expert.n_envs)
-            seen = expert_env(make, venv.team, expert, experiment.students, 0, is_imitated=is_imitated)
+            seen = expert_env(
+                make,
+                venv.team,
+                expert,
+                experiment.students,
+                0,
+                is_imitated=is_imitated,
+                undivided=undivided_view(venv),
+            )
             model = make_model(expert, seen, 0, cpu, trains=False)
             found["expert" if is_imitated else "students"] = parameter_counts(model)
         if is_imitated:

@@ -111,8 +111,7 @@ def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: 
 @click.option(
     "--total-timesteps",
     type=Whole(min=0),
-    default=100_000,
-    show_default=True,
+    show_default="the registered experiment's, else 100000",
     help="Most environment timesteps of the imitation.",
 )
 @click.option("--seed", type=Whole(min=0), default=0, show_default=True, help="Seed of the run.")
@@ -122,8 +121,9 @@ def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: 
 def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Decentralize a pretrained controller into one policy for each agent, and evaluate both.
 
-    EXPERT is a file (SB3's .zip, TorchScript, ONNX) or module:name; ENV a registered environment or
-    package.module:function of a PettingZoo environment.
+    EXPERT is a file (SB3's .zip, TorchScript, ONNX) or module:name; ENV a registered experiment (its
+    environment, students, imitation and evaluation), a registered environment, or package.module:function of
+    a PettingZoo environment.
     """
     overrides = overrides_of(settings)
 

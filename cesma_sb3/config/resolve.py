@@ -28,6 +28,7 @@ from cesma_sb3.config.schema import (
 from cesma_sb3.config.validation import KeyPath
 from cesma_sb3.envs.factory import environment_name
 from cesma_sb3.envs.particle import SCENARIOS, make_scenario
+from cesma_sb3.envs.robots import is_robot, robot_team
 from cesma_sb3.envs.smac import is_battle
 from cesma_sb3.errors import ConfigError, did_you_mean, short_repr, unknown_name
 from cesma_sb3.experts import reference_expert
@@ -284,7 +285,9 @@ def _first_two(target: type[Any]) -> list[str]:
 def _environment_call(env: EnvConfig) -> Iterator[_Call]:
     with _at("env"):
         name = environment_name(env.id)
-        if ":" in name or "." in name or is_battle(name):
+        if is_robot(name):
+            robot_team(name, env.kwargs)
+        if ":" in name or "." in name or is_battle(name) or is_robot(name):
             return
         make_scenario(name, **env.kwargs)
     yield _Call(("env", "kwargs"), SCENARIOS[name], ())

@@ -28,14 +28,16 @@ from stable_baselines3.common.preprocessing import is_image_space
 from torch import nn
 
 from cesma_sb3.deploy.agent_json import describe
-from cesma_sb3.envs.partition import AgentSlice, partition_indices
+from cesma_sb3.envs.factory import declared_team
 from cesma_sb3.errors import ConfigError, check_choice
 from cesma_sb3.policies import AgentPolicy, TeamPolicy
 from cesma_sb3.policies.distributions import UNAVAILABLE
 from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
+from cesma_sb3.spaces.agent_slices import partition_indices
 from cesma_sb3.spaces.agent_spaces import ActionColumns, without_mask
 from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.training.evaluator import declared_slices
 from cesma_sb3.training.load import load_students
 from cesma_sb3.training.run_folder import RunFolder, check_free
 from cesma_sb3.utils import atomic
@@ -165,7 +167,7 @@ def export(
             f"{folder.experiment.dagger and folder.experiment.dagger.algorithm}), expected one team"
         )
     env = folder.experiment.env
-    shares = {agent: AgentSlice(one.observation, one.action) for agent, one in (env.team or {}).items()}
+    shares = declared_team(env.id, env.kwargs, declared_slices(env))
     joint = partition_indices(shares, team.team) if shares else {}
     wrappers = [{"name": wrapper.name, **wrapper.kwargs} for wrapper in env.wrappers]
     files: dict[str, bytes] = {}

@@ -10,12 +10,15 @@ from typing import Any, TypeVar
 from cesma_sb3.envs.joint_env import TeamReward
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, attribute, joint_vec_env
 from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, find_scenario, make_scenario
-from cesma_sb3.envs.partition import AgentSlice, Partition
+from cesma_sb3.envs.partition import Partition
 from cesma_sb3.envs.pettingzoo import AnyParallelEnv, import_parallel_env
 from cesma_sb3.envs.rendering import RGB, can_render_rgb, set_rgb_mode
+from cesma_sb3.envs.robots import NAMES as ROBOT_NAMES
+from cesma_sb3.envs.robots import is_robot, robot_team
 from cesma_sb3.envs.smac import FeatureIndex, battle_vec_env, is_battle
 from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, UnknownNameError
 from cesma_sb3.spaces.action_views import ActionView
+from cesma_sb3.spaces.agent_slices import AgentSlice
 from cesma_sb3.spaces.declarations import check_names
 from cesma_sb3.spaces.team_views import TeamView
 from cesma_sb3.utils import modules, plugins
@@ -28,6 +31,7 @@ def make_vec_env(
     *,
     kwargs: Mapping[str, Any] | None = None,
     team: Mapping[str, AgentSlice] | None = None,
+    message_size: int = 0,
     wrappers: Sequence[Mapping[str, Any]] = (),
     team_reward: TeamReward | None = None,
     reward_weights: Sequence[float] | None = None,
@@ -44,11 +48,13 @@ def make_vec_env(
 
     Args:
         target: A scenario of `cesma_sb3.envs.particle` or `module:Class` of one (batched), a battle
-            (`smax-MAP`, batched; `smac-MAP`; `smac-like:module:attribute`, batched if it takes `n_envs`),
-            `package.module:function` of a PettingZoo environment, `module:id` of a Gymnasium environment that
-            the module registers, or a name that another package registers for one of these (`plugins`).
+            (`smax-MAP`, batched; `smac-MAP`; `smac-like:module:attribute`, batched if it takes `n_envs`), a
+            robot (`mujoco-ROBOT-PARTITION`), `package.module:function` of a PettingZoo environment,
+            `module:id` of a Gymnasium environment that the module registers, or a name that another package
+            registers for one of these (`plugins`).
         kwargs: Arguments of the scenario or function.
         team: By agent, its part of a joint Gymnasium environment, which the function then makes.
+        message_size: Of the messages between agents of such an environment, or of a robot; 0: none.
         wrappers: The innermost first: {"name": "black_death_v3", ...arguments} (`import_parallel_env`). A
             scenario with wrappers is stepped as the PettingZoo environment that it is as well.
         team_reward: How the agents' rewards become one; None is `shared`.
@@ -89,6 +95,7 @@ def make_vec_env(
         target,
         kwargs=dict(kwargs or {}),
         team=team,
+        message_size=message_size,
         wrappers=list(wrappers),
         reward_weights=reward_weights,
     )
@@ -121,16 +128,18 @@ def make_parallel_env(
     wrappers: Sequence[Mapping[str, Any]] = (),
     *,
     team: Mapping[str, AgentSlice] | None = None,
+    message_size: int = 0,
     reward_weights: Sequence[float] | None = None,
     render_mode: str | None = None,
 ) -> AnyParallelEnv:
     """One environment as PettingZoo has it, as an experiment's `env` names it.
 
     Args:
-        target: The name of a scenario, a battle or a function, as in `make_vec_env`.
+        target: The name of a scenario, a battle, a robot or a function, as in `make_vec_env`.
         kwargs: Arguments of the scenario or function.
         wrappers: The innermost first: {"name": "black_death_v3", ...arguments} (`import_parallel_env`).
         team: By agent, its part of a joint Gymnasium environment.
+        message_size: Of the messages between agents of such an environment, or of a robot; 0: none.
         reward_weights: Of rewards that are vectors, a weight for each entry.
         render_mode: An argument of the scenario or function; battles render without one.
 
@@ -142,16 +151,46 @@ def make_parallel_env(
     given = dict(kwargs or {})
     if render_mode is not None and not is_battle(target):
         given["render_mode"] = render_mode
-    if team is None and _is_scenario(target):
+    if is_robot(target):
+        _refuse_team(target, team)
+        team, given = robot_team(target, given)
+        target = "cesma_sb3.envs.robots:plain_robot"
+    elif team is None and _is_scenario(target):
         given, target = _named("scenario", target, given), "cesma_sb3.envs.particle:parallel_env"
     elif is_battle(target):
         given, target = _named("target", target, given), "cesma_sb3.envs.smac:battle_env"
     elif "." not in target and ":" not in target:
-        if team is not None and target in SCENARIOS:
-            raise ConfigError(f"team: expected null, for {target} says itself which entries are whose")
-        names = (*SCENARIOS, *plugins.registered(plugins.ENVIRONMENTS))
+        if target in SCENARIOS:
+            _refuse_team(target, team)
+        names = (*SCENARIOS, *ROBOT_NAMES, *plugins.registered(plugins.ENVIRONMENTS))
         raise UnknownNameError.of("environment", target, names)
-    return import_parallel_env(target, given, wrappers, team=team, reward_weights=reward_weights)
+    if message_size and team is None:
+        raise ConfigError(f"env.message_size: expected 0 without env.team, got {message_size}")
+    return import_parallel_env(
+        target, given, wrappers, team=team, message_size=message_size, reward_weights=reward_weights
+    )
+
+
+def _refuse_team(target: str, team: Mapping[str, AgentSlice] | None) -> None:
+    if team is not None:
+        raise ConfigError(f"team: expected null, for {target} says itself which entries are whose")
+
+
+def declared_team(
+    target: str, kwargs: Mapping[str, Any], team: Mapping[str, AgentSlice] | None
+) -> Mapping[str, AgentSlice]:
+    """By agent, its part of an environment that one agent could control as a whole; empty of any other.
+
+    Args:
+        target: The environment's name, as in `make_vec_env`.
+        kwargs: Its arguments.
+        team: As an experiment declares it.
+
+    Raises:
+        ConfigError: There is no such robot, or an argument is wrong.
+    """
+    target = environment_name(target)
+    return robot_team(target, kwargs)[0] if is_robot(target) else team or {}
 
 
 def _named(key: str, target: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from cesma_sb3.errors import (
     integer,
 )
 from cesma_sb3.spaces.action_views import ActionView, make_view
-from cesma_sb3.spaces.agent_spaces import MASK, ActionColumns, naming
+from cesma_sb3.spaces.agent_spaces import MASK, ActionColumns, flatten, naming
 from cesma_sb3.spaces.declarations import possible_agents
 from cesma_sb3.spaces.layout import AgentLayout
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -54,6 +54,10 @@ class JointEnv(gymnasium.Env[Any, Any]):
     (`team.has_masks`: in its observations, or under `action_mask` in its infos); `agent_infos` where agents
     have numbers or strings in theirs; at the end of an episode `agent_returns`, the sum of each agent's
     rewards, and `battle_won` where agents have it in theirs.
+
+    *What no agent observes*, and a controller of the whole team may: an attribute `unseen_space` (Box) of the
+    environment, and a method `unseen()` that gives an element of it after each reset and step. These entries
+    are the end of the joint observation.
 
     Args:
         env: A PettingZoo `ParallelEnv` or `AECEnv`.
@@ -240,13 +244,24 @@ class JointEnv(gymnasium.Env[Any, Any]):
                 joint[where] = self.team.flatten_agent(agent, observations[self._ids[agent]])
             except SpaceError as error:
                 raise self._fault(f"observation of {error}") from error
+        if self.team.unseen_space is not None:
+            try:
+                joint[self.team.unseen_slice] = flatten(
+                    self.team.unseen_space, self._call(self.parallel_env.unseen)
+                )
+            except SpaceError as error:
+                raise self._fault(f"unseen(): {error}") from error
         if not np.isfinite(joint).all():
             entry = int((~np.isfinite(joint)).argmax())
-            owner, where = next((i, w) for i, w in enumerate(self.team.observation_slices) if entry < w.stop)
-            raise self._fault(
-                f"observation of {self.team.agents[owner]}: entry {entry - where.start} is {joint[entry]}"
-            )
+            raise self._fault(f"{self._place(entry)} is {joint[entry]}")
         return joint, visible
+
+    def _place(self, entry: int) -> str:
+        """What messages call an entry of the joint observation."""
+        for agent, where in zip(self.team.agents, self.team.observation_slices, strict=True):
+            if entry < where.stop:
+                return f"observation of {agent}: entry {entry - where.start}"
+        return f"unseen(): entry {entry - self.team.unseen_slice.start}"
 
     def _reward(self, answer: Any, acted: Flags, needed: Flags) -> float:
         """The team's reward from those of the agents that `acted`; those `needed` must have one."""

@@ -16,7 +16,7 @@ from pettingzoo.utils.conversions import aec_to_parallel, turn_based_aec_to_para
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
 from cesma_sb3.envs.gymnasium_team import GymnasiumTeam, OfGymnasium, WeightedRewards, has_members
-from cesma_sb3.envs.partition import AgentSlice, PartitionedEnv
+from cesma_sb3.envs.partition import PartitionedEnv
 from cesma_sb3.errors import (
     CesmaError,
     ConfigError,
@@ -25,6 +25,7 @@ from cesma_sb3.errors import (
     error_line,
     message_of,
 )
+from cesma_sb3.spaces.agent_slices import AgentSlice
 from cesma_sb3.utils import modules
 
 AnyParallelEnv: TypeAlias = ParallelEnv[Any, Any, Any]
@@ -68,6 +69,7 @@ def import_parallel_env(
     wrappers: Sequence[Mapping[str, Any]] = (),
     *,
     team: Mapping[str, AgentSlice] | None = None,
+    message_size: int = 0,
     reward_weights: Sequence[float] | None = None,
 ) -> AnyParallelEnv:
     """Builds an environment from its name.
@@ -83,6 +85,7 @@ def import_parallel_env(
             `module:name` of a class or function that is called with the environment. Gymnasium's wrappers
             come first, and wrap a Gymnasium environment before it is divided.
         team: By agent, its part of a joint Gymnasium environment (`PartitionedEnv`).
+        message_size: Of the messages between these agents; 0: none.
         reward_weights: Of rewards that are vectors, a weight for each entry (`WeightedRewards`).
 
     Raises:
@@ -99,7 +102,7 @@ def import_parallel_env(
             raise ConfigError(
                 f"{type(env).__name__}: a declared team, but no Gymnasium environment to divide"
             )
-        env = PartitionedEnv(env, team)
+        env = PartitionedEnv(env, team, message_size)
     elif has_members(env):
         env = GymnasiumTeam(env, vector_rewards=reward_weights is not None)
     for wrap, wrapper in around:

@@ -1,4 +1,4 @@
-"""Wrappers of a joint environment: the base of all, and the environment without messages."""
+"""Wrappers of a joint environment: the base of all, and the environment in a view of its team."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, StepReturn
 from cesma_sb3.spaces.action_views import ActionView, make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.team_views import message_free_view
+from cesma_sb3.spaces.team_views import TeamView, message_free_view
 from cesma_sb3.spaces.types import Array, Flags, Info, Masks, Observations
 from cesma_sb3.utils.stateful import Stateful
 
@@ -81,30 +81,37 @@ class JointVecEnvWrapper(JointVecEnv, VecEnvWrapper):
         return super().getattr_depth_check(name, already_found)
 
 
-class MessageFreeVecEnv(JointVecEnvWrapper, Stateful):
-    """A joint environment without messages: its observations, actions and masks are the message-free view's.
+class TeamViewVecEnv(JointVecEnvWrapper, Stateful):
+    """A joint environment in a view of its team: its observations, actions and masks are the view's.
 
-    Every message that the agents send is the first available category, or the number nearest to 0.
+    What the view does not choose is the first available category, or the number nearest to 0.
 
     Args:
         venv: The environment, in any action view. It is shared, and closing the wrapper closes it.
-        view: The action view in which SB3 acts: a name of `make_view`, or a view of the message-free team.
+        team_view: The view of its team.
+        view: The action view in which SB3 acts: a name of `make_view`, or a view of the team view's team.
 
     Raises:
-        UnknownNameError: There is no such view.
-        ActionViewError: The view cannot hold the message-free team's actions.
+        UnknownNameError: There is no such action view.
+        ActionViewError: The action view cannot hold that team's actions.
     """
 
     state_attributes = ("venv",)
 
-    def __init__(self, venv: JointVecEnv, view: str | ActionView = "joint") -> None:
-        self.team_view = message_free_view(venv.team)
-        team = self.team_view.team
-        super().__init__(venv, team=team, view=make_view(view, team))
+    def __init__(self, venv: JointVecEnv, team_view: TeamView, view: str | ActionView = "joint") -> None:
+        self.team_view = team_view
+        super().__init__(venv, team=team_view.team, view=make_view(view, team_view.team))
+
+    @property
+    def alive(self) -> Flags:
+        """Which of the view's agents are alive, [n_envs, agents]: one agent for all is, if anybody is."""
+        alive = self.venv.alive
+        anybody: Flags = np.asarray(alive.any(axis=1, keepdims=True))
+        return alive if self.team.n_agents == alive.shape[1] else anybody
 
     @property
     def agent_masks(self) -> Masks | None:
-        """Joint masks of the message-free team, [n_envs, mask_size]; None if there are none."""
+        """Joint masks of the view, [n_envs, mask_size]; None if there are none."""
         masks = self.venv.agent_masks
         return None if masks is None else self.team_view.masks(masks)
 
@@ -121,7 +128,7 @@ class MessageFreeVecEnv(JointVecEnvWrapper, Stateful):
         self.venv.step_async(self.venv.view.encode(full))
 
     def step_wait(self) -> StepReturn:
-        """The results of the actions; observations [n_envs, I'], in the infos too, have no messages."""
+        """The results of the actions; observations [n_envs, I'], in the infos too, are the view's."""
         observations, rewards, dones, infos = super().step_wait()
         self.reset_infos = [self._info(info) for info in self.venv.reset_infos]
         return self.team_view.observations(observations), rewards, dones, [self._info(each) for each in infos]
@@ -133,3 +140,19 @@ class MessageFreeVecEnv(JointVecEnvWrapper, Stateful):
         if "action_mask" in info:
             changed["action_mask"] = self.team_view.masks(info["action_mask"][None])[0]
         return {**info, **changed} if changed else info
+
+
+class MessageFreeVecEnv(TeamViewVecEnv):
+    """A joint environment without messages (`message_free_view`).
+
+    Args:
+        venv: The environment, in any action view. It is shared, and closing the wrapper closes it.
+        view: The action view in which SB3 acts: a name of `make_view`, or a view of the message-free team.
+
+    Raises:
+        UnknownNameError: There is no such view.
+        ActionViewError: The view cannot hold the message-free team's actions.
+    """
+
+    def __init__(self, venv: JointVecEnv, view: str | ActionView = "joint") -> None:
+        super().__init__(venv, message_free_view(venv.team), view)

@@ -7,13 +7,12 @@ from cesma_sb3.experts.policy import ExpertPolicy
 from cesma_sb3.experts.sb3 import SB3Expert
 from cesma_sb3.experts.scripted.navigation import ScriptedGoalExpert, ScriptedNavigationExpert
 from cesma_sb3.experts.scripted.reference import reference_expert
-from cesma_sb3.experts.wrappers import MessageFreeExpert, SamplingExpert, make_actor, sampling_expert
+from cesma_sb3.experts.wrappers import SamplingExpert, TranslatedExpert, make_actor, sampling_expert
 
 __all__ = [
     "Expert",
     "ExpertPolicy",
     "FunctionExpert",
-    "MessageFreeExpert",
     "RecurrentExpert",
     "SB3Expert",
     "SamplingExpert",
@@ -22,6 +21,7 @@ __all__ = [
     "SoftExpert",
     "StatefulActor",
     "StochasticExpert",
+    "TranslatedExpert",
     "adapt_expert",
     "make_actor",
     "reference_expert",

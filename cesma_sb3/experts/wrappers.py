@@ -14,7 +14,7 @@ from cesma_sb3.experts.controllers import ControllerCall, as_array
 from cesma_sb3.experts.soft_labels import among_available
 from cesma_sb3.policies.sampling import categories
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.team_views import TeamView, message_free_view
+from cesma_sb3.spaces.team_views import TeamView
 from cesma_sb3.spaces.types import Masks, Observations, Packed
 from cesma_sb3.utils.stateful import Stateful
 
@@ -146,11 +146,16 @@ class UserExpert(ExpertWrapper):
 
 
 class TranslatedExpert(ExpertWrapper):
-    """An expert of another view of the team.
+    """An expert of another view of the team, such as one that neither sends nor receives messages.
+
+    Columns that the view leaves out are the first category that is available, or the number nearest to 0: in
+    messages they are no example to imitate.
 
     Args:
         expert: Labels observations of `view.team`.
         view: The view of the team that the expert labels.
+
+    Source: section 4.4: the labels are the expert's actions on physical observations.
     """
 
     def __init__(self, expert: Expert, view: TeamView) -> None:
@@ -177,23 +182,6 @@ class TranslatedExpert(ExpertWrapper):
 
     def _masks(self, masks: Masks | None) -> Masks | None:
         return None if masks is None else self.view.masks(masks)
-
-
-class MessageFreeExpert(TranslatedExpert):
-    """An expert that neither sends nor receives messages, for a team that does.
-
-    Message columns of its labels are the first category that is available, or the number nearest to 0: they
-    are no example to imitate.
-
-    Args:
-        expert: Labels observations of the team's message-free view.
-        full_team: The team that is labelled.
-
-    Source: section 4.4: the labels are the expert's actions on physical observations.
-    """
-
-    def __init__(self, expert: Expert, full_team: TeamSpaces) -> None:
-        super().__init__(expert, message_free_view(full_team))
 
 
 class SamplingExpert:

@@ -18,6 +18,7 @@ class TeamOffsets:
     agents: tuple[str, ...]
     observation_spaces: Mapping[str, Space]
     action_spaces: Mapping[str, Space]
+    unseen_space: spaces.Box | None
 
     @property
     def n_agents(self) -> int:
@@ -37,13 +38,25 @@ class TeamOffsets:
     @cached_property
     def observation_size(self) -> int:
         """The number of entries of the joint observation."""
-        return sum(self.observation_sizes)
+        return sum(self.observation_sizes) + self.n_unseen
+
+    @cached_property
+    def n_unseen(self) -> int:
+        """The number of entries at the end of the joint observation that no agent observes, often 0."""
+        return 0 if self.unseen_space is None else int(np.prod(self.unseen_space.shape))
+
+    @property
+    def unseen_slice(self) -> slice:
+        """The slice of these entries in the joint observation."""
+        return slice(self.observation_size - self.n_unseen, self.observation_size)
 
     @cached_property
     def observation_space(self) -> spaces.Box:
         """Box [observation_size] float32 with the agents' bounds, widened to hold 0, a dead agent's value."""
-        low = np.minimum(np.concatenate([low for low, _ in self._bounds]), np.float32(0))
-        high = np.maximum(np.concatenate([high for _, high in self._bounds]), np.float32(0))
+        unseen = [] if self.unseen_space is None else [flat_bounds(self.unseen_space)]
+        lows, highs = zip(*self._bounds, *unseen, strict=True)
+        low = np.minimum(np.concatenate(lows), np.float32(0))
+        high = np.maximum(np.concatenate(highs), np.float32(0))
         return spaces.Box(low, high, dtype=np.float32)
 
     @cached_property

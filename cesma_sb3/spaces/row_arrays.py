@@ -122,6 +122,7 @@ def compact_dtype(team: TeamSpaces) -> np.dtype[Any]:
     the dtype of joint observations.
     """
     kinds = [_dtype(without_mask(team.observation_spaces[agent])[0]) for agent in team.agents]
+    kinds += [] if team.unseen_space is None else [_dtype(team.unseen_space)]
     found = np.result_type(*kinds)
     return found if found.kind in "iu" and found.itemsize <= 2 else np.dtype(np.float32)
 

@@ -1,9 +1,9 @@
 """A team's spaces, and splitting and joining of observations, actions and masks. Pure NumPy.
 
-A *joint observation* is the concatenation of the agents' flat observations. A *packed joint action* has a
-discrete column for each choice and a continuous one for each scalar of each agent. A *joint mask* has a flag
-for each category of each discrete column. All three keep the order of `agents`, and a dead agent keeps its
-slot.
+A *joint observation* is the concatenation of the agents' flat observations, and of what a controller of the
+whole team alone sees, if there is anything. A *packed joint action* has a discrete column for each choice and
+a continuous one for each scalar of each agent. A *joint mask* has a flag for each category of each discrete
+column. All three keep the order of `agents`, and a dead agent keeps its slot.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from gymnasium import spaces
 
 from cesma_sb3.errors import LayoutError, SpaceError, unknown_name
 from cesma_sb3.spaces.agent_spaces import flatten, naming, unwrap_observation, without_mask
@@ -46,6 +47,8 @@ class TeamSpaces(TeamOffsets):
             Tuple of these.
         layouts: The parts of observations and actions, by agent; agents that are left out have one flat part.
         masks_in_infos: Whether the environment has action masks in its infos.
+        unseen_space: Box of what no agent observes and a controller of the whole team does: the end of a
+            joint observation; None: there is nothing.
 
     Raises:
         SpaceError: No agents, two of one name, an agent without a space, or a space of another kind.
@@ -63,6 +66,7 @@ class TeamSpaces(TeamOffsets):
         layouts: Mapping[str, AgentLayout] | None = None,
         *,
         masks_in_infos: bool = False,
+        unseen_space: Space | None = None,
     ) -> None:
         names = tuple(str(agent) for agent in agents)
         if not names or len(set(names)) != len(names):
@@ -71,11 +75,14 @@ class TeamSpaces(TeamOffsets):
             for agent in names:
                 if agent not in given:
                     raise SpaceError(f"{agent}: has no {what} space; there are some for {sorted(given)}")
+        if not isinstance(unseen_space, spaces.Box | None):
+            raise SpaceError(f"what no agent observes: {unseen_space}, expected Box")
         self.__dict__.update(
             agents=names,
             observation_spaces={agent: observation_spaces[agent] for agent in names},
             action_spaces={agent: action_spaces[agent] for agent in names},
             masks_in_infos=bool(masks_in_infos),
+            unseen_space=unseen_space,
         )
         self.__dict__["layouts"] = self._checked_layouts(layouts or {})
 
@@ -128,6 +135,7 @@ class TeamSpaces(TeamOffsets):
             action_spaces,
             declared_layouts(env, list(ids.values()), team.observation_sizes) if layouts is None else layouts,
             masks_in_infos=bool(maskless and team.mask_size) and has_info_masks(env, maskless),
+            unseen_space=getattr(env, "unseen_space", None),
         )
         return team if agents is None else team.in_order(agents, who=str(env))
 
@@ -158,6 +166,7 @@ class TeamSpaces(TeamOffsets):
             self.action_spaces,
             self.layouts,
             masks_in_infos=self.masks_in_infos,
+            unseen_space=self.unseen_space,
         )
 
     @cached_property
@@ -220,7 +229,9 @@ class TeamSpaces(TeamOffsets):
         return flat
 
     def join_observations(self, observations: Mapping[str, npt.ArrayLike]) -> Floats:
-        """Joins flat observations [..., size of the agent] by agent; those of agents left out are zeros.
+        """Joins flat observations [..., size of the agent] by agent.
+
+        Those of agents that are left out, and what no agent observes, are zeros.
 
         Returns:
             [..., observation_size] float32.
@@ -306,6 +317,7 @@ class TeamSpaces(TeamOffsets):
                 for agent in self.agents
             ],
             "masks_in_infos": self.masks_in_infos,
+            **({} if self.unseen_space is None else {"unseen": space_to_json(self.unseen_space)}),
         }
 
     @classmethod
@@ -323,6 +335,7 @@ class TeamSpaces(TeamOffsets):
                 {name: space_from_json(agent["action"]) for name, agent in agents.items()},
                 {name: AgentLayout.from_json(agent["layout"]) for name, agent in agents.items()},
                 masks_in_infos=data["masks_in_infos"],
+                unseen_space=space_from_json(data["unseen"]) if "unseen" in data else None,
             )
         except (KeyError, TypeError) as error:
             raise SpaceError(f"not a team: {type(error).__name__}: {error}") from None
@@ -336,6 +349,7 @@ class TeamSpaces(TeamOffsets):
             and self.action_spaces == other.action_spaces
             and self.layouts == other.layouts
             and self.masks_in_infos == other.masks_in_infos
+            and self.unseen_space == other.unseen_space
         )
 
     def __hash__(self) -> int:

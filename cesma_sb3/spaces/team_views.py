@@ -133,7 +133,7 @@ def reordered_view(full: TeamSpaces, team: TeamSpaces) -> TeamView:
     return TeamView(
         full,
         team,
-        entries=_ranges(full.observation_slices, order),
+        entries=_with_unseen(full, _ranges(full.observation_slices, order)),
         columns=_ranges(full.action_columns, order),
         places=np.arange(team.n_columns),
     )
@@ -158,13 +158,14 @@ def message_free_view(full: TeamSpaces) -> TeamView:
             actions,
             {agent: _layout(full.layouts[agent], own) for agent, _, own in kept},
             masks_in_infos=full.masks_in_infos,
+            unseen_space=full.unseen_space,
         )
     else:
         entries = [np.arange(size) for size in full.observation_sizes]
     return TeamView(
         full,
         team,
-        entries=_joint(entries, full.observation_slices),
+        entries=_with_unseen(full, _joint(entries, full.observation_slices)),
         columns=_joint(columns, full.action_columns),
         # An agent that can only talk has a column in the view that no column of the full team stands for.
         places=_joint([np.arange(len(own)) for own in columns], team.action_columns),
@@ -175,6 +176,11 @@ def _ranges(slices: Sequence[slice], places: Sequence[int] | Index) -> Index:
     """The indices within the slices at these places, one slice after the other."""
     ranges = [np.arange(slices[place].start, slices[place].stop) for place in places]
     return np.concatenate([np.zeros(0, dtype=np.int64), *ranges])
+
+
+def _with_unseen(team: TeamSpaces, entries: Index) -> Index:
+    """Indices of entries that agents observe, and of those that none does behind them."""
+    return np.concatenate([entries, np.arange(team.unseen_slice.start, team.unseen_slice.stop)])
 
 
 def _joint(kept: Sequence[Index], slices: Sequence[slice]) -> Index:

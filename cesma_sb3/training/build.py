@@ -201,7 +201,13 @@ def build_expert(
     check_masks(config, evaluator.venv)
     seed = context.seeds.expert
     as_seen = partial(
-        expert_env, team=context.team, config=config, students=students, seed=seed, is_imitated=is_imitated
+        expert_env,
+        team=context.team,
+        config=config,
+        students=students,
+        seed=seed,
+        is_imitated=is_imitated,
+        undivided=undivided_view(evaluator.venv),
     )
     with own_generators():
         stand_in = as_seen(partial(StandInVecEnv, evaluator.venv, config.n_envs))
@@ -210,7 +216,7 @@ def build_expert(
         load_initial_expert(model, config.init_from, context.team.agents)
     if not is_imitated:
         baseline_team(model)
-    expert = as_expert(model, stand_in, context.team)
+    expert = as_expert(model, stand_in)
     experience = _experience(config, context, records)
 
     def make_env(view: str) -> JointVecEnv:

@@ -12,7 +12,7 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
-from cesma_sb3.config.registry import make_experiment
+from cesma_sb3.config.registry import list_experiments, load_experiment, make_experiment
 from cesma_sb3.config.resolve import algorithm_name
 from cesma_sb3.config.schema import IN_MEMORY, ONNX, TORCHSCRIPT
 from cesma_sb3.errors import ConfigError
@@ -27,6 +27,8 @@ from cesma_sb3.utils import modules
 
 _NAME = re.compile(r"([^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*")
 """`module:name`. Any other text is a path, also one with a colon: of a drive, or of a time of day."""
+_TIMESTEPS = 100_000
+"""Environment timesteps of a decentralization, at most, where nothing says how many."""
 _BY_SUFFIX = {".onnx": ONNX, ".pt": TORCHSCRIPT, ".pth": TORCHSCRIPT, ".ts": TORCHSCRIPT}
 
 
@@ -34,7 +36,7 @@ def decentralize(
     expert: Any,
     env: str | Callable[..., Any] | Mapping[str, Any],
     *,
-    total_timesteps: int = 100_000,
+    total_timesteps: int | None = None,
     experience: Any = None,
     algorithm: str | Saved | None = None,
     normalization: VecNormalize | Path | str | None = None,
@@ -56,10 +58,12 @@ def decentralize(
             observations [B, I] float32 (and masks [B, M] bool) to actions; one function for each agent, by
             name, of its own flat observation (and mask) to an action of its space; an object with `labels`
             (`Expert`); or `module:name` of a class or object of these kinds.
-        env: A registered environment, `package.module:function` of a PettingZoo environment, or that
-            function itself, its arguments by `functools.partial`; or the `env` of an experiment
-            (`EnvConfig`): `{"id": ..., "team_reward": "mean"}`.
-        total_timesteps: Environment timesteps of the decentralization, at most; 0 with `experience`.
+        env: A registered experiment, whose environment, students, imitation and evaluation are taken; a
+            registered environment, `package.module:function` of a PettingZoo environment, or that function
+            itself, its arguments by `functools.partial`; or the `env` of an experiment (`EnvConfig`):
+            `{"id": ..., "team_reward": "mean"}`.
+        total_timesteps: Environment timesteps of the decentralization, at most; 0 with `experience`. None:
+            those of a registered experiment that has any, else 100,000.
         experience: States that the expert labels for the students, before they act: imitation's trajectories,
             an `Experience`, or a replay buffer of SB3. None: the replay buffer that a model in memory still
             holds, if any, and if the students learn from states (`dagger.experience`); False: none. Nothing
@@ -87,12 +91,15 @@ def decentralize(
     """
     expert_values, in_memory = _expert_values(expert, algorithm, normalization)
     values: dict[str, Any] = {
+        "dagger": {},
+        **_task_values(env),
         "name": name,
         "seed": seed,
-        "env": _env_values(env),
         "expert": {"trust": trust, **expert_values},
-        "dagger": {"total_timesteps": total_timesteps},
     }
+    if total_timesteps is None:
+        total_timesteps = values["dagger"].get("total_timesteps") or _TIMESTEPS
+    values["dagger"] |= {"total_timesteps": total_timesteps}
     changes = {**(overrides or {}), **more}
     experiment = make_experiment(values, changes, called="decentralize")
     learns = experiment.dagger is not None and experiment.dagger.has_experience
@@ -153,6 +160,17 @@ def _named_expert(expert: Any, algorithm: str | Saved | None) -> tuple[dict[str,
     if isinstance(expert, types.FunctionType) and (name := modules.name_of(expert)) is not None:
         return {"algorithm": name}, None
     return {"algorithm": IN_MEMORY}, expert
+
+
+def _task_values(env: str | Callable[..., Any] | Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the parts of an experiment that say what is to be done, and not by whom."""
+    if isinstance(env, str) and env in list_experiments():
+        registered = load_experiment(env)
+        if registered.dagger is not None:
+            values = registered.to_mapping()
+            return {key: values[key] for key in ("threads", "env", "students", "dagger", "evaluation")}
+        raise ConfigError(f"{env}: a baseline, which imitates nobody; expected {registered.baseline_of}")
+    return {"env": _env_values(env)}
 
 
 def _env_values(env: str | Callable[..., Any] | Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import numpy as np
 from cesma_sb3.config.schema import EnvConfig, Experiment
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
-from cesma_sb3.envs.partition import AgentSlice
 from cesma_sb3.evaluation import (
     Actor,
     Returns,
@@ -23,6 +22,7 @@ from cesma_sb3.evaluation import (
 )
 from cesma_sb3.experts import reference_expert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
+from cesma_sb3.spaces.agent_slices import AgentSlice
 from cesma_sb3.training.callbacks import Seen
 
 
@@ -137,6 +137,13 @@ class Evaluator:
         self.venv.close()
 
 
+def declared_slices(env: EnvConfig) -> dict[str, AgentSlice] | None:
+    """Returns the parts of the agents of an environment that an experiment divides; None of any other."""
+    if env.team is None:
+        return None
+    return {name: AgentSlice(own.observation, own.action) for name, own in env.team.items()}
+
+
 def joint_env(
     env: EnvConfig,
     n_envs: int,
@@ -162,9 +169,8 @@ def joint_env(
     return make_vec_env(
         env.id,
         kwargs=env.kwargs,
-        team=None
-        if env.team is None
-        else {a: AgentSlice(s.observation, s.action) for a, s in env.team.items()},
+        team=declared_slices(env),
+        message_size=env.message_size,
         wrappers=[{"name": wrapper.name, **wrapper.kwargs} for wrapper in env.wrappers],
         team_reward=env.team_reward,
         reward_weights=env.reward_weights,

@@ -16,6 +16,7 @@ from torch import nn
 
 from cesma_sb3.config.resolve import student_module
 from cesma_sb3.config.schema import Experiment
+from cesma_sb3.envs import undivided_view
 from cesma_sb3.envs.joint_vec_env import attribute
 from cesma_sb3.errors import ExpertError, StorageError
 from cesma_sb3.experts import Expert
@@ -64,11 +65,19 @@ def load_expert(folder: RunFolder, experiment: Experiment, evaluator: Evaluator)
     if is_trained(config):
         config = config.model_copy(update={"information_cost": None})
         make = partial(StandInVecEnv, evaluator.venv, config.n_envs)
-        stand_in = expert_env(make, team, config, experiment.students, experiment.seed, is_imitated=True)
+        stand_in = expert_env(
+            make,
+            team,
+            config,
+            experiment.students,
+            experiment.seed,
+            is_imitated=True,
+            undivided=undivided_view(evaluator.venv),
+        )
         # The networks only act, which the processor of any machine can.
         model = make_model(config, stand_in, experiment.seed, th.device("cpu"), trains=False)
         _load_weights(model.policy, team.agents, folder, f"{EXPERT}/{EXPERT_WEIGHTS}")
-        expert = as_expert(model, stand_in, team)
+        expert = as_expert(model, stand_in)
     else:
         if config.path is not None and folder.agents is not None:
             check_owners(folder.agents, team.agents, folder.path / EXPERT)

@@ -23,15 +23,15 @@ from cesma_sb3.config.resolve import (
 )
 from cesma_sb3.config.schema import DaggerConfig, ExpertConfig, StudentsConfig
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, StepReturn
-from cesma_sb3.envs.vec_wrappers import JointVecEnvWrapper, MessageFreeVecEnv
+from cesma_sb3.envs.vec_wrappers import JointVecEnvWrapper, TeamViewVecEnv
 from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, error_line, message_of
-from cesma_sb3.experts import Expert, MessageFreeExpert, SB3Expert
+from cesma_sb3.experts import Expert, SB3Expert, TranslatedExpert
 from cesma_sb3.imitation.information_cost import InformationCostVecEnv
 from cesma_sb3.policies import TeamPolicy, Visibility
 from cesma_sb3.policies.networks.factory import NetworkSpec, make_net
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.team_views import has_messages
+from cesma_sb3.spaces.team_views import TeamView, has_messages, message_free_view
 from cesma_sb3.spaces.types import Array, Flags, Masks, Observations
 from cesma_sb3.utils.signatures import arguments_of
 from cesma_sb3.utils.stateful import Stateful
@@ -97,11 +97,13 @@ def expert_env(
     seed: int,
     *,
     is_imitated: bool,
+    undivided: TeamView | None = None,
 ) -> JointVecEnv:
     """Makes the environment that an expert is trained in: in its action view, and without messages.
 
     An expert sees the whole team and has no need to talk: messages are left out of what it sees and does,
-    unless its experiment says that it communicates. The agents of a baseline do.
+    unless its experiment says that it communicates. The agents of a baseline do. An environment that was
+    divided into a team is whole for its expert, which then fits the environment without this package too.
 
     Args:
         make: Makes the environment of the whole team in an action view, given by name.
@@ -110,22 +112,23 @@ def expert_env(
         students: The students' part, for an expert that pays for deciding by what they do not see.
         seed: Seed of the predictors that measure this cost.
         is_imitated: Whether students will imitate it; False for a baseline.
+        undivided: Of a team that a joint environment was divided into, the view in which one agent has all.
 
     Raises:
         ConfigError: The expert has an information cost, and these students cannot be predicted.
 
     Source: section 4.4 (the labels are of physical observations, for physical actions).
     """
-    is_message_free = is_imitated and not config.communicates and has_messages(team)
-    if is_message_free and config.information_cost is not None:
+    is_alone = is_imitated and not config.communicates
+    if config.information_cost is None:
+        if not is_alone or (undivided is None and not has_messages(team)):
+            return make(config.action_view)
+        return TeamViewVecEnv(make("joint"), undivided or message_free_view(team), config.action_view)
+    if is_alone and has_messages(team):
         raise ConfigError(
             "information_cost: expected agents that do not communicate: others tell what one sees not"
         )
-    venv = (
-        MessageFreeVecEnv(make("joint"), config.action_view) if is_message_free else make(config.action_view)
-    )
-    if config.information_cost is None:
-        return venv
+    venv = make(config.action_view)
     try:
         return InformationCostVecEnv(
             venv, spec=students_spec(students), seed=seed, **config.information_cost.model_dump()
@@ -223,16 +226,15 @@ def linear_schedule(start: float, final_fraction: float, progress_remaining: flo
     return start * (final_fraction + (1.0 - final_fraction) * progress_remaining)
 
 
-def as_expert(model: BaseAlgorithm, venv: JointVecEnv, team: TeamSpaces) -> Expert:
+def as_expert(model: BaseAlgorithm, venv: JointVecEnv) -> Expert:
     """Makes an expert, which labels the whole team's observations, from a model.
 
     Args:
         model: The model, trained or not.
         venv: The environment that it is trained in, or a stand-in for it.
-        team: The team that it labels.
     """
     expert = SB3Expert(model, venv.team, venv.view)
-    return expert if venv.team == team else MessageFreeExpert(expert, team)
+    return TranslatedExpert(expert, venv.team_view) if isinstance(venv, TeamViewVecEnv) else expert
 
 
 def baseline_team(model: BaseAlgorithm) -> TeamPolicy:

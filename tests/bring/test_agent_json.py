@@ -16,10 +16,10 @@ from sb3_contrib import MaskablePPO
 
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.deploy.export import export
-from cesma_sb3.envs.partition import AgentSlice
 from cesma_sb3.envs.pettingzoo import import_parallel_env
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.policies import TeamPolicy, team_files
+from cesma_sb3.spaces.agent_slices import AgentSlice
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.run_folder import RunFolder
 from tests.bring.test_declared_teams import ENV

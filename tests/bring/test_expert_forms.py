@@ -17,10 +17,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 import cesma_sb3
 from cesma_sb3.envs import make_vec_env, undivided_view
 from cesma_sb3.envs.joint_env import JointEnv
-from cesma_sb3.envs.partition import AgentSlice, PartitionedEnv
+from cesma_sb3.envs.partition import PartitionedEnv
 from cesma_sb3.errors import ExpertError, SpaceError
 from cesma_sb3.experts.adapt import adapt_expert
 from cesma_sb3.experts.observation_forms import unflatten
+from cesma_sb3.spaces.agent_slices import AgentSlice
 from cesma_sb3.spaces.agent_spaces import ActionColumns, flatten
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 

@@ -14,10 +14,10 @@ import cesma_sb3
 from cesma_sb3.envs import make_vec_env, undivided_view
 from cesma_sb3.envs.experience import Experience
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.envs.partition import AgentSlice
 from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, StorageError
 from cesma_sb3.imitation.visited_states import load_experience, save_states, visited_arrays
+from cesma_sb3.spaces.agent_slices import AgentSlice
 from tests.bring.test_declared_teams import Cues
 from tests.envs_for_tests import MatchingGame, MortalEnv
 from tests.recorded import recorded

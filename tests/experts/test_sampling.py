@@ -14,8 +14,8 @@ from cesma_sb3.algorithms import ExpectedDDPG, FactoredDQN, GumbelSoftmaxDDPG, T
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.experts import (
     FunctionExpert,
-    MessageFreeExpert,
     SamplingExpert,
+    TranslatedExpert,
     adapt_expert,
     make_actor,
     sampling_expert,
@@ -26,6 +26,7 @@ from cesma_sb3.imitation import MultiAgentDAggerTrainer
 from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.team_views import message_free_view
 from tests.bring.controllers import Polite, polite
 from tests.envs_for_tests import Doorway, MatchingGame, MortalEnv, ReachEnv, talking_team_with_masks
 
@@ -139,7 +140,7 @@ def test_functions():
 
 def test_a_team_that_talks_is_labelled_by_draws():
     team = talking_team_with_masks()
-    expert = MessageFreeExpert(_Any(), team)
+    expert = TranslatedExpert(_Any(), message_free_view(team))
     drawn = sampling_expert(expert, team, seed=0)
     assert isinstance(drawn, SamplingExpert)
     masks = np.ones((300, team.mask_size), dtype=bool)

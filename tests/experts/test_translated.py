@@ -12,7 +12,8 @@ from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
 from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.experts import SB3Expert, SoftExpert
 from cesma_sb3.experts.scripted.reference import reference_expert
-from cesma_sb3.experts.wrappers import MessageFreeExpert
+from cesma_sb3.experts.wrappers import TranslatedExpert
+from cesma_sb3.spaces.team_views import message_free_view
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("speaker-listener", {}),
@@ -39,7 +40,7 @@ def test_labels_ignore_messages(name: str, kwargs: dict[str, Any]) -> None:
     quiet, full = reference_expert(MessageFreeVecEnv(venv)), reference_expert(venv)
     assert quiet is not None
     assert full is not None
-    expert = MessageFreeExpert(quiet, venv.team)
+    expert = TranslatedExpert(quiet, message_free_view(venv.team))
     assert isinstance(expert, SoftExpert) == isinstance(quiet, SoftExpert)
     observations = venv.reset()
     labels = expert.labels(observations)
@@ -52,7 +53,7 @@ def test_what_sb3_trained_in_the_silent_view_labels_softly(name: str) -> None:
     venv = ParticleVecEnv(make_scenario(name), 4, seed=0)
     quiet = MessageFreeVecEnv(venv)
     model = PPO("MlpPolicy", quiet, n_steps=8, batch_size=8, n_epochs=1, seed=0, device="cpu").learn(64)
-    expert = MessageFreeExpert(SB3Expert(model, quiet.team, quiet.view), venv.team)
+    expert = TranslatedExpert(SB3Expert(model, quiet.team, quiet.view), quiet.team_view)
     assert isinstance(expert, SoftExpert)
     observations = venv.reset()
     masks = np.ones((4, venv.team.mask_size), dtype=bool)

@@ -17,9 +17,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecFrameS
 from cesma_sb3.algorithms import RecurrentFactoredDQN
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.envs.partition import AgentSlice, PartitionedEnv
+from cesma_sb3.envs.partition import PartitionedEnv
 from cesma_sb3.errors import EnvError, SpaceError
 from cesma_sb3.policies import TeamPolicy
+from cesma_sb3.spaces.agent_slices import AgentSlice
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import message_free_view
 from cesma_sb3.testing import check_environment

@@ -12,9 +12,9 @@ from pettingzoo.utils.wrappers import BaseParallelWrapper
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.envs.partition import AgentSlice
 from cesma_sb3.envs.pettingzoo import as_parallel, import_parallel_env
 from cesma_sb3.errors import ConfigError, EnvError, MissingExtraError, UnknownNameError, nearest
+from cesma_sb3.spaces.agent_slices import AgentSlice
 from tests.envs_for_tests import MatchingGame
 
 SPREAD = "mpe2.simple_spread_v3"

@@ -6,7 +6,7 @@ from gymnasium import spaces
 from stable_baselines3.common.noise import VectorizedActionNoise
 
 import cesma_sb3
-from cesma_sb3.experts import MessageFreeExpert
+from cesma_sb3.experts import TranslatedExpert
 from cesma_sb3.training.evaluate_run import evaluate_run
 from tests.shared_runs import RUNS
 
@@ -19,7 +19,7 @@ def result(tmp_path_factory):
 
 
 def test_the_expert_neither_hears_nor_speaks(result):
-    assert isinstance(result.expert, MessageFreeExpert)
+    assert isinstance(result.expert, TranslatedExpert)
     model = result.expert.expert.model
     assert model.action_space == spaces.MultiDiscrete([5, 5])
     team = result.students.team
@@ -90,6 +90,6 @@ def test_words_that_are_not_available_are_not_said(tmp_path):
             "students": {"hidden_sizes": [16]},
         },
     )
-    assert isinstance(result.expert, MessageFreeExpert)
+    assert isinstance(result.expert, TranslatedExpert)
     assert result.report["return"]["expert"] > result.report["return"]["random"]
     assert result.report["return"]["students"] > result.report["return"]["random"]

@@ -53,15 +53,19 @@ class AgentSliceConfig(Model):
 class EnvConfig(Model):
     """The multi-agent environment."""
 
-    id: Annotated[Text, Resets("kwargs", "team", "wrappers", "reward_weights")]
-    """A scenario of `cesma_sb3.envs.particle` such as `spread`, or `package.module:function` that makes a
-    PettingZoo environment, or a Gymnasium one: with `team`, or with a Tuple or Dict of spaces for its agents.
-    `module:id` is an environment that the module registers with Gymnasium. A new value resets `kwargs`,
-    `team`, `wrappers` and `reward_weights`."""
+    id: Annotated[Text, Resets("kwargs", "team", "message_size", "wrappers", "reward_weights")]
+    """A scenario of `cesma_sb3.envs.particle` such as `spread`, a robot such as `mujoco-halfcheetah-6x1`, or
+    `package.module:function` that makes a PettingZoo environment, or a Gymnasium one: with `team`, or with a
+    Tuple or Dict of spaces for its agents. `module:id` is an environment that the module registers with
+    Gymnasium. A new value resets `kwargs`, `team`, `message_size`, `wrappers` and `reward_weights`."""
     kwargs: Arguments = Field(default_factory=dict)
     """Arguments of the scenario or function: `env.kwargs.n_agents`."""
     team: dict[str, AgentSliceConfig] | None = None
-    """The agents of a Gymnasium environment whose observation and action are joint: by agent, its part."""
+    """The agents of a Gymnasium environment whose observation and action are joint: by agent, its part. What
+    no agent observes, the expert does."""
+    message_size: NonNegativeInt = 0
+    """With `team`, and of robots: how many numbers in [-1, 1] (where actions are choices, how many symbols to
+    choose from) each agent's message has, which all others receive one step later; 0: nobody talks."""
     wrappers: Annotated[tuple[WrapperConfig, ...], Field(strict=False)] = ()
     """Wrappers, the innermost first; Gymnasium's come before others."""
     team_reward: Literal["shared", "sum", "mean"] | None = None
