@@ -1,9 +1,9 @@
 """What a robot's team loses where its agents see less: a table, and a figure, of finished run folders.
 
-    for k in 0 1 2 null; do
-      cesma decentralize sac.zip mujoco-halfcheetah-6x1 --algorithm SAC --trust --set env.kwargs.obsk=$k --out k-$k
-    done
-    python -m benchmarks.robots k-* --out docs/images/robots.png
+for k in 0 1 2 null; do
+cesma decentralize sac.zip mujoco-halfcheetah-6x1 --algorithm SAC --trust --set env.kwargs.obsk=$k --out k-$k
+done
+python -m benchmarks.robots k-* --out docs/images/robots.png
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def outcome(run_dir: Path) -> Outcome:
         StorageError: It is none, or incomplete.
     """
     run = RunFolder.open(run_dir)
-    env, report = run.experiment.env, run.report
+    env, report = run.experiment.env, run.report()
     returns, errors = report["return"], report["standard_error"]
     span = returns["expert"] - returns["random"]
     return Outcome(
@@ -63,15 +63,21 @@ def outcome(run_dir: Path) -> Outcome:
 def table(outcomes: Sequence[Outcome]) -> str:
     """The outcomes in Markdown."""
     lines = [
-        "| robot | k | numbers in a message | expert | students | of the expert | samples | processor seconds |",
+        "| robot | k | in a message | expert | students | of the expert | samples | processor seconds |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for each in outcomes:
-        k = "all" if each.distance is None else each.distance
-        lines.append(
-            f"| `{each.robot}` | {k} | {each.message_size or 'none'} | {each.expert:,.0f} | {each.students:,.0f} | "
-            f"{each.share:.2f} ± {each.error:.2f} | {each.samples:,} | {each.seconds:.0f} |"
+        cells = (
+            f"`{each.robot}`",
+            "all" if each.distance is None else str(each.distance),
+            str(each.message_size or "nothing"),
+            f"{each.expert:,.0f}",
+            f"{each.students:,.0f}",
+            f"{each.share:.2f} ± {each.error:.2f}",
+            f"{each.samples:,}",
+            f"{each.seconds:.0f}",
         )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
