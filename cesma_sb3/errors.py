@@ -31,6 +31,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import operator
+import re
 import sys
 import sysconfig
 import traceback
@@ -38,12 +39,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Characters that break a line or move a terminal's cursor."""
 _MOST_NAMES = 40
 """Most names that a message lists."""
 
 
 class CesmaError(Exception):
-    """Base class of the errors of this package."""
+    """Base class of the errors of this package. Its text is one line, whatever the names in it are."""
+
+    def __str__(self) -> str:
+        return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], super().__str__())
 
 
 class SpaceError(CesmaError):

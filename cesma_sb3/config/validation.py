@@ -124,8 +124,10 @@ def _annotation(model: type[BaseModel], path: KeyPath) -> Any:
     for part in path:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             annotation = schema_of(annotation.model_fields[part].annotation)
-        else:  # an item of a tuple
-            annotation = typing.get_args(annotation)[0]
+        else:  # an item of a tuple, or of a mapping; either may be optional
+            if _is_union(annotation):
+                annotation = next(each for each in typing.get_args(annotation) if each is not type(None))
+            annotation = [each for each in typing.get_args(annotation) if each is not ...][-1]
     return annotation
 
 

@@ -27,6 +27,7 @@ from cesma_sb3.errors import (
 )
 from cesma_sb3.spaces.agent_slices import AgentSlice
 from cesma_sb3.utils import modules
+from cesma_sb3.utils.installation import missing_extra
 
 AnyParallelEnv: TypeAlias = ParallelEnv[Any, Any, Any]
 
@@ -216,6 +217,10 @@ _MOVED = {"pettingzoo.mpe": "mpe2", "pettingzoo.magent": "magent2.environments"}
 """PettingZoo's former families of environments, and the packages that have them now."""
 
 
+EXTRAS = {"lbforaging": "lbf", "rware": "rware"}
+"""Packages of environments that an extra brings, and its name."""
+
+
 def _missing(target: str, module_name: str, error: ImportError) -> MissingExtraError:
     """The error that says what to install: PettingZoo has an extra for each family of environments."""
     parts = module_name.split(".")
@@ -228,6 +233,8 @@ def _missing(target: str, module_name: str, error: ImportError) -> MissingExtraE
             if target.startswith(family):
                 reason += f" Its name there: {package}{target.removeprefix(family).replace(':', '.')}"
         return MissingExtraError(f"environment {target!r}: {reason}")
+    if package in EXTRAS:
+        return missing_extra(f"environment {target!r}", EXTRAS[package], error)
     if "[" in package or package in modules.INSTALLED:
         hint = f"try: pip install '{package}'"
     elif isinstance(error, ModuleNotFoundError):

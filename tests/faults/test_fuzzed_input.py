@@ -69,9 +69,16 @@ def file(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzzed") / "mine.yaml"
 
 
+class Registered(dict):
+    """The values of every experiment. Hypothesis prints the arguments of a test, and these are many."""
+
+    def __repr__(self):
+        return f"<{len(self)} experiments>"
+
+
 @pytest.fixture(scope="module")
 def registered():
-    return {name: load_experiment(name, check_names=False).to_mapping() for name in NAMES}
+    return Registered({name: load_experiment(name, check_names=False).to_mapping() for name in NAMES})
 
 
 @given(name=st.sampled_from(NAMES), index=INDEX, value=VALUES)

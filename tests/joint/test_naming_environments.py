@@ -65,6 +65,12 @@ def test_a_missing_package_names_the_extra(monkeypatch):
         import_parallel_env("pettingzoo.sisl.multiwalker_v9")
 
 
+def test_a_package_of_an_extra_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rware", None)
+    with pytest.raises(MissingExtraError, match=r"needs the extra \[rware\].*; try: pip install"):
+        import_parallel_env("rware:rware-tiny-2ag-v2")
+
+
 def test_wrong_arguments():
     with pytest.raises(
         ConfigError, match=r"environment 'mpe2.simple_spread_v3': .*unexpected keyword argument 'M'"

@@ -90,6 +90,8 @@ class EntryPoint:
         ("dagger.min_samples", 10**7, "expected at most capacity "),
         ("name", "other", "an experiment keeps the name of its file"),
         ("extends", "spread-6", "unknown key"),
+        ("env.team", {"a": {"observaton": "0"}}, "did you mean 'observation'? allowed: action, observation"),
+        ("baseline_of", {"a\nb": math.inf}, "baseline_of.a\\nb: expected a finite number, got inf"),
     ],
 )
 def test_schema(key, value, problem):
@@ -166,7 +168,7 @@ def test_missing_keys(missing, tmp_path):
 
 @pytest.mark.parametrize("name", ["spread3", "../spread-3", "/etc/passwd", "", "spread-3/../spread-3"])
 def test_unknown_names(name):
-    with pytest.raises(UnknownNameError, match=r"allowed: .*spread-3, "):
+    with pytest.raises(UnknownNameError, match=r"allowed: .*(spread-3|navigation-comm), "):
         load_experiment(name)
 
 
