@@ -49,7 +49,12 @@ class CesmaError(Exception):
     """Base class of the errors of this package. Its text is one line, whatever the names in it are."""
 
     def __str__(self) -> str:
-        return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], super().__str__())
+        return _CONTROLS.sub(_shown, super().__str__())
+
+
+def _shown(control: re.Match[str]) -> str:
+    """A space for what breaks a line, as on the command line; any other control character by its code."""
+    return " " if control[0].isspace() else repr(control[0])[1:-1]
 
 
 class SpaceError(CesmaError):

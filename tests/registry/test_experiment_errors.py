@@ -91,7 +91,7 @@ class EntryPoint:
         ("name", "other", "an experiment keeps the name of its file"),
         ("extends", "spread-6", "unknown key"),
         ("env.team", {"a": {"observaton": "0"}}, "did you mean 'observation'? allowed: action, observation"),
-        ("baseline_of", {"a\nb": math.inf}, "baseline_of.a\\nb: expected a finite number, got inf"),
+        ("baseline_of", {"a\nb": math.inf}, "baseline_of.a b: expected a finite number, got inf"),
     ],
 )
 def test_schema(key, value, problem):
