@@ -95,6 +95,7 @@ def import_parallel_env(
         ConfigError: The function or the wrapper raised, for instance because of its arguments.
     """
     env = _built(target, kwargs or {})
+    expected = "before others" if isinstance(env, gymnasium.Env) else "around a Gymnasium environment"
     around = [(_find_wrapper(str(each["name"])), each) for each in wrappers]
     while around and isinstance(env, gymnasium.Env) and _is_gymnasiums(around[0][0]):
         env = _wrap(env, *around.pop(0))
@@ -108,8 +109,7 @@ def import_parallel_env(
         env = GymnasiumTeam(env, vector_rewards=reward_weights is not None)
     for wrap, wrapper in around:
         if _is_gymnasiums(wrap):
-            what = "before others" if wrapper is not wrappers[0] else "around a Gymnasium environment"
-            raise ConfigError(f"wrapper {wrapper['name']!r}: Gymnasium's, expected {what}")
+            raise ConfigError(f"wrapper {wrapper['name']!r}: Gymnasium's, expected {expected}")
         env = _wrap(env, wrap, wrapper)
     try:
         parallel = as_parallel(env)

@@ -136,6 +136,13 @@ def test_gymnasiums_wrappers_come_before_the_team_is_divided():
     assert [step[3] for step in steps] == [False, False, True]
 
 
+def test_gymnasiums_wrappers_after_others_are_refused():
+    team = {"one": AgentSlice("0:3", "0"), "two": AgentSlice("3:6", "1")}
+    wrappers = [{"name": TICKING, "bonus": 5.0}, {"name": TIME_LIMIT, "max_episode_steps": 3}]
+    with pytest.raises(ConfigError, match=f"'{TIME_LIMIT}': Gymnasium's, expected before others"):
+        import_parallel_env(f"{__name__}:Arm", {}, wrappers, team=team)
+
+
 class Arm(gymnasium.Env):
     """Two joints, and an episode that never ends."""
 
@@ -158,7 +165,7 @@ class Arm(gymnasium.Env):
         ([{"name": TIME_LIMIT}], f"wrapper '{TIME_LIMIT}': Gymnasium's, expected around a Gymnasium env"),
         (
             [{"name": TICKING, "bonus": 1.0}, {"name": TIME_LIMIT, "max_episode_steps": 3}],
-            f"wrapper '{TIME_LIMIT}': Gymnasium's, expected before others",
+            f"wrapper '{TIME_LIMIT}': Gymnasium's, expected around a Gymnasium env",
         ),
         ([{"name": "nowhere:Wrapper"}], "nowhere"),
     ],
