@@ -15,7 +15,7 @@ from typing import Any
 
 from cesma_sb3.config.documents import SUFFIXES, Document, data_folder, documents_in, find_document, is_name
 from cesma_sb3.config.overrides import flatten, merge, nest
-from cesma_sb3.config.schema import PATHS, Experiment
+from cesma_sb3.config.schema import PATHS, RANDOM, Experiment
 from cesma_sb3.config.validation import KeyPath, plain, validate
 from cesma_sb3.config.yaml import check_finite
 from cesma_sb3.errors import ConfigError, short_repr, unknown_name
@@ -224,7 +224,18 @@ def _with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, A
         inner = located.get(section)
         if isinstance(inner, Mapping) and isinstance(path := inner.get(key), str) and path:
             located[section] = {**inner, key: str((folder / as_path(path)).resolve())}
+    env = located.get("env")
+    if isinstance(env, Mapping) and isinstance(others := env.get("others"), str):
+        located["env"] = {**env, "others": _located_others(others, folder)}
     return located
+
+
+def _located_others(others: str, folder: Path) -> str:
+    """Return `env.others` with an absolute path, where it is a folder and no name."""
+    is_name = not others or others == RANDOM or modules.NAME.fullmatch(others) is not None
+    path = folder if is_name else folder / as_path(others)
+    # A name alone may be that of a pretrained team, too.
+    return others if is_name or (path.name == others and not path.exists()) else str(path.resolve())
 
 
 def _check_name(document: Document, values: Mapping[str, Any]) -> None:

@@ -112,6 +112,20 @@ def controller(config: ExpertConfig) -> Any:
     return named
 
 
+def others_controller(env: EnvConfig) -> Any:
+    """Return the controller that `module:name` in `env.others` names, a class uncalled.
+
+    Raises:
+        ConfigError: There is no such module or name; the message has the nearest name.
+    """
+    name = str(env.others)
+    module, attribute = _module(name)
+    if not hasattr(module, attribute):
+        names = [each for each in vars(module) if not each.startswith("_")]
+        raise ConfigError(f"{unknown_name(f'name in {module.__name__}', attribute, names)}")
+    return getattr(module, attribute)
+
+
 def _expert_name(name: str) -> str:
     """Return the `module:name` of an expert that a package registers; any other name unchanged."""
     return plugins.resolved(plugins.EXPERTS, name, {*_NO_CLASS, *_classes(_ALGORITHM_MODULES, BaseAlgorithm)})
@@ -283,6 +297,9 @@ def _first_two(target: type[Any]) -> list[str]:
 
 
 def _environment_call(env: EnvConfig) -> Iterator[_Call]:
+    if env.others is not None and modules.NAME.fullmatch(env.others) is not None:
+        with _at("env", "others"):
+            others_controller(env)
     with _at("env"):
         name = environment_name(env.id)
         if is_robot(name):

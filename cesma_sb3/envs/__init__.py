@@ -7,5 +7,14 @@ from cesma_sb3.envs.factory import (
     scripted_bodies,
     undivided_view,
 )
+from cesma_sb3.envs.one_side import OneSide, Side
 
-__all__ = ["make_parallel_env", "make_vec_env", "reward_definition", "scripted_bodies", "undivided_view"]
+__all__ = [
+    "OneSide",
+    "Side",
+    "make_parallel_env",
+    "make_vec_env",
+    "reward_definition",
+    "scripted_bodies",
+    "undivided_view",
+]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from cesma_sb3.envs.joint_env import TeamReward
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, attribute, joint_vec_env
+from cesma_sb3.envs.one_side import OneSide, Side
 from cesma_sb3.envs.particle import SCENARIOS, Body, ParticleVecEnv, find_scenario, make_scenario
 from cesma_sb3.envs.partition import Partition
 from cesma_sb3.envs.pettingzoo import AnyParallelEnv, import_parallel_env
@@ -42,6 +43,7 @@ def make_vec_env(
     seed: int | None = None,
     view: str | ActionView = "joint",
     agents: Sequence[str] | None = None,
+    side: Side | None = None,
     renderable: bool = False,
 ) -> JointVecEnv:
     """A joint environment of many environments: stepped together where possible, else one by one.
@@ -67,6 +69,8 @@ def make_vec_env(
         view: The action view, or its name.
         agents: The names of the agents, in the order that joint arrays are to keep (that of a saved team);
             None: the environment's own.
+        side: Of a game, whose agents are the team, and who plays the others; None: all are the team. Such
+            games are stepped one by one.
         renderable: Whether environments get the render mode `rgb_array`, whatever `kwargs` names; those that
             do not have it stay as they are.
 
@@ -78,7 +82,7 @@ def make_vec_env(
     target = environment_name(target)
     if {":", "."} & set(target):
         modules.reach(target)  # before there are processes, which search the same folders
-    as_it_is = not wrappers and team is None and reward_weights is None
+    as_it_is = not wrappers and team is None and reward_weights is None and side is None
     if as_it_is and _is_scenario(target):
         scenario = make_scenario(target, **dict(kwargs or {}))
         batched: JointVecEnv = ParticleVecEnv(
@@ -98,6 +102,7 @@ def make_vec_env(
         message_size=message_size,
         wrappers=list(wrappers),
         reward_weights=reward_weights,
+        side=side,
     )
     return joint_vec_env(
         make,
@@ -130,6 +135,7 @@ def make_parallel_env(
     team: Mapping[str, AgentSlice] | None = None,
     message_size: int = 0,
     reward_weights: Sequence[float] | None = None,
+    side: Side | None = None,
     render_mode: str | None = None,
 ) -> AnyParallelEnv:
     """One environment as PettingZoo has it, as an experiment's `env` names it.
@@ -141,34 +147,55 @@ def make_parallel_env(
         team: By agent, its part of a joint Gymnasium environment.
         message_size: Of the messages between agents of such an environment, or of a robot; 0: none.
         reward_weights: Of rewards that are vectors, a weight for each entry.
+        side: Of a game, whose agents are the team, and who plays the others (`OneSide`); None: all are it.
         render_mode: An argument of the scenario or function; battles render without one.
 
     Raises:
         MissingExtraError: A package is not installed; the message says what to install.
         ConfigError: A name is unknown (the nearest is given) or an argument is wrong.
     """
-    target = environment_name(target)
+    name = environment_name(target)
     given = dict(kwargs or {})
-    if render_mode is not None and not is_battle(target):
+    if render_mode is not None and not is_battle(name):
         given["render_mode"] = render_mode
+    target, given, team = _of_name(name, given, team)
+    if message_size and team is None:
+        raise ConfigError(f"env.message_size: expected 0 without env.team, got {message_size}")
+    if side is not None and team is not None:
+        raise ConfigError(f"env.agents: expected null, for {name} is divided into agents as it is")
+    env = import_parallel_env(
+        target, given, wrappers, team=team, message_size=message_size, reward_weights=reward_weights
+    )
+    return env if side is None else _one_side(env, side)
+
+
+def _one_side(env: AnyParallelEnv, side: Side) -> OneSide:
+    """The game with this side's agents; it is closed where they do not fit it."""
+    try:
+        return OneSide(env, *side)
+    except BaseException:
+        env.close()
+        raise
+
+
+def _of_name(
+    target: str, given: dict[str, Any], team: Mapping[str, AgentSlice] | None
+) -> tuple[str, dict[str, Any], Mapping[str, AgentSlice] | None]:
+    """The function behind a name of this package, its arguments, and how what it makes is divided."""
     if is_robot(target):
         _refuse_team(target, team)
         team, given = robot_team(target, given)
-        target = "cesma_sb3.envs.robots:plain_robot"
-    elif team is None and _is_scenario(target):
-        given, target = _named("scenario", target, given), "cesma_sb3.envs.particle:parallel_env"
-    elif is_battle(target):
-        given, target = _named("target", target, given), "cesma_sb3.envs.smac:battle_env"
-    elif "." not in target and ":" not in target:
+        return "cesma_sb3.envs.robots:plain_robot", given, team
+    if team is None and _is_scenario(target):
+        return "cesma_sb3.envs.particle:parallel_env", _named("scenario", target, given), team
+    if is_battle(target):
+        return "cesma_sb3.envs.smac:battle_env", _named("target", target, given), team
+    if "." not in target and ":" not in target:
         if target in SCENARIOS:
             _refuse_team(target, team)
         names = (*SCENARIOS, *ROBOT_NAMES, *plugins.registered(plugins.ENVIRONMENTS))
         raise UnknownNameError.of("environment", target, names)
-    if message_size and team is None:
-        raise ConfigError(f"env.message_size: expected 0 without env.team, got {message_size}")
-    return import_parallel_env(
-        target, given, wrappers, team=team, message_size=message_size, reward_weights=reward_weights
-    )
+    return target, given, team
 
 
 def _refuse_team(target: str, team: Mapping[str, AgentSlice] | None) -> None:

@@ -15,6 +15,7 @@ from cesma_sb3.experts import Expert, adapt_expert, make_actor
 from cesma_sb3.experts.base import Actor
 from cesma_sb3.policies.ensembles import TeamEnsemble
 from cesma_sb3.policies.team_policy import TeamPolicy
+from cesma_sb3.spaces.random_actions import random_actions
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import reordered_view
 from cesma_sb3.spaces.types import Masks, Observations, Packed
@@ -104,21 +105,7 @@ def random_actor(team: TeamSpaces, rng: np.random.Generator) -> TeamActor:
         team: The team that it acts for.
         rng: The generator of the draws.
     """
-    low = np.asarray(getattr(team.action_space, "low", 0), dtype=np.float64)
-    high = np.asarray(getattr(team.action_space, "high", 0), dtype=np.float64)
-
-    def act(observations: Observations, masks: Masks | None) -> Packed:
-        batch = len(observations)
-        packed: Any = np.zeros((batch, team.n_columns), dtype=team.action_dtype)
-        for column, (k, flags) in enumerate(zip(team.column_categories, team.column_masks, strict=True)):
-            if k == 0:
-                packed[:, column] = rng.uniform(low[column], high[column], size=batch)
-                continue
-            keys = rng.random((batch, k))  # the largest key among the available ones: a uniform draw
-            if masks is not None:
-                keys = np.where(masks[:, flags], keys, -1.0)
-            packed[:, column] = keys.argmax(axis=1)
-        actions: Packed = packed
-        return actions
-
-    return TeamActor(act, team)
+    return TeamActor(
+        lambda observations, masks: random_actions(team, len(observations), masks, rng),
+        team,
+    )

@@ -91,7 +91,8 @@ def declared_layouts(env: Any, agents: Sequence[Any], sizes: Sequence[int]) -> d
     """The layouts that the environment's own `layout(agent)` returns, if it has such a method.
 
     A wrapper may change observations (stack frames, append an indicator), and the layout beneath it then no
-    longer describes them: one that is found beneath a wrapper counts only where it still adds up.
+    longer describes them: one that is found beneath a wrapper counts only where it still adds up. A wrapper
+    may have a method `layout` of its own.
 
     Args:
         env: A `ParallelEnv`, wrapped or not.
@@ -102,11 +103,12 @@ def declared_layouts(env: Any, agents: Sequence[Any], sizes: Sequence[int]) -> d
         LayoutError: The method raised, or returned something else.
     """
     bare = getattr(env, "unwrapped", env)
-    layout = getattr(bare, "layout", None)
+    layout = getattr(env, "layout", None)  # a wrapper's own, or what its `__getattr__` finds in it
+    layout = layout if callable(layout) else getattr(bare, "layout", None)
     if not callable(layout):
         return {}
     layouts = {str(agent): _declared(layout, agent) for agent in agents}
-    if bare is env:
+    if bare is env or hasattr(type(env), "layout"):
         return layouts
     per_agent = zip(agents, sizes, strict=True)
     return {

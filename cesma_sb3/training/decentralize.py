@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,8 +24,6 @@ from cesma_sb3.training.pretrained import InMemoryExpert
 from cesma_sb3.training.run import RunResult, run_experiment
 from cesma_sb3.utils import modules
 
-_NAME = re.compile(r"([^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*")
-"""`module:name`. Any other text is a path, also one with a colon: of a drive, or of a time of day."""
 _TIMESTEPS = 100_000
 """Environment timesteps of a decentralization, at most, where nothing says how many."""
 _BY_SUFFIX = {".onnx": ONNX, ".pt": TORCHSCRIPT, ".pth": TORCHSCRIPT, ".ts": TORCHSCRIPT}
@@ -145,7 +142,7 @@ def _named_expert(expert: Any, algorithm: str | Saved | None) -> tuple[dict[str,
     named = algorithm if isinstance(algorithm, str | None) else algorithm_name(algorithm)
     if isinstance(expert, str | Path):
         file = resolve_file(expert)
-        if isinstance(expert, str) and _NAME.fullmatch(expert) and not file.exists():
+        if isinstance(expert, str) and modules.NAME.fullmatch(expert) and not file.exists():
             return {"algorithm": expert}, None
         kind = named or _BY_SUFFIX.get(file.suffix.lower())
         if kind is None:

@@ -24,6 +24,7 @@ from cesma_sb3.experts import reference_expert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
 from cesma_sb3.spaces.agent_slices import AgentSlice
 from cesma_sb3.training.callbacks import Seen
+from cesma_sb3.training.others import declared_side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,4 +183,5 @@ def joint_env(
         view=view,
         renderable=renderable,
         agents=agents,
+        side=declared_side(env),
     )

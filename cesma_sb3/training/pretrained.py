@@ -26,7 +26,8 @@ from cesma_sb3.experts.scripted.focus_fire import FocusFireExpert
 from cesma_sb3.imitation.visited_states import VisitedArrays, save_states
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.evaluator import Evaluator
-from cesma_sb3.training.experiment_files import EXPERIENCE, MODEL, NORMALIZATION, kept_files
+from cesma_sb3.training.experiment_files import EXPERIENCE, MODEL, NORMALIZATION, kept_files, names_a_team
+from cesma_sb3.training.others import find_team
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import modules
 
@@ -89,6 +90,9 @@ def keep_input_files(
     for run_dir in (experiment.expert.init_from, experiment.students.init_from):
         if run_dir is not None:
             RunFolder.open(run_dir)  # raises an error that says what is wrong with it
+    others = experiment.env.others
+    if others is not None and names_a_team(others):
+        find_team(others)  # as above
     savers = {} if in_memory is None else in_memory.savers
     if states is not None:
         savers[EXPERIENCE] = partial(save_states, states)

@@ -206,7 +206,8 @@ def _open_run(
             keep_input_files(folder, experiment, in_memory, states)
             owners = expert_agents(experiment, in_memory)
         agents = folder.agents or owners or initial_agents(experiment)
-        with closing(Evaluator(experiment, watch, agents)) as evaluator:
+        # In the run's own copy of the team that plays the other side of a game.
+        with closing(Evaluator(folder.here(experiment), watch, agents)) as evaluator:
             if owners is not None:
                 config = experiment.expert
                 where = config.path if in_memory is None else f"expert {config.algorithm}"

@@ -6,6 +6,7 @@ signature.json     by which the user's own folders are known (`cesma_sb3/trainin
 run.json           name, seed, command, status, times, agents in their order, versions, machine
 checkpoints/       from which a run that has not finished is resumed (`cesma_sb3/training/checkpoint.py`)
 expert/, students/ what was trained
+others/            the team that plays the other side of a game
 acting_modes.json  whether an expert that is a distribution samples (`cesma_sb3/training/acting_mode.py`)
 evaluations.csv    each evaluation during training
 report.json        the results; a folder without it is of a run that did not finish
@@ -35,7 +36,7 @@ from cesma_sb3.config.schema import Experiment, differences
 from cesma_sb3.config.yaml import write_mapping
 from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.training import trust
-from cesma_sb3.training.experiment_files import NORMALIZATION, as_kept, kept_files, with_paths
+from cesma_sb3.training.experiment_files import NORMALIZATION, OTHERS, as_kept, kept_files, with_paths
 from cesma_sb3.training.pretrained_teams import find_run, is_pretrained, other_names
 from cesma_sb3.training.run_files import BEGINNING, RunFiles, json_text
 from cesma_sb3.utils import atomic, modules
@@ -152,7 +153,11 @@ class RunFolder(RunFiles):
         meant = as_kept(load_experiment(self.path / CONFIG, changes, check_names=False))
         own = trust.code_of(self.experiment)
         self._ask({key: name for key, name in trust.code_of(meant).items() if own.get(key) == name})
-        experiment = self.here(load_experiment(self.path / CONFIG, changes, searches=False))
+        changed = load_experiment(self.path / CONFIG, changes, searches=False)
+        experiment = self.here(changed)
+        others = changed.env.others
+        if others is not None and others != str(self.path.resolve() / OTHERS):  # the user's, by `changes`
+            experiment = with_paths(experiment, {("env", "others"): others})
         expert = experiment.expert.model_copy(update={"trust": True})
         return experiment.model_copy(update={"expert": expert})
 

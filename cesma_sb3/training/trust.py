@@ -20,7 +20,7 @@ from typing import Any
 
 from cesma_sb3.config.schema import ONNX, Experiment
 from cesma_sb3.errors import UntrustedError
-from cesma_sb3.utils import atomic
+from cesma_sb3.utils import atomic, modules
 from cesma_sb3.utils.user_folders import data_folder
 
 SIGNATURE = "signature.json"
@@ -40,6 +40,10 @@ _ENVIRONMENT = re.compile(
 )
 _GYMNASIUM = re.compile(r"(?!Gym)[\w/-]+-v\d+")
 """Registered names, less those that make what another name says."""
+_WRAPPERS = ("cesma_sb3.envs.simple_tag:SimpleTagParts",)
+"""Wrappers of this package, which run nothing but themselves."""
+_SCRIPTED = "cesma_sb3.experts.scripted."
+"""The modules whose controllers play in anybody's run."""
 _PACKAGES = ("cesma_sb3", "stable_baselines3", "sb3_contrib")
 
 
@@ -52,6 +56,9 @@ def code_of(experiment: Experiment) -> dict[str, str]:
     found = {}
     if not _makes_environments(env.id, env.kwargs):
         found["env.id"] = env.id
+    is_named = env.others is not None and modules.NAME.fullmatch(env.others) is not None
+    if env.others is not None and is_named and not env.others.startswith(_SCRIPTED):
+        found["env.others"] = env.others
     named = {
         "expert.algorithm": (expert.algorithm, "stable_baselines3.common.base_class:BaseAlgorithm"),
         "expert.policy": (expert.policy, "stable_baselines3.common.policies:BasePolicy"),
@@ -64,7 +71,7 @@ def code_of(experiment: Experiment) -> dict[str, str]:
         if name and not (_is_class(name, base) if ":" in name else key.startswith("expert."))
     }
     for index, wrapper in enumerate(env.wrappers):
-        if ":" in wrapper.name:
+        if ":" in wrapper.name and wrapper.name not in _WRAPPERS:
             found[f"env.wrappers.{index}.name"] = wrapper.name
     for index, callback in enumerate(experiment.callbacks):
         if not _is_class(callback.name, "stable_baselines3.common.callbacks:BaseCallback"):

@@ -21,6 +21,8 @@ INSTALLED = (
     *("stable_baselines3", "sb3_contrib", "imitation"),
 )
 """Packages that are never imported from the user's folders, whatever lies there."""
+NAME = re.compile(r"([^\W\d]\w*\.)*[^\W\d]\w*:[^\W\d]\w*")
+"""`module:name`. Any other text is a path, also one with a colon: of a drive, or of a time of day."""
 PATH = "CESMA_SB3_PATH"
 """Environment variable that hands `search_path()` to child processes."""
 

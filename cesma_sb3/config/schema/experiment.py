@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from cesma_sb3.config.schema.expert import ExpertConfig
 from cesma_sb3.config.schema.fields import (
+    RANDOM,
     Arguments,
     Count,
     Model,
@@ -53,11 +54,15 @@ class AgentSliceConfig(Model):
 class EnvConfig(Model):
     """The multi-agent environment."""
 
-    id: Annotated[Text, Resets("kwargs", "team", "message_size", "wrappers", "reward_weights")]
+    id: Annotated[
+        Text,
+        Resets("kwargs", "team", "message_size", "agents", "others", "wrappers", "reward_weights"),
+    ]
     """A scenario of `cesma_sb3.envs.particle` such as `spread`, a robot such as `mujoco-halfcheetah-6x1`, or
     `package.module:function` that makes a PettingZoo environment, or a Gymnasium one: with `team`, or with a
     Tuple or Dict of spaces for its agents. `module:id` is an environment that the module registers with
-    Gymnasium. A new value resets `kwargs`, `team`, `message_size`, `wrappers` and `reward_weights`."""
+    Gymnasium. A new value resets `kwargs`, `team`, `message_size`, `agents`, `others`, `wrappers` and
+    `reward_weights`."""
     kwargs: Arguments = Field(default_factory=dict)
     """Arguments of the scenario or function: `env.kwargs.n_agents`."""
     team: dict[str, AgentSliceConfig] | None = None
@@ -66,6 +71,13 @@ class EnvConfig(Model):
     message_size: NonNegativeInt = 0
     """With `team`, and of robots: how many numbers in [-1, 1] (where actions are choices, how many symbols to
     choose from) each agent's message has, which all others receive one step later; 0: nobody talks."""
+    agents: Annotated[tuple[Text, ...], Field(strict=False, min_length=1)] | None = None
+    """Of a game, the agents that are the team: one side of it, say. null: all agents are."""
+    others: Text | None = None
+    """With `agents`, who plays all others: `random`; `module:name` of a controller as
+    `cesma_sb3.decentralize` takes it, of the others' observations; or a team: a run folder (its students),
+    the name of a pretrained team, or a folder of `save_team`. In a team each agent acts by its name, on its
+    own observation. A run keeps a copy of the team."""
     wrappers: Annotated[tuple[WrapperConfig, ...], Field(strict=False)] = ()
     """Wrappers, the innermost first; Gymnasium's come before others."""
     team_reward: Literal["shared", "sum", "mean"] | None = None
@@ -85,6 +97,15 @@ class EnvConfig(Model):
     def _has_agents(self) -> EnvConfig:
         if self.team is not None and not self.team:
             raise ValueError("team: expected at least one agent, got none")
+        if self.agents is not None and self.others is None:
+            raise ValueError(
+                f"others: expected who plays the agents that env.agents leaves out: {RANDOM}, module:name, a "
+                "run folder or a team, got null"
+            )
+        if self.agents is None and self.others is not None:
+            raise ValueError(f"others: expected null without env.agents, got {self.others!r}")
+        if self.agents is not None and self.team is not None:
+            raise ValueError("agents: expected null, for env.team says who the agents are")
         return self
 
 

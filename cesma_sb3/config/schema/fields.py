@@ -65,6 +65,8 @@ TORCHSCRIPT, ONNX = "torchscript", "onnx"
 """`expert.algorithm` of exported networks, which are read from `expert.path`."""
 IN_MEMORY = "in-memory"
 """`expert.algorithm` of a controller that was passed to `decentralize` and that no file holds."""
+RANDOM = "random"
+"""`env.others` that draw uniformly among what they can do."""
 PATHS = (
     *(("expert", key) for key in ("path", "normalization", "experience", "init_from")),
     ("students", "init_from"),
