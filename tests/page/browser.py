@@ -35,7 +35,7 @@ window.addEventListener("load", async () => {
 
 
 def ask(
-    page: Path, script: str, tmp_path: Path, width: int = 1100, *, dark: bool = False
+    page: Path, script: str, tmp_path: Path, width: int = 1100, *, dark: bool = False, still: bool = False
 ) -> tuple[Any, list[str]]:
     """What a script returns that runs in the page, and everything that the browser complained of.
 
@@ -45,6 +45,7 @@ def ask(
         tmp_path: For a copy, and for the browser's profile.
         width: Of the window that the page sees, in pixels; phones have less than browsers' windows can have.
         dark: What the system prefers.
+        still: Whether the system prefers reduced motion.
     """
     assert BROWSER is not None
     # Before the page's policy, which refuses scripts that are not the page's own.
@@ -57,11 +58,12 @@ def ask(
         f'<iframe src="asked.html" style="width:{width}px;height:900px;border:0"></iframe>'
         "<script>const frame = document.querySelector('iframe'), look = setInterval(() => {"
         "const told = frame.contentDocument && frame.contentDocument.getElementById('told');"
-        "if (told) { clearInterval(look); document.body.append(told.cloneNode(true)); }"
+        "if (told) { clearInterval(look); document.body.append(told.cloneNode(true)); frame.remove(); }"
         "}, 50);</script></body>"
     )
     scheme = ["--blink-settings=preferredColorScheme=0"] if dark else []
-    words = [BROWSER, *_FLAGS, *scheme, f"--user-data-dir={tmp_path / 'profile'}", framed.as_uri()]
+    motion = ["--force-prefers-reduced-motion"] if still else []
+    words = [BROWSER, *_FLAGS, *scheme, *motion, f"--user-data-dir={tmp_path / 'profile'}", framed.as_uri()]
     shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     (told,) = re.findall(r'<pre id="told">(.*?)</pre>', shown, flags=re.S)
     answer = json.loads(html.unescape(told))

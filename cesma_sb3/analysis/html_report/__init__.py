@@ -18,12 +18,13 @@ from typing import Any
 from PIL import Image
 
 from cesma_sb3.analysis.html_report import charts
+from cesma_sb3.analysis.html_report import live as live_part
 from cesma_sb3.analysis.recording import Episode, record_episodes
 from cesma_sb3.analysis.run_data import RunData, read_run
 from cesma_sb3.config.overrides import flatten
 from cesma_sb3.config.schema import Experiment
 from cesma_sb3.errors import CesmaError, ConfigError, UntrustedError
-from cesma_sb3.training.run_folder import PRICE
+from cesma_sb3.training.run_folder import PRICE, RunFolder
 from cesma_sb3.utils import atomic
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.installation import missing_extra
@@ -88,6 +89,9 @@ def write_watch_page(
 ) -> Path:
     """Write an HTML page on which a team and its expert play episodes, side by side, one after another.
 
+    Of a team of particles, the page also has a live part: the students' networks act in the browser, while
+    the user moves bodies and changes messages (`cesma_sb3.analysis.html_report.live`).
+
     Args:
         run_dir: The folder of a finished run, or the name of a pretrained team.
         out: The file; None: a new one in a temporary folder.
@@ -103,8 +107,10 @@ def write_watch_page(
     run = read_run(run_dir)
     by_policy, missing = _play(run.path, episodes, seed, trust=trust)
     (label,) = _labels([run])
+    live = live_part.live_team(RunFolder.open(run.path, trust=trust))
     content = _render(
         with_charts=False,
+        live=charts.to_json(live) if live else None,
         title=label,
         runs=[_summary(label, run)],
         differences=[],
@@ -255,7 +261,7 @@ def _differences(experiments: Sequence[Experiment]) -> list[tuple[str, list[str]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 
 
-def _render(*, with_charts: bool, **values: Any) -> str:
+def _render(*, with_charts: bool, live: str | None = None, **values: Any) -> str:
     try:
         import jinja2
 
@@ -275,5 +281,7 @@ def _render(*, with_charts: bool, **values: Any) -> str:
     scripts = [(Path(__file__).parent / "page.js").read_text(encoding="utf-8")]
     if with_charts:
         scripts.insert(0, get_plotlyjs())
+    if live:
+        scripts += live_part.scripts()
     digests = [base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts]
-    return template.render(watched=not with_charts, scripts=scripts, digests=digests, **values)
+    return template.render(watched=not with_charts, live=live, scripts=scripts, digests=digests, **values)
