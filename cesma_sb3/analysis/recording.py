@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from cesma_sb3.config.schema import TRAJECTORIES
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rendering import RGB, to_rgb
 from cesma_sb3.envs.rollouts import Rollout
@@ -66,7 +67,7 @@ def record_episodes(
         frames: Whether states are rendered.
 
     Returns:
-        The episodes of each policy: `expert` (not for a baseline) and `students`.
+        The episodes of each policy: `students`, and `expert` if there is one that acts.
 
     Raises:
         StorageError: A file is missing, or the environment cannot be rendered.
@@ -77,7 +78,7 @@ def record_episodes(
     evaluator = Evaluator(experiment, agents=folder.agents, renderable=frames)
     with torch_settings(experiment.threads), closing(evaluator):
         actors: dict[str, Actor] = {}
-        if experiment.dagger is not None:
+        if experiment.dagger is not None and experiment.expert.algorithm != TRAJECTORIES:
             actors["expert"] = make_actor(load_expert(folder, experiment, evaluator))
         actors["students"] = evaluator.act_of(load_students(folder, evaluator.venv.team))
         camera = _Camera(evaluator.venv, experiment.env.id) if frames else None

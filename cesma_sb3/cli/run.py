@@ -121,7 +121,8 @@ def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: 
 def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Decentralize a pretrained controller into one policy for each agent, and evaluate both.
 
-    EXPERT is a file (SB3's .zip, TorchScript, ONNX) or module:name; ENV a registered experiment (its
+    EXPERT is a file (SB3's .zip, TorchScript, ONNX), recorded trajectories (.npz, a folder of imitation's or
+    Minari's) or module:name; ENV a registered experiment (its
     environment, students, imitation and evaluation), a registered environment, or package.module:function of
     a PettingZoo environment.
     """

@@ -20,6 +20,7 @@ from cesma_sb3.config.schema import (
     ONNX,
     SCRIPTED,
     TORCHSCRIPT,
+    TRAJECTORIES,
     EnvConfig,
     Experiment,
     ExpertConfig,
@@ -43,7 +44,7 @@ _ALGORITHM_MODULES = ("cesma_sb3.algorithms", "stable_baselines3", "sb3_contrib"
 _POLICY_MODULES = ("cesma_sb3.policies",)
 _OURS = frozenset({"policy", "env", "policy_kwargs", "seed", "_init_setup_model"})
 """Arguments of an algorithm that this package sets."""
-_NO_CLASS = frozenset({SCRIPTED, TORCHSCRIPT, ONNX, IN_MEMORY})
+_NO_CLASS = frozenset({SCRIPTED, TORCHSCRIPT, ONNX, TRAJECTORIES, IN_MEMORY})
 """Values of `expert.algorithm` that name no class."""
 _POLICY_OURS = frozenset({"observation_space", "action_space", "lr_schedule", "team"})
 """Arguments of a policy that the algorithm or this package sets."""

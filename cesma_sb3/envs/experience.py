@@ -66,6 +66,8 @@ class Experience(Stateful):
         self.rows = Rows(self.limit, {"observations": compact_dtype(team)})
         self.n_steps = 0
         """Vector steps ever recorded."""
+        self.is_whole = False
+        """Whether the newest states are the last of their episodes: of what is recorded no more."""
 
     def __len__(self) -> int:
         """Samples kept."""
@@ -175,7 +177,7 @@ class Experience(Stateful):
         """Whole episodes, in the order in which they ended.
 
         Left out are those whose beginning is no longer kept, and those that have not ended: that are under
-        way, or were cut off.
+        way (unless `is_whole`), or were cut off.
 
         Returns:
             Of each its environment, and its vector steps, counted from the oldest one that is kept.
@@ -190,6 +192,9 @@ class Experience(Stateful):
             for begin, end in pairwise(np.flatnonzero(starts[:, env]).tolist())
             if not cuts[end]
         ]
+        if self.is_whole:
+            begins = [(env, np.flatnonzero(starts[:, env])) for env in range(self.n_envs)]
+            found += [(env, slice(int(each[-1]), self.n_kept)) for env, each in begins if len(each)]
         return sorted(found, key=lambda episode: episode[1].stop)
 
     def _places(self, first: int, last: int) -> Index:

@@ -47,6 +47,8 @@ class ExperienceLabeller:
         rng: Draws the messages.
         label_rng: Draws the labels of an expert that samples; None: the same draws every time.
         replaces_unavailable: As `ActionRules` has it.
+        recorded: What was done in these states, packed [T, B, C], which are then the labels; None: the expert
+            is asked.
 
     Raises:
         ExpertError: The expert does not fit the team, or does not have these labels (`check_labels`).
@@ -61,8 +63,10 @@ class ExperienceLabeller:
         rng: np.random.Generator,
         label_rng: np.random.Generator | None = None,
         replaces_unavailable: bool = False,
+        recorded: Array | None = None,
     ) -> None:
         self.experience = experience
+        self._recorded = recorded
         self.expert = adapt_expert(expert, experience.team)
         self.labels = labels
         check_labels(labels, self.expert, experience.team)
@@ -70,7 +74,7 @@ class ExperienceLabeller:
         self._rng = rng
         self._label_rng = label_rng
         self._rules = ActionRules(experience.team, replaces_unavailable=replaces_unavailable)
-        self._name = f"{name_of(self.expert)}.labels"
+        self._name = f"{name_of(self.expert)}.labels" if recorded is None else "trajectories"
         self._needs_beginning = isinstance(self.expert, RecurrentExpert) or self.channel is not None
 
     def samples(self) -> Iterator[Samples]:
@@ -146,7 +150,8 @@ class ExperienceLabeller:
     def _blocks(self) -> Iterator[tuple[States, Samples]]:
         """States, and the same as samples [T, B, ...] with labels."""
         has_memory = isinstance(self.expert, RecurrentExpert)
-        act = make_actor(self.expert, self._label_rng)
+        recorded = self._recorded
+        act = make_actor(self.expert, self._label_rng) if recorded is None else self.expert.labels
         reset_actor(act, None)
         before = 0
         for states in self.experience.blocks(BLOCK):
@@ -166,7 +171,9 @@ class ExperienceLabeller:
                 observations, alive = _flat(states.observations[steps]), _flat(states.alive[steps])
                 masks = None if states.masks is None else _flat(states.masks[steps])
                 place = partial(_place, n_envs=n_envs, first=before + first)
-                found.append(self._rules(act(observations, masks), masks, alive, self._name, place))
+                rows = slice(before + first, before + first + length)
+                given: Any = act(observations, masks) if recorded is None else _flat(recorded[rows])
+                found.append(self._rules(given, masks, alive, self._name, place))
             before += n_steps
             labels: Any = np.concatenate(found).reshape(n_steps, n_envs, -1)
             yield states, Samples(states.observations, labels, states.alive, states.masks, self._soft(states))

@@ -126,7 +126,7 @@ def load_experience(
         )
     # In the order in which a model's views are tried; an `Experience`, which says who is alive, is a team's.
     views = [] if undivided is None or "alive" in arrays else [undivided]
-    joint = _in_full_view(
+    joint = in_full_view(
         observations.reshape(*starts.shape, -1), team, [*views, message_free_view(team)], called
     )
     alive, cuts = arrays.get("alive"), arrays.get("cuts")
@@ -148,8 +148,20 @@ def load_experience(
     return experience
 
 
-def _in_full_view(observations: Array, team: TeamSpaces, views: Sequence[TeamView], called: str) -> Array:
-    """Observations [T, B, I] of the whole team; messages that were left out are zeros."""
+def in_full_view(observations: Array, team: TeamSpaces, views: Sequence[TeamView], called: str) -> Array:
+    """Return observations [T, B, ...] of the team or of a view of it as those of the whole team, float32.
+
+    Messages that were left out are zeros.
+
+    Args:
+        observations: [T, B, I'].
+        team: The whole team.
+        views: Views of it; the first whose observations have this size counts.
+        called: What messages call their source.
+
+    Raises:
+        SpaceError: They are of another size, or not finite.
+    """
     width = observations.shape[-1]
     of_view = next((view for view in views if view.team.observation_size == width), None)
     if of_view is None and width != team.observation_size:

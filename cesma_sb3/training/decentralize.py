@@ -13,20 +13,31 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.config.registry import list_experiments, load_experiment, make_experiment
 from cesma_sb3.config.resolve import algorithm_name
-from cesma_sb3.config.schema import IN_MEMORY, ONNX, TORCHSCRIPT
+from cesma_sb3.config.schema import IN_MEMORY, ONNX, TORCHSCRIPT, TRAJECTORIES
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts.adapt import model_of_predict
 from cesma_sb3.experts.loading import resolve_file
 from cesma_sb3.experts.sb3_files import Saved
+from cesma_sb3.imitation.recordings import Recording, holds_recording, recorded_arrays
 from cesma_sb3.imitation.visited_states import VisitedArrays, holds_states, visited_arrays
-from cesma_sb3.training.experiment_files import EXPERIENCE, MODEL, NORMALIZATION
+from cesma_sb3.training.experiment_files import EXPERIENCE, MODEL, NORMALIZATION, RECORDING
 from cesma_sb3.training.pretrained import InMemoryExpert
 from cesma_sb3.training.run import RunResult, run_experiment
 from cesma_sb3.utils import modules
 
 _TIMESTEPS = 100_000
 """Environment timesteps of a decentralization, at most, where nothing says how many."""
-_BY_SUFFIX = {".onnx": ONNX, ".pt": TORCHSCRIPT, ".pth": TORCHSCRIPT, ".ts": TORCHSCRIPT}
+_UPDATES = 2_000
+"""Gradient steps on recorded trajectories, where nothing says how many."""
+_IMITATION = ("dagger", "bc")
+"""Imitation algorithms that `algorithm` may name, too."""
+_BY_SUFFIX = {
+    ".npz": TRAJECTORIES,
+    ".onnx": ONNX,
+    ".pt": TORCHSCRIPT,
+    ".pth": TORCHSCRIPT,
+    ".ts": TORCHSCRIPT,
+}
 
 
 def decentralize(
@@ -54,19 +65,22 @@ def decentralize(
             `policy.save`), TorchScript or a whole PyTorch module (`.pt`), or ONNX; a function of joint
             observations [B, I] float32 (and masks [B, M] bool) to actions; one function for each agent, by
             name, of its own flat observation (and mask) to an action of its space; an object with `labels`
-            (`Expert`); or `module:name` of a class or object of these kinds.
+            (`Expert`); or `module:name` of a class or object of these kinds. In the place of a controller,
+            recorded trajectories, which the students imitate as they are (behavioural cloning): imitation's,
+            a dataset of Minari, arrays by name (`RecordedArrays`), or the folder or `.npz` of any of them.
         env: A registered experiment, whose environment, students, imitation and evaluation are taken; a
             registered environment, `package.module:function` of a PettingZoo environment, or that function
             itself, its arguments by `functools.partial`; or the `env` of an experiment (`EnvConfig`):
             `{"id": ..., "team_reward": "mean"}`.
         total_timesteps: Environment timesteps of the decentralization, at most; 0 with `experience`. None:
-            those of a registered experiment that has any, else 100,000.
+            those of a registered experiment that has any, else 100,000; of recorded trajectories, 0.
         experience: States that the expert labels for the students, before they act: imitation's trajectories,
             an `Experience`, or a replay buffer of SB3. None: the replay buffer that a model in memory still
             holds, if any, and if the students learn from states (`dagger.experience`); False: none. Nothing
             is learned of what was done there.
         algorithm: The class that saved an SB3 file, or its name (`"PPO"`); for a policy that was saved alone,
-            the algorithm that trained it, or its own class.
+            the algorithm that trained it, or its own class. `bc` and `dagger` name the imitation algorithm,
+            as `dagger.algorithm` does.
         normalization: The model's `VecNormalize`, or its file; None: an algorithm in memory brings its own.
         trust: Whether files may run code when they are loaded, as SB3's, TorchScript's and pickles can.
         name: Name of the experiment, after which the run folder is called.
@@ -86,6 +100,9 @@ def decentralize(
 
     Source: section 4.1 ("any expert architecture ... may be used").
     """
+    imitation = None
+    if algorithm in _IMITATION:  # no class that saved a file
+        imitation, algorithm = algorithm, None
     expert_values, in_memory = _expert_values(expert, algorithm, normalization)
     values: dict[str, Any] = {
         "dagger": {},
@@ -94,9 +111,15 @@ def decentralize(
         "seed": seed,
         "expert": {"trust": trust, **expert_values},
     }
-    if total_timesteps is None:
-        total_timesteps = values["dagger"].get("total_timesteps") or _TIMESTEPS
-    values["dagger"] |= {"total_timesteps": total_timesteps}
+    dagger = values["dagger"]
+    if expert_values["algorithm"] == TRAJECTORIES:
+        dagger |= {"algorithm": "bc", "total_timesteps": total_timesteps or 0, "beta": {}}
+        dagger |= {"experience": {"n_updates": _UPDATES}}
+    else:
+        fallback = dagger.get("total_timesteps") or _TIMESTEPS
+        dagger |= {"total_timesteps": fallback if total_timesteps is None else total_timesteps}
+    if imitation is not None:
+        dagger |= {"algorithm": imitation}
     changes = {**(overrides or {}), **more}
     experiment = make_experiment(values, changes, called="decentralize")
     learns = experiment.dagger is not None and experiment.dagger.has_experience
@@ -139,16 +162,18 @@ def _expert_values(
 
 def _named_expert(expert: Any, algorithm: str | Saved | None) -> tuple[dict[str, Any], Any]:
     """Returns the values that name an expert, and the controller if it is in memory; else None."""
+    if holds_recording(expert):
+        return {"algorithm": TRAJECTORIES, "path": f"{RECORDING}.npz"}, Recording(recorded_arrays(expert))
     named = algorithm if isinstance(algorithm, str | None) else algorithm_name(algorithm)
     if isinstance(expert, str | Path):
         file = resolve_file(expert)
         if isinstance(expert, str) and modules.NAME.fullmatch(expert) and not file.exists():
             return {"algorithm": expert}, None
-        kind = named or _BY_SUFFIX.get(file.suffix.lower())
+        kind = named or (TRAJECTORIES if file.is_dir() else _BY_SUFFIX.get(file.suffix.lower()))
         if kind is None:
             raise ConfigError(
                 f'{expert}: expected algorithm=, the name of the class that saved it ("PPO"), or a file that '
-                f"ends with {', '.join(_BY_SUFFIX)}"
+                f"ends with {', '.join(_BY_SUFFIX)}, or a folder of trajectories"
             )
         return {"algorithm": kind, "path": str(file)}, None
     expert = model_of_predict(expert)

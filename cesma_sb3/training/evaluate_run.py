@@ -11,6 +11,7 @@ import numpy as np
 
 from cesma_sb3.evaluation import Actor, MessageAblation, Returns, ablate_messages, make_actor
 from cesma_sb3.experts import Expert
+from cesma_sb3.experts.recorded import RecordedExpert
 from cesma_sb3.training.context import torch_settings
 from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.load import load_expert, load_students
@@ -80,10 +81,15 @@ def final_returns(
 
     Args:
         evaluator: Measures them, and those of a random team and the reference.
-        expert: The expert; None of a baseline.
+        expert: The expert; None of a baseline. Recorded trajectories have the returns of their rewards.
         students: The students, acting; None of an expert that is trained alone.
         measured: Returns that were measured already, by policy.
     """
+    recorded = expert if isinstance(expert, RecordedExpert) else None
+    if recorded is not None and recorded.returns is not None:
+        measured = {**measured, "expert": Returns(recorded.returns, recorded.lengths, {})}
+    elif recorded is not None:
+        expert = None
     actors = {"expert": None if expert is None else make_actor(expert), "students": students}
     returns = {
         policy: measured[policy] if policy in measured else evaluator.final(actor)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from cesma_sb3.config.schema import ONNX, RANDOM, TORCHSCRIPT, Experiment
+from cesma_sb3.config.schema import ONNX, RANDOM, TORCHSCRIPT, TRAJECTORIES, Experiment
 from cesma_sb3.training.pretrained_teams import RUN, find_run
 from cesma_sb3.utils import modules
 
 MODEL, NETWORK, NORMALIZATION = "expert/model.zip", "expert/network", "expert/normalization.pkl"
 """Files of a pretrained expert: SB3's, an exported network (with its suffix), `VecNormalize`."""
+RECORDING = "expert/trajectories"
+"""Recorded trajectories: a folder, or with `.npz` a file."""
 EXPERIENCE = "expert/experience.safetensors"
 """States that were visited before the run."""
 STUDENTS_MODEL = "students/model.zip"
@@ -45,8 +47,12 @@ def kept_names(experiment: Experiment) -> dict[tuple[str, str], str]:
     if experiment.env.others is not None and names_a_team(experiment.env.others):
         names["env", "others"] = OTHERS
     if expert.path is not None:
-        is_network = expert.algorithm in {TORCHSCRIPT, ONNX}
-        names["expert", "path"] = NETWORK + Path(expert.path).suffix if is_network else MODEL
+        suffix = Path(expert.path).suffix
+        if expert.algorithm == TRAJECTORIES:
+            names["expert", "path"] = RECORDING + (suffix if suffix == ".npz" else "")
+        else:
+            is_network = expert.algorithm in {TORCHSCRIPT, ONNX}
+            names["expert", "path"] = NETWORK + suffix if is_network else MODEL
     if expert.normalization is not None:
         names["expert", "normalization"] = NORMALIZATION
     if expert.experience is not None:
@@ -72,6 +78,10 @@ def kept_files(experiment: Experiment) -> dict[str, Path]:
             # Of a team that is not there a file is named all the same: whoever reads it says so.
             inside = inside or [team / "team.json"]
             sources |= {f"{name}/{path.relative_to(team).as_posix()}": path for path in inside}
+        elif experiment.expert.algorithm == TRAJECTORIES and key == "path":
+            inside = [path for path in sorted(source.rglob("*")) if path.is_file()]
+            sources |= {f"{name}/{path.relative_to(source).as_posix()}": path for path in inside}
+            sources |= {} if inside else {name: source}
         elif key == "init_from":
             sources |= {f"{name}/{each}": source / each for each in _INITIAL_FILES[section]}
         else:

@@ -15,7 +15,15 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from cesma_sb3.config.resolve import controller, saved_class
-from cesma_sb3.config.schema import IN_MEMORY, ONNX, SCRIPTED, TORCHSCRIPT, Experiment, ExpertConfig
+from cesma_sb3.config.schema import (
+    IN_MEMORY,
+    ONNX,
+    SCRIPTED,
+    TORCHSCRIPT,
+    TRAJECTORIES,
+    Experiment,
+    ExpertConfig,
+)
 from cesma_sb3.envs import undivided_view
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError, NotKeptWarning, StorageError, message_of
@@ -23,10 +31,18 @@ from cesma_sb3.experts import Expert, adapt_expert, reference_expert
 from cesma_sb3.experts.adapt import known_spaces
 from cesma_sb3.experts.loading import load_normalization, load_onnx, load_sb3, load_torchscript, resolve_file
 from cesma_sb3.experts.scripted.focus_fire import FocusFireExpert
+from cesma_sb3.imitation.recordings import Recording, load_recording, recorded_expert, save_recording
 from cesma_sb3.imitation.visited_states import VisitedArrays, save_states
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.evaluator import Evaluator
-from cesma_sb3.training.experiment_files import EXPERIENCE, MODEL, NORMALIZATION, kept_files, names_a_team
+from cesma_sb3.training.experiment_files import (
+    EXPERIENCE,
+    MODEL,
+    NORMALIZATION,
+    RECORDING,
+    kept_files,
+    names_a_team,
+)
 from cesma_sb3.training.others import find_team
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils import modules
@@ -54,6 +70,8 @@ class InMemoryExpert:
     def savers(self) -> dict[str, Callable[[str], object]]:
         """What writes its files, by their names below a run folder."""
         found: dict[str, Callable[[str], object]] = {}
+        if isinstance(self.controller, Recording):
+            found[f"{RECORDING}.npz"] = partial(save_recording, self.controller.arrays)
         if isinstance(self.controller, BaseAlgorithm):
             found[MODEL] = partial(save_model, self.controller)
         if self.normalization is not None:
@@ -93,6 +111,8 @@ def keep_input_files(
     others = experiment.env.others
     if others is not None and names_a_team(others):
         find_team(others)  # as above
+    if experiment.expert.algorithm == TRAJECTORIES and in_memory is None:
+        load_recording(Path(str(experiment.expert.path)))  # as above
     savers = {} if in_memory is None else in_memory.savers
     if states is not None:
         savers[EXPERIENCE] = partial(save_states, states)
@@ -122,7 +142,11 @@ def _save(save: Callable[[str], object], path: Path) -> None:
 
 
 def make_pretrained(
-    config: ExpertConfig, evaluator: Evaluator, in_memory: InMemoryExpert | None = None
+    config: ExpertConfig,
+    evaluator: Evaluator,
+    in_memory: InMemoryExpert | None = None,
+    *,
+    capacity: int = 2**53,
 ) -> PretrainedExpert:
     """Makes the expert that an experiment names and does not train: in a new run, a resumed one, and later.
 
@@ -131,12 +155,21 @@ def make_pretrained(
             folder's; in a new run, those that they are copied from.
         evaluator: Has the environment, whose team the expert controls, and its scripted expert.
         in_memory: The expert itself, if `decentralize` took one in memory.
+        capacity: Of recorded trajectories, the most steps that students learn from, the newest.
 
     Raises:
         ExpertError: There is no such expert for this environment, or it does not fit the team.
         StorageError: A file is missing or torn, or may not be loaded without trust.
     """
     venv = evaluator.venv
+    if config.algorithm == TRAJECTORIES:
+        assert config.path is not None
+        held = None if in_memory is None else in_memory.controller.arrays
+        arrays = load_recording(Path(config.path)) if held is None else held
+        whole = undivided_view(venv)
+        return PretrainedExpert(
+            recorded_expert(arrays, venv.team, capacity, view=config.action_view, undivided=whole)
+        )
     if in_memory is not None:
         model = in_memory.controller if isinstance(in_memory.controller, BaseAlgorithm) else None
         return PretrainedExpert(_adapt(config, venv, in_memory.controller, in_memory.normalization), model)

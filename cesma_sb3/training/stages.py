@@ -12,8 +12,9 @@ from cesma_sb3.config.schema import DaggerConfig
 from cesma_sb3.envs.experience import Experience
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import CesmaWarning
-from cesma_sb3.evaluation import Actor
+from cesma_sb3.evaluation import Actor, Score
 from cesma_sb3.experts import Expert, SamplingExpert, make_actor
+from cesma_sb3.experts.recorded import RecordedExpert
 from cesma_sb3.imitation import DAggerProgress, MultiAgentDAggerTrainer, TeamTrainer
 from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.training.acting_mode import ActingMode, choose_acting_mode
@@ -21,6 +22,7 @@ from cesma_sb3.training.build import BuiltExpert, BuiltFineTuning, BuiltStudents
 from cesma_sb3.training.callbacks import CurvePoint, LearningCurve
 from cesma_sb3.training.checkpoint import ResumePoint, StageCheckpoints
 from cesma_sb3.training.context import RunContext
+from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.models import StandInVecEnv, baseline_team
 from cesma_sb3.training.outcome import NOT_TRAINED, TrainedExpert, TrainedStudents
 from cesma_sb3.training.sb3 import LOG_FORMATS, Tick, learn
@@ -43,6 +45,11 @@ def train_expert(built: BuiltExpert, context: RunContext, tick: Tick) -> Trained
         )
     else:
         trained = _train_model(built, built.training, context, tick, "expert")
+    if isinstance(built.expert, RecordedExpert):
+        trained.curve = (
+            [] if built.expert.returns is None else [CurvePoint(0, Score(float(built.expert.returns.mean())))]
+        )
+        return trained
     stochastic = built.stochastic
     mode = _choose_mode(
         "expert",
@@ -185,13 +192,13 @@ def decentralize(
             context.eval_freq,
             config.keep,
             updates_freq=max(1, context.eval_freq // config.samples_per_update),
-            target=evaluator.on_curve(make_actor(expert)).mean - built.match_slack,
+            target=_expert_return(expert, evaluator) - built.match_slack,
             n_matches=config.early_stopping_evaluations,
             on_eval=evaluator.seen("students"),
         )
         point = _resume(trainer, curve, expert, checkpoints)
         if point is None:
-            _begin_dataset(trainer, config, experience)
+            _begin_dataset(trainer, config, experience, expert)
         else:
             tick(_done(trainer, config), resumed=True)
         if point is None or not point.ended:
@@ -232,13 +239,23 @@ def _steps(trainer: TeamTrainer, config: DaggerConfig) -> int:
     return trainer.timesteps + trainer.pretraining_updates * config.samples_per_update
 
 
-def _begin_dataset(trainer: TeamTrainer, config: DaggerConfig, experience: Experience | None) -> None:
+def _expert_return(expert: Expert, evaluator: Evaluator) -> float:
+    """Returns what the expert returns in evaluations during training; infinity where nobody knows."""
+    if isinstance(expert, RecordedExpert):
+        return float("inf") if expert.returns is None else float(expert.returns.mean())
+    return evaluator.on_curve(make_actor(expert)).mean
+
+
+def _begin_dataset(
+    trainer: TeamTrainer, config: DaggerConfig, experience: Experience | None, expert: Expert
+) -> None:
     """Labels what was visited already; where nothing was, what the expert visits if it is to act."""
     if not config.has_experience:
         return
     assert isinstance(trainer, MultiAgentDAggerTrainer)
     if experience is not None and len(experience):
-        trainer.add_experience(experience)
+        labels = expert.actions if isinstance(expert, RecordedExpert) else None
+        trainer.add_experience(experience, labels)
     elif config.rollout_timesteps:
         trainer.add_rollouts(config.rollout_timesteps)
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cesma_sb3.config.schema import ONNX, Experiment
+from cesma_sb3.config.schema import ONNX, TRAJECTORIES, Experiment
 from cesma_sb3.errors import UntrustedError
 from cesma_sb3.utils import atomic, modules
 from cesma_sb3.utils.user_folders import data_folder
@@ -76,7 +76,7 @@ def code_of(experiment: Experiment) -> dict[str, str]:
     for index, callback in enumerate(experiment.callbacks):
         if not _is_class(callback.name, "stable_baselines3.common.callbacks:BaseCallback"):
             found[f"callbacks.{index}.name"] = callback.name
-    if expert.path is not None and expert.algorithm != ONNX:
+    if expert.path is not None and expert.algorithm not in {ONNX, TRAJECTORIES}:
         found["expert.path"] = expert.path
     if expert.normalization is not None:
         found["expert.normalization"] = expert.normalization

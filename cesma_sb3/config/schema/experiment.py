@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from cesma_sb3.config.schema.expert import ExpertConfig
 from cesma_sb3.config.schema.fields import (
     RANDOM,
+    TRAJECTORIES,
     Arguments,
     Count,
     Model,
@@ -195,7 +196,24 @@ class Experiment(Model):
             raise ValueError(f"expert.experience: expected null, for {why}")
         if self.fine_tuning is not None and self.dagger is None:
             raise ValueError("fine_tuning: expected null, for dagger is null: there are no students")
+        if self.expert.algorithm == TRAJECTORIES:
+            self._check_recorded()
         return self
+
+    def _check_recorded(self) -> None:
+        """Refuse what would ask an expert, where there are recorded trajectories in its place."""
+        why = "for the expert is recorded trajectories, which nobody can ask"
+        dagger, tuning = self.dagger, self.fine_tuning
+        if dagger is None or dagger.algorithm != "bc":
+            got = "null" if dagger is None else dagger.algorithm
+            raise ValueError(f"dagger.algorithm: expected bc, {why}, got {got}")
+        if dagger.total_timesteps or dagger.rollout_timesteps:
+            key = "total_timesteps" if dagger.total_timesteps else "experience.rollout_timesteps"
+            raise ValueError(f"dagger.{key}: expected 0, {why}")
+        if dagger.labels == "soft":
+            raise ValueError(f"dagger.labels: expected hard or auto, {why}")
+        if tuning is not None and max(tuning.imitation_coef, tuning.imitation_coef_final):
+            raise ValueError(f"fine_tuning.imitation_coef: expected 0, as imitation_coef_final, {why}")
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the values, as a file would hold them."""

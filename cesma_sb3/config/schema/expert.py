@@ -11,6 +11,7 @@ from cesma_sb3.config.schema.fields import (
     ONNX,
     SCRIPTED,
     TORCHSCRIPT,
+    TRAJECTORIES,
     Arguments,
     Capacity,
     Count,
@@ -48,12 +49,14 @@ class ExpertConfig(Model):
         Resets("path", "trust", "normalization", "experience", "outputs", "deterministic"),
     ]
     """`scripted`; an algorithm of `cesma_sb3.algorithms`, stable_baselines3 or sb3_contrib; `torchscript` or
-    `onnx`; or `module:name` of an SB3 algorithm, or of a controller as `cesma_sb3.decentralize` takes it. A
-    controller's class is called with `kwargs`, and with the team if it has an argument `team`. A new value
-    resets `policy`, `kwargs`, `policy_kwargs`, `learning_rate_final`, `path`, `trust`, `normalization`,
-    `experience`, `outputs` and `deterministic`."""
+    `onnx`; `trajectories`: recorded ones, which are imitated as they are (`bc`); or `module:name` of an SB3
+    algorithm, or of a controller as `cesma_sb3.decentralize` takes it. A controller's class is called with
+    `kwargs`, and with the team if it has an argument `team`. A new value resets `policy`, `kwargs`,
+    `policy_kwargs`, `learning_rate_final`, `path`, `trust`, `normalization`, `experience`, `outputs` and
+    `deterministic`."""
     path: Text | None = None
-    """File of a pretrained controller: SB3's `.zip`, TorchScript, ONNX. null: the expert is trained."""
+    """File of a pretrained controller: SB3's `.zip`, TorchScript, ONNX. Of `trajectories`, a folder of
+    imitation's or of Minari's, or a file `.npz`. null: the expert is trained."""
     trust: bool = False
     """Allow files named here to run code when they are loaded, as SB3's, TorchScript's and pickles can."""
     normalization: Text | None = None
@@ -97,8 +100,12 @@ class ExpertConfig(Model):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> ExpertConfig:
-        if self.algorithm in {TORCHSCRIPT, ONNX} and self.path is None:
+        if self.algorithm in {TORCHSCRIPT, ONNX, TRAJECTORIES} and self.path is None:
             raise ValueError(f"path: expected a file, for algorithm is {self.algorithm}")
+        if self.algorithm == TRAJECTORIES:
+            for key in ("normalization", "experience"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key}: expected null for recorded trajectories")
         if self.path is None and self.normalization is not None:
             raise ValueError("normalization: expected null, for there is no path to a pretrained model")
         if self.is_pretrained:
@@ -132,4 +139,10 @@ class ExpertConfig(Model):
     @property
     def is_pretrained(self) -> bool:
         """Whether the expert is pretrained, by its keys; of `module:name`, only the class can tell."""
-        return self.path is not None or self.algorithm in {SCRIPTED, TORCHSCRIPT, ONNX, IN_MEMORY}
+        return self.path is not None or self.algorithm in {
+            SCRIPTED,
+            TORCHSCRIPT,
+            ONNX,
+            TRAJECTORIES,
+            IN_MEMORY,
+        }

@@ -1,4 +1,4 @@
-"""A scripted prey for mpe2's `simple_tag`: it runs from who is near, and stays in the field."""
+"""A scripted prey for mpe2's `simple_tag`: it runs from the nearest, and stays in the field."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WALL = 10.0
 
 
 class FleeingPrey:
-    """Every prey moves away from the predators, the nearer the more, and from the walls.
+    """Every prey moves away from the nearest predator, the nearer the more, and from the walls.
 
     A prey observes its velocity and its place, then relative to it the obstacles, the predators and the other
     prey, then the velocities of these: two numbers each.
@@ -62,7 +62,8 @@ class FleeingPrey:
         places = seen[..., 2:4]
         predators = seen[..., self._first : self._last].reshape(*seen.shape[:2], -1, 2)
         distances = np.linalg.norm(predators, axis=-1, keepdims=True).clip(0.05)
-        away = -(predators / distances**3).sum(axis=-2)
+        nearest = distances.argmin(axis=-2, keepdims=True)
+        away = -np.take_along_axis(predators / distances**3, nearest, axis=-2)[..., 0, :]
         wall = _WALL * np.sign(places) * (np.abs(places) - _FIELD).clip(0.0)
         push: Doubles = away - wall
         return push
