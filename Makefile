@@ -75,7 +75,7 @@ $(VENV)/.created: $(wildcard constraints/$(SET)*.txt)
 	@touch $@
 
 .venv/.installed: .venv/.created pyproject.toml
-	@$(INSTALL) -c constraints/pinned.txt -e '.[test,lint,smax,mujoco,onnx,hub,postgres,ray,report,video,lbf,rware]'
+	@$(INSTALL) -c constraints/pinned.txt -e '.[test,lint,smax,mujoco,onnx,hub,postgres,ray,report,video,lbf,rware,vmas]'
 	@touch $@
 
 # imitation's metadata asks for gymnasium 0.29 and stable-baselines3 2.2 although it runs on today's releases (the

@@ -39,6 +39,7 @@ BENCHMARKS = {
     "memory": "benchmarks.memory:run_memory",
     "deployment": "benchmarks.deployment:run_deployment",
     "foraging": "benchmarks.foraging:run_foraging",
+    "vmas-step": "benchmarks.vmas_step:run_vmas_step",
     "warehouse": "benchmarks.foraging:run_warehouse",
     "battles": "benchmarks.battles:run_battles",
     "battle-peers": "benchmarks.battle_peers:run_battle_peers",

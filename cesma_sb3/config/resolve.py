@@ -31,6 +31,7 @@ from cesma_sb3.envs.factory import environment_name
 from cesma_sb3.envs.particle import SCENARIOS, make_scenario
 from cesma_sb3.envs.robots import is_robot, robot_team
 from cesma_sb3.envs.smac import is_battle
+from cesma_sb3.envs.vmas import is_vmas
 from cesma_sb3.errors import ConfigError, did_you_mean, short_repr, unknown_name
 from cesma_sb3.experts import reference_expert
 from cesma_sb3.experts.sb3_files import Saved
@@ -305,7 +306,7 @@ def _environment_call(env: EnvConfig) -> Iterator[_Call]:
         name = environment_name(env.id)
         if is_robot(name):
             robot_team(name, env.kwargs)
-        if ":" in name or "." in name or is_battle(name) or is_robot(name):
+        if ":" in name or "." in name or is_battle(name) or is_robot(name) or is_vmas(name):
             return
         make_scenario(name, **env.kwargs)
     yield _Call(("env", "kwargs"), SCENARIOS[name], ())

@@ -70,6 +70,10 @@ class Canvas:
         """Draws a line between two points."""
         self._pygame.draw.line(self._surface, color, self._pixel(start), self._pixel(end), 2 * OVERSAMPLING)
 
+    def polygon(self, corners: Sequence[Doubles], color: Color) -> None:
+        """Draws a filled polygon."""
+        self._pygame.draw.polygon(self._surface, color, [self._pixel(corner) for corner in corners])
+
     def bar(self, xy: Sequence[float], width: float, share: float, color: Color) -> None:
         """Draws a bar that is filled by a fraction, centred at a point."""
         height, full = 5 * OVERSAMPLING, width * self._scale

@@ -17,6 +17,8 @@ from cesma_sb3.envs.rendering import RGB, can_render_rgb, set_rgb_mode
 from cesma_sb3.envs.robots import NAMES as ROBOT_NAMES
 from cesma_sb3.envs.robots import is_robot, robot_team
 from cesma_sb3.envs.smac import FeatureIndex, battle_vec_env, is_battle
+from cesma_sb3.envs.vmas import PREFIX as VMAS
+from cesma_sb3.envs.vmas import VmasVecEnv, is_vmas
 from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, UnknownNameError
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.agent_slices import AgentSlice
@@ -51,9 +53,9 @@ def make_vec_env(
     Args:
         target: A scenario of `cesma_sb3.envs.particle` or `module:Class` of one (batched), a battle
             (`smax-MAP`, batched; `smac-MAP`; `smac-like:module:attribute`, batched if it takes `n_envs`), a
-            robot (`mujoco-ROBOT-PARTITION`), `package.module:function` of a PettingZoo environment,
-            `module:id` of a Gymnasium environment that the module registers, or a name that another package
-            registers for one of these (`plugins`).
+            scenario of VMAS (`vmas-SCENARIO`, batched), a robot (`mujoco-ROBOT-PARTITION`),
+            `package.module:function` of a PettingZoo environment, `module:id` of a Gymnasium environment that
+            the module registers, or a name that another package registers for one of these (`plugins`).
         kwargs: Arguments of the scenario or function.
         team: By agent, its part of a joint Gymnasium environment, which the function then makes.
         message_size: Of the messages between agents of such an environment, or of a robot; 0: none.
@@ -83,16 +85,11 @@ def make_vec_env(
     if {":", "."} & set(target):
         modules.reach(target)  # before there are processes, which search the same folders
     as_it_is = not wrappers and team is None and reward_weights is None and side is None
-    if as_it_is and _is_scenario(target):
-        scenario = make_scenario(target, **dict(kwargs or {}))
-        batched: JointVecEnv = ParticleVecEnv(
-            scenario, n_envs, seed=seed, view=view, team_reward=team_reward, max_steps=max_steps
-        )
-        return _in_order(batched, agents, target)
-    if as_it_is and is_battle(target) and team_reward in {None, "shared"}:
-        fought = battle_vec_env(target, n_envs, kwargs or {}, seed=seed, view=view, max_steps=max_steps)
-        if fought is not None:
-            return _in_order(fought, agents, target)
+    if as_it_is:
+        options: dict[str, Any] = {"seed": seed, "view": view, "max_steps": max_steps}
+        batched = _batched(target, n_envs, kwargs or {}, team_reward, options)
+        if batched is not None:
+            return _in_order(batched, agents, target)
     make_one = make_renderable if renderable else make_parallel_env
     make = partial(
         make_one,
@@ -115,6 +112,23 @@ def make_vec_env(
         max_steps=max_steps,
         agents=agents,
     )
+
+
+def _batched(
+    target: str,
+    n_envs: int,
+    kwargs: Mapping[str, Any],
+    team_reward: TeamReward | None,
+    options: Mapping[str, Any],
+) -> JointVecEnv | None:
+    """Environments that one call steps together; None where there is no such call."""
+    if _is_scenario(target):
+        return ParticleVecEnv(make_scenario(target, **kwargs), n_envs, team_reward=team_reward, **options)
+    if is_vmas(target):
+        return VmasVecEnv(target.removeprefix(VMAS), n_envs, kwargs, team_reward=team_reward, **options)
+    if is_battle(target) and team_reward in {None, "shared"}:
+        return battle_vec_env(target, n_envs, kwargs, **options)
+    return None
 
 
 def _in_order(venv: JointVecEnv, agents: Sequence[str] | None, target: str) -> JointVecEnv:
@@ -188,6 +202,8 @@ def _of_name(
         return "cesma_sb3.envs.robots:plain_robot", given, team
     if team is None and _is_scenario(target):
         return "cesma_sb3.envs.particle:parallel_env", _named("scenario", target, given), team
+    if is_vmas(target):
+        return "cesma_sb3.envs.vmas:parallel_env", _named("scenario", target, given), team
     if is_battle(target):
         return "cesma_sb3.envs.smac:battle_env", _named("target", target, given), team
     if "." not in target and ":" not in target:
