@@ -1,6 +1,7 @@
 """The live part of a team's page, in a real browser: what it computes, and what a user does with it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 from cesma_sb3.analysis.html_report import write_watch_page
 from cesma_sb3.analysis.html_report.live import ACTIVATIONS, describe, live_team, scripts
+from cesma_sb3.config.schema import Experiment
 from cesma_sb3.envs.particle.navigation_comm import NavigationComm
 from cesma_sb3.envs.particle.registry import make_scenario
 from cesma_sb3.envs.particle.speaker_listener import SpeakerListener
@@ -300,8 +302,14 @@ def test_a_team_of_entities_plays_by_itself_and_grows(tmp_path):
     }
 
 
-def test_what_has_no_live_part():
+def test_what_has_no_live_part(tmp_path):
     assert live_team(RunFolder.open("smax-2s3z")) is None
+    folder = RunFolder.open(shutil.copytree(RunFolder.open("speaker-listener").path, tmp_path / "run"))
+    assert live_team(folder) is not None
+    for changed in ({"wrappers": [{"name": "normalize"}]}, {"agents": ["listener_0"], "others": "random"}):
+        values = {**folder.experiment.to_mapping(), "env": {"id": "speaker-listener", **changed}}
+        folder.experiment = Experiment.model_validate(values)
+        assert live_team(folder) is None
     for kwargs in (
         {"activation": "GELU"},
         {"activation": "ReLU", "network": "recurrent", "hidden_sizes": (8,)},

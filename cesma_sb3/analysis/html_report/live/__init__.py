@@ -40,8 +40,8 @@ def scripts() -> list[str]:
 def live_team(folder: RunFolder) -> _Json | None:
     """Return what the scripts need to play the students of a run; None if they cannot.
 
-    They can play this package's own particle scenarios, without wrappers, and feed-forward networks and
-    networks over entities with one of `ACTIVATIONS`.
+    They can play this package's own particle scenarios, without wrappers and other players, and feed-forward
+    networks and networks over entities with one of `ACTIVATIONS`.
 
     Args:
         folder: The folder of a finished run.
@@ -51,7 +51,7 @@ def live_team(folder: RunFolder) -> _Json | None:
         UntrustedError: The students are of a class that the folder names, and it was not made here.
     """
     env = folder.experiment.env
-    if env.id not in SCENARIOS or env.wrappers:
+    if env.id not in SCENARIOS or env.wrappers or env.agents:
         return None
     team = load_students(folder)
     if not isinstance(team, TeamPolicy):
