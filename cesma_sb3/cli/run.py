@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +72,19 @@ def show(name: str, as_json: bool) -> None:
     type=PATH,
     help="Folder of an interrupted run to resume; NAME may be left out.",
 )
+@click.option(
+    "--watch", "watched", is_flag=True, help="Open a page in the browser that shows how training goes."
+)
 @trust_option
 @json_option
-def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def run(
+    name: str | None,
+    seed: int | None,
+    settings: tuple[str, ...],
+    watched: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Train expert and students of an experiment, and evaluate them: NAME, or a YAML file."""
     from cesma_sb3.config.registry import load_experiment
 
@@ -87,7 +99,10 @@ def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: 
 
     from cesma_sb3.training import run as run_module
 
-    with print_resume_hint(Interrupted):
+    with ExitStack() as stack:
+        stack.enter_context(print_resume_hint(Interrupted))
+        if watched:
+            options["on_begin"] = stack.enter_context(_training_page(shown or str(options["resume"])))
         result = run_module.run(
             name, seed=overrides.pop("seed", None), **options, progress=True, overrides=overrides
         )
@@ -96,6 +111,19 @@ def run(name: str | None, seed: int | None, settings: tuple[str, ...], as_json: 
     else:
         print_result(shown or result.report["name"], result.report)
         click.echo(f"run folder: {result.run_dir}")
+
+
+@contextmanager
+def _training_page(title: str) -> Iterator[Callable[[Path], None]]:
+    """Open a page in the browser that shows a run, and yield what shows it the run folder."""
+    import webbrowser
+
+    from cesma_sb3.analysis.training_page import TrainingPage
+
+    with TrainingPage(title) as page:
+        click.echo(f"training shows at {page.url}", err=True)
+        webbrowser.open(page.url)
+        yield page.show
 
 
 @cesma.command()

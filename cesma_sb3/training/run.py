@@ -6,7 +6,7 @@ registry entry -> environment -> joint view -> expert -> labels -> students -> e
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -66,6 +66,7 @@ def run(
     resume: Path | str | None = None,
     trust: bool = False,
     progress: bool = False,
+    on_begin: Callable[[Path], object] | None = None,
     overrides: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> RunResult:
@@ -83,6 +84,7 @@ def run(
         trust: Whether files of the expert may run code when they are loaded (`expert.trust`); with `resume`,
             whether the folder may run the code that it names or holds, though it was made elsewhere.
         progress: Whether to show a progress bar of each stage on standard error.
+        on_begin: Called with the run folder before anything is trained.
         overrides: Values in place of the experiment's, by dotted key (`{"expert.n_envs": 8}`) or nested.
         **more: Further overrides, as keywords: `expert={"n_envs": 8}`.
 
@@ -99,11 +101,11 @@ def run(
     if resume is not None:
         if out is not None:
             raise ConfigError("out and resume: expected one of them: a run is resumed in its own folder")
-        return _resume(RunFolder.open(resume, trust=trust), name, values, progress)
+        return _resume(RunFolder.open(resume, trust=trust), name, values, progress, on_begin)
     if name is None:
         raise ConfigError("expected the name of an experiment, or a run to resume")
     values = {**values, "expert.trust": True} if trust else values
-    return run_experiment(load_experiment(name, values), out=out, progress=progress)
+    return run_experiment(load_experiment(name, values), out=out, progress=progress, on_begin=on_begin)
 
 
 def run_experiment(
@@ -114,6 +116,7 @@ def run_experiment(
     in_memory: InMemoryExpert | None = None,
     states: VisitedArrays | None = None,
     watch: Watch | None = None,
+    on_begin: Callable[[Path], object] | None = None,
 ) -> RunResult:
     """Trains an experiment as `run` does, given its resolved values in place of its name.
 
@@ -124,12 +127,13 @@ def run_experiment(
         in_memory: The expert itself, if `decentralize` took one in memory.
         states: States that the expert labels, if `decentralize` took them in memory.
         watch: Called after each evaluation during training; what it raises ends the run.
+        on_begin: Called with the run folder before anything is trained.
 
     Raises:
         CesmaError: Bad input: one line, before anything is trained.
         Interrupted: Ctrl-C or SIGTERM: a checkpoint is written first.
     """
-    with _open_run(experiment, out, in_memory, states, watch) as context:
+    with _open_run(experiment, out, in_memory, states, watch, on_begin=on_begin) as context:
         built = build(experiment, context, in_memory)
         return _run(experiment, built, progress)
 
@@ -161,7 +165,13 @@ def run_expert(
         return _finish(experiment, context, outcome)
 
 
-def _resume(folder: RunFolder, name: str | Path | None, values: dict[str, Any], progress: bool) -> RunResult:
+def _resume(
+    folder: RunFolder,
+    name: str | Path | None,
+    values: dict[str, Any],
+    progress: bool,
+    on_begin: Callable[[Path], object] | None,
+) -> RunResult:
     """Resumes a run in its folder, if it is the run that the user means."""
     if name is not None or values:
         meant = load_experiment(folder.path / CONFIG if name is None else name, values, check_names=False)
@@ -173,7 +183,7 @@ def _resume(folder: RunFolder, name: str | Path | None, values: dict[str, Any], 
     if folder.experiment.expert.algorithm == IN_MEMORY:
         raise ConfigError(f"{folder.path}: its expert was in memory alone: this run cannot be resumed")
     experiment = folder.load()
-    with _open_run(experiment, folder) as context:
+    with _open_run(experiment, folder, on_begin=on_begin) as context:
         built = build(experiment, context)
         return _run(experiment, built, progress)
 
@@ -185,6 +195,8 @@ def _open_run(
     in_memory: InMemoryExpert | None = None,
     states: VisitedArrays | None = None,
     watch: Watch | None = None,
+    *,
+    on_begin: Callable[[Path], object] | None = None,
 ) -> Iterator[RunContext]:
     """Opens the run's environment for evaluations, in a run folder that records how the run ends.
 
@@ -196,11 +208,14 @@ def _open_run(
         in_memory: The expert itself, if `decentralize` took one in memory.
         states: States that the expert labels, if `decentralize` took them in memory.
         watch: Called after each evaluation during training.
+        on_begin: Called with the run folder.
     """
     refuse_while_importing()
     resumes = isinstance(out, RunFolder)
     folder = out if isinstance(out, RunFolder) else RunFolder.create(experiment, out)
     with recorded(folder, resumes=resumes, watched=watch is not None), torch_settings(experiment.threads):
+        if on_begin is not None:
+            on_begin(folder.path)
         owners = None
         if not resumes:
             keep_input_files(folder, experiment, in_memory, states)

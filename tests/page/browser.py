@@ -34,6 +34,19 @@ window.addEventListener("load", async () => {
 </script>"""
 
 
+def dumped(url: str, tmp_path: Path, *flags: str) -> str:
+    """The elements of a page, as text, once its scripts have run for half a minute of the browser's own time.
+
+    Args:
+        url: Of the page.
+        tmp_path: For the browser's profile.
+        *flags: Further words of the command line.
+    """
+    assert BROWSER is not None
+    words = [BROWSER, *_FLAGS, *flags, f"--user-data-dir={tmp_path / 'profile'}", url]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
 def ask(
     page: Path, script: str, tmp_path: Path, width: int = 1100, *, dark: bool = False, still: bool = False
 ) -> tuple[Any, list[str]]:
@@ -47,7 +60,6 @@ def ask(
         dark: What the system prefers.
         still: Whether the system prefers reduced motion.
     """
-    assert BROWSER is not None
     # Before the page's policy, which refuses scripts that are not the page's own.
     text = page.read_text(encoding="utf-8").replace("<head>", "<head>" + _ASK % script, 1)
     asked = tmp_path / "asked.html"
@@ -63,8 +75,7 @@ def ask(
     )
     scheme = ["--blink-settings=preferredColorScheme=0"] if dark else []
     motion = ["--force-prefers-reduced-motion"] if still else []
-    words = [BROWSER, *_FLAGS, *scheme, *motion, f"--user-data-dir={tmp_path / 'profile'}", framed.as_uri()]
-    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    shown = dumped(framed.as_uri(), tmp_path, *scheme, *motion)
     (told,) = re.findall(r'<pre id="told">(.*?)</pre>', shown, flags=re.S)
     answer = json.loads(html.unescape(told))
     return answer["found"], answer["faults"]
