@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 import webbrowser
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,41 +20,44 @@ def fetched(url, **headers):
         return answer.read().decode()
 
 
-def test_a_run_is_watched_until_it_ends(tmp_path, monkeypatch, capsys):
-    seen = []
+def test_a_run_is_watched_until_it_ends(shared_run, monkeypatch, capsys):
+    folder, seen, watchers, has_looked = shared_run("trained"), [], [], threading.Event()
 
     def watch(url):
         while not (seen and seen[-1]["ended"]):
             seen.append(json.loads(fetched(url + "state")))
-            time.sleep(0.2)
+            has_looked.set()
+            time.sleep(0.05)
 
     def opened(url):
         assert "<title>Training</title>" in fetched(url)
-        watcher.append(threading.Thread(target=watch, args=(url,)))
-        watcher[0].start()
+        watchers.append(threading.Thread(target=watch, args=(url,)))
+        watchers[0].start()
 
-    watcher = []
+    def run(name, *, on_begin, **kwargs):
+        has_looked.wait()
+        on_begin(folder)
+        return SimpleNamespace(report=json.loads((folder / "report.json").read_text()), run_dir=folder)
+
     monkeypatch.setattr(webbrowser, "open", opened)
-    values = (
-        *("expert.total_timesteps=400", "expert.n_envs=8", "dagger.total_timesteps=128", "dagger.n_envs=8"),
-        *("students.network=feed-forward", "students.hidden_sizes=[8]", "evaluation.n_final_episodes=2"),
-        *("evaluation.n_eval_episodes=2", "evaluation.eval_freq=64", "evaluation.n_envs=2"),
-    )
-    settings = [word for value in values for word in ("--set", value)]
+    monkeypatch.setattr("cesma_sb3.training.run.run", run)
     with pytest.raises(SystemExit) as ended:
-        cli.main(["run", "spread-3", "--watch", "--out", str(tmp_path / "run"), *settings])
-    watcher[0].join()
+        cli.main(["run", "spread-3", "--watch"])
+    watchers[0].join()
     assert ended.value.code == 0
     assert "training shows at http://127.0.0.1:" in capsys.readouterr().err
-    assert not seen[0]["ended"]
+    assert (seen[0]["run_dir"], seen[0]["ended"]) == ("", False)
     last = seen[-1]
-    assert (last["title"], last["run_dir"]) == ("spread-3", str(tmp_path / "run"))
-    assert last["status"] == "finished"
-    assert list(last["stages"]) == ["expert", "students"]
-    assert last["stages"]["expert"]["samples"] == 400
+    assert (last["title"], last["run_dir"], last["status"]) == ("spread-3", str(folder), "finished")
+    assert {name: stage["samples"] for name, stage in last["stages"].items()} == {
+        "expert": 600,
+        "students": 640,
+    }
+    assert all(stage["returns"] for stage in last["stages"].values())
 
 
-def test_only_this_machine_is_answered_and_only_while_it_runs():
+def test_only_this_machine_is_answered_and_only_while_it_runs(monkeypatch):
+    monkeypatch.setattr("cesma_sb3.analysis.training_page._LAST_LOOK", 0.0)
     with TrainingPage("a run") as page:
         state = json.loads(fetched(page.url + "state"))
         assert (state["title"], state["stages"], state["ended"]) == ("a run", {}, False)
@@ -86,7 +90,8 @@ def test_logs_that_are_being_written_are_read(tmp_path):
 
 @pytest.mark.integration
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium")
-def test_the_page_draws_expert_and_students(shared_run, tmp_path):
+def test_the_page_draws_expert_and_students(shared_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("cesma_sb3.analysis.training_page._LAST_LOOK", 0.0)
     with TrainingPage("a run") as page:
         page.show(shared_run("trained"))
         text = dumped(page.url, tmp_path)
