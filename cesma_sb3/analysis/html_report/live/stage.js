@@ -169,8 +169,10 @@ class Stage {
   selectByKey(key) {
     if (key.length !== 1) return false;
     const isNumber = /[0-9]/.test(key), index = isNumber ? Number(key) : key.toUpperCase().charCodeAt(0) - 65;
-    const element = this.elements[isNumber ? "agents" : "landmarks"][index];
-    if (element) element.focus({ preventScroll: true });
-    return Boolean(element);
+    const kind = isNumber ? "agents" : "landmarks", element = this.elements[kind][index];
+    if (!element) return false;
+    element.focus({ preventScroll: true });
+    this.select(kind, index); // a window without the focus tells nobody of it
+    return true;
   }
 }
