@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cesma_sb3.config.schema import TRAJECTORIES
 from cesma_sb3.errors import ConfigError, StorageError, message_of
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy, load_team
 from cesma_sb3.policies.networks.custom import MakeModule
@@ -232,6 +233,8 @@ def _how(experiment: Any) -> str:
     if experiment.dagger is None:
         return f"a baseline, trained by {experiment.expert.algorithm}; nobody was imitated."
     controller = f"a controller that sees the whole team ({experiment.expert.algorithm})"
+    if experiment.expert.algorithm == TRAJECTORIES:
+        controller = "what recorded trajectories of the whole team did"
     return f"{controller} was imitated by {experiment.dagger.algorithm}."
 
 

@@ -18,7 +18,7 @@ from cesma_sb3.policies import TeamEnsemble, parameter_counts, team_files
 from cesma_sb3.policies.save_util import weights
 from cesma_sb3.training.acting_mode import ActingMode, below_random
 from cesma_sb3.training.callbacks import Curve, CurvePoint
-from cesma_sb3.training.experiment_files import MODEL, STUDENTS_MODEL
+from cesma_sb3.training.experiment_files import MODEL, STUDENTS_MODEL, names_a_team
 from cesma_sb3.training.outcome import NOT_TRAINED, Outcome, TrainedExpert, TrainedStudents
 from cesma_sb3.training.pretrained import save_model
 from cesma_sb3.training.run_folder import EVALUATIONS, EXPERT, EXPERT_WEIGHTS, FIGURE, STUDENTS, RunFolder
@@ -155,10 +155,14 @@ def _reward(experiment: Experiment) -> str:
     """Describes the reward: rewards of one name differ by up to fifteen times between codebases."""
     env = experiment.env
     weighted = "" if env.reward_weights is None else f", weighted by {list(env.reward_weights)}"
-    return (
+    reward = (
         reward_definition(env.id, env.kwargs)
         or f"the agents' rewards of {env.id}{weighted}, {env.team_reward or 'shared'}"
     )
+    if env.agents is None or env.others is None:
+        return reward
+    others = "a saved team" if names_a_team(env.others) else env.others
+    return f"{reward}; {', '.join(env.agents)} against {others}"
 
 
 def _row(stage: str, point: CurvePoint) -> dict[str, Any]:

@@ -76,6 +76,7 @@ def test_a_run_beside_scripted_others(first):
     report = json.loads((first / "report.json").read_text())
     assert RunFolder.open(first).agents == ("player_0", "player_1")
     assert report["return"]["random"] > 4  # that of the third, in four steps, is 4
+    assert report["reward"].endswith(f"shared; player_0, player_1 against {__name__}:own_cues")
 
 
 def test_a_run_beside_the_team_of_another_run_is_whole_by_itself(first, tmp_path):
@@ -247,6 +248,21 @@ def test_what_the_others_run_is_code_of_the_run(first, tmp_path):
     (foreign / "signature.json").unlink()
     with pytest.raises(UntrustedError, match=r"own_cues \(env.others\)"):
         cesma_sb3.evaluate_run(foreign)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("simple-tag-scripted", {"env.agents": ["agent_0"], "env.others": "random", "expert.n_envs": 8}),
+        ("connect-four-random", {"expert.kwargs.n_steps": 16, "expert.kwargs.batch_size": 16}),
+    ],
+)
+def test_a_team_of_one(name, values, tmp_path):
+    """The prey, whose observations have no mates in them; a player of a game of turns, with masks."""
+    small = {"n_final_episodes": 2, "n_eval_episodes": 2, "n_envs": 2}
+    budget = {"expert.total_timesteps": 32, "dagger.experience.n_updates": 2, "dagger.batch_size": 8}
+    result = cesma_sb3.run(name, out=tmp_path / "run", overrides={**values, **budget}, evaluation=small)
+    assert len(result.students.team.agents) == 1
 
 
 def test_a_prey_flees_and_stays_in_the_field():

@@ -19,7 +19,7 @@ _WALL = 10.0
 
 
 class FleeingPrey:
-    """Every prey moves away from the nearest predator, the nearer the more, and from the walls.
+    """Every prey moves away from the nearest predator that is near, and from the walls; else it does nothing.
 
     A prey observes its velocity and its place, then relative to it the obstacles, the predators and the other
     prey, then the velocities of these: two numbers each.
@@ -27,13 +27,14 @@ class FleeingPrey:
     Args:
         team: All prey of one game.
         n_obstacles: How many obstacles there are, the environment's `num_obstacles`.
+        sight: How near a predator must be, in the game's units: the field is two wide.
 
     Raises:
         ExpertError: The observations are of another game, or of another number of obstacles.
     """
 
-    def __init__(self, team: TeamSpaces, n_obstacles: int = 2) -> None:
-        self.team = team
+    def __init__(self, team: TeamSpaces, n_obstacles: int = 2, sight: float = 0.5) -> None:
+        self.team, self.sight = team, sight
         n_prey, (width, *others) = team.n_agents, team.observation_sizes
         self._first = 4 + 2 * n_obstacles
         n_predators, rest = divmod(width - self._first - 4 * (n_prey - 1), 2)
@@ -63,7 +64,8 @@ class FleeingPrey:
         predators = seen[..., self._first : self._last].reshape(*seen.shape[:2], -1, 2)
         distances = np.linalg.norm(predators, axis=-1, keepdims=True).clip(0.05)
         nearest = distances.argmin(axis=-2, keepdims=True)
-        away = -np.take_along_axis(predators / distances**3, nearest, axis=-2)[..., 0, :]
+        near = np.where(distances < self.sight, predators / distances**3, 0.0)
+        away = -np.take_along_axis(near, nearest, axis=-2)[..., 0, :]
         wall = _WALL * np.sign(places) * (np.abs(places) - _FIELD).clip(0.0)
         push: Doubles = away - wall
         return push
