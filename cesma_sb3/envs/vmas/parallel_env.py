@@ -80,9 +80,7 @@ class VmasParallelEnv(ParallelEnv[str, Floats, Any]):
         if lacking := [agent for agent in agents if agent not in actions]:
             raise SpaceError(f"no action for {lacking[0]}, expected one for each of {agents}")
         packed = self.team.join_actions(actions)[None]
-        observations, rewards, terminated = self._venv.worlds.step(
-            [packed[:, columns].copy() for columns in self.team.action_columns]
-        )
+        observations, rewards, terminated = self._venv.worlds.step(packed)
         self._steps += 1
         over = bool(terminated[0])
         cut_off = not over and self._steps >= self._venv.episode_limit

@@ -113,10 +113,7 @@ class VmasVecEnv(BatchedVecEnv, Stateful):
             RewardError: The reward is to be `shared`, and the agents' rewards differ.
             EnvError: The scenario returned something that is no number.
         """
-        packed = self._take_actions()
-        observations, rewards, terminated = self.worlds.step(
-            [packed[:, columns].copy() for columns in self.team.action_columns]
-        )
+        observations, rewards, terminated = self.worlds.step(self._take_actions())
         team_rewards = self._of_team(rewards)
         if not (np.isfinite(observations).all() and np.isfinite(team_rewards).all()):
             raise EnvError(f"{self.worlds.name}: an observation or a reward is not finite")

@@ -43,6 +43,7 @@ class Worlds:
         self.name, self.n_worlds = PREFIX + name, n_worlds
         self.generators = Generators(0)
         self.env = make_vmas(name, n_worlds, kwargs, self.generators)
+        self._widths = [self.env.get_agent_action_size(agent) for agent in self.env.agents]
 
     def team(self) -> TeamSpaces:
         """The agents by VMAS's names, with their spaces; scripted agents are none of them."""
@@ -77,19 +78,27 @@ class Worlds:
             )
         return _joined(observed)
 
-    def step(self, actions: Sequence[Packed]) -> tuple[Floats, Floats, Flags]:
+    def step(self, packed: Packed) -> tuple[Floats, Floats, Flags]:
         """Moves every world by one step.
 
         Args:
-            actions: Of each agent, [B, its columns], within bounds.
+            packed: The packed actions [B, C], within bounds.
 
         Returns:
             Joint observations [B, I] float32, each agent's rewards [N, B] float32, and which worlds
             terminated, [B].
+
+        Raises:
+            EnvError: The scenario gives no reward for each world.
         """
         with self.generators.used():
-            observed, rewards, terminated, _, _ = self.env.step([th.from_numpy(each) for each in actions])
-        return _joined(observed), th.stack(rewards).numpy(), terminated.numpy()
+            actions = th.from_numpy(packed).split(self._widths, dim=1)
+            observed, rewards, terminated, _, _ = self.env.step(list(actions))
+        by_agent = th.stack(rewards)
+        if by_agent.shape[1:] != (self.n_worlds,):
+            shape = tuple(by_agent.shape[1:])
+            raise EnvError(f"{self.name}: rewards of shape {shape}, expected one number for each world")
+        return _joined(observed), by_agent.numpy(), terminated.numpy()
 
     def holders(self) -> dict[str, Holder]:
         """What holds tensors, or may come to, by the path to it from VMAS's environment."""
@@ -125,8 +134,7 @@ class Worlds:
             KeyError: It is of another scenario.
         """
         # A first step makes some of what holds tensors.
-        columns = (part.stop - part.start for part in self.team().action_columns)
-        self.step([np.zeros((self.n_worlds, width), dtype=np.float32) for width in columns])
+        self.step(np.zeros((self.n_worlds, sum(self._widths)), dtype=np.float32))
         holders = self.holders()
         for path, tensors in state_dict["tensors"].items():
             for key, tensor in tensors.items():
@@ -221,7 +229,7 @@ class Starts:
 
     def _copy(self, which: th.Tensor, rows: slice) -> None:
         for ours, others, key in self._pairs:
-            ours[key][which] = others[key][rows].to(ours[key].dtype)
+            ours[key].index_copy_(0, which, others[key][rows].to(ours[key].dtype))
 
 
 def _has_rows(holder: Holder, key: Any, n_worlds: int, like: th.Tensor) -> bool:
