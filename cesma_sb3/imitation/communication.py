@@ -6,6 +6,7 @@ message columns, K categories (padded to the largest), N agents.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class Communication(Stateful):
     message. No l_i depends on m_i, and m_i depends on no other agent's weights, because the messages inside
     the *earlier* observation are those recorded. So both terms are the gradient of the sum of all l_j, once
     the gradient that passes through each message is divided by M - 1. Agents that share weights get the sum
-    of these gradients.
+    of these gradients. Where fewer than all others listen to an agent (`Topology`), that is how many do.
 
     All of this holds of agents with a memory, whose l_j and m_i are those of whole episodes: senders remember
     the recorded observations up to the message, receivers what they have received from the current senders.
@@ -64,7 +65,9 @@ class Communication(Stateful):
         self.generator = generator
         self.temperature = config.temperature
         team = channel.team
-        self.n_receivers = max(team.n_agents - 1, 1)
+        pairs = set(zip(channel.senders.tolist(), channel.receivers.tolist(), strict=True))
+        listeners = Counter(sender for sender, _ in pairs)
+        self._n_listeners_L = th.tensor([float(listeners[sender]) for sender in channel.senders.tolist()])
         self._places_L = th.from_numpy(channel.places)
         self._senders_L = th.from_numpy(channel.senders)
         is_message = message_columns(team)
@@ -138,7 +141,7 @@ class Communication(Stateful):
         return self.config.entropy * (share_CK * share_CK.clamp(min=1e-9).log()).sum()
 
     def received(self, outputs_BO: th.Tensor, masks_BM: th.Tensor | None = None) -> th.Tensor:
-        """Messages received after these outputs, [B, L]; the gradient through them is divided by M - 1.
+        """Messages received after these outputs, [B, L]; the gradient is divided by how many listen to each.
 
         Args:
             outputs_BO: The policy's network outputs.
@@ -155,7 +158,7 @@ class Communication(Stateful):
             parts.append(means + (means.clamp(low, high) - means).detach())
         received_BL = th.cat(parts, dim=1)[:, self._sources_L]
         fixed = received_BL.detach()
-        return fixed + (received_BL - fixed) / self.n_receivers
+        return fixed + (received_BL - fixed) / self._n_listeners_L.to(fixed.device)
 
     def _relaxed(self, logits_BCK: th.Tensor) -> th.Tensor:
         """Symbols [B, C, K] that a gradient passes through."""

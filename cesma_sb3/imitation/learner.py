@@ -92,7 +92,7 @@ class Learner(Stateful):
         self.max_grad_norm = optimizer.max_grad_norm
         self.n_updates = 0
         self.communication: Communication | None = None
-        channel = MessageChannel.of(policy.team)
+        channel = MessageChannel.of(policy.team, policy.spec.topology)
         if channel is not None:
             generator = th.Generator(device=policy.device).manual_seed(int(rng.integers(2**31)))
             self.communication = Communication(channel, policy.head, messages, generator=generator)

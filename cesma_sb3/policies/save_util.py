@@ -32,7 +32,7 @@ _ALLOWED = {
     "critic_visibility": get_args(Visibility),
     "network": get_args(NetworkKind),
 }
-_FORMAT = 4
+_FORMAT = 5
 ENSEMBLE = "ensemble.json"
 _ENSEMBLE_FORMAT = 1
 _KINDS: dict[str, type[TeamEnsemble]] = {"mixture": MixturePolicy, "sequence": SequencePolicy}
@@ -54,6 +54,7 @@ def _team_files(policy: TeamPolicy) -> dict[str, bytes]:
         "share_parameters": policy.spec.share_parameters,
         "use_agent_id": policy.spec.use_agent_id,
         "n_neighbours": policy.spec.n_neighbours,
+        "topology": policy.spec.topology,
         "deterministic": policy.acts_deterministically,
     }
     if policy.spec.module is not None:
@@ -145,6 +146,7 @@ def _load_team(
             share_parameters=description["share_parameters"],
             use_agent_id=description["use_agent_id"],
             n_neighbours=_count(description, "n_neighbours"),
+            topology=description["topology"],
             acts_deterministically=_flag(description, "deterministic"),
             module=_checked_module(module, description.get("module"), folder),
             module_kwargs=description.get("module_kwargs"),

@@ -23,7 +23,7 @@ from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet, step_network
 from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.policies.sampling import sampling_with
 from cesma_sb3.policies.stateful_actor import MemoryActor, State
-from cesma_sb3.spaces.communication import message_columns
+from cesma_sb3.spaces.communication import Topology, message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.tables import html_text
 from cesma_sb3.utils.torch_defaults import plain_torch
@@ -73,6 +73,7 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
             (`feed-forward`; `entities` always share). See `NetworkSpec` for those that see everything.
         use_agent_id: A one-hot agent number as further input of `entities`, for agents that are not alike.
         n_neighbours: The nearest entities of each group that `entities` see; None: all.
+        topology: Whose messages the agents listen to; those of others do not reach their networks.
         module: Makes an agent's network `custom`: `module(n_inputs, n_outputs, **module_kwargs)`.
         module_kwargs: Keyword arguments of `module`.
         log_std_init: Initial log standard deviation of continuous columns.
@@ -81,6 +82,7 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         **kwargs: Passed to `ActorCriticPolicy` (`optimizer_class`, `optimizer_kwargs`).
 
     Raises:
+        LayoutError: The topology names agents that are not there.
         SpaceError: The spaces given are not the team's. Later, where SB3's own algorithms would train agents
             that have a memory.
         UnknownNameError: There is no such visibility or network.
@@ -105,6 +107,7 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         share_parameters: bool = False,
         use_agent_id: bool = False,
         n_neighbours: int | None = None,
+        topology: Topology = "complete",
         module: MakeModule | None = None,
         module_kwargs: Mapping[str, Any] | None = None,
         log_std_init: float = 0.0,
@@ -124,6 +127,7 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         self.spec = NetworkSpec(
             *(network, tuple(hidden_sizes), activation_fn, share_parameters, use_agent_id),
             n_neighbours=n_neighbours,
+            topology=topology,
             module=module,
             module_kwargs=dict(module_kwargs or {}),
         )
@@ -370,7 +374,8 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         columns = self.team.action_columns[index]
         continuous = [c for c, categories in enumerate(self.team.column_categories) if categories == 0]
         own = [place for place, column in enumerate(continuous) if columns.start <= column < columns.stop]
-        network: nn.Module = self.action_net.component(index)  # type: ignore[operator]  # SB3 declares a Linear
+        seen = self.team.observation_slices[index]
+        network: nn.Module = self.action_net.component(index, range(seen.start, seen.stop))  # type: ignore[operator]  # SB3 declares a Linear
         agent = AgentPolicy(
             self.team.only(self.team.agents[index]),
             network,

@@ -312,6 +312,7 @@ def students_spec(config: StudentsConfig) -> NetworkSpec:
         share_parameters=config.share_parameters,
         use_agent_id=config.use_agent_id,
         n_neighbours=config.n_neighbours,
+        topology=config.topology,
         module=student_module(config),
         module_kwargs=config.kwargs,
     )

@@ -34,6 +34,11 @@ KINDS = {
     "nearest": ("spread", {}, {"network": "entities", "hidden_sizes": (8, 8), "n_neighbours": 1}),
     "continuous": ("spread", {"continuous_actions": True}, FEED_FORWARD),
     "messages": ("navigation-comm", {}, FEED_FORWARD),
+    "ring": (
+        "navigation-comm",
+        {"n_agents": 3},
+        {**FEED_FORWARD, "share_parameters": True, "topology": "ring"},
+    ),
     "mixed": ("tests.envs_for_tests:MixedEnv", {}, FEED_FORWARD),
     "masks": ("tests.envs_for_tests:MortalEnv", {}, {"network": "recurrent", "hidden_sizes": (8,)}),
     "memory": ("spread", {}, {"network": "recurrent", "hidden_sizes": (8,), "share_parameters": True}),

@@ -19,7 +19,11 @@ TEAM = talking_team([4, 4, 4])
 def policy_of(team, seed=0, **kwargs):
     th.manual_seed(seed)
     return TeamPolicy(
-        team.observation_space, team.action_space, lambda _: 1e-3, team=team, hidden_sizes=(16, 8), **kwargs
+        team.observation_space,
+        team.action_space,
+        lambda _: 1e-3,
+        team=team,
+        **{"hidden_sizes": (16, 8), **kwargs},
     )
 
 
@@ -68,10 +72,15 @@ def action_loss(team, network, batch, j, messages):
     return each[batch.alive[:, j]].mean()
 
 
+def own_columns(team, agent):
+    where = team.observation_slices[agent]
+    return range(where.start, where.stop)
+
+
 def literal_gradients(policy, batch, kind):
     """Lines 7 to 15 of Algorithm 2 with separate networks, one agent after the other."""
     team, agents = policy.team, range(policy.team.n_agents)
-    networks = [policy.action_net.component(i) for i in agents]
+    networks = [policy.action_net.component(i, own_columns(team, i)) for i in agents]
     gradients = []
     for i in agents:
         others = {k: says(team, networks[k], batch, k, kind).detach() for k in agents}
@@ -129,6 +138,20 @@ def test_a_receivers_loss_reaches_the_sender_through_the_channel_alone(kind):
     assert not at_first[:2].any()
     assert not at_last[:2].any()
     assert at_first[2].any()
+
+
+@pytest.mark.parametrize("network", ["feed-forward", "recurrent"])
+def test_in_a_ring_each_message_has_one_listener_and_its_whole_gradient(network):
+    hidden = {"network": network, "hidden_sizes": (16,)}
+    policy = policy_of(TEAM, topology="ring", **hidden)
+    channel = MessageChannel.of(TEAM, "ring")
+    outputs = policy.outputs(random_batch(TEAM).previous)
+    received = Communication(channel, policy.head, MessageConfig("softmax")).received(outputs)
+    (gradient,) = th.autograd.grad(received.sum(dim=0)[0], outputs)
+    sent = F.softmax(outputs[:, 2 * 9 + 5 : 3 * 9], dim=1)
+    (alone,) = th.autograd.grad(sent.sum(dim=0)[0], outputs)
+    assert channel.senders[0] == 2, "agent 0 listens to the last"
+    assert th.equal(gradient, alone)
 
 
 def test_where_nobody_spoke_the_recorded_messages_stay():

@@ -6,8 +6,8 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cesma_sb3.errors import LayoutError
-from cesma_sb3.spaces.communication import MessageChannel, message_columns
+from cesma_sb3.errors import CesmaError, LayoutError
+from cesma_sb3.spaces.communication import MessageChannel, message_columns, unheard_entries
 from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout, Part
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MixedEnv
@@ -89,6 +89,40 @@ def test_teams_that_say_or_hear_nothing_have_no_channel():
     assert MessageChannel.of(TeamSpaces.from_parallel_env(MixedEnv())) is None
     assert MessageChannel.of(talking_team([0, 0])) is None
     assert MessageChannel.of(talking_team([3, 3], hears=[(0, 3), (0, 3)])) is None
+
+
+def heard_from(team, topology):
+    channel = MessageChannel.of(team, topology)
+    return sorted(set(zip(channel.receivers.tolist(), channel.senders.tolist(), strict=True)))
+
+
+def test_a_topology_says_who_listens_to_whom():
+    team = talking_team([3, 0, 3, 3])
+    complete = [(i, j) for i in range(4) for j in (0, 2, 3) if i != j]
+    assert heard_from(team, "complete") == complete
+    assert heard_from(team, "ring") == [(0, 3), (1, 0), (2, 0), (3, 2)], "who says nothing is passed over"
+    chosen = {"agent_0": ["agent_2"], "agent_3": []}
+    assert heard_from(team, chosen) == [(0, 2), (1, 0), (1, 2), (1, 3), (2, 0), (2, 3)]
+    unheard = unheard_entries(team, chosen)
+    places = MessageChannel.of(team).places.tolist()
+    assert unheard == set(places) - set(MessageChannel.of(team, chosen).places.tolist())
+    assert unheard_entries(team, "complete") == set()
+    assert MessageChannel.of(team, {agent: [] for agent in team.agents}) is None
+
+
+@pytest.mark.parametrize(
+    ("topology", "message"),
+    [
+        ("rings", r"topology 'rings'.*did you mean 'ring'"),
+        (["ring"], r"topology .*ring.*allowed: complete, ring"),
+        ({"agnt_0": ["agent_2"]}, r"agent 'agnt_0'.*did you mean 'agent_0'"),
+        ({"agent_0": ["agent_0"]}, r"agent_0: .*sender 'agent_0'.*agent_2"),
+        ({"agent_0": ["agent_1"]}, r"agent_0: .*sender 'agent_1'.*agent_2"),
+    ],
+)
+def test_a_topology_of_others_than_senders_is_refused(topology, message):
+    with pytest.raises(CesmaError, match=message):
+        MessageChannel.of(talking_team([3, 0, 3]), topology)
 
 
 def test_layouts_that_do_not_add_up_are_refused():

@@ -46,6 +46,10 @@ class StudentsConfig(Model):
     n_neighbours: PositiveInt | None = None
     """How many landmarks, and how many other agents, networks over `entities` see: the nearest; null: all. In
     a larger team an agent then sees no more than in a smaller one."""
+    topology: Literal["complete", "ring"] | dict[str, tuple[str, ...]] = "complete"
+    """Whose messages each agent listens to. `complete`: all that its environment brings, as in the paper.
+    `ring`: those of the agent before it in the team that sends any; its own then have one listener, and need
+    to say what that one does not know. Or by an agent's name the names of those that it listens to."""
     deterministic: Literal["auto"] | bool = "auto"
     """Whether students act by their likeliest action or by samples; `auto`: as the expert does."""
     init_from: Text | None = None

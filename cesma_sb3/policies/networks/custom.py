@@ -9,7 +9,9 @@ import torch as th
 from torch import nn
 
 from cesma_sb3.errors import SpaceError
+from cesma_sb3.policies.networks.columns import Columns
 from cesma_sb3.policies.networks.eval_mode import eval_mode
+from cesma_sb3.policies.networks.feed_forward import places_among
 
 MakeModule = Callable[..., nn.Module]
 """Called with the numbers of an agent's inputs and outputs: a module [B, inputs] -> [B, outputs]."""
@@ -59,6 +61,14 @@ class SeparateNet(nn.Module):
         own: th.Tensor = getattr(self, f"_own_{index}")
         return own
 
-    def component(self, index: int) -> nn.Module:
-        """One agent's module alone."""
-        return self.agents[index]
+    def component(self, index: int, inputs: Sequence[int] | None = None) -> nn.Module:
+        """One agent's module alone.
+
+        Args:
+            index: Which.
+            inputs: The columns of the whole input that it gets, at least those that it sees; None: these.
+        """
+        seen = self._own(index).tolist()
+        if inputs is None or seen == list(inputs):
+            return self.agents[index]
+        return nn.Sequential(Columns(th.tensor(places_among(seen, inputs))), self.agents[index])

@@ -15,7 +15,7 @@ Source: deep sets (Zaheer et al., 2017) with relations between groups; layouts:
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 import torch as th
@@ -23,10 +23,11 @@ from torch import nn
 
 from cesma_sb3.errors import LayoutError
 from cesma_sb3.policies.networks.amax import amax
+from cesma_sb3.policies.networks.columns import Columns
 from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
-Columns = list[list[int]]
+Rows = list[list[int]]
 
 
 class EntityNet(nn.Module):
@@ -45,6 +46,7 @@ class EntityNet(nn.Module):
             network then serves this team alone.
         n_neighbours: The nearest entities of each group that an agent's network sees, by the length of their
             first pair (x, y); of groups that are not planar, it sees all. None: all of all groups.
+        unheard: Entries of messages that the agents do not listen to: zeros in their place.
 
     Call: [B, observation_size (+ output_size)] float32 -> [B, sum(output_sizes)] float32, agent by agent.
 
@@ -64,6 +66,7 @@ class EntityNet(nn.Module):
         with_actions: bool = False,
         use_agent_id: bool = False,
         n_neighbours: int | None = None,
+        unheard: Collection[int] = (),
     ) -> None:
         super().__init__()
         if len(set(output_sizes)) != 1:
@@ -75,6 +78,7 @@ class EntityNet(nn.Module):
             with_actions=with_actions,
             use_agent_id=use_agent_id,
             n_neighbours=n_neighbours,
+            unheard=unheard,
         )
         self._build(self.reader.n_own, self.reader.n_features, hidden_sizes, output_sizes[0])
 
@@ -138,28 +142,18 @@ class EntityNet(nn.Module):
         related: th.Tensor = merge(self.activation(first(entities[name]) + greatest_BN1H))
         return related
 
-    def component(self, index: int) -> EntityNet:
+    def component(self, index: int, inputs: Sequence[int] | None = None) -> EntityNet:
         """One agent's network alone, on its own observation: [B, own observation] -> [B, its outputs].
 
         Only for `own` visibility: no other network can be taken apart.
+
+        Args:
+            index: Which agent.
+            inputs: The columns of its own observation, as for other networks.
         """
         alone = copy.deepcopy(self)
         alone.reader = self.reader.agent(index)
         return alone
-
-
-class _Columns(nn.Module):
-    """Columns of the input, [N, F] or [N, K, F], which go to the device of the network that reads them."""
-
-    def __init__(self, index: th.Tensor) -> None:
-        super().__init__()
-        self.register_buffer("index", index, persistent=False)
-
-    index: th.Tensor
-
-    def forward(self, x_BI: th.Tensor) -> th.Tensor:
-        """The columns of an input [B, I]: [B, N, F] or [B, N, K, F]."""
-        return x_BI[:, self.index]
 
 
 class EntityReader(nn.Module):
@@ -171,6 +165,7 @@ class EntityReader(nn.Module):
         with_actions: The input is the joint observation followed by one-hot actions.
         use_agent_id: Each agent's own features, and the entity that stands for it, carry its one-hot number.
         n_neighbours: Entities of a planar group that are read: the nearest, in any order. None: all.
+        unheard: Columns of messages that are read as zeros.
 
     Call: [B, observation_size (+ output_size)] float32 twice, the second for the own features that
         teammates carry -> own features [B, N, F], and by group the entities [B, N, K, F].
@@ -188,9 +183,10 @@ class EntityReader(nn.Module):
         with_actions: bool,
         use_agent_id: bool,
         n_neighbours: int | None = None,
+        unheard: Collection[int] = (),
     ) -> None:
         super().__init__()
-        own, groups, self.teammates = _read_layouts(team)
+        own, groups, self.teammates = _read_layouts(team, unheard)
         self.n_neighbours = n_neighbours
         layout = team.layouts[team.agents[0]].observation
         self._planar = {part.name for part in layout.parts if part.is_planar and part.size} & set(groups)
@@ -208,9 +204,9 @@ class EntityReader(nn.Module):
         self.joins_teammates = joins_teammates
         self.use_agent_id = use_agent_id
         self.starts = [where.start for where in team.observation_slices]
-        self.own = _Columns(th.tensor(own, dtype=th.long))
+        self.own = Columns(th.tensor(own, dtype=th.long))
         self.groups = nn.ModuleDict(
-            {name: _Columns(th.tensor(columns, dtype=th.long)) for name, columns in groups.items()}
+            {name: Columns(th.tensor(columns, dtype=th.long)) for name, columns in groups.items()}
         )
         others = [[j for j in range(team.n_agents) if j != i] for i in range(team.n_agents)]
         ids = th.eye(team.n_agents)
@@ -265,16 +261,19 @@ class EntityReader(nn.Module):
         """
         assert not self.joins_teammates
         alone = copy.deepcopy(self)
-        for columns in (alone.own, *alone.groups.values()):
-            assert isinstance(columns, _Columns)
-            columns.index = columns.index[index : index + 1] - self.starts[index]
+        alone.own = self.own.only(index).shifted(self.starts[index])
+        for name, columns in self.groups.items():
+            assert isinstance(columns, Columns)
+            alone.groups[name] = columns.only(index).shifted(self.starts[index])
         alone._ids = self._ids[index : index + 1].clone()
         alone._teammate_ids = self._teammate_ids[index : index + 1].clone()
         alone.starts = [0]
         return alone
 
 
-def _read_layouts(team: TeamSpaces) -> tuple[Columns, dict[str, list[Columns]], str | None]:
+def _read_layouts(
+    team: TeamSpaces, unheard: Collection[int]
+) -> tuple[Rows, dict[str, list[Rows]], str | None]:
     """Columns of the joint observation: own features [N, F], entities [N, K, F], the agents' group.
 
     Messages count only in a team in which an agent can send some; without a sender they never change.
@@ -285,14 +284,15 @@ def _read_layouts(team: TeamSpaces) -> tuple[Columns, dict[str, list[Columns]], 
             "entity networks: the agents' observation layouts differ; use feed-forward networks"
         )
     has_senders = any(part.kind == "message" for agent in team.agents for part in team.layouts[agent].action)
-    own: Columns = [[] for _ in team.agents]
-    groups: dict[str, list[Columns]] = {}
+    own: Rows = [[] for _ in team.agents]
+    groups: dict[str, list[Rows]] = {}
     teammates = None
     for agent, (layout, where) in enumerate(zip(layouts, team.observation_slices, strict=True)):
         for part in layout.parts:
             start = where.start + layout.slice(part.name).start
             entities = [
-                list(range(start + k * part.size, start + (k + 1) * part.size)) for k in range(part.count)
+                [-1 if column in unheard else column for column in range(first, first + part.size)]
+                for first in range(start, start + part.width, part.size or 1)
             ]
             if part.kind == "own":
                 own[agent] += [column for entity in entities for column in entity]

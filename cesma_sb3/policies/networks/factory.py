@@ -14,7 +14,13 @@ from cesma_sb3.policies.networks.custom import MakeModule, SeparateNet
 from cesma_sb3.policies.networks.entities import EntityNet
 from cesma_sb3.policies.networks.feed_forward import TeamNet
 from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
-from cesma_sb3.policies.networks.visibility import Visibility, are_alike, egocentric_order
+from cesma_sb3.policies.networks.visibility import (
+    Visibility,
+    are_alike,
+    egocentric_order,
+    own_egocentric_order,
+)
+from cesma_sb3.spaces.communication import Topology, unheard_entries
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 NetworkKind = Literal["feed-forward", "entities", "recurrent", "custom"]
@@ -40,14 +46,17 @@ class NetworkSpec:
     activation: type[nn.Module] = nn.ReLU
     """Module class between the layers."""
     share_parameters: bool = False
-    """One set of weights for all agents' own components (`entities` always share). Of `joint` visibility, in
-    a team of alike agents: a component for each agent, all with the same weights, that see the whole team
+    """One set of weights for all agents' own components (`entities` always share). Feed-forward ones of alike
+    agents see what there is of the others in the order around their own agent (`own_egocentric_order`); of
+    `joint` visibility they are a component for each agent, all with the same weights, that see the whole team
     with their own agent first (`egocentric_order`)."""
     use_agent_id: bool = False
     """`entities` only: each agent's features carry its number, for agents that are not alike."""
     n_neighbours: int | None = None
     """`entities` only: how many landmarks, and how many other agents, an agent's network sees: the nearest.
     None: all."""
+    topology: Topology = "complete"
+    """Whose messages components of `own` visibility see."""
     module: MakeModule | None = None
     """`custom` only: makes an agent's network, `module(n_inputs, n_outputs, **module_kwargs)`."""
     module_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -72,6 +81,7 @@ class NetworkSpec:
             "share_parameters": self.share_parameters,
             "use_agent_id": self.use_agent_id,
             **nearest,
+            **({} if self.topology == "complete" else {"topology": self.topology}),
             **(custom if self.kind == "custom" else {}),
         }
 
@@ -113,8 +123,10 @@ def make_net(
     layers: dict[str, Any] = {"hidden_sizes": spec.hidden_sizes, "activation": spec.activation}
     if spec.kind == "entities":
         arguments = layers | {"with_actions": with_actions, "use_agent_id": spec.use_agent_id}
+        if visibility == "own":
+            arguments["unheard"] = unheard_entries(team, spec.topology)
         return EntityNet(team, visibility, output_sizes, n_neighbours=spec.n_neighbours, **arguments)
-    visible = _visible(team, visibility, with_actions)
+    visible = _visible(team, visibility, with_actions, spec)
     if spec.kind == "custom":
         if visibility != "own" or with_actions:
             raise ExpertError("network custom: is of each agent's own observation; expected another network")
@@ -327,12 +339,19 @@ class ActionValue(nn.Module):
         return self.net.forward_per_component(th.cat([observations_NBI, actions_NBO], dim=2))
 
 
-def _visible(team: TeamSpaces, visibility: Visibility, with_actions: bool) -> list[list[int]]:
+def _visible(
+    team: TeamSpaces, visibility: Visibility, with_actions: bool, spec: NetworkSpec
+) -> list[list[int]]:
     """Columns of the input that each feed-forward component sees."""
     offset = team.observation_size
     if visibility == "joint":
         return [list(range(offset + (team.output_size if with_actions else 0)))]
-    visible = [list(range(s.start, s.stop)) for s in team.observation_slices]
+    if spec.kind == "feed-forward" and spec.share_parameters and are_alike(team):
+        visible = own_egocentric_order(team)
+    else:
+        visible = [list(range(s.start, s.stop)) for s in team.observation_slices]
+    unheard = unheard_entries(team, spec.topology)
+    visible = [[column for column in seen if column not in unheard] for seen in visible]
     if with_actions:
         for seen, actions in zip(visible, team.output_slices, strict=True):
             seen += [offset + column for column in range(actions.start, actions.stop)]

@@ -76,6 +76,12 @@ def is_in_order(visible: Sequence[Sequence[int]]) -> bool:
     return bool(places) and len(sizes) == 1 and places == list(range(len(places)))
 
 
+def places_among(seen: Sequence[int], inputs: Sequence[int]) -> list[int]:
+    """Where each column that a component sees stands among the columns that it gets."""
+    places = {column: place for place, column in enumerate(inputs)}
+    return [places[column] for column in seen]
+
+
 class TeamNet(nn.Module):
     """Networks side by side, each reading some columns of one flat input.
 
@@ -177,23 +183,29 @@ class TeamNet(nn.Module):
         for gradient in gradients:
             gradient.mul_(scales_N.view(-1, 1, 1))
 
-    def component(self, index: int) -> nn.Sequential:
-        """One component alone, as a plain network on what it sees.
+    def component(self, index: int, inputs: Sequence[int] | None = None) -> nn.Sequential:
+        """One component alone, as a plain network.
+
+        Args:
+            index: Which.
+            inputs: The columns of the whole input that it gets, at least those that it sees; None: these.
 
         Returns:
-            Linear layers and activations: [B, len(visible[index])] float32 -> [B, output_sizes[index]]
-            float32.
+            Linear layers and activations: [B, len(inputs)] float32 -> [B, output_sizes[index]] float32.
         """
         linears = [layer for layer in self.layers if isinstance(layer, BatchedLinear)]
         row = 0 if self.share_parameters else index
-        n_seen, n_given = len(self.visible[index]), self.output_sizes[index]
+        seen, n_given = self.visible[index], self.output_sizes[index]
+        places = places_among(seen, seen if inputs is None else inputs)
         modules: list[nn.Module] = []
         for depth, batched in enumerate(linears):
             weight, bias = batched.weight[row].detach(), batched.bias[row, 0].detach()
             if depth == 0:
                 if self.share_parameters:  # its one-hot number is constant: fold it into the bias
                     bias = bias + weight[weight.shape[0] - self.n_components + index]
-                weight = weight[:n_seen]
+                read = weight[: len(seen)]
+                weight = weight.new_zeros(len(seen if inputs is None else inputs), weight.shape[1])
+                weight[places] = read
             if depth == len(linears) - 1:
                 weight, bias = weight[:, :n_given], bias[:n_given]
             linear = nn.Linear(weight.shape[0], weight.shape[1])

@@ -19,6 +19,7 @@ from cesma_sb3.policies.networks.feed_forward import (
     check_components,
     is_in_order,
     padded_columns,
+    places_among,
     real_outputs,
 )
 from cesma_sb3.policies.stateful_actor import State
@@ -223,13 +224,18 @@ class RecurrentTeamNet(nn.Module):
         hidden, state = self.remember[index](encoded, state_BH.unsqueeze(0).contiguous())
         return self.decode[index](hidden), state[0]
 
-    def component(self, index: int) -> RecurrentTeamNet:
-        """One agent's network alone, on its own observation: [B, own observation] -> [B, its outputs].
+    def component(self, index: int, inputs: Sequence[int] | None = None) -> RecurrentTeamNet:
+        """One component alone: [B, len(inputs)] -> [B, output_sizes[index]].
 
         With shared weights, the input that carried the agent's number becomes part of the first map's bias.
+
+        Args:
+            index: Which.
+            inputs: The columns of the whole input that it gets, at least those that it sees; None: these.
         """
+        seen = self.visible[index]
         alone = RecurrentTeamNet(
-            [range(len(self.visible[index]))],
+            [places_among(seen, seen if inputs is None else inputs)],
             [self.output_sizes[index]],
             hidden_size=self.hidden_size,
             activation=type(self.activation),
@@ -238,7 +244,7 @@ class RecurrentTeamNet(nn.Module):
         which = 0 if self.share_parameters else index
         encode, decode = _linear(self.encode, which), _linear(self.decode, which)
         own, last = _linear(alone.encode, 0), _linear(alone.decode, 0)
-        n_inputs, n_outputs = len(self.visible[index]), self.output_sizes[index]
+        n_inputs, n_outputs = len(seen), self.output_sizes[index]
         with th.no_grad():
             own.weight.copy_(encode.weight[:, :n_inputs])
             own.bias.copy_(encode.bias)

@@ -37,7 +37,7 @@ def egocentric_order(team: TeamSpaces, with_actions: bool = False) -> list[list[
     """
     n_agents = team.n_agents
     around = [[(agent + step) % n_agents for step in range(n_agents)] for agent in range(n_agents)]
-    parts = [_own_columns(team, agent) for agent in range(n_agents)]
+    parts = own_egocentric_order(team)
     columns = [[column for other in order for column in parts[other]] for order in around]
     if not with_actions:
         return columns
@@ -49,8 +49,16 @@ def egocentric_order(team: TeamSpaces, with_actions: bool = False) -> list[list[
     ]
 
 
+def own_egocentric_order(team: TeamSpaces) -> list[list[int]]:
+    """The columns of each agent's own observation, what it holds of the others in the order around it.
+
+    Args:
+        team: Its agents are alike.
+    """
+    return [_own_columns(team, agent) for agent in range(team.n_agents)]
+
+
 def _own_columns(team: TeamSpaces, agent: int) -> list[int]:
-    """The columns of one agent's observation, with what it holds of the others in the order around it."""
     columns: list[int] = []
     start = team.observation_slices[agent].start
     n_others = team.n_agents - 1
