@@ -90,6 +90,19 @@ class MatchingGame(SmallEnv):
         return result
 
 
+class PictureGame(MatchingGame):
+    """The same with pictures of 36 x 36 pixels: the cue is which third is bright, in noise."""
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(render_mode=render_mode)
+        self.seen = spaces.Box(0, 255, (36, 36, 1), np.uint8)
+
+    def observe(self, agent: str) -> np.ndarray:
+        picture = self.rng.integers(0, 60, size=(36, 36, 1), dtype=np.uint8)
+        picture[:, 12 * self.cues[agent] : 12 * self.cues[agent] + 12] += 150
+        return picture
+
+
 class UncloseableGame(MatchingGame):
     """A game whose `close()` raises, and leaves a file for each attempt."""
 

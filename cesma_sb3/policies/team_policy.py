@@ -61,9 +61,9 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         team: The team's spaces.
         actor_visibility: What each actor component sees.
         critic_visibility: What each critic component sees.
-        network: `feed-forward`; `entities` for teams whose layouts name them (`EntityNet`); `recurrent`, with
-            a memory (`RecurrentTeamNet`); or `custom`, of `module` (`SeparateNet`). The critic of the last
-            two is feed-forward.
+        network: `feed-forward`; `entities` for teams whose layouts name them (`EntityNet`); `cnn` for agents
+            that observe pictures (`PictureNet`); `recurrent`, with a memory (`RecurrentTeamNet`); or
+            `custom`, of `module` (`SeparateNet`). The critic of the last two is feed-forward.
         hidden_sizes: Hidden layers of each actor component (the paper's students: 128 and 128, E.2); of
             `entities`, the width of an entity and then the layers of the head; of `recurrent`, the units of
             the memory.
@@ -180,7 +180,7 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         self.register_buffer("_owners_A", th.tensor(owners, dtype=th.long), persistent=False)
         self.action_net = actor_net(self.team, self.actor_visibility, self.spec)
         self.log_std = nn.Parameter(th.full((self.head.n_continuous,), float(self.log_std_init)))
-        kind: NetworkKind = self.spec.kind if self.spec.kind == "entities" else "feed-forward"
+        kind: NetworkKind = self.spec.kind if self.spec.kind in {"entities", "cnn"} else "feed-forward"
         critic_spec = dataclasses.replace(self.spec, kind=kind, hidden_sizes=self.critic_hidden_sizes)
         self.value_net = TeamValue(self.team, self.critic_visibility, critic_spec)  # type: ignore[assignment]  # SB3: Linear
         self._learning_rate = lr_schedule(1.0)

@@ -39,6 +39,7 @@ KINDS = {
         {"n_agents": 3},
         {**FEED_FORWARD, "share_parameters": True, "topology": "ring"},
     ),
+    "pictures": ("tests.envs_for_tests:PictureGame", {}, {"network": "cnn", "hidden_sizes": (8,)}),
     "mixed": ("tests.envs_for_tests:MixedEnv", {}, FEED_FORWARD),
     "masks": ("tests.envs_for_tests:MortalEnv", {}, {"network": "recurrent", "hidden_sizes": (8,)}),
     "memory": ("spread", {}, {"network": "recurrent", "hidden_sizes": (8,), "share_parameters": True}),

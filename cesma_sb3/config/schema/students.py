@@ -26,9 +26,10 @@ from cesma_sb3.config.schema.fields import (
 class StudentsConfig(Model):
     """The decentralized policies."""
 
-    network: Literal["feed-forward", "entities", "recurrent", "custom"] = "feed-forward"
+    network: Literal["feed-forward", "entities", "recurrent", "cnn", "custom"] = "feed-forward"
     """Each agent's network. `entities`: invariant to the order of landmarks and other agents, for
-    environments that declare them. `recurrent`: linear, GRU, linear. `custom`: the class `module`."""
+    environments that declare them. `recurrent`: linear, GRU, linear. `cnn`: convolutions (SB3's NatureCNN)
+    on pictures of 36 x 36 pixels and more. `custom`: the class `module`."""
     module: Annotated[Text | None, Resets("kwargs")] = None
     """With `custom`: `module:Class` of an agent's `nn.Module`, called with its numbers of inputs and outputs.
     A new value resets `kwargs`."""
@@ -36,7 +37,8 @@ class StudentsConfig(Model):
     """With `custom`: further arguments of `module`."""
     hidden_sizes: Sizes = (128, 128)
     """Sizes of the hidden layers; with `entities`, the width of an entity's embedding and then the layers of
-    the head; with `recurrent`, one number, the units of the GRU."""
+    the head; with `recurrent`, one number, the units of the GRU; with `cnn`, the features of a picture and
+    then the layers on them."""
     activation: Text = "ReLU"
     """Name of the activation in `torch.nn` after each hidden layer."""
     share_parameters: bool = False
@@ -61,8 +63,9 @@ class StudentsConfig(Model):
         if self.network == "recurrent" and len(self.hidden_sizes) != 1:
             given = list(self.hidden_sizes)
             raise ValueError(f"hidden_sizes: expected one number, the units of the memory, got {given}")
-        if self.network == "entities" and not self.hidden_sizes:
-            raise ValueError("hidden_sizes: expected at least one number, the width of an entity, got []")
+        first = {"entities": "the width of an entity", "cnn": "the features of a picture"}
+        if self.network in first and not self.hidden_sizes:
+            raise ValueError(f"hidden_sizes: expected at least one number, {first[self.network]}, got []")
         if (self.network == "custom") != (self.module is not None):
             expected = "module:Class" if self.network == "custom" else "null"
             raise ValueError(f"module: expected {expected} for network {self.network}, got {self.module}")

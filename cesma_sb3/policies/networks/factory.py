@@ -13,6 +13,7 @@ from cesma_sb3.errors import ExpertError, LayoutError, check_choice
 from cesma_sb3.policies.networks.custom import MakeModule, SeparateNet
 from cesma_sb3.policies.networks.entities import EntityNet
 from cesma_sb3.policies.networks.feed_forward import TeamNet
+from cesma_sb3.policies.networks.images import PictureNet
 from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
 from cesma_sb3.policies.networks.visibility import (
     Visibility,
@@ -23,7 +24,7 @@ from cesma_sb3.policies.networks.visibility import (
 from cesma_sb3.spaces.communication import Topology, unheard_entries
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
-NetworkKind = Literal["feed-forward", "entities", "recurrent", "custom"]
+NetworkKind = Literal["feed-forward", "entities", "recurrent", "cnn", "custom"]
 CriticForm = Literal["joint", "additive"]
 CriticValues = Literal["summed", "each"]
 """`summed`: the components' values add up to the team's. `each`: every agent has a value of its own."""
@@ -39,10 +40,12 @@ class NetworkSpec:
 
     kind: NetworkKind = "feed-forward"
     """`feed-forward`: layers on the flat observation. `entities`: `EntityNet`, which needs layouts.
-    `recurrent`: `RecurrentTeamNet`, which has a memory. `custom`: `SeparateNet`, of `module`."""
+    `recurrent`: `RecurrentTeamNet`, which has a memory. `cnn`: `PictureNet`, of pictures. `custom`:
+    `SeparateNet`, of `module`."""
     hidden_sizes: tuple[int, ...] = (128, 128)
     """Hidden layers of each component; of `entities`, the width of an entity and then the layers of the
-    head; of `recurrent`, the units of the memory alone."""
+    head; of `recurrent`, the units of the memory alone; of `cnn`, the features of a picture and then the
+    layers on them."""
     activation: type[nn.Module] = nn.ReLU
     """Module class between the layers."""
     share_parameters: bool = False
@@ -86,7 +89,7 @@ class NetworkSpec:
         }
 
 
-Net = TeamNet | EntityNet | RecurrentTeamNet | SeparateNet
+Net = TeamNet | EntityNet | RecurrentTeamNet | PictureNet | SeparateNet
 
 
 def make_net(
@@ -115,8 +118,9 @@ def make_net(
         have one an agent.
 
     Raises:
-        LayoutError: Entities of a team without any; or a memory of several sizes.
-        ExpertError: A custom network that is no actor of each agent's own.
+        LayoutError: Entities of a team without any; pictures of agents that observe none; or a memory of
+            several sizes.
+        ExpertError: A custom network that is no actor of each agent's own; pictures and actions together.
         UnknownNameError: There is no such visibility.
     """
     check_choice("visibility", visibility, get_args(Visibility))
@@ -126,6 +130,10 @@ def make_net(
         if visibility == "own":
             arguments["unheard"] = unheard_entries(team, spec.topology)
         return EntityNet(team, visibility, output_sizes, n_neighbours=spec.n_neighbours, **arguments)
+    if spec.kind == "cnn":
+        if with_actions:
+            raise ExpertError("network cnn: gives no values of actions; expected another network")
+        return PictureNet(team, visibility, output_sizes, **layers, share_parameters=spec.share_parameters)
     visible = _visible(team, visibility, with_actions, spec)
     if spec.kind == "custom":
         if visibility != "own" or with_actions:
