@@ -64,9 +64,8 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         network: `feed-forward`; `entities` for teams whose layouts name them (`EntityNet`); `cnn` for agents
             that observe pictures (`PictureNet`); `recurrent`, with a memory (`RecurrentTeamNet`); or
             `custom`, of `module` (`SeparateNet`). The critic of the last two is feed-forward.
-        hidden_sizes: Hidden layers of each actor component (the paper's students: 128 and 128, E.2); of
-            `entities`, the width of an entity and then the layers of the head; of `recurrent`, the units of
-            the memory.
+        hidden_sizes: Hidden layers of each actor component (the paper's students: 128 and 128, E.2); what
+            they are of other networks, `NetworkSpec` says.
         critic_hidden_sizes: Hidden layers of each critic component; `hidden_sizes` if None.
         activation_fn: Module class put after each hidden layer.
         share_parameters: One set of weights for all agents, with a one-hot agent number as further input

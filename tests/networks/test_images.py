@@ -7,11 +7,14 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import NatureCNN
 
 import cesma_sb3
+from cesma_sb3.algorithms import TeamPPO
+from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ExpertError, LayoutError
 from cesma_sb3.policies import TeamPolicy, load_team, save_team
 from cesma_sb3.policies.networks.factory import NetworkSpec, make_net
 from cesma_sb3.policies.networks.images import PictureEncoder
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from tests.envs_for_tests import PictureGame
 
 LAST = spaces.Box(0, 255, (36, 40, 3), np.uint8)
 FIRST = spaces.Box(0, 255, (2, 40, 36), np.uint8)
@@ -130,3 +133,16 @@ def test_students_learn_from_pictures_alone(tmp_path):
     )
     assert result.report["return"]["expert"] == 8
     assert result.report["return"]["students"] > 7.5
+
+
+def test_a_controller_of_all_pictures_is_trained():
+    venv = joint_vec_env(PictureGame, 8, seed=0)
+    policy = {"team": venv.team, "network": "cnn", "hidden_sizes": (16,), "actor_visibility": "joint"}
+    settings = {"n_steps": 16, "batch_size": 64, "n_epochs": 4, "gamma": 0.0, "learning_rate": 1e-3}
+    model = TeamPPO("MlpPolicy", venv, seed=0, policy_kwargs=policy, **settings).learn(1_000)
+    observations, total = venv.reset(), 0.0
+    for _ in range(8):
+        actions, _ = model.predict(observations, deterministic=True)
+        observations, rewards, _, _ = venv.step(actions)
+        total += rewards.mean() / 8
+    assert total > 1.8, "2 for both cues, 0.67 by chance"
