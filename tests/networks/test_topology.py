@@ -5,6 +5,8 @@ import pytest
 import torch as th
 from torch import nn
 
+from cesma_sb3.algorithms.ddpg.policies import GumbelSoftmaxPolicy
+from cesma_sb3.algorithms.factored_dqn.policies import FactoredQPolicy
 from cesma_sb3.envs.particle import NavigationComm
 from cesma_sb3.policies import TeamPolicy, load_team, save_team
 from cesma_sb3.spaces.communication import MessageChannel
@@ -71,3 +73,24 @@ def test_an_agent_alone_does_what_it_does_in_the_team_and_after_loading(topology
         assert MessageChannel.of(TEAM, loaded.spec.topology).places.tolist() == (
             MessageChannel.of(TEAM, topology).places.tolist()
         )
+
+
+@pytest.mark.parametrize("policy", [GumbelSoftmaxPolicy, FactoredQPolicy])
+def test_the_agents_of_a_baseline_listen_as_they_are_told(policy):
+    own = {"visibility": "own"} if policy is FactoredQPolicy else {"actor_visibility": "own"}
+    spaces = TEAM.observation_space, TEAM.action_space
+    baseline = policy(*spaces, lambda _: 1e-3, team=TEAM, topology="ring", hidden_sizes=(8,), **own)
+    team = baseline.team_policy()
+    heard = MessageChannel.of(TEAM, "ring").places
+    observations = np.random.default_rng(2).normal(size=(20, TEAM.observation_size)).astype(np.float32)
+    changed = observations.copy()
+    unheard = sorted(set(MessageChannel.of(TEAM).places.tolist()) - set(heard.tolist()))
+    changed[:, unheard] += 1.0
+    before = outputs(team, observations)
+    np.testing.assert_array_equal(outputs(team, changed), before)
+    np.testing.assert_array_equal(
+        baseline.predict(changed, deterministic=True)[0],
+        baseline.predict(observations, deterministic=True)[0],
+    )
+    changed[:, heard] += 1.0
+    assert (outputs(team, changed) != before).any()

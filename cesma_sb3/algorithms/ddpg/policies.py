@@ -25,6 +25,7 @@ from cesma_sb3.policies.networks.factory import (
 from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.agent_spaces import are_equal
+from cesma_sb3.spaces.communication import Topology
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
@@ -117,6 +118,7 @@ class GumbelSoftmaxPolicy(TD3Policy):
         activation_fn: Module class put after each hidden layer.
         share_parameters: One set of weights for all agents' components (`feed-forward`): see `NetworkSpec`.
         use_agent_id: A one-hot agent number as further input of `entities`, for agents that are not alike.
+        topology: Whose messages components that see their `own` listen to.
         n_critics: Critics; the target is the smallest of them.
         optimizer_class: Optimizer of actor and critics.
         optimizer_kwargs: Its arguments, less the learning rate.
@@ -150,6 +152,7 @@ class GumbelSoftmaxPolicy(TD3Policy):
         activation_fn: type[nn.Module] = nn.ReLU,
         share_parameters: bool = False,
         use_agent_id: bool = False,
+        topology: Topology = "complete",
         n_critics: int = 1,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
@@ -160,7 +163,9 @@ class GumbelSoftmaxPolicy(TD3Policy):
         self._check_spaces(observation_space, action_space)
         self.n_critics = n_critics
         self.critic_values: CriticValues = critic_values
-        self.spec = NetworkSpec(network, tuple(hidden_sizes), activation_fn, share_parameters, use_agent_id)
+        self.spec = NetworkSpec(
+            *(network, tuple(hidden_sizes), activation_fn, share_parameters, use_agent_id), topology=topology
+        )
         sizes = tuple(critic_hidden_sizes or hidden_sizes)
         self.critic_spec = dataclasses.replace(self.spec, hidden_sizes=sizes)
         self.actor_visibility: Visibility = actor_visibility

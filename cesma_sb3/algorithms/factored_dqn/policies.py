@@ -24,6 +24,7 @@ from cesma_sb3.policies.stateful_actor import State
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.action_views import OneAtATimeActions, ProductActions
 from cesma_sb3.spaces.agent_spaces import are_equal
+from cesma_sb3.spaces.communication import Topology
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
 
@@ -157,6 +158,7 @@ class FactoredQPolicy(BasePolicy):
         activation_fn: Module class put after each hidden layer.
         share_parameters: One set of weights for all agents' components (`feed-forward`): see `NetworkSpec`.
         use_agent_id: A one-hot agent number as further input of `entities`, for agents that are not alike.
+        topology: Whose messages components that see their `own` listen to.
         optimizer_class: Optimizer of the values.
         optimizer_kwargs: Its arguments, less the learning rate.
 
@@ -181,6 +183,7 @@ class FactoredQPolicy(BasePolicy):
         activation_fn: type[nn.Module] = nn.ReLU,
         share_parameters: bool = False,
         use_agent_id: bool = False,
+        topology: Topology = "complete",
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
@@ -191,7 +194,9 @@ class FactoredQPolicy(BasePolicy):
             optimizer_kwargs=optimizer_kwargs,
         )
         self.visibility: Visibility = visibility
-        self.spec = NetworkSpec(network, tuple(hidden_sizes), activation_fn, share_parameters, use_agent_id)
+        self.spec = NetworkSpec(
+            *(network, tuple(hidden_sizes), activation_fn, share_parameters, use_agent_id), topology=topology
+        )
         self._mixer: dict[str, Any] = {
             "mixer": mixer,
             "mixer_width": mixer_width,
