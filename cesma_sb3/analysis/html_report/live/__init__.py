@@ -72,7 +72,10 @@ def describe(
         team_reward: `shared`, `sum` or `mean` of the agents' rewards.
         episode_steps: Steps of an episode.
     """
-    if team.spec.kind not in ("feed-forward", "entities") or team.spec.activation.__name__ not in ACTIVATIONS:
+    spec = team.spec
+    if spec.kind not in ("feed-forward", "entities") or spec.activation.__name__ not in ACTIVATIONS:
+        return None
+    if spec.kind == "entities" and spec.topology != "complete":  # plain networks hold it in their weights
         return None
     tensors = _Tensors()
     agents = [team.agent(body.name) for body in scenario.agents]
