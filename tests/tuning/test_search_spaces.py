@@ -30,6 +30,7 @@ SHIPPED = {
     "q-learning-comparison": [(f"spread-3-{name}", {}) for name in ("sum-of-q", "exponential-dqn", "iql")],
     "recurrent-factored-dqn": [("smax-3m-sum-of-q", {}), ("smac-3s5z-qmix", {})],
     "sac": [("spread-3-continuous", SAC)],
+    "students-cnn": [("cooperative-pong-scripted", {})],
     "students-entities": [("spread-3", {}), ("spread-6-scripted", {})],
     "students-feed-forward": [("spread-3-mlp", {}), ("spread-3-ppo", {})],
     "students-messages": [("speaker-listener", {}), ("navigation-comm-3", {})],
