@@ -12,8 +12,8 @@ from cesma_sb3.spaces.types import Doubles, Masks, Observations, Packed
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _BASE = 240, 280, 10, 60, 15
 """Pixels of a half, and how far the paddles reach into theirs; where the right one is widest."""
-_STILL = 12.0
-"""Pixels of height between ball and paddle for which a paddle does not move: what it moves in a step."""
+_STILL = 6.0
+"""Pixels of height between ball and paddle for which a paddle does not move; it moves 12 in a step."""
 _STAY, _UP, _DOWN = 0, 1, 2
 
 
