@@ -64,6 +64,7 @@ class MessageChannel:
                 topology names an agent that is not there, that does not send, or itself.
         """
         sent = _sent_entries(team)
+        heard = _listens(team, topology, [agent for agent in range(team.n_agents) if sent[agent]])
         if not any(sent):
             return None
         entries: list[tuple[int, ...]] = []
@@ -76,7 +77,6 @@ class MessageChannel:
                 for slot, sender in enumerate(_senders(team, sent, receiver, part)):
                     for i, source in enumerate(sent[sender]):
                         entries.append((start + slot * part.size + i, receiver, sender, *source))
-        heard = _listens(team, topology, [agent for agent in range(team.n_agents) if sent[agent]])
         entries = [entry for entry in entries if heard[entry[1], entry[2]]]
         if not entries:
             return None
@@ -120,6 +120,8 @@ def _listens(team: TeamSpaces, topology: Topology, senders: list[int]) -> Flags:
     """Whether agent i listens to agent j, [N, N] bool."""
     agents = team.agents
     heard = ~np.eye(team.n_agents, dtype=bool)
+    if topology != "complete" and not senders:
+        raise LayoutError(f"topology {topology!r}: expected complete, for no agent sends messages")
     if not isinstance(topology, Mapping):
         check_choice("topology", topology, get_args(TopologyName))
         for agent in range(team.n_agents) if topology == "ring" else ():

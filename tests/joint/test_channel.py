@@ -125,6 +125,14 @@ def test_a_topology_of_others_than_senders_is_refused(topology, message):
         MessageChannel.of(talking_team([3, 0, 3]), topology)
 
 
+def test_a_topology_of_a_team_that_is_silent_is_refused():
+    silent = talking_team([0, 0])
+    assert MessageChannel.of(silent, "complete") is None
+    for topology in ("ring", {"agent_0": ["agent_1"]}, {"agent_7": []}):
+        with pytest.raises(LayoutError, match="expected complete, for no agent sends messages"):
+            MessageChannel.of(silent, topology)
+
+
 def test_layouts_that_do_not_add_up_are_refused():
     with pytest.raises(LayoutError, match=r"agent_0: part 'heard': messages of 3 agents, expected of all 2"):
         MessageChannel.of(talking_team([3, 3, 0], hears=[(3, 3), (2, 3), (2, 3)]))

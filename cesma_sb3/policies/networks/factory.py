@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch as th
@@ -125,23 +125,23 @@ def make_net(
     """
     check_choice("visibility", visibility, get_args(Visibility))
     layers: dict[str, Any] = {"hidden_sizes": spec.hidden_sizes, "activation": spec.activation}
+    unheard = unheard_entries(team, spec.topology) if visibility == "own" else set()
     if spec.kind == "entities":
         arguments = layers | {"with_actions": with_actions, "use_agent_id": spec.use_agent_id}
-        if visibility == "own":
-            arguments["unheard"] = unheard_entries(team, spec.topology)
+        arguments |= {"unheard": unheard}
         return EntityNet(team, visibility, output_sizes, n_neighbours=spec.n_neighbours, **arguments)
     if spec.kind == "cnn":
         if with_actions:
             raise ExpertError("network cnn: gives no values of actions; expected another network")
         return PictureNet(team, visibility, output_sizes, **layers, share_parameters=spec.share_parameters)
-    visible = _visible(team, visibility, with_actions, spec)
+    visible = _visible(team, visibility, with_actions, in_order_around=_are_one(team, spec), unheard=unheard)
     if spec.kind == "custom":
         if visibility != "own" or with_actions:
             raise ExpertError("network custom: is of each agent's own observation; expected another network")
         return _custom_net(visible, output_sizes, spec)
     if visibility == "joint" and for_each_agent:
         visible *= team.n_agents
-    if visibility == "joint" and spec.kind == "feed-forward" and spec.share_parameters and are_alike(team):
+    if visibility == "joint" and _are_one(team, spec):
         visible = egocentric_order(team, with_actions)
     sizes = output_sizes if len(visible) == team.n_agents else [sum(output_sizes)]
     if spec.kind == "recurrent":
@@ -347,18 +347,25 @@ class ActionValue(nn.Module):
         return self.net.forward_per_component(th.cat([observations_NBI, actions_NBO], dim=2))
 
 
+def _are_one(team: TeamSpaces, spec: NetworkSpec) -> bool:
+    """Whether feed-forward components of alike agents share their weights."""
+    return spec.kind == "feed-forward" and spec.share_parameters and are_alike(team)
+
+
 def _visible(
-    team: TeamSpaces, visibility: Visibility, with_actions: bool, spec: NetworkSpec
+    team: TeamSpaces,
+    visibility: Visibility,
+    with_actions: bool,
+    *,
+    in_order_around: bool,
+    unheard: Collection[int],
 ) -> list[list[int]]:
     """Columns of the input that each feed-forward component sees."""
     offset = team.observation_size
     if visibility == "joint":
         return [list(range(offset + (team.output_size if with_actions else 0)))]
-    if spec.kind == "feed-forward" and spec.share_parameters and are_alike(team):
-        visible = own_egocentric_order(team)
-    else:
-        visible = [list(range(s.start, s.stop)) for s in team.observation_slices]
-    unheard = unheard_entries(team, spec.topology)
+    own = [list(range(s.start, s.stop)) for s in team.observation_slices]
+    visible = own_egocentric_order(team) if in_order_around else own
     visible = [[column for column in seen if column not in unheard] for seen in visible]
     if with_actions:
         for seen, actions in zip(visible, team.output_slices, strict=True):

@@ -196,7 +196,8 @@ class TeamNet(nn.Module):
         linears = [layer for layer in self.layers if isinstance(layer, BatchedLinear)]
         row = 0 if self.share_parameters else index
         seen, n_given = self.visible[index], self.output_sizes[index]
-        places = places_among(seen, seen if inputs is None else inputs)
+        inputs = seen if inputs is None else inputs
+        places = places_among(seen, inputs)
         modules: list[nn.Module] = []
         for depth, batched in enumerate(linears):
             weight, bias = batched.weight[row].detach(), batched.bias[row, 0].detach()
@@ -204,7 +205,7 @@ class TeamNet(nn.Module):
                 if self.share_parameters:  # its one-hot number is constant: fold it into the bias
                     bias = bias + weight[weight.shape[0] - self.n_components + index]
                 read = weight[: len(seen)]
-                weight = weight.new_zeros(len(seen if inputs is None else inputs), weight.shape[1])
+                weight = weight.new_zeros(len(inputs), weight.shape[1])
                 weight[places] = read
             if depth == len(linears) - 1:
                 weight, bias = weight[:, :n_given], bias[:n_given]
