@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
+from cesma_sb3.envs.joint_env import TeamReward
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.spaces.action_views import ActionView, make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Array, Packed
+from cesma_sb3.spaces.types import Array, Doubles, Flags, Floats, Masks, Packed
+
+Rewards = TypeVar("Rewards", Floats, Doubles)
+
+
+def of_team(per_agent: Rewards, team_reward: TeamReward) -> Rewards:
+    """The team's rewards or returns [B] from the agents' [N, B]; those that are shared are all alike."""
+    team: Any = per_agent[0] if team_reward == "shared" else per_agent.sum(axis=0)
+    rewards: Rewards = team / len(per_agent) if team_reward == "mean" else team
+    return rewards
 
 
 class BatchedVecEnv(JointVecEnv):
     """Environments that one call steps together; SB3's questions to each are answered by one shared object.
+
+    Agents do not die and can always do everything, where a subclass does not say otherwise.
 
     Args:
         n_envs: B, how many environments.
@@ -38,6 +50,18 @@ class BatchedVecEnv(JointVecEnv):
         self._shared, self._render_mode = shared, render_mode
         super().__init__(n_envs, team.observation_space, self.view.space)
         self._actions: Array | None = None
+        self._alive = np.ones((n_envs, team.n_agents), dtype=bool)
+        self._alive.flags.writeable = False
+
+    @property
+    def alive(self) -> Flags:
+        """Which agents are alive, [B, N]: all of them, always."""
+        return self._alive
+
+    @property
+    def agent_masks(self) -> Masks | None:
+        """Available categories [B, M]; None: every action is always available."""
+        return None
 
     def step_async(self, actions: Array) -> None:
         """Takes the actions [B, ...] in the view's space, for `step_wait` to carry out."""

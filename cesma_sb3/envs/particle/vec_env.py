@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from cesma_sb3.envs.batched_vec_env import BatchedVecEnv
+from cesma_sb3.envs.batched_vec_env import BatchedVecEnv, of_team
 from cesma_sb3.envs.joint_env import TeamReward
 from cesma_sb3.envs.joint_vec_env import StepReturn
 from cesma_sb3.envs.particle.rendering import Renderer
@@ -19,7 +19,7 @@ from cesma_sb3.envs.particle.scenario import Scenario
 from cesma_sb3.envs.particle.world import envs_first
 from cesma_sb3.errors import RewardError, check_choice, integer
 from cesma_sb3.spaces.action_views import ActionView
-from cesma_sb3.spaces.types import Doubles, Flags, Index, Info, Observations, Pixels
+from cesma_sb3.spaces.types import Doubles, Index, Info, Observations, Pixels
 from cesma_sb3.utils.stateful import Stateful
 
 
@@ -72,20 +72,8 @@ class ParticleVecEnv(BatchedVecEnv, Stateful):
         self._rng = np.random.default_rng(None if seed is None else integer("seed", seed))
         self._steps: Index = np.zeros(n_envs, dtype=np.int64)
         self._agent_returns: Doubles = np.zeros((self.team.n_agents, n_envs))
-        self._alive = np.ones((n_envs, self.team.n_agents), dtype=bool)
-        self._alive.flags.writeable = False
         self._start = time.time()
         self._renderer = Renderer(scenario)
-
-    @property
-    def alive(self) -> Flags:
-        """Which agents are alive, [B, A]: all of them, always."""
-        return self._alive
-
-    @property
-    def agent_masks(self) -> None:
-        """None: every action is always available."""
-        return
 
     def reset(self) -> Observations:
         """Starts a new episode in every environment; a seed given to `seed` counts from here."""
@@ -121,19 +109,11 @@ class ParticleVecEnv(BatchedVecEnv, Stateful):
                 infos[0]["terminal_frame"] = self.get_images()[0]
             self._restart(which)
             observations = self.scenario.observe(self.world)
-        return observations, self._of_team(rewards).astype(np.float32), ended, infos
-
-    def _of_team(self, per_agent: Doubles) -> Doubles:
-        """The team's rewards or returns [B] from the agents' [A, B]."""
-        first: Doubles = per_agent[0]
-        if self.team_reward == "shared":
-            return first
-        total: Doubles = per_agent.sum(axis=0)
-        return total if self.team_reward == "sum" else total / len(per_agent)
+        return observations, of_team(rewards, self.team_reward).astype(np.float32), ended, infos
 
     def _report(self, which: Index, observations: Observations, infos: list[dict[str, Any]]) -> None:
         elapsed = round(time.time() - self._start, 6)
-        returns = self._of_team(self._agent_returns)[which].tolist()
+        returns = of_team(self._agent_returns, self.team_reward)[which].tolist()
         agent_returns = self._agent_returns[:, which].T.tolist()
         ends = zip(
             *(which.tolist(), observations[which], returns, self._steps[which].tolist(), agent_returns),

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from cesma_sb3.envs.batched_vec_env import BatchedVecEnv
+from cesma_sb3.envs.batched_vec_env import BatchedVecEnv, of_team
 from cesma_sb3.envs.joint_env import TeamReward
 from cesma_sb3.envs.joint_vec_env import EpisodeStatistics, StepReturn
 from cesma_sb3.envs.vmas.rendering import world_frame
@@ -73,21 +73,9 @@ class VmasVecEnv(BatchedVecEnv, Stateful):
         self._starts: Starts | None = None
         self.statistics = EpisodeStatistics(n_envs)
         self._agent_returns = np.zeros((self.team.n_agents, n_envs))
-        self._alive = np.ones((n_envs, self.team.n_agents), dtype=bool)
-        self._alive.flags.writeable = False
         self._seed = int(np.random.default_rng().integers(2**32))
         self.worlds.seed(self._seed)
         self.seed(seed)
-
-    @property
-    def alive(self) -> Flags:
-        """Which agents are alive, [B, n_agents]: all of them, always."""
-        return self._alive
-
-    @property
-    def agent_masks(self) -> None:
-        """None: every action is always available."""
-        return
 
     def reset(self) -> Observations:
         """Starts a new episode in every world; a seed given to `seed` counts from here."""
@@ -114,7 +102,8 @@ class VmasVecEnv(BatchedVecEnv, Stateful):
             EnvError: The scenario returned something that is no number.
         """
         observations, rewards, terminated = self.worlds.step(self._take_actions())
-        team_rewards = self._of_team(rewards)
+        self._check_shared(rewards)
+        team_rewards = of_team(rewards, self.team_reward)
         if not (np.isfinite(observations).all() and np.isfinite(team_rewards).all()):
             raise EnvError(f"{self.worlds.name}: an observation or a reward is not finite")
         self.statistics.add(team_rewards)
@@ -129,11 +118,10 @@ class VmasVecEnv(BatchedVecEnv, Stateful):
             observations[which] = self._restart(which)
         return observations, team_rewards, dones, infos
 
-    def _of_team(self, rewards: Floats) -> Floats:
-        """The team's rewards [B] from the agents' [N, B]."""
+    def _check_shared(self, rewards: Floats) -> None:
+        """Refuses agents' rewards [N, B] that differ, where the team's is to be the one that all get."""
         if self.team_reward != "shared":
-            total: Floats = rewards.sum(axis=0)
-            return total if self.team_reward == "sum" else total / np.float32(len(rewards))
+            return
         differs = np.abs(rewards - rewards[0]) > 1e-6 * np.abs(rewards[0])
         if differs.any():
             agent, world = np.argwhere(differs)[0]
@@ -142,8 +130,6 @@ class VmasVecEnv(BatchedVecEnv, Stateful):
                 f"{self.worlds.name}: team_reward 'shared', but {agents[0]} got {rewards[0, world]:.6g} and "
                 f"{agents[agent]} got {rewards[agent, world]:.6g}; use 'sum' or 'mean'"
             )
-        first: Floats = rewards[0]
-        return first
 
     def _report(self, which: Index, observations: Floats, terminated: Flags, infos: list[Info]) -> None:
         for world in which.tolist():
