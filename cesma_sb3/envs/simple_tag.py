@@ -7,10 +7,8 @@ from typing import Any
 from gymnasium import spaces
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
-from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout, Part
-
-_DIRECTIONS = ((0.0, 0.0), (-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0))
-"""Of mpe2's five moves."""
+from cesma_sb3.envs.particle.actions import DIRECTIONS
+from cesma_sb3.spaces.layout import ActionPart, AgentLayout, ObservationLayout, Part, PartKind
 
 
 class SimpleTagParts(BaseParallelWrapper):  # type: ignore[misc, unused-ignore]  # of an untyped package
@@ -27,14 +25,18 @@ class SimpleTagParts(BaseParallelWrapper):  # type: ignore[misc, unused-ignore] 
         mates = list(is_predator.values()).count(is_predator[agent]) - 1
         rivals = len(is_predator) - 1 - mates
         n_predators, n_prey = (mates, rivals) if is_predator[agent] else (rivals, mates)
-        groups = (
+        groups: tuple[tuple[str, PartKind, int], ...] = (
             ("obstacles", "entities", len(world.landmarks)),
             ("predators", "agents" if is_predator[agent] else "entities", n_predators),
             ("prey", "entities" if is_predator[agent] else "agents", n_prey),
             ("velocities of prey", "entities", n_prey),
         )
         own = [Part(name, "own", size=2, is_planar=True) for name in ("velocity", "position")]
-        seen: list[Any] = [Part(name, kind, count, 2, is_planar=True) for name, kind, count in groups]  # type: ignore[arg-type]
+        seen = [Part(name, kind, count, 2, is_planar=True) for name, kind, count in groups]
         is_choice = isinstance(self.action_space(agent), spaces.Discrete)
-        moves = (ActionPart("move", "move", 0, directions=_DIRECTIONS),) if is_choice else ()
+        moves = (
+            (ActionPart("move", "move", 0, directions=tuple(map(tuple, DIRECTIONS.T.tolist()))),)
+            if is_choice
+            else ()
+        )
         return AgentLayout(ObservationLayout((*own, *seen)), moves)

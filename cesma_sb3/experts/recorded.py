@@ -34,6 +34,11 @@ class RecordedExpert:
         self.returns = returns
         self.lengths = lengths
 
+    @property
+    def mean_return(self) -> float | None:
+        """The mean team return of the recorded episodes; None where no rewards were recorded."""
+        return None if self.returns is None else float(self.returns.mean())
+
     def labels(self, observations: Observations, masks: Masks | None = None) -> NoReturn:
         """Refuse to label anything else (`Expert.labels`).
 

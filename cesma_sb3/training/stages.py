@@ -46,9 +46,8 @@ def train_expert(built: BuiltExpert, context: RunContext, tick: Tick) -> Trained
     else:
         trained = _train_model(built, built.training, context, tick, "expert")
     if isinstance(built.expert, RecordedExpert):
-        trained.curve = (
-            [] if built.expert.returns is None else [CurvePoint(0, Score(float(built.expert.returns.mean())))]
-        )
+        recorded = built.expert.mean_return
+        trained.curve = [] if recorded is None else [CurvePoint(0, Score(recorded))]
         return trained
     stochastic = built.stochastic
     mode = _choose_mode(
@@ -242,7 +241,7 @@ def _steps(trainer: TeamTrainer, config: DaggerConfig) -> int:
 def _expert_return(expert: Expert, evaluator: Evaluator) -> float:
     """Returns what the expert returns in evaluations during training; infinity where nobody knows."""
     if isinstance(expert, RecordedExpert):
-        return float("inf") if expert.returns is None else float(expert.returns.mean())
+        return float("inf") if expert.mean_return is None else expert.mean_return
     return evaluator.on_curve(make_actor(expert)).mean
 
 

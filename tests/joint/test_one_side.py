@@ -74,7 +74,12 @@ def test_others_with_a_memory_begin_anew_with_each_episode():
     game = MatchingGame(2, length=4)
     done: list[int] = []
     step = game.step
-    game.step = lambda actions: done.append(int(actions["player_1"])) or step(actions)  # type: ignore[func-returns-value]
+
+    def recorded(actions):
+        done.append(int(actions["player_1"]))
+        return step(actions)
+
+    game.step = recorded
     env = JointEnv(OneSide(game, ["player_0"], Counting))
     for _ in range(2):
         env.reset()

@@ -10,6 +10,7 @@ import pytest
 
 vmas = pytest.importorskip("vmas", reason="the extra [vmas] is not installed")
 
+# E402: what follows imports VMAS, or is about it; without the extra nothing of this file is needed.
 import torch as th  # noqa: E402
 from pettingzoo.test import parallel_api_test  # noqa: E402
 

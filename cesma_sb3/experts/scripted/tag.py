@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from cesma_sb3.envs.particle.actions import DIRECTIONS, N_MOVES
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.types import Doubles, Masks, Observations, Packed
 
-_MOVES = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]], dtype=np.float64)
-"""What the five actions do, in mpe2's order: nothing, left, right, down, up."""
 _FIELD = 0.6
 """Distance from the middle at which a wall begins to push. Beyond 0.9 the game has the prey pay."""
 _WALL = 10.0
@@ -43,7 +42,7 @@ class FleeingPrey:
                 f"FleeingPrey: observations of {', '.join(map(str, team.observation_sizes))} numbers, "
                 f"expected those of mpe2's simple_tag with {n_obstacles} obstacles"
             )
-        if team.n_columns != (5 if team.is_continuous else 1) * n_prey:
+        if team.n_columns != (N_MOVES if team.is_continuous else 1) * n_prey:
             raise ExpertError("FleeingPrey: expected five moves of each agent, as mpe2's simple_tag has them")
         self._last = self._first + 2 * n_predators
 
@@ -51,9 +50,9 @@ class FleeingPrey:
         """The moves of all prey (`Expert.labels`)."""
         batch = len(observations)
         seen = observations.reshape(batch, self.team.n_agents, -1).astype(np.float64)
-        moves = (self._push(seen) @ _MOVES.T).argmax(axis=-1)  # nothing where all is in balance
+        moves = (self._push(seen) @ DIRECTIONS).argmax(axis=-1)  # nothing where all is in balance
         packed: Any = (
-            np.eye(5, dtype=np.float32)[moves].reshape(batch, -1) if self.team.is_continuous else moves
+            np.eye(N_MOVES, dtype=np.float32)[moves].reshape(batch, -1) if self.team.is_continuous else moves
         )
         actions: Packed = packed
         return actions
