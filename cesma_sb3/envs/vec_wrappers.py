@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, StepReturn
 from cesma_sb3.spaces.action_views import ActionView, make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.team_views import TeamView, message_free_view
+from cesma_sb3.spaces.team_views import TeamView
 from cesma_sb3.spaces.types import Array, Flags, Info, Masks, Observations
 from cesma_sb3.utils.stateful import Stateful
 
@@ -140,19 +140,3 @@ class TeamViewVecEnv(JointVecEnvWrapper, Stateful):
         if "action_mask" in info:
             changed["action_mask"] = self.team_view.masks(info["action_mask"][None])[0]
         return {**info, **changed} if changed else info
-
-
-class MessageFreeVecEnv(TeamViewVecEnv):
-    """A joint environment without messages (`message_free_view`).
-
-    Args:
-        venv: The environment, in any action view. It is shared, and closing the wrapper closes it.
-        view: The action view in which SB3 acts: a name of `make_view`, or a view of the message-free team.
-
-    Raises:
-        UnknownNameError: There is no such view.
-        ActionViewError: The view cannot hold the message-free team's actions.
-    """
-
-    def __init__(self, venv: JointVecEnv, view: str | ActionView = "joint") -> None:
-        super().__init__(venv, message_free_view(venv.team), view)

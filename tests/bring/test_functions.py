@@ -9,7 +9,6 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.envs import SimpleMultiObsEnv
 
 from cesma_sb3.envs import make_vec_env
-from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts import Expert, FunctionExpert, SoftExpert, adapt_expert
 from cesma_sb3.experts.per_agent import controllers_by_agent
@@ -18,6 +17,7 @@ from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.bring import controllers
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv, ReachEnv
+from tests.message_free import message_free
 
 TEAM = TeamSpaces.from_parallel_env(MatchingGame())
 CUES = np.array([[0, 2], [1, 1], [2, 0]])
@@ -180,7 +180,7 @@ def test_spaces_that_do_not_fit_are_both_named():
 
 def test_a_team_that_talks():
     venv = make_vec_env("speaker-listener", n_envs=2, seed=0)
-    silent = MessageFreeVecEnv(venv)
+    silent = message_free(venv)
     model = PPO("MlpPolicy", silent)
     expert = adapt_expert(model, venv.team)
     assert isinstance(expert, TranslatedExpert)

@@ -14,12 +14,12 @@ import cesma_sb3
 from cesma_sb3.envs import make_vec_env, undivided_view
 from cesma_sb3.envs.experience import Experience
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
-from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, StorageError
 from cesma_sb3.imitation.visited_states import load_experience, save_states, visited_arrays
 from cesma_sb3.spaces.agent_slices import AgentSlice
 from tests.bring.test_declared_teams import Cues
 from tests.envs_for_tests import MatchingGame, MortalEnv
+from tests.message_free import message_free
 from tests.recorded import recorded
 from tests.signalling_game import SignallingGame
 
@@ -104,7 +104,7 @@ def test_who_observes_nothing_is_dead(tmp_path):
 
 def test_observations_without_messages_are_those_of_a_team_that_heard_nothing(tmp_path):
     full = joint_vec_env(SignallingGame, 3, seed=0)
-    silent = MessageFreeVecEnv(joint_vec_env(SignallingGame, 3, seed=0))
+    silent = message_free(joint_vec_env(SignallingGame, 3, seed=0))
     experience = recorded(silent, 12)
     states = kept(experience, full.team, tmp_path).states()
     np.testing.assert_array_equal(

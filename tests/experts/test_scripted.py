@@ -10,7 +10,6 @@ import pytest
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
 from cesma_sb3.envs.particle import NavigationComm, ParticleVecEnv, Spread
-from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.evaluation import evaluate
 from cesma_sb3.experts import Expert, SoftExpert
@@ -20,6 +19,7 @@ from cesma_sb3.experts.wrappers import sampling_expert
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import message_free_view
 from tests.envs_for_tests import MatchingGame
+from tests.message_free import message_free
 
 LARGE = {"n_agents": 3, "n_landmarks": 5}
 
@@ -59,7 +59,7 @@ def test_it_reaches_what_was_measured(
 def test_it_labels_the_silent_view_alike(name: str, kwargs: dict[str, Any], continuous: bool) -> None:
     venv = environment(name, continuous_actions=continuous, **kwargs)
     silent = message_free_view(venv.team)
-    full, quiet = reference_expert(venv), reference_expert(MessageFreeVecEnv(venv))
+    full, quiet = reference_expert(venv), reference_expert(message_free(venv))
     assert isinstance(full, ScriptedGoalExpert)
     assert isinstance(quiet, ScriptedGoalExpert)
     venv.action_space.seed(0)

@@ -9,11 +9,11 @@ import pytest
 from stable_baselines3 import PPO
 
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
-from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.experts import SB3Expert, SoftExpert
 from cesma_sb3.experts.scripted.reference import reference_expert
 from cesma_sb3.experts.wrappers import TranslatedExpert
 from cesma_sb3.spaces.team_views import message_free_view
+from tests.message_free import message_free
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("speaker-listener", {}),
@@ -37,7 +37,7 @@ def with_other_messages(venv: ParticleVecEnv, observations: np.ndarray) -> np.nd
 @pytest.mark.parametrize(("name", "kwargs"), VARIANTS)
 def test_labels_ignore_messages(name: str, kwargs: dict[str, Any]) -> None:
     venv = ParticleVecEnv(make_scenario(name, **kwargs), 16, seed=0)
-    quiet, full = reference_expert(MessageFreeVecEnv(venv)), reference_expert(venv)
+    quiet, full = reference_expert(message_free(venv)), reference_expert(venv)
     assert quiet is not None
     assert full is not None
     expert = TranslatedExpert(quiet, message_free_view(venv.team))
@@ -51,7 +51,7 @@ def test_labels_ignore_messages(name: str, kwargs: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["speaker-listener", "navigation-comm"])
 def test_what_sb3_trained_in_the_silent_view_labels_softly(name: str) -> None:
     venv = ParticleVecEnv(make_scenario(name), 4, seed=0)
-    quiet = MessageFreeVecEnv(venv)
+    quiet = message_free(venv)
     model = PPO("MlpPolicy", quiet, n_steps=8, batch_size=8, n_epochs=1, seed=0, device="cpu").learn(64)
     expert = TranslatedExpert(SB3Expert(model, quiet.team, quiet.view), quiet.team_view)
     assert isinstance(expert, SoftExpert)

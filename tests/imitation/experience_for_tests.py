@@ -9,13 +9,13 @@ from imitation.util import logger as imitation_logger
 from cesma_sb3.envs.experience import Experience, RecordedVecEnv
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
-from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.experts import adapt_expert
 from cesma_sb3.experts.wrappers import sampling_expert
 from cesma_sb3.imitation import LabelConfig, MultiAgentDAggerTrainer
 from cesma_sb3.imitation.labelling import ExperienceLabeller
 from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import TalkAndMove
+from tests.message_free import message_free
 from tests.recorded import shown
 from tests.signalling_game import SignallingGame
 
@@ -29,7 +29,7 @@ def game(make, n_envs=6, **kwargs):
 def of_silent(venv, n_steps, capacity=100_000):
     """The experience of a full team whose expert acts without messages, as in a run."""
     experience = Experience(venv.team, venv.num_envs, capacity)
-    shown(MessageFreeVecEnv(RecordedVecEnv(venv, experience)), n_steps)
+    shown(message_free(RecordedVecEnv(venv, experience)), n_steps)
     return experience
 
 

@@ -10,7 +10,6 @@ from imitation.util import logger as imitation_logger
 
 from cesma_sb3.envs.experience import Experience
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
-from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.errors import ConfigError, SpaceError
 from cesma_sb3.evaluation import evaluate, policy_actor
 from cesma_sb3.experts import ScriptedGoalExpert
@@ -31,6 +30,7 @@ from tests.imitation.experience_for_tests import (
 from tests.imitation.test_recurrent import Recall, Recaller, episodes_of
 from tests.imitation.test_recurrent import students as recurrent_students
 from tests.imitation.test_trainer import CueExpert
+from tests.message_free import message_free
 from tests.recorded import recorded
 from tests.signalling_game import SignallingGame, SilentGoalExpert
 
@@ -227,7 +227,7 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match=r"^pretraining_updates=5: the dataset is empty$"):
         trainer.train(10, pretraining_updates=5)
     talks = talking("navigation-comm")
-    silent = MessageFreeVecEnv(talks)
+    silent = message_free(talks)
     with pytest.raises(SpaceError, match=told):
         trainer_of(talks, Still(talks.team)).add_experience(recorded(silent, 3))
 

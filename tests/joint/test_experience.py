@@ -9,12 +9,12 @@ from gymnasium import spaces
 from cesma_sb3.envs.experience import Experience, RecordedVecEnv, experience_bytes
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, make_scenario
-from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.imitation.information_cost import InformationCostVecEnv
 from cesma_sb3.policies.networks.factory import NetworkSpec
 from cesma_sb3.training import state as state_module
 from tests.envs_for_tests import MatchingGame, MixedEnv, MortalEnv, TalkAndMove
+from tests.message_free import message_free
 from tests.recorded import shown
 
 N_ENVS = 3
@@ -113,10 +113,10 @@ def test_whoever_gets_states_may_change_them():
 
 @pytest.mark.parametrize("name", ["speaker-listener", "navigation-comm"])
 def test_around_an_environment_without_messages_or_inside(name):
-    full, silent = particles(name), MessageFreeVecEnv(particles(name), view="product")
+    full, silent = particles(name), message_free(particles(name), view="product")
     inside = Experience(full.team, N_ENVS, 1000)
     around = Experience(silent.team, N_ENVS, 1000)
-    venv = RecordedVecEnv(MessageFreeVecEnv(RecordedVecEnv(full, inside), view="product"), around)
+    venv = RecordedVecEnv(message_free(RecordedVecEnv(full, inside), view="product"), around)
     trace = shown(venv, 11)
     assert_same(around.states(), trace)
     assert_same(around.states(), shown(silent, 11))

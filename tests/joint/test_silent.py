@@ -14,12 +14,12 @@ from stable_baselines3.common.monitor import Monitor
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread, make_scenario, parallel_env
-from cesma_sb3.envs.vec_wrappers import MessageFreeVecEnv
 from cesma_sb3.spaces.action_views import make_view
 from cesma_sb3.spaces.layout import ActionPart
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import has_messages, message_free_view
 from tests.envs_for_tests import TalkAndMove, talking_team_with_masks
+from tests.message_free import message_free
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("speaker-listener", {}),
@@ -121,7 +121,7 @@ def test_a_team_in_which_nobody_speaks_stays_as_it_is() -> None:
 @pytest.mark.parametrize(("name", "kwargs"), VARIANTS)
 def test_the_environment_is_the_same_without_messages(name: str, kwargs: dict[str, Any]) -> None:
     scenario = make_scenario(name, **kwargs, max_cycles=6)
-    quiet, full = MessageFreeVecEnv(ParticleVecEnv(scenario, 3)), ParticleVecEnv(scenario, 3)
+    quiet, full = message_free(ParticleVecEnv(scenario, 3)), ParticleVecEnv(scenario, 3)
     assert quiet.observation_space == quiet.team.observation_space
     assert quiet.action_space == quiet.view.space
     quiet.seed(5)
@@ -147,7 +147,7 @@ def test_the_environment_is_the_same_without_messages(name: str, kwargs: dict[st
 
 def test_it_answers_what_sb3_asks_an_environment() -> None:
     venv = ParticleVecEnv(make_scenario("speaker-listener"), 2, seed=0)
-    quiet = MessageFreeVecEnv(venv, view="product")
+    quiet = message_free(venv, view="product")
     quiet.reset()
     assert quiet.action_space == spaces.Discrete(5)
     assert quiet.action_masks().shape == (2, 5)
@@ -167,7 +167,7 @@ def test_it_answers_what_sb3_asks_an_environment() -> None:
 
 
 def test_environments_that_are_stepped_one_by_one_have_a_silent_view_too() -> None:
-    venv = MessageFreeVecEnv(joint_vec_env(lambda: parallel_env("navigation-comm", max_cycles=3), 2, seed=0))
+    venv = message_free(joint_vec_env(lambda: parallel_env("navigation-comm", max_cycles=3), 2, seed=0))
     assert venv.reset().shape == (2, 22)
     for step in range(1, 5):
         observations, _, dones, infos = venv.step(np.zeros((2, 2), dtype=np.int64))
@@ -180,7 +180,7 @@ def test_environments_that_are_stepped_one_by_one_have_a_silent_view_too() -> No
 @pytest.mark.parametrize("name", ["speaker-listener", "navigation-comm"])
 @pytest.mark.parametrize(("algorithm", "view"), [(PPO, "joint"), (DQN, "product")])
 def test_sb3_learns_in_it(algorithm: Any, view: str, name: str) -> None:
-    venv = MessageFreeVecEnv(ParticleVecEnv(make_scenario(name), 4, seed=0), view=view)
+    venv = message_free(ParticleVecEnv(make_scenario(name), 4, seed=0), view=view)
     few = {"n_steps": 16, "n_epochs": 1} if algorithm is PPO else {"learning_starts": 16}
     model = algorithm("MlpPolicy", venv, seed=0, device="cpu", batch_size=16, **few).learn(200)
     actions, _ = model.predict(venv.reset())
@@ -191,7 +191,7 @@ def test_masks_where_agents_talk() -> None:
     env = TalkAndMove()
     full = joint_vec_env(lambda: env, 1)
     assert full.team == talking_team_with_masks()
-    quiet = MessageFreeVecEnv(
+    quiet = message_free(
         full, view=make_view("one-at-a-time", message_free_view(full.team).team, noop=(2, 1))
     )
     assert quiet.view.name == "one-at-a-time"

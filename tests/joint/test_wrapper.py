@@ -5,9 +5,10 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread, make_scenario
-from cesma_sb3.envs.vec_wrappers import JointVecEnvWrapper, MessageFreeVecEnv
+from cesma_sb3.envs.vec_wrappers import JointVecEnvWrapper
 from cesma_sb3.training.state import capture, restore
 from tests.envs_for_tests import MatchingGame, MortalEnv
+from tests.message_free import message_free
 
 
 class Counting(MatchingGame):
@@ -65,7 +66,7 @@ def test_what_all_share_is_told_once_for_each_that_is_meant():
 
 
 def test_what_sb3_wraps_around_a_wrapper_finds_its_attributes():
-    venv = MessageFreeVecEnv(ParticleVecEnv(make_scenario("navigation-comm"), 2, seed=0), view="product")
+    venv = message_free(ParticleVecEnv(make_scenario("navigation-comm"), 2, seed=0), view="product")
     outer = VecNormalize(VecFrameStack(venv, 2))
     outer.reset()
     for name in ("team", "view", "alive", "agent_masks", "keeps_state"):

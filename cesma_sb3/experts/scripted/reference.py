@@ -22,8 +22,8 @@ def reference_expert(
     """The scripted expert that fits an environment and its team; None where there is none.
 
     In a battle all shoot at the weakest. Where agents have goals of their own they are followed; else
-    landmarks are assigned. It labels what `venv` shows: the full observations, or those of its silent view
-    (`MessageFreeVecEnv`).
+    landmarks are assigned. It labels what `venv` shows: the full observations, or those of a view of
+    the team (`TeamViewVecEnv`).
 
     Args:
         venv: The environment.
