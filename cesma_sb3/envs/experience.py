@@ -1,6 +1,7 @@
 """The experience of a training: the states that its environments showed, recorded at the joint seam.
 
-Shape suffixes: T vector steps, B environments, I entries of the joint observation, N agents, M mask flags.
+Shape suffixes: T vector steps, B environments, I entries of the joint observation, N agents, M mask flags,
+C action columns.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from cesma_sb3.envs.vec_wrappers import JointVecEnvWrapper
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.spaces.row_arrays import Rows, compact_dtype
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Array, Flags, Floats, Index, Masks, Observations
+from cesma_sb3.spaces.types import Array, Flags, Floats, Index, Masks, Observations, Packed
 from cesma_sb3.utils.stateful import Stateful
 
 
@@ -36,14 +37,17 @@ class States(NamedTuple):
     """Available categories, [T, B, M]; None of a team without masks."""
     cuts: Flags | None = None
     """Before which vector steps all episodes were cut off by a reset, [T]; None: before none."""
+    labels: Packed | None = None
+    """Packed joint actions to imitate, [T, B, C]; None: the expert is asked."""
 
 
 class Experience(Stateful):
     """The newest states that batched environments have shown, whatever acted in them.
 
-    The finished expert can label them: they are then the first dataset of DAgger, and cost no environment
-    step. Observations are those of the whole team, in the joint order, with what was received as messages
-    (an expert without messages sends none: see `cesma_sb3.imitation.labelling`).
+    The finished expert can label them, where they do not have labels of their own: they are then the first
+    dataset of DAgger, and cost no environment step. Observations are those of the whole team, in the joint
+    order, with what was received as messages (an expert without messages sends none: see
+    `cesma_sb3.imitation.labelling`).
 
     Args:
         team: The team.
@@ -116,7 +120,8 @@ class Experience(Stateful):
         """Record the states of several vector steps; the arrays are copied.
 
         Raises:
-            SpaceError: An array is not of this team's shape, or masks are missing or too many.
+            SpaceError: An array is not of this team's shape; or masks are missing or too many; or some states
+                have labels and others have none.
             ConfigError: There is not enough memory.
         """
         n_steps = len(states.starts)
@@ -133,12 +138,14 @@ class Experience(Stateful):
 
     def _check(self, states: States) -> None:
         team, steps = self.team, np.shape(states.starts)[:1]
+        has_labels = "labels" in self.rows.arrays if self.n_steps else states.labels is not None
         expected: dict[str, tuple[int, ...] | None] = {
             "observations": (*steps, self.n_envs, team.observation_size),
             "alive": (*steps, self.n_envs, team.n_agents),
             "starts": (*steps, self.n_envs),
             "masks": (*steps, self.n_envs, team.mask_size) if team.has_masks else None,
             "cuts": steps,
+            "labels": (*steps, self.n_envs, team.n_columns) if has_labels else None,
         }
         for name, array in states._asdict().items():
             shape = None if array is None else array.shape

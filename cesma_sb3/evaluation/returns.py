@@ -74,8 +74,8 @@ class Returns:
 
     @property
     def mean(self) -> float:
-        """Mean team return."""
-        return float(self.team.mean())
+        """Mean team return; NaN of no episode."""
+        return float(self.team.mean()) if len(self.team) else float("nan")
 
     @property
     def std(self) -> float:
@@ -99,7 +99,8 @@ def evaluate(
     """Evaluate a policy, an expert or an actor on whole episodes.
 
     Every environment runs the same number of episodes, so that short ones are not counted more often than
-    long ones. A few more than asked for may run; the first ones of each environment count.
+    long ones. A few more than asked for may run; the first ones of each environment count. What was recorded
+    (`RecordedExpert`) has the returns of its recorded episodes.
 
     Args:
         policy: A `TeamPolicy`, an ensemble, an `Expert`, a model or policy of SB3, a mapping with one
@@ -120,6 +121,9 @@ def evaluate(
     """
     if n_eval_episodes < 1:
         raise ValueError(f"n_eval_episodes={n_eval_episodes}: expected at least 1")
+    recorded = getattr(policy, "__self__", policy)  # its actor is its method `labels`
+    if (known := getattr(recorded, "recorded_returns", None)) is not None:
+        return Returns(known, recorded.recorded_lengths, {})
     quotas = np.full(venv.num_envs, n_eval_episodes // venv.num_envs)
     quotas[: n_eval_episodes % venv.num_envs] += 1
     finished: list[list[dict[str, Any]]] = [[] for _ in range(venv.num_envs)]

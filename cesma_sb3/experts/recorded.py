@@ -7,40 +7,26 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.envs.experience import Experience
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.spaces.types import Masks, Observations, Packed
+from cesma_sb3.spaces.types import Masks, Observations
 
 
 class RecordedExpert:
-    """Recorded trajectories in the place of an expert: labels of recorded states alone.
+    """Stands in for an expert where there are recorded trajectories alone, whose states have labels.
+
+    What it returns is known (`cesma_sb3.evaluation.evaluate`).
 
     Args:
-        experience: The states, of one environment.
-        actions: What was done in each of them, packed joint actions [T, 1, C].
-        returns: The team return of each recorded episode, [E]; None where no rewards were recorded.
-        lengths: Timesteps of each recorded episode, [E].
+        returns: The team return of each recorded episode, [E]; E is 0 where no rewards were recorded.
+        lengths: Timesteps of each of them, [E].
     """
 
-    def __init__(
-        self,
-        experience: Experience,
-        actions: Packed,
-        returns: npt.NDArray[np.float64] | None,
-        lengths: npt.NDArray[np.int64],
-    ) -> None:
-        self.experience = experience
-        self.actions = actions
-        self.returns = returns
-        self.lengths = lengths
-
-    @property
-    def mean_return(self) -> float | None:
-        """The mean team return of the recorded episodes; None where no rewards were recorded."""
-        return None if self.returns is None else float(self.returns.mean())
+    def __init__(self, returns: npt.NDArray[np.float64], lengths: npt.NDArray[np.int64]) -> None:
+        self.recorded_returns = returns
+        self.recorded_lengths = lengths
 
     def labels(self, observations: Observations, masks: Masks | None = None) -> NoReturn:
-        """Refuse to label anything else (`Expert.labels`).
+        """Refuse to label any state (`Expert.labels`).
 
         Raises:
             ExpertError: Always.

@@ -25,7 +25,6 @@ from cesma_sb3.imitation.learner import LearningRate, UpdateSchedule
 from cesma_sb3.imitation.losses import ClassWeighting, ImitationLoss, LossName
 from cesma_sb3.imitation.settings import BufferConfig, LabelConfig, MessageConfig, OptimizerConfig
 from cesma_sb3.policies.team_policy import TeamPolicy
-from cesma_sb3.spaces.types import Array
 from cesma_sb3.utils.torch_defaults import plain_torch
 
 
@@ -165,12 +164,12 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
         ):
             self._add(samples)
 
-    def add_experience(self, experience: Experience, labels: Array | None = None) -> None:
+    def add_experience(self, experience: Experience) -> None:
         """Label states that others have visited, and add them to the dataset as if students had seen them.
 
         Args:
-            experience: The states, of this team. Recurrent students learn from its whole episodes.
-            labels: Recorded packed joint actions [T, B, C] in place of the expert's; None: it is asked.
+            experience: The states, of this team, which the expert labels unless they have labels. Recurrent
+                students learn from its whole episodes.
 
         Raises:
             SpaceError: The states are another team's, or not of finite numbers.
@@ -189,7 +188,6 @@ class MultiAgentDAggerTrainer(TeamTrainer, DemonstrationAlgorithm[types.Transiti
             rng=self.rng,
             label_rng=self._label_rng(),
             replaces_unavailable=self.venv.replaces_unavailable,
-            recorded=labels,
         )
         for samples in labeller.episodes() if self.students.is_recurrent else labeller.samples():
             self._add(samples)

@@ -1,4 +1,4 @@
-"""Labels of a finished expert for recorded experience: DAgger's first dataset, without an environment step.
+"""Labels for recorded experience: DAgger's first dataset, without an environment step.
 
 Shape suffixes: T vector steps, B environments, S samples, C action columns, M mask flags.
 """
@@ -31,7 +31,7 @@ BLOCK = 2_048
 
 
 class ExperienceLabeller:
-    """Labels for all states of an experience, in the order of time.
+    """Labels for all states of an experience, in the order of time: its own, else the finished expert's.
 
     States whose episode began before the experience did are left out where the beginning matters: for an
     expert with a memory, and for a team that communicates.
@@ -47,8 +47,6 @@ class ExperienceLabeller:
         rng: Draws the messages.
         label_rng: Draws the labels of an expert that samples; None: the same draws every time.
         replaces_unavailable: As `ActionRules` has it.
-        recorded: What was done in these states, packed [T, B, C], which are then the labels; None: the expert
-            is asked.
 
     Raises:
         ExpertError: The expert does not fit the team, or does not have these labels (`check_labels`).
@@ -63,10 +61,8 @@ class ExperienceLabeller:
         rng: np.random.Generator,
         label_rng: np.random.Generator | None = None,
         replaces_unavailable: bool = False,
-        recorded: Array | None = None,
     ) -> None:
         self.experience = experience
-        self._recorded = recorded
         self.expert = adapt_expert(expert, experience.team)
         self.labels = labels
         check_labels(labels, self.expert, experience.team)
@@ -74,7 +70,6 @@ class ExperienceLabeller:
         self._rng = rng
         self._label_rng = label_rng
         self._rules = ActionRules(experience.team, replaces_unavailable=replaces_unavailable)
-        self._name = f"{name_of(self.expert)}.labels" if recorded is None else "trajectories"
         self._needs_beginning = isinstance(self.expert, RecurrentExpert) or self.channel is not None
 
     def samples(self) -> Iterator[Samples]:
@@ -150,9 +145,9 @@ class ExperienceLabeller:
     def _blocks(self) -> Iterator[tuple[States, Samples]]:
         """States, and the same as samples [T, B, ...] with labels."""
         has_memory = isinstance(self.expert, RecurrentExpert)
-        recorded = self._recorded
-        act = make_actor(self.expert, self._label_rng) if recorded is None else self.expert.labels
+        act = make_actor(self.expert, self._label_rng)
         reset_actor(act, None)
+        name = f"{name_of(self.expert)}.labels"
         before = 0
         for states in self.experience.blocks(BLOCK):
             n_steps, n_envs = states.starts.shape
@@ -171,9 +166,9 @@ class ExperienceLabeller:
                 observations, alive = _flat(states.observations[steps]), _flat(states.alive[steps])
                 masks = None if states.masks is None else _flat(states.masks[steps])
                 place = partial(_place, n_envs=n_envs, first=before + first)
-                rows = slice(before + first, before + first + length)
-                given: Any = act(observations, masks) if recorded is None else _flat(recorded[rows])
-                found.append(self._rules(given, masks, alive, self._name, place))
+                own = states.labels
+                given: Any = act(observations, masks) if own is None else _flat(own[steps])
+                found.append(self._rules(given, masks, alive, name if own is None else "trajectories", place))
             before += n_steps
             labels: Any = np.concatenate(found).reshape(n_steps, n_envs, -1)
             yield states, Samples(states.observations, labels, states.alive, states.masks, self._soft(states))

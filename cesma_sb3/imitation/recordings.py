@@ -174,8 +174,8 @@ def recorded_expert(
     view: str = "joint",
     undivided: TeamView | None = None,
     called: str = "trajectories",
-) -> RecordedExpert:
-    """Recorded trajectories as the expert of a team.
+) -> tuple[RecordedExpert, Experience]:
+    """Recorded trajectories as a team's experience, which has labels, and who stands in for its expert.
 
     Observations and actions may be those of the team without its messages, or of an environment that was
     divided into this team. Without `alive`, an agent is alive where it observes anything but zeros, which is
@@ -215,17 +215,20 @@ def recorded_expert(
     try:
         experience.extend(
             States(
-                joint, alive[:, None].astype(bool), starts[:, None], None if masks is None else masks[:, None]
+                joint,
+                alive[:, None].astype(bool),
+                starts[:, None],
+                None if masks is None else masks[:, None],
+                labels=actions[:, None],
             )
         )
     except SpaceError as error:
         raise SpaceError(f"{called}: {error}") from None
     experience.is_whole = True
-    begins = np.flatnonzero(starts)
-    rewards = arrays.get("rewards")
-    returns = None if rewards is None else np.add.reduceat(rewards.astype(np.float64).ravel(), begins)
-    lengths = np.diff([*begins, len(starts)])
-    return RecordedExpert(experience, actions[-experience.n_kept :, None], returns, lengths)
+    rewards = arrays.get("rewards", np.zeros(0)).astype(np.float64).ravel()
+    begins = np.flatnonzero(starts[: len(rewards)])
+    returns = np.add.reduceat(rewards, begins) if len(begins) else rewards
+    return RecordedExpert(returns, np.diff(begins, append=len(rewards))), experience
 
 
 def _packed(actions: Array, team: TeamSpaces, way: TeamView | None, view: str, called: str) -> Packed:

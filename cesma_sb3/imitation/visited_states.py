@@ -42,7 +42,8 @@ def visited_arrays(source: Any) -> VisitedArrays:
     if n_held == 0:
         raise ConfigError("experience: it holds no states")
     if isinstance(source, Experience):
-        arrays = {name: each for name, each in source.states()._asdict().items() if each is not None}
+        states = source.states()._replace(labels=None)
+        arrays = {name: each for name, each in states._asdict().items() if each is not None}
         arrays["agents"] = np.frombuffer("\n".join(source.team.agents).encode(), dtype=np.uint8)
     elif isinstance(source, ReplayBuffer):
         arrays = _of_buffer(source)

@@ -24,7 +24,6 @@ from cesma_sb3.envs.experience import Experience, RecordedVecEnv
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ConfigError, ExpertError
 from cesma_sb3.experts import Expert, SamplingExpert
-from cesma_sb3.experts.recorded import RecordedExpert
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
 from cesma_sb3.imitation.visited_states import load_experience
 from cesma_sb3.policies import MixturePolicy, SequencePolicy, TeamEnsemble, TeamPolicy, Visibility
@@ -197,9 +196,9 @@ def build_expert(
             )
         pretrained = make_pretrained(config, evaluator, in_memory, capacity=max(1, records))
         stochastic = stochastic_expert(pretrained.expert, config, evaluator)
-        experience = _experience(config, context, records)
-        if isinstance(pretrained.expert, RecordedExpert):
-            experience = pretrained.expert.experience
+        experience = pretrained.experience
+        if experience is None:
+            experience = _experience(config, context, records)
         return BuiltExpert(config, pretrained.expert, stochastic, pretrained.model, None, experience)
     check_masks(config, evaluator.venv)
     seed = context.seeds.expert

@@ -44,7 +44,7 @@ class LearningCurve(BaseCallback, Stateful):
         evaluate: Returns its score as it is now.
         eval_freq: Environment timesteps between two evaluations.
         keep: The weights that the policy ends with: those of the best evaluation, or the last ones.
-        target: Mean return of a match: the expert's, less what may be missing.
+        target: Mean return of a match: the expert's, less what may be missing; NaN: nothing matches.
         updates_freq: Gradient steps between two evaluations before the first timestep of DAgger.
         n_matches: Evaluations in a row with at least `target` that end the training; None never ends it.
         on_eval: Called after each evaluation; an exception that it raises ends the training.

@@ -11,7 +11,6 @@ import numpy as np
 
 from cesma_sb3.evaluation import Actor, MessageAblation, Returns, ablate_messages, make_actor
 from cesma_sb3.experts import Expert
-from cesma_sb3.experts.recorded import RecordedExpert
 from cesma_sb3.training.context import torch_settings
 from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.load import load_expert, load_students
@@ -81,19 +80,18 @@ def final_returns(
 
     Args:
         evaluator: Measures them, and those of a random team and the reference.
-        expert: The expert; None of a baseline. Recorded trajectories have the returns of their rewards.
+        expert: The expert; None of a baseline.
         students: The students, acting; None of an expert that is trained alone.
         measured: Returns that were measured already, by policy.
+
+    Returns:
+        Those of each policy of which any are known.
     """
-    recorded = expert if isinstance(expert, RecordedExpert) else None
-    if recorded is not None and recorded.returns is not None:
-        measured = {**measured, "expert": Returns(recorded.returns, recorded.lengths, {})}
-    elif recorded is not None:
-        expert = None
     actors = {"expert": None if expert is None else make_actor(expert), "students": students}
     returns = {
         policy: measured[policy] if policy in measured else evaluator.final(actor)
         for policy, actor in actors.items()
         if actor is not None
     }
-    return {**returns, **evaluator.anchors()}
+    known = {policy: each for policy, each in returns.items() if len(each.team)}
+    return {**known, **evaluator.anchors()}

@@ -25,6 +25,7 @@ from cesma_sb3.config.schema import (
     ExpertConfig,
 )
 from cesma_sb3.envs import undivided_view
+from cesma_sb3.envs.experience import Experience
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import ExpertError, NotKeptWarning, StorageError, message_of
 from cesma_sb3.experts import Expert, adapt_expert, reference_expert
@@ -55,6 +56,8 @@ class PretrainedExpert:
     expert: Expert
     model: BaseAlgorithm | BasePolicy | None = None
     """The SB3 algorithm or policy, if it is one."""
+    experience: Experience | None = None
+    """States that come with it, and have labels; None: there are none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,9 +170,10 @@ def make_pretrained(
         held = None if in_memory is None else in_memory.controller.arrays
         arrays = load_recording(Path(config.path)) if held is None else held
         whole = undivided_view(venv)
-        return PretrainedExpert(
-            recorded_expert(arrays, venv.team, capacity, view=config.action_view, undivided=whole)
+        expert, experience = recorded_expert(
+            arrays, venv.team, capacity, view=config.action_view, undivided=whole
         )
+        return PretrainedExpert(expert, experience=experience)
     if in_memory is not None:
         model = in_memory.controller if isinstance(in_memory.controller, BaseAlgorithm) else None
         return PretrainedExpert(_adapt(config, venv, in_memory.controller, in_memory.normalization), model)

@@ -100,8 +100,8 @@ def report_rows(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     for policy in (policy for policy in POLICIES if policy in returns):
         row = [policy, number(returns[policy]), number(scores.get(policy))]
         if wins is not None:
-            won = wins[policy]
-            row += [number(won["rate"]), interval(won["low"], won["high"])]
+            won = wins.get(policy, {})  # nobody counted the wins of what was recorded
+            row += [number(won.get("rate")), interval(won.get("low"), won.get("high"))]
         rows.append(row)
     return ["policy", "return", "normalized", *([] if wins is None else ["win rate", "95%"])], rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 
 from imitation.util import logger as imitation_logger
@@ -12,9 +13,8 @@ from cesma_sb3.config.schema import DaggerConfig
 from cesma_sb3.envs.experience import Experience
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import CesmaWarning
-from cesma_sb3.evaluation import Actor, Score
+from cesma_sb3.evaluation import Actor
 from cesma_sb3.experts import Expert, SamplingExpert, make_actor
-from cesma_sb3.experts.recorded import RecordedExpert
 from cesma_sb3.imitation import DAggerProgress, MultiAgentDAggerTrainer, TeamTrainer
 from cesma_sb3.policies import TeamPolicy
 from cesma_sb3.training.acting_mode import ActingMode, choose_acting_mode
@@ -22,7 +22,6 @@ from cesma_sb3.training.build import BuiltExpert, BuiltFineTuning, BuiltStudents
 from cesma_sb3.training.callbacks import CurvePoint, LearningCurve
 from cesma_sb3.training.checkpoint import ResumePoint, StageCheckpoints
 from cesma_sb3.training.context import RunContext
-from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.models import StandInVecEnv, baseline_team
 from cesma_sb3.training.outcome import NOT_TRAINED, TrainedExpert, TrainedStudents
 from cesma_sb3.training.sb3 import LOG_FORMATS, Tick, learn
@@ -45,10 +44,6 @@ def train_expert(built: BuiltExpert, context: RunContext, tick: Tick) -> Trained
         )
     else:
         trained = _train_model(built, built.training, context, tick, "expert")
-    if isinstance(built.expert, RecordedExpert):
-        recorded = built.expert.mean_return
-        trained.curve = [] if recorded is None else [CurvePoint(0, Score(recorded))]
-        return trained
     stochastic = built.stochastic
     mode = _choose_mode(
         "expert",
@@ -59,7 +54,8 @@ def train_expert(built: BuiltExpert, context: RunContext, tick: Tick) -> Trained
     )
     expert = built.expert if stochastic is None or mode.deterministic else stochastic
     if built.training is None:
-        trained.curve = [CurvePoint(0, context.evaluator.on_curve(make_actor(expert)))]
+        score = context.evaluator.on_curve(make_actor(expert))
+        trained.curve = [] if math.isnan(score.mean) else [CurvePoint(0, score)]
     return dataclasses.replace(trained, expert=expert, mode=mode)
 
 
@@ -191,13 +187,13 @@ def decentralize(
             context.eval_freq,
             config.keep,
             updates_freq=max(1, context.eval_freq // config.samples_per_update),
-            target=_expert_return(expert, evaluator) - built.match_slack,
+            target=evaluator.on_curve(make_actor(expert)).mean - built.match_slack,
             n_matches=config.early_stopping_evaluations,
             on_eval=evaluator.seen("students"),
         )
         point = _resume(trainer, curve, expert, checkpoints)
         if point is None:
-            _begin_dataset(trainer, config, experience, expert)
+            _begin_dataset(trainer, config, experience)
         else:
             tick(_done(trainer, config), resumed=True)
         if point is None or not point.ended:
@@ -238,23 +234,13 @@ def _steps(trainer: TeamTrainer, config: DaggerConfig) -> int:
     return trainer.timesteps + trainer.pretraining_updates * config.samples_per_update
 
 
-def _expert_return(expert: Expert, evaluator: Evaluator) -> float:
-    """Returns what the expert returns in evaluations during training; infinity where nobody knows."""
-    if isinstance(expert, RecordedExpert):
-        return float("inf") if expert.mean_return is None else expert.mean_return
-    return evaluator.on_curve(make_actor(expert)).mean
-
-
-def _begin_dataset(
-    trainer: TeamTrainer, config: DaggerConfig, experience: Experience | None, expert: Expert
-) -> None:
+def _begin_dataset(trainer: TeamTrainer, config: DaggerConfig, experience: Experience | None) -> None:
     """Labels what was visited already; where nothing was, what the expert visits if it is to act."""
     if not config.has_experience:
         return
     assert isinstance(trainer, MultiAgentDAggerTrainer)
     if experience is not None and len(experience):
-        labels = expert.actions if isinstance(expert, RecordedExpert) else None
-        trainer.add_experience(experience, labels)
+        trainer.add_experience(experience)
     elif config.rollout_timesteps:
         trainer.add_rollouts(config.rollout_timesteps)
 

@@ -158,9 +158,9 @@ def test_actions_of_a_view_and_without_messages(tmp_path):
     assert width < venv.team.observation_size
     done = np.array([0, 3, 4, 1])
     silent = {"observations": np.zeros((4, width)), "actions": done, "starts": np.ones(4, dtype=bool)}
-    expert = recorded_expert(recorded_arrays(silent), venv.team, 100, view="product")
-    assert expert.actions[:, 0, venv.team.action_columns[1]].ravel().tolist() == done.tolist()
-    assert expert.experience.states().observations.shape == (4, 1, venv.team.observation_size)
+    states = recorded_expert(recorded_arrays(silent), venv.team, 100, view="product")[1].states()
+    assert states.labels[:, 0, venv.team.action_columns[1]].ravel().tolist() == done.tolist()
+    assert states.observations.shape == (4, 1, venv.team.observation_size)
     venv.close()
 
 
@@ -174,7 +174,7 @@ def test_masks_and_deaths_are_recorded_too():
         "masks": rng.random((5, team.mask_size)) < 0.7,
     }
     arrays["observations"][2, team.observation_slices[0]] = 0.0
-    states = recorded_expert(recorded_arrays(arrays), team, 4).experience.states()
+    states = recorded_expert(recorded_arrays(arrays), team, 4)[1].states()
     assert len(states.starts) == 4  # the newest
     assert states.alive[:, 0, 0].tolist() == [True, False, True, True]
     assert states.masks is not None

@@ -7,6 +7,7 @@ import pytest
 import torch as th
 from sb3_contrib import RecurrentPPO
 
+from cesma_sb3.envs.experience import Experience
 from cesma_sb3.errors import ExpertError, InvalidActionError, SpaceError
 from cesma_sb3.experts import ScriptedGoalExpert, adapt_expert, make_actor
 from cesma_sb3.imitation import LabelConfig, labelling
@@ -79,6 +80,18 @@ def test_whatever_can_be_an_expert_labels():
         labeller_of(experience, cues, LabelConfig(soft=True))
     with pytest.raises(ExpertError, match="expected an SB3 model or policy, a function of joint"):
         labeller_of(experience, 3)
+
+
+def test_states_with_labels_are_not_asked_about():
+    venv = game(MatchingGame, n_envs=2)
+    states = recorded(venv, 18).states()
+    labels = np.random.default_rng(0).integers(3, size=(18, 2, 2))
+    experience = Experience(venv.team, 2, capacity=30)
+    experience.extend(states._replace(labels=labels))
+    found = labelled(experience, Still(venv.team))
+    np.testing.assert_array_equal(found["labels"], flat(labels[3:]))
+    with pytest.raises(SpaceError, match=r"^experience: labels of shape None, expected \(18, 2, 2\)$"):
+        experience.extend(states)
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])

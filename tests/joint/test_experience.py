@@ -106,7 +106,7 @@ def test_it_is_what_an_environment_shows_that_nobody_records(kind):
 def test_whoever_gets_states_may_change_them():
     venv = watched(ENVIRONMENTS["deaths"])
     trace = shown(venv, 6)
-    for array in venv.experience.states():
+    for array in venv.experience.states()[:-1]:  # no labels
         array[...] = 0
     assert_same(venv.experience.states(), trace)
 
@@ -159,7 +159,7 @@ def test_the_newest_are_kept_in_their_order(kind, n_kept):
     for env in range(N_ENVS):
         alone, all_of_them = experience.states(n_kept // 2, env=env), experience.states(n_kept // 2)
         np.testing.assert_array_equal(alone.cuts, all_of_them.cuts)
-        for one, other in zip(alone[:-1], all_of_them[:-1], strict=True):
+        for one, other in zip(alone[:4], all_of_them[:4], strict=True):
             np.testing.assert_array_equal(one, None if other is None else other[:, env])
 
 
