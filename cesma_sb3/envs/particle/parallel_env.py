@@ -7,22 +7,19 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
-from pettingzoo import ParallelEnv
 
 from cesma_sb3.envs.particle.registry import make_scenario
 from cesma_sb3.envs.particle.rendering import FRAMES_PER_SECOND, Renderer
 from cesma_sb3.envs.particle.scenario import Scenario
-from cesma_sb3.errors import SpaceError, UnknownNameError, integer
+from cesma_sb3.envs.world_env import WorldEnv
 from cesma_sb3.spaces.layout import AgentLayout
-from cesma_sb3.spaces.types import Floats, Pixels
-
-RENDER_MODES = ("human", "rgb_array")
-Observation = Floats
+from cesma_sb3.spaces.types import Doubles, Floats, Packed, Pixels
 
 
-class ParticleParallelEnv(ParallelEnv[str, Observation, Any]):
+class ParticleParallelEnv(WorldEnv):
     """One environment of a scenario, as a PettingZoo `ParallelEnv`.
+
+    An episode is truncated after the scenario's `max_cycles` steps, and never terminated.
 
     Args:
         scenario: The scenario.
@@ -34,91 +31,32 @@ class ParticleParallelEnv(ParallelEnv[str, Observation, Any]):
     """
 
     def __init__(self, scenario: Scenario, render_mode: str | None = None) -> None:
-        if render_mode not in (None, *RENDER_MODES):
-            raise UnknownNameError.of("render mode", str(render_mode), RENDER_MODES)
-        self.metadata = {
-            "name": scenario.name,
-            "render_modes": list(RENDER_MODES),
-            "render_fps": FRAMES_PER_SECOND,
-            "is_parallelizable": True,
-        }
-        self.scenario, self.render_mode = scenario, render_mode
-        self.max_cycles = scenario.max_cycles
-        self.team = scenario.team()
-        self.possible_agents = list(self.team.agents)
-        self.agents: list[str] = []
-        self.observation_spaces = dict(self.team.observation_spaces)
-        self.action_spaces = dict(self.team.action_spaces)
+        modes = ("human", "rgb_array")
+        super().__init__(scenario.name, scenario.team(), scenario.max_cycles, render_mode, modes)
+        self.metadata["render_fps"] = FRAMES_PER_SECOND
+        self.scenario = scenario
         self.world = scenario.new_world(1)
         self._rng = np.random.default_rng()
-        self._steps = 0
-        self._rewards: dict[str, float] = {}
         self._renderer = Renderer(scenario)
-
-    def observation_space(self, agent: str) -> spaces.Space[Any]:
-        """The space of one agent's observations."""
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> spaces.Space[Any]:
-        """The space of one agent's actions."""
-        return self.action_spaces[agent]
 
     def layout(self, agent: str) -> AgentLayout:
         """The parts of one agent's observations and actions."""
         return self.scenario.layout(self.possible_agents.index(agent))
 
-    def reset(
-        self,
-        seed: int | None = None,
-        options: dict[str, Any] | None = None,
-    ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
-        """Starts an episode; the same seed gives the same episodes from here on."""
-        if seed is not None:
-            self._rng = np.random.default_rng(integer("seed", seed))
+    def _seed(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def _begin(self) -> Floats:
         self.scenario.reset(self.world, self._rng, np.arange(1))
-        self.agents = list(self.possible_agents)
-        self._steps, self._rewards = 0, {}
-        if self.render_mode == "human":
-            self.render()
-        return self._observe(), {agent: {} for agent in self.agents}
+        return self.state()
 
-    def step(
-        self, actions: dict[str, Any]
-    ) -> tuple[
-        dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]
-    ]:
-        """Moves the environment by one step; an episode is truncated after `max_cycles`, never terminated.
+    def _move(self, packed: Packed) -> tuple[Floats, Doubles, bool]:
+        self.world.step(*self.scenario.controls.apply(packed))
+        return self.state(), self.scenario.rewards(self.world)[:, 0], False
 
-        Raises:
-            SpaceError: An agent's action is missing or does not exist.
-        """
-        if not self.agents:
-            return {}, {}, {}, {}, {}
-        agents = self.agents
-        for agent in agents:
-            if agent not in actions:
-                raise SpaceError(
-                    f"no action for {agent} in step {self._steps}, expected one for each of {agents}"
-                )
-        self.world.step(*self.scenario.controls.apply(self.team.join_actions(actions)[None]))
-        self._steps += 1
-        self._rewards = dict(zip(agents, self.scenario.rewards(self.world)[:, 0].tolist(), strict=True))
-        truncated = self._steps >= self.max_cycles
-        if truncated:
-            self.agents = []
-        if self.render_mode == "human":
-            self.render()
-        return (
-            self._observe(),
-            dict(self._rewards),
-            dict.fromkeys(agents, False),
-            dict.fromkeys(agents, truncated),
-            {agent: {} for agent in agents},
-        )
-
-    def state(self) -> Observation:
+    def state(self) -> Floats:
         """All agents' observations in one array [sum of sizes]."""
-        joint: Observation = self.scenario.observe(self.world)[0]
+        joint: Floats = self.scenario.observe(self.world)[0]
         return joint
 
     def get_state(self) -> dict[str, Any]:
@@ -135,7 +73,7 @@ class ParticleParallelEnv(ParallelEnv[str, Observation, Any]):
             self._steps = int(state["steps"][0])
         if "rng" in state:
             self._rng.bit_generator.state = state["rng"]
-        self.agents = list(self.possible_agents) if self._steps < self.max_cycles else []
+        self.agents = list(self.possible_agents) if self._steps < self.episode_limit else []
 
     def render(self) -> Pixels | None:
         """The picture [height, width, 3] uint8 in mode "rgb_array"; None otherwise."""
@@ -144,7 +82,7 @@ class ParticleParallelEnv(ParallelEnv[str, Observation, Any]):
                 'render() was called without a render mode, expected "human" or "rgb_array"'
             )
             return None
-        caption = f"step {self._steps} of {self.max_cycles}"
+        caption = f"step {self._steps} of {self.episode_limit}"
         if self.render_mode == "human":
             self._renderer.show(self.world, caption=caption)
             return None
@@ -153,9 +91,6 @@ class ParticleParallelEnv(ParallelEnv[str, Observation, Any]):
     def close(self) -> None:
         """Closes the window, if there is one."""
         self._renderer.close()
-
-    def _observe(self) -> dict[str, Observation]:
-        return self.team.split_observations(self.scenario.observe(self.world)[0])
 
 
 def parallel_env(
