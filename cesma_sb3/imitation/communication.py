@@ -153,9 +153,7 @@ class Communication(Stateful):
             parts.append(self._relaxed(logits_BCK).flatten(1))
         if len(self._continuous_D):
             means = self.head.means(outputs_BO)[:, self._continuous_D]
-            # Clipped as when acting; the gradient passes, or a scalar beyond its bound would stay there.
-            low, high = self._low.to(means.device), self._high.to(means.device)
-            parts.append(means + (means.clamp(low, high) - means).detach())
+            parts.append(_clipped(means, self._low.to(means.device), self._high.to(means.device)))
         received_BL = th.cat(parts, dim=1)[:, self._sources_L]
         fixed = received_BL.detach()
         return fixed + (received_BL - fixed) / self._n_listeners_L.to(fixed.device)
@@ -174,3 +172,21 @@ class Communication(Stateful):
         """Logits whose largest is a draw from their softmax; Gumbel noise is -log of an exponential."""
         exponential = th.empty_like(logits_BCK).exponential_(generator=self.generator)
         return logits_BCK - exponential.clamp(min=1e-20).log()
+
+
+def _clipped(values: th.Tensor, low: th.Tensor, high: th.Tensor) -> th.Tensor:
+    """Values clipped as when acting; no gradient leads further out of the bounds, but one leads back.
+
+    Receivers that want more than a bound allows would push their sender on and on, and with it the weights that
+    it acts by.
+
+    Source: Hausknecht and Stone (2016), "Deep reinforcement learning in parameterized action space", section 5:
+    gradients that are zeroed at the bounds of a parameter.
+    """
+    clipped = values + (values.clamp(low, high) - values).detach()
+    if clipped.requires_grad:
+        above, below = values.detach() >= high, values.detach() <= low
+        clipped.register_hook(
+            lambda gradient: gradient.masked_fill((above & (gradient < 0)) | (below & (gradient > 0)), 0.0)
+        )
+    return clipped

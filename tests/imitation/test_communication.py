@@ -207,7 +207,8 @@ def test_an_unavailable_symbol_is_not_said():
     th.testing.assert_close(of_agent_0.sum(dim=1), th.ones(9))
 
 
-def test_numbers_are_sent_within_their_bounds_and_still_learn():
+@pytest.mark.parametrize(("sign", "passes"), [(1.0, [1.0, 0.0]), (-1.0, [0.0, 1.0])], ids=["less", "more"])
+def test_numbers_are_sent_within_their_bounds_and_pushed_no_further_out(sign, passes):
     layout = AgentLayout(
         ObservationLayout((Part("own", "own", 1, 2), Part("heard", "message", 1, 1))),
         (ActionPart("move", "move", 0), ActionPart("say", "message", 1)),
@@ -221,8 +222,8 @@ def test_numbers_are_sent_within_their_bounds_and_still_learn():
     outputs = th.tensor([[0.0, 5.0, 0.0, -0.05], [0.0, -5.0, 0.0, 0.05]], requires_grad=True)
     heard = communication(team, policy).received(outputs)
     np.testing.assert_allclose(heard.detach().numpy(), [[-0.05, 0.1], [0.05, -0.1]], atol=1e-7)
-    heard.sum().backward()
-    assert outputs.grad.tolist() == [[0.0, 1.0, 0.0, 1.0]] * 2
+    (sign * heard.sum()).backward()  # what would be better for the receivers: less, or more
+    assert outputs.grad.tolist() == [[0.0, sign * above_or_below, 0.0, sign] for above_or_below in passes]
 
 
 def test_noise_comes_from_the_generator():
