@@ -61,7 +61,7 @@ def reproduce(
     Args:
         name: A figure of `figures/` (`figure-5`, or `5`), or a YAML file.
         budget: `quick`: a figure within an hour on two cores. `registered`: experiments as they
-            are registered, over three seeds. `full`: the paper's.
+            are registered. `full`: the paper's.
         seeds: Runs of each line, seeds 0, 1, ...; None: as many as the figure's file sets.
         workers: Processes at once; None: one for each core.
         out: The results folder; None: `runs/reproduce/BUDGET`, so that figures share runs.
