@@ -40,6 +40,7 @@ BENCHMARKS = {
     "deployment": "benchmarks.deployment:run_deployment",
     "foraging": "benchmarks.foraging:run_foraging",
     "vmas-step": "benchmarks.vmas_step:run_vmas_step",
+    "vmas-peers": "benchmarks.vmas_peers:run_vmas_peers",
     "warehouse": "benchmarks.foraging:run_warehouse",
     "battles": "benchmarks.battles:run_battles",
     "battle-peers": "benchmarks.battle_peers:run_battle_peers",
