@@ -177,11 +177,11 @@ class Communication(Stateful):
 def _clipped(values: th.Tensor, low: th.Tensor, high: th.Tensor) -> th.Tensor:
     """Values clipped as when acting; no gradient leads further out of the bounds, but one leads back.
 
-    Receivers that want more than a bound allows would push their sender on and on, and with it the weights that
-    it acts by.
+    Receivers that want more than a bound allows would push their sender on and on, and with it the weights
+    that it acts by.
 
-    Source: Hausknecht and Stone (2016), "Deep reinforcement learning in parameterized action space", section 5:
-    gradients that are zeroed at the bounds of a parameter.
+    Source: Hausknecht and Stone (2016), "Deep reinforcement learning in parameterized action space", section
+    5: gradients that are zeroed at the bounds of a parameter.
     """
     clipped = values + (values.clamp(low, high) - values).detach()
     if clipped.requires_grad:
