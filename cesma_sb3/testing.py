@@ -19,13 +19,13 @@ import torch as th
 
 from cesma_sb3.envs.joint_env import TeamReward
 from cesma_sb3.envs.joint_vec_env import JointVecEnv, joint_vec_env
-from cesma_sb3.envs.rollouts import Actor, Rollout, Step, reset_actor
+from cesma_sb3.envs.rollouts import Rollout, Step, reset_actor
 from cesma_sb3.evaluation import random_actor
 from cesma_sb3.experts import Expert, RecurrentExpert, SoftExpert
 from cesma_sb3.policies import TeamPolicy, load_team, save_team
 from cesma_sb3.policies.networks.custom import MakeModule
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Masks, Packed
+from cesma_sb3.spaces.types import Actor, Masks, Packed
 from cesma_sb3.utils.torch_defaults import plain_torch
 
 __all__ = ["check_environment", "check_expert", "check_team"]

@@ -11,8 +11,8 @@ from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rendering import RGB, to_rgb
 from cesma_sb3.envs.rollouts import Rollout
 from cesma_sb3.errors import CesmaError, EnvError, StorageError
-from cesma_sb3.evaluation import Actor, make_actor
-from cesma_sb3.spaces.types import Pixels
+from cesma_sb3.evaluation import make_actor
+from cesma_sb3.spaces.types import Actor, Pixels
 from cesma_sb3.training.context import torch_settings
 from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.load import load_expert, load_students

@@ -11,14 +11,14 @@ from pettingzoo.utils.wrappers import BaseParallelWrapper
 
 from cesma_sb3.envs.action_validator import ActionRules
 from cesma_sb3.envs.return_checks import several
-from cesma_sb3.envs.rollouts import Actor, reset_actor
+from cesma_sb3.envs.rollouts import reset_actor
 from cesma_sb3.errors import ConfigError, EnvError, SpaceError, unknown_name
 from cesma_sb3.spaces.agent_spaces import MASK
 from cesma_sb3.spaces.declarations import possible_agents
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout
 from cesma_sb3.spaces.random_actions import random_actions
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Flags
+from cesma_sb3.spaces.types import Actor, Flags
 
 Others = Callable[[TeamSpaces, np.random.Generator], Actor]
 """Makes who plays the others: from their spaces, as a team, and a generator for all that it draws, an actor.

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cesma_sb3.envs.action_validator import ActionValidator
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
-from cesma_sb3.spaces.types import Flags, Floats, Masks, Packed
+from cesma_sb3.spaces.types import Actor, Flags, Floats, Masks, Packed
 from cesma_sb3.utils.stateful import Stateful
-
-Actor = Callable[[Floats, Masks | None], Packed]
-"""An actor: joint observations [B, observation_size] and masks [B, mask_size] to actions [B, ...]."""
 
 
 class Step(NamedTuple):

@@ -4,10 +4,8 @@ from cesma_sb3.evaluation.actors import TeamActor, actor_for, policy_actor, rand
 from cesma_sb3.evaluation.message_ablation import MessageAblation, ablate_messages
 from cesma_sb3.evaluation.returns import Returns, Score, evaluate, normalized
 from cesma_sb3.experts import make_actor
-from cesma_sb3.experts.base import Actor
 
 __all__ = [
-    "Actor",
     "MessageAblation",
     "Returns",
     "Score",

@@ -12,13 +12,12 @@ from stable_baselines3.common.policies import BasePolicy
 
 from cesma_sb3.envs.rollouts import reset_actor
 from cesma_sb3.experts import Expert, adapt_expert, make_actor
-from cesma_sb3.experts.base import Actor
 from cesma_sb3.policies.ensembles import TeamEnsemble
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.random_actions import random_actions
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import reordered_view
-from cesma_sb3.spaces.types import Masks, Observations, Packed
+from cesma_sb3.spaces.types import Actor, Masks, Observations, Packed
 
 
 class TeamActor:
@@ -88,14 +87,7 @@ def actor_for(controller: Any, team: TeamSpaces, *, deterministic: bool = True, 
     own = getattr(getattr(actor, "__self__", actor), "team", None)
     if not isinstance(own, TeamSpaces) or own.agents == team.agents:
         return actor
-    order = reordered_view(team, own)
-
-    def reordered(observations: Observations, masks: Masks | None) -> Packed:
-        seen = order.observations(observations)
-        actions: Packed = order.actions(actor(seen, None if masks is None else order.masks(masks)))
-        return actions
-
-    return TeamActor(actor, team, reordered)
+    return TeamActor(actor, team, reordered_view(team, own).actor(actor))
 
 
 def random_actor(team: TeamSpaces, rng: np.random.Generator) -> TeamActor:

@@ -9,10 +9,9 @@ import numpy.typing as npt
 
 from cesma_sb3.errors import LayoutError, check_choice
 from cesma_sb3.evaluation.actors import TeamActor, actor_for
-from cesma_sb3.experts.base import Actor
 from cesma_sb3.spaces.communication import MessageChannel
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Masks, Observations, Packed
+from cesma_sb3.spaces.types import Actor, Masks, Observations, Packed
 
 MessageAblation = Literal["shuffled", "zeroed", "random"]
 

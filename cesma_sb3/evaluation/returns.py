@@ -13,9 +13,8 @@ import numpy.typing as npt
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rollouts import Rollout, ValidatedActor
 from cesma_sb3.evaluation.actors import TeamActor, actor_for
-from cesma_sb3.experts.base import Actor
 from cesma_sb3.experts.wrappers import name_of
-from cesma_sb3.spaces.types import Observations, Packed
+from cesma_sb3.spaces.types import Actor, Observations, Packed
 
 _ROUNDING = 1e-6
 """Relative differences up to this are those of float32."""

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.spaces.types import Masks, Observations, Packed
-
-Actor = Callable[[Observations, Masks | None], Packed]
-"""Joint observations [B, observation_size] and masks to packed joint actions [B, n_columns]."""
+from cesma_sb3.spaces.types import Actor, Masks, Observations, Packed
 
 
 @runtime_checkable

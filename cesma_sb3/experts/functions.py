@@ -10,14 +10,13 @@ import numpy.typing as npt
 import torch as th
 
 from cesma_sb3.errors import InvalidActionError, check_choice
-from cesma_sb3.experts.base import Actor
 from cesma_sb3.experts.controllers import ControllerCall, as_array
 from cesma_sb3.experts.soft_labels import by_column, column_probabilities
 from cesma_sb3.experts.wrappers import Sampler
 from cesma_sb3.spaces.action_views import ActionView, JointActions, RelaxedActions
 from cesma_sb3.spaces.agent_spaces import is_whole
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Masks, Observations, Packed
+from cesma_sb3.spaces.types import Actor, Masks, Observations, Packed
 
 Function = Callable[..., Any]
 Outputs = Literal["actions", "logits"]

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.errors import InvalidActionError
-from cesma_sb3.experts.base import Actor, Expert, RecurrentExpert, SoftExpert, StatefulActor
+from cesma_sb3.experts.base import Expert, RecurrentExpert, SoftExpert, StatefulActor
 from cesma_sb3.experts.controllers import ControllerCall, as_array
 from cesma_sb3.experts.soft_labels import among_available
 from cesma_sb3.policies.sampling import categories
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import TeamView
-from cesma_sb3.spaces.types import Masks, Observations, Packed
+from cesma_sb3.spaces.types import Actor, Masks, Observations, Packed
 from cesma_sb3.utils.stateful import Stateful
 
 Sampler = Callable[[np.random.Generator], Actor]
@@ -159,29 +159,19 @@ class TranslatedExpert(ExpertWrapper):
     """
 
     def __init__(self, expert: Expert, view: TeamView) -> None:
-        super().__init__(expert)
         self.view = view
+        super().__init__(expert)
 
     def _wrapped(self, act: Actor, method: str) -> Actor:
         del method
-
-        def translated(observations: Observations, masks: Masks | None) -> Packed:
-            seen = self.view.observations(observations)
-            packed: Packed = self.view.actions(act(seen, self._masks(masks)), masks)
-            return packed
-
-        return translated
+        return self.view.actor(act)
 
     def _probabilities(
         self, observations: Observations, masks: Masks | None = None, *, temperature: float = 1.0
     ) -> npt.NDArray[np.float32]:
         assert isinstance(self.expert, SoftExpert)
-        seen = self.view.observations(observations)
-        found = self.expert.probabilities(seen, self._masks(masks), temperature=temperature)
-        return self.view.probabilities(found)
-
-    def _masks(self, masks: Masks | None) -> Masks | None:
-        return None if masks is None else self.view.masks(masks)
+        seen, own = self.view.observations(observations), None if masks is None else self.view.masks(masks)
+        return self.view.probabilities(self.expert.probabilities(seen, own, temperature=temperature))
 
 
 class SamplingExpert:

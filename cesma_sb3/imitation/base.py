@@ -16,7 +16,6 @@ from imitation.algorithms.base import BaseImitationAlgorithm
 from imitation.util.logger import HierarchicalLogger
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
-from cesma_sb3.envs.rollouts import Actor
 from cesma_sb3.errors import SpaceError
 from cesma_sb3.experts import SamplingExpert, adapt_expert
 from cesma_sb3.imitation.collector import Collector, students_actor
@@ -25,6 +24,7 @@ from cesma_sb3.imitation.learner import Learner, LearningRate
 from cesma_sb3.imitation.losses import ClassWeighting, ImitationLoss, LossName
 from cesma_sb3.imitation.settings import BufferConfig, LabelConfig, MessageConfig, OptimizerConfig
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy, save_team
+from cesma_sb3.spaces.types import Actor
 from cesma_sb3.utils.stateful import Stateful
 from cesma_sb3.utils.torch_defaults import plain_torch
 

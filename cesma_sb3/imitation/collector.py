@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
-from cesma_sb3.envs.rollouts import Actor, Rollout, ValidatedActor, reset_actor
+from cesma_sb3.envs.rollouts import Rollout, ValidatedActor, reset_actor
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.experts.base import Expert, RecurrentExpert, SoftExpert
 from cesma_sb3.experts.wrappers import make_actor, name_of
@@ -18,7 +18,7 @@ from cesma_sb3.policies.stateful_actor import MemoryActor, State
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Masks, Observations, Packed
+from cesma_sb3.spaces.types import Actor, Masks, Observations, Packed
 from cesma_sb3.utils.stateful import Stateful
 
 

@@ -11,13 +11,14 @@ from cesma_sb3.algorithms import TeamPPO
 from cesma_sb3.algorithms.team_rollout import TeamSamples
 from cesma_sb3.envs.action_validator import ActionRules
 from cesma_sb3.envs.joint_vec_env import attribute, available_actions
-from cesma_sb3.envs.rollouts import Actor, reset_actor
+from cesma_sb3.envs.rollouts import reset_actor
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.experts import Expert, make_actor
 from cesma_sb3.experts.wrappers import name_of
 from cesma_sb3.policies.distributions import TeamDistribution
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import message_columns
+from cesma_sb3.spaces.types import Actor
 
 
 class FineTuningPPO(TeamPPO):

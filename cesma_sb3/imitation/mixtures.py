@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cesma_sb3.envs.rollouts import Actor
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.imitation.iterative import Iteration, IterativeTrainer
 from cesma_sb3.policies.ensembles import MixturePolicy
 from cesma_sb3.policies.team_policy import TeamPolicy
-from cesma_sb3.spaces.types import Masks, Observations, Packed
+from cesma_sb3.spaces.types import Actor, Masks, Observations, Packed
 
 
 def smile_weights(alpha: float, n: int) -> list[float]:

@@ -1,12 +1,13 @@
-"""Views of a team: its joint arrays with parts left out, or in another order.
+"""Views of a team: its joint arrays with parts left out, in another order, or among those of others.
 
 The view is a team of its own. Its observations and actions consist of entries and columns of the full team's:
-index arrays convert between the two. There are three kinds:
+index arrays convert between the two. There are four kinds:
 
 - The *message-free view* leaves out the message parts of observations and the message columns of actions. The
   paper's expert sees all agents' goals at once and needs no messages: its labels are pi*(o-hat), for physical
   observations and physical actions. An agent that can only talk is left with one category.
 - The *reordered view* has the same agents in another order.
+- The *larger view* has further agents, of which nothing is known.
 - The *undivided view* has one agent, which sees and does everything (`cesma_sb3.envs.partition`).
 
 Shapes: B batch; of the full team I entries of an observation, C action columns, M categories of all columns;
@@ -27,7 +28,7 @@ from cesma_sb3.spaces.agent_spaces import ActionColumns, flat_bounds, without_ma
 from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.layout import AgentLayout, ObservationLayout
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Array, Floats, Index, Masks, Space
+from cesma_sb3.spaces.types import Actor, Array, Floats, Index, Masks, Observations, Packed, Space
 
 NO_CHOICE = spaces.Discrete(1)
 """The action space of an agent that can only talk, in the message-free view."""
@@ -39,7 +40,8 @@ class TeamView:
     Args:
         full: The team.
         team: The view, as a team.
-        entries: Of each entry of the view's joint observation the place in the full team's, [I'].
+        entries: Of each entry of the view's joint observation the place in the full team's, [I'], -1 of what
+            it lacks.
         columns: The columns of the full team's packed actions that the view has too, [K].
         places: The column of the view that each of these is, [K].
         sources: Of each entry of the full team's joint observation the place in the view's, [I], -1 of what
@@ -60,8 +62,9 @@ class TeamView:
         self._entries, self._columns, self._places = entries, columns, places
         if sources is None:
             sources = np.full(full.observation_size, -1)
-            sources[entries] = np.arange(len(entries))
+            sources[entries[entries >= 0]] = np.flatnonzero(entries >= 0)
         self._sources = sources
+        self._has_more = bool((entries < 0).any())
         self._flags = _ranges(full.column_masks, columns)
         self._flag_places = _ranges(team.column_masks, places)
         self._default = full.join_actions({})  # category 0, or the number nearest to 0
@@ -69,8 +72,11 @@ class TeamView:
         self._choices_left_out = [column for column in left_out if full.column_categories[column]]
 
     def observations(self, joint: Array) -> Array:
-        """Joint observations of the full team [..., I] as those of the view [..., I']."""
-        return np.asarray(joint)[..., self._entries]
+        """Joint observations of the full team [..., I] as those of the view [..., I']; what it lacks is 0."""
+        own: Array = np.asarray(joint)[..., self._entries]
+        if self._has_more:
+            own[..., self._entries < 0] = 0.0
+        return own
 
     def full_observations(self, joint: Array) -> Array:
         """Joint observations of the view [..., I'] as those of the full team [..., I]; what it lacks is 0."""
@@ -79,7 +85,7 @@ class TeamView:
         return full
 
     def masks(self, joint: Masks) -> Masks:
-        """Joint masks of the full team [B, M] as those of the view [B, M']; an only category is available."""
+        """Joint masks of the full team [B, M] as those of the view [B, M']; what it lacks is available."""
         own = np.ones((len(joint), self.team.mask_size), dtype=bool)
         own[:, self._flag_places] = joint[:, self._flags]
         return own
@@ -106,6 +112,15 @@ class TeamView:
                 full[:, column] = masks[:, self.full.column_masks[column]].argmax(axis=1)
         return full
 
+    def actor(self, act: Actor) -> Actor:
+        """An actor of the view as one of the full team."""
+
+        def of_full(observations: Observations, masks: Masks | None = None) -> Packed:
+            own = None if masks is None else self.masks(masks)
+            return self.actions(act(self.observations(observations), own), masks)
+
+        return of_full
+
     def probabilities(self, flat: Floats) -> Floats:
         """Distributions over the view's categories [B, M'] as those over the full team's [B, M].
 
@@ -129,13 +144,30 @@ def reordered_view(full: TeamSpaces, team: TeamSpaces) -> TeamView:
         LayoutError: The order of the others is part of what an agent observes.
     """
     full.in_order(team.agents, who="the environment")
-    order = [full.agents.index(agent) for agent in team.agents]
+    return larger_view(full, team)
+
+
+def larger_view(full: TeamSpaces, team: TeamSpaces) -> TeamView:
+    """The view in which the agents stand where their namesakes do in a team of more agents.
+
+    The others observe zeros, can do everything, and do nothing.
+
+    Args:
+        full: The team.
+        team: One with all its agents, whose spaces are the same, and maybe others.
+    """
+    entries = np.full(team.observation_size, -1)
+    known = [agent for agent in team.agents if agent in full.agents]
+    own, others = ([each.agents.index(agent) for agent in known] for each in (full, team))
+    entries[_ranges(team.observation_slices, others)] = _ranges(full.observation_slices, own)
+    if team.unseen_space == full.unseen_space:
+        entries[team.unseen_slice] = np.arange(full.unseen_slice.start, full.unseen_slice.stop)
     return TeamView(
         full,
         team,
-        entries=_with_unseen(full, _ranges(full.observation_slices, order)),
-        columns=_ranges(full.action_columns, order),
-        places=np.arange(team.n_columns),
+        entries=entries,
+        columns=_ranges(full.action_columns, own),
+        places=_ranges(team.action_columns, others),
     )
 
 

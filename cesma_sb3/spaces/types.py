@@ -6,6 +6,7 @@ categories of all its discrete columns.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,3 +24,4 @@ Masks = npt.NDArray[np.bool_]  # available categories [B, M]
 Packed = npt.NDArray[np.int64] | npt.NDArray[np.float32]  # packed joint actions [B, C]
 Space = spaces.Space[Any]
 Info = dict[str, Any]
+Actor = Callable[[Observations, Masks | None], Packed]  # joint observations and masks to packed actions

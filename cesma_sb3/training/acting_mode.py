@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from cesma_sb3.config.schema import DaggerConfig, ExpertConfig
 from cesma_sb3.errors import ConfigError, ExpertWarning, StorageError
-from cesma_sb3.evaluation import Actor, Returns
+from cesma_sb3.evaluation import Returns
 from cesma_sb3.experts import Expert, RecurrentExpert, SamplingExpert, SoftExpert, sampling_expert
 from cesma_sb3.spaces.team_spaces import TeamSpaces
+from cesma_sb3.spaces.types import Actor
 from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils.json_files import read_object

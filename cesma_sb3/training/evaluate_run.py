@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from cesma_sb3.evaluation import Actor, MessageAblation, Returns, ablate_messages, make_actor
+from cesma_sb3.evaluation import MessageAblation, Returns, ablate_messages, make_actor
 from cesma_sb3.experts import Expert
+from cesma_sb3.spaces.types import Actor
 from cesma_sb3.training.context import torch_settings
 from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.load import load_expert, load_students

@@ -11,7 +11,6 @@ from cesma_sb3.config.schema import EnvConfig, Experiment
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.evaluation import (
-    Actor,
     Returns,
     Score,
     evaluate,
@@ -23,6 +22,7 @@ from cesma_sb3.evaluation import (
 from cesma_sb3.experts import reference_expert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
 from cesma_sb3.spaces.agent_slices import AgentSlice
+from cesma_sb3.spaces.types import Actor
 from cesma_sb3.training.callbacks import Seen
 from cesma_sb3.training.others import declared_side
 

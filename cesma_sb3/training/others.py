@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cesma_sb3.config.resolve import others_controller
 from cesma_sb3.config.schema import RANDOM, EnvConfig
 from cesma_sb3.envs.one_side import Side, random_others
-from cesma_sb3.envs.rollouts import Actor, reset_actor
 from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, StorageError, unknown_name
+from cesma_sb3.evaluation.actors import TeamActor
 from cesma_sb3.experts import adapt_expert, make_actor
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy, load_team
 from cesma_sb3.spaces.agent_spaces import are_equal
 from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.types import Flags, Masks, Observations, Packed
+from cesma_sb3.spaces.team_views import larger_view
+from cesma_sb3.spaces.types import Actor, Flags
 from cesma_sb3.training.experiment_files import names_a_team, team_folder
 from cesma_sb3.training.pretrained_teams import list_pretrained
 
@@ -79,7 +79,7 @@ class NamedOthers:
         return actor
 
 
-class SavedTeamActor:
+class SavedTeamActor(TeamActor):
     """A saved team, or some of its agents, acting for agents of the same names; each on its own observation.
 
     Args:
@@ -98,31 +98,16 @@ class SavedTeamActor:
         first = policy if isinstance(policy, TeamPolicy) else policy.component(0)
         if first.actor_visibility != "own":
             raise SpaceError(f"{folder}: its agents see all observations, expected a team of `own` actors")
-        self._saved = policy.team
-        _check_namesakes(self._saved, team, folder)
+        _check_namesakes(policy.team, team, folder)
         self._policy, self._rng = policy, rng
-        self._actor = policy.actor(None if policy.acts_deterministically else rng)
-        indices = [self._saved.agents.index(name) for name in team.agents]
-        self._entries = _places(self._saved.observation_slices, indices)
-        self._flags = _places(self._saved.mask_slices, indices)
-        self._columns = _places(self._saved.action_columns, indices)
-
-    def __call__(self, observations: Observations, masks: Masks | None = None) -> Packed:
-        """Observations [B, I] and masks [B, M] of the agents that it acts for to their actions [B, C]."""
-        joint = np.zeros((len(observations), self._saved.observation_size), dtype=np.float32)
-        joint[:, self._entries] = observations[:, : len(self._entries)]
-        flags = None
-        if masks is not None:
-            flags = np.ones((len(masks), self._saved.mask_size), dtype=bool)
-            flags[:, self._flags] = masks
-        actions: Packed = self._actor(joint, flags)[:, self._columns]
-        return actions
+        actor = policy.actor(None if policy.acts_deterministically else rng)
+        super().__init__(actor, team, larger_view(team, policy.team).actor(actor))
 
     def reset(self, episode_starts: Flags | None) -> None:
         """Forgets the episodes that have ended, as `reset_actor` says."""
         if episode_starts is None and isinstance(self._policy, TeamEnsemble):
             self._policy.seed = int(self._rng.integers(2**31))
-        reset_actor(self._actor, episode_starts)
+        super().reset(episode_starts)
 
 
 def _check_namesakes(saved: TeamSpaces, team: TeamSpaces, folder: Path) -> None:
@@ -134,9 +119,3 @@ def _check_namesakes(saved: TeamSpaces, team: TeamSpaces, folder: Path) -> None:
             own, game = (getattr(each, f"{kind}_spaces")[name] for each in (saved, team))
             if not are_equal(own, game):
                 raise SpaceError(f"{folder}: the {kind} space of its {name} is {own}, the game's is {game}")
-
-
-def _places(slices: Any, indices: list[int]) -> Any:
-    """The entries of these agents in a joint array, in this order of the agents."""
-    empty = np.zeros(0, dtype=np.int64)
-    return np.concatenate([empty, *(np.arange(slices[i].start, slices[i].stop) for i in indices)])

@@ -13,10 +13,10 @@ from cesma_sb3.config.schema import DaggerConfig
 from cesma_sb3.envs.experience import Experience
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import CesmaWarning
-from cesma_sb3.evaluation import Actor
 from cesma_sb3.experts import Expert, SamplingExpert, make_actor
 from cesma_sb3.imitation import DAggerProgress, MultiAgentDAggerTrainer, TeamTrainer
 from cesma_sb3.policies import TeamPolicy
+from cesma_sb3.spaces.types import Actor
 from cesma_sb3.training.acting_mode import ActingMode, choose_acting_mode
 from cesma_sb3.training.build import BuiltExpert, BuiltFineTuning, BuiltStudents, ExpertTraining
 from cesma_sb3.training.callbacks import CurvePoint, LearningCurve

@@ -8,8 +8,7 @@ import numpy as np
 
 from cesma_sb3.analysis.price.estimates import Floats
 from cesma_sb3.envs.particle.vec_env import ParticleVecEnv
-from cesma_sb3.experts.base import Actor
-from cesma_sb3.spaces.types import Packed
+from cesma_sb3.spaces.types import Actor, Packed
 
 
 @dataclasses.dataclass(frozen=True)

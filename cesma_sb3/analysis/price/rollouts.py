@@ -14,10 +14,9 @@ import numpy.typing as npt
 from cesma_sb3.analysis.run_data import Role
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.envs.rollouts import Rollout, reset_actor
-from cesma_sb3.experts.base import Actor
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
-from cesma_sb3.spaces.types import Masks, Observations, Packed
+from cesma_sb3.spaces.types import Actor, Masks, Observations, Packed
 
 Array = npt.NDArray[Any]
 SoftLabels = Callable[[Observations, Masks | None], npt.NDArray[np.float32]]
