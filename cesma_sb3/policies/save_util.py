@@ -29,13 +29,14 @@ from cesma_sb3.utils.torch_defaults import plain_torch
 WEIGHTS, DESCRIPTION = "team.safetensors", "team.json"
 _ALLOWED = {
     "actor_visibility": get_args(Visibility),
-    "critic_visibility": get_args(Visibility),
     "network": get_args(NetworkKind),
 }
 _FORMAT = 5
 ENSEMBLE = "ensemble.json"
 _ENSEMBLE_FORMAT = 1
 _KINDS: dict[str, type[TeamEnsemble]] = {"mixture": MixturePolicy, "sequence": SequencePolicy}
+_CRITIC = ("value_net.",)
+"""Begins the names of weights that no agent acts by: a saved team has none (`TeamPolicy.acting`)."""
 _SHARED = "shared"
 """In a weights file's metadata: further names of its tensors, each with the name that it is held by."""
 
@@ -46,10 +47,8 @@ def _team_files(policy: TeamPolicy) -> dict[str, bytes]:
         "format": _FORMAT,
         "team": policy.team.to_json(),
         "actor_visibility": policy.actor_visibility,
-        "critic_visibility": policy.critic_visibility,
         "network": policy.spec.kind,
         "hidden_sizes": list(policy.spec.hidden_sizes),
-        "critic_hidden_sizes": list(policy.critic_hidden_sizes),
         "activation": policy.spec.activation.__name__,
         "share_parameters": policy.spec.share_parameters,
         "use_agent_id": policy.spec.use_agent_id,
@@ -59,14 +58,21 @@ def _team_files(policy: TeamPolicy) -> dict[str, bytes]:
     }
     if policy.spec.module is not None:
         description |= {"module": _name(policy.spec.module), "module_kwargs": dict(policy.spec.module_kwargs)}
-    return {DESCRIPTION: json.dumps(description, indent=2).encode(), WEIGHTS: weights(policy)}
+    return {
+        DESCRIPTION: json.dumps(description, indent=2).encode(),
+        WEIGHTS: weights(policy, without=_CRITIC),
+    }
 
 
-def weights(module: nn.Module) -> bytes:
+def weights(module: nn.Module, *, without: tuple[str, ...] = ()) -> bytes:
     """A module's weights as the content of a safetensors file.
 
     A tensor that has several names (of a features extractor that actor and critic share) is written once; the
     file's metadata holds its other names.
+
+    Args:
+        module: The module.
+        without: What names of tensors that are left out begin with.
 
     Raises:
         StorageError: The module's state holds something else than tensors.
@@ -75,6 +81,8 @@ def weights(module: nn.Module) -> bytes:
     shared: dict[str, str] = {}
     first: dict[tuple[Any, ...], str] = {}
     for name, value in module.state_dict().items():
+        if name.startswith(without):
+            continue
         if not isinstance(value, th.Tensor):
             kind = type(value).__name__
             raise StorageError(
@@ -99,23 +107,38 @@ def _read_weights(path: Path) -> dict[str, th.Tensor]:
     return {**found, **{name: found[held] for name, held in shared.items()}}
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
+def load_weights(module: nn.Module, path: Path, *, without: tuple[str, ...] = ()) -> None:
     """Load the weights of a module from a safetensors file.
+
+    Args:
+        module: The module.
+        path: The file.
+        without: What names of tensors that stay as they are begin with.
 
     Raises:
         StorageError: The file is missing or torn, its weights are those of another network, or not finite.
     """
+    kept = {name: value for name, value in module.state_dict().items() if name.startswith(without)}
     try:
-        found = _read_weights(path)
+        found = {name: each for name, each in _read_weights(path).items() if not name.startswith(without)}
         for name in dict(module.named_parameters()):
             if name in found and not bool(th.isfinite(found[name]).all()):
                 raise StorageError(f"{path}: {name} holds numbers that are not finite")
-        module.load_state_dict(found)
+        module.load_state_dict(found | kept)
     except (OSError, ValueError, SafetensorError) as error:
         raise StorageError(f"{path}: cannot be read: {message_of(error)}") from None
     except RuntimeError as error:  # one line for each weight that does not fit
         lines = [line.strip() for line in str(error).splitlines()]
         raise StorageError(f"{path}: weights of another network: {lines[min(1, len(lines) - 1)]}") from None
+
+
+def load_actors(policy: TeamPolicy, path: Path) -> None:
+    """Load the weights of a team's actors from the file of a saved team (`WEIGHTS`).
+
+    Raises:
+        StorageError: As of `load_weights`.
+    """
+    load_weights(policy, path, without=_CRITIC)
 
 
 def _load_team(
@@ -132,16 +155,11 @@ def _load_team(
             description["network"], use_agent_id=description["use_agent_id"]
         ).fits_any_team
         team = saved if team is None else _acting(team, saved, fits_any_team, folder)
-        policy = TeamPolicy(
-            team.observation_space,
-            team.action_space,
-            lambda _: 0.0,
-            team=team,
+        policy = TeamPolicy.acting(
+            team,
             actor_visibility=description["actor_visibility"],
-            critic_visibility=description["critic_visibility"],
             network=description["network"],
             hidden_sizes=description["hidden_sizes"],
-            critic_hidden_sizes=description["critic_hidden_sizes"],
             activation_fn=_activation(description["activation"]),
             share_parameters=description["share_parameters"],
             use_agent_id=description["use_agent_id"],
@@ -157,7 +175,7 @@ def _load_team(
         raise
     except (CesmaError, TypeError, ValueError, IndexError) as error:
         raise StorageError(f"{folder / DESCRIPTION}: describes no team: {error}") from None
-    load_weights(policy, folder / WEIGHTS)
+    load_actors(policy, folder / WEIGHTS)
     policy.set_training_mode(False)
     return policy.to(device)
 
@@ -231,18 +249,18 @@ def _check_size(description: Mapping[str, Any], folder: Path) -> None:
     """Raise if a description asks for networks larger than the weights file: they could fill the memory."""
     if not (folder / WEIGHTS).is_file():
         raise StorageError(f"{folder / WEIGHTS}: cannot be read: no such file")
-    for key in ("hidden_sizes", "critic_hidden_sizes"):
-        sizes = description.get(key)
-        if not isinstance(sizes, list) or not all(type(size) is int and size > 0 for size in sizes):
-            given = short_repr(sizes)
-            raise StorageError(
-                f"{folder / DESCRIPTION}: {key}: expected a list of numbers above 0, got {given}"
-            )
-        least = sum(one * other for one, other in pairwise((1, *sizes)))  # weights between hidden layers
-        if 2 * least > (folder / WEIGHTS).stat().st_size:  # a weight takes two bytes at least
-            raise StorageError(
-                f"{folder}: {key} {short_repr(sizes)}: {WEIGHTS} is too small for such networks"
-            )
+    sizes = description.get("hidden_sizes")
+    if not isinstance(sizes, list) or not all(type(size) is int and size > 0 for size in sizes):
+        raise StorageError(
+            f"{folder / DESCRIPTION}: hidden_sizes: expected a list of numbers above 0, got "
+            f"{short_repr(sizes)}"
+        )
+    least = sum(one * other for one, other in pairwise((1, *sizes)))  # weights between hidden layers
+    is_of_sizes = description.get("network") != "custom"
+    if is_of_sizes and 2 * least > (folder / WEIGHTS).stat().st_size:  # a weight takes two bytes at least
+        raise StorageError(
+            f"{folder}: hidden_sizes {short_repr(sizes)}: {WEIGHTS} is too small for such networks"
+        )
 
 
 def _read_description(path: Path) -> dict[str, Any]:
@@ -276,7 +294,8 @@ def team_files(policy: TeamPolicy | TeamEnsemble) -> dict[str, bytes]:
 def save_team(policy: TeamPolicy | TeamEnsemble, folder: Path | str) -> None:
     """Write a team, or an ensemble with all its teams, into `folder`, which is made if need be.
 
-    A team is `team.safetensors` and `team.json`; an ensemble is `ensemble.json` and a folder for each team.
+    A team is `team.safetensors`, the weights of its actors, and `team.json`; an ensemble is `ensemble.json`
+    and a folder for each team.
     """
     for name, content in team_files(policy).items():
         path = as_path(folder) / name

@@ -147,25 +147,27 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
     _owners_A: th.Tensor
 
     @classmethod
-    def of_actors(cls, actors: nn.Module, team: TeamSpaces, spec: NetworkSpec) -> TeamPolicy:
-        """A team that acts as these `own` actors do; its own critic is untrained.
+    def acting(cls, team: TeamSpaces, **kwargs: Any) -> TeamPolicy:
+        """A team that only acts: its critic is untrained, and as small as can be.
 
-        Draws nothing from PyTorch's generator.
+        Draws nothing from PyTorch's generator. Takes the arguments of the class, without the critic's.
+        """
+        critic: dict[str, Any] = {"critic_visibility": "own", "critic_hidden_sizes": (1,)}
+        seen, done = team.observation_space, team.action_space
+        with th.random.fork_rng(devices=[]):
+            th.default_generator.manual_seed(0)
+            return cls(seen, done, lambda _: 0.0, team=team, **critic, **kwargs)
+
+    @classmethod
+    def of_actors(cls, actors: nn.Module, team: TeamSpaces, spec: NetworkSpec) -> TeamPolicy:
+        """A team that acts as these `own` actors do (`acting`).
 
         Args:
             actors: As `actor_net` makes them; their weights are copied.
             team: The team's spaces.
             spec: How the actors are built.
         """
-        with th.random.fork_rng(devices=[]):
-            policy = cls(
-                team.observation_space,
-                team.action_space,
-                lambda _: 0.0,
-                team=team,
-                critic_visibility="own",  # can be built of whatever the actors can
-                **spec.arguments(),
-            )
+        policy = cls.acting(team, **spec.arguments())
         policy.action_net.load_state_dict(actors.state_dict())
         policy.set_training_mode(False)
         return policy
@@ -174,8 +176,7 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         self.mlp_extractor = _JointFeatures(self.features_dim)  # type: ignore[assignment]  # same interface
         self.head = ActionHead(self.team.column_categories)
         self.action_dist = TeamDistribution(self.head)
-        columns = self.team.action_columns
-        owners = [agent for agent, own in enumerate(columns) for _ in range(own.start, own.stop)]
+        owners = [i for i, own in enumerate(self.team.action_columns) for _ in range(own.start, own.stop)]
         self.register_buffer("_owners_A", th.tensor(owners, dtype=th.long), persistent=False)
         self.action_net = actor_net(self.team, self.actor_visibility, self.spec)
         self.log_std = nn.Parameter(th.full((self.head.n_continuous,), float(self.log_std_init)))
@@ -234,8 +235,7 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         """Outputs [T, B, O] for whole episodes of joint observations [T, B, I], from their first step on."""
         if isinstance(self.action_net, RecurrentTeamNet):
             return self.action_net.unroll(observations)[0]
-        n_steps, batch, _ = observations.shape
-        return self.outputs(observations.flatten(0, 1)).view(n_steps, batch, -1)
+        return self.outputs(observations.flatten(0, 1)).view(*observations.shape[:2], -1)
 
     def unroll_packed(self, observations: th.Tensor, sizes: Sequence[int]) -> th.Tensor:
         """Outputs [S, O] of agents with a memory for whole episodes with little padding.

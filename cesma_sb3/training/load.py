@@ -22,7 +22,7 @@ from cesma_sb3.errors import ExpertError, StorageError
 from cesma_sb3.experts import Expert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy, load_team
 from cesma_sb3.policies.networks.factory import NetworkSpec
-from cesma_sb3.policies.save_util import WEIGHTS, check_owners, load_weights
+from cesma_sb3.policies.save_util import WEIGHTS, check_owners, load_actors, load_weights
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.acting_mode import in_acting_mode
 from cesma_sb3.training.evaluator import Evaluator
@@ -76,7 +76,8 @@ def load_expert(folder: RunFolder, experiment: Experiment, evaluator: Evaluator)
         )
         # The networks only act, which the processor of any machine can.
         model = make_model(config, stand_in, experiment.seed, th.device("cpu"), trains=False)
-        _load_weights(model.policy, team.agents, folder, f"{EXPERT}/{EXPERT_WEIGHTS}")
+        file = f"{EXPERT}/{EXPERT_WEIGHTS}"
+        load_weights(model.policy, _weights_of(folder, file, model.policy, team.agents))
         expert = as_expert(model, stand_in)
     else:
         if config.path is not None and folder.agents is not None:
@@ -100,7 +101,8 @@ def load_initial_expert(model: BaseAlgorithm, run_dir: str | None, agents: Seque
         StorageError: There are none, or they belong to other agents or are of another network.
     """
     if run_dir is not None:
-        _load_weights(model.policy, agents, RunFolder.open(run_dir), f"{EXPERT}/{EXPERT_WEIGHTS}")
+        file = f"{EXPERT}/{EXPERT_WEIGHTS}"
+        load_weights(model.policy, _weights_of(RunFolder.open(run_dir), file, model.policy, agents))
 
 
 def load_initial_students(policy: TeamPolicy, run_dir: str | None) -> None:
@@ -114,26 +116,27 @@ def load_initial_students(policy: TeamPolicy, run_dir: str | None) -> None:
         StorageError: There are none, or they belong to other agents or are of another network.
     """
     if run_dir is not None:
-        _load_weights(policy, policy.team.agents, RunFolder.open(run_dir), f"{STUDENTS}/{WEIGHTS}")
+        file = f"{STUDENTS}/{WEIGHTS}"
+        load_actors(policy, _weights_of(RunFolder.open(run_dir), file, policy, policy.team.agents))
 
 
-def _load_weights(policy: nn.Module, agents: Sequence[str], folder: RunFolder, name: str) -> None:
-    """Gives a policy the weights in a file of a run, if these belong to its agents, or fit any agent.
+def _weights_of(folder: RunFolder, name: str, policy: nn.Module, agents: Sequence[str]) -> Path:
+    """Returns a file of weights of a run, if these belong to a policy's agents, or fit any agent.
 
     Args:
-        policy: The policy whose weights are replaced.
-        agents: Its agents, in its order.
         folder: The run folder.
         name: Name of the file.
+        policy: The policy that is to have the weights.
+        agents: Its agents, in its order.
 
     Raises:
-        StorageError: There is no such file, or its weights belong to other agents or are of another network.
+        StorageError: They belong to other agents.
     """
     spec = getattr(policy, "spec", None)
     fits_any_agent = isinstance(spec, NetworkSpec) and spec.fits_any_team
     if folder.agents is not None and not fits_any_agent:
         check_owners(folder.agents, agents, folder.path / name)
-    load_weights(policy, folder.path / name)
+    return folder.path / name
 
 
 def expert_agents(experiment: Experiment, in_memory: InMemoryExpert | None) -> tuple[str, ...] | None:

@@ -58,7 +58,7 @@ def test_students_of_a_network_and_a_loss_of_somebodys_own(tmp_path):
     assert evaluate_run(tmp_path / "run")["return"] == result.report["return"]
     export(tmp_path / "run")
     check = load_team(tmp_path / "run" / "students", module=Residual)
-    th.testing.assert_close(check.state_dict(), result.students.state_dict())
+    th.testing.assert_close(check.action_net.state_dict(), result.students.action_net.state_dict())
 
 
 def test_a_loss_that_raises_ends_the_run_with_its_place_and_a_traceback(tmp_path):

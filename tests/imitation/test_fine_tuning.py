@@ -72,7 +72,7 @@ def test_students_of_a_mediocre_expert_get_better_than_it(tmp_path):
     assert [row["stage"] for row in rows][-1] == "fine-tuned"
     assert evaluate_run(tmp_path / "run")["return"]["students"] == found["students"]
     team = cesma_sb3.load_team(tmp_path / "run" / "students")
-    th.testing.assert_close(team.state_dict(), result.students.state_dict())
+    th.testing.assert_close(team.action_net.state_dict(), result.students.action_net.state_dict())
 
 
 class HalfRecaller(Recaller):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from safetensors import safe_open
 from stable_baselines3 import PPO
 
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
@@ -130,6 +131,8 @@ def test_saved_and_loaded_it_acts_the_same(pair, tmp_path):
         policy.predict(obs, deterministic=True)[0], loaded.predict(obs, deterministic=True)[0]
     )
     assert loaded.team == team
+    with safe_open(tmp_path / "team" / "team.safetensors", framework="pt") as file:
+        assert not any(name.startswith("value_net") for name in file.keys())  # noqa: SIM118  # it is no mapping
 
 
 def test_what_is_no_team_is_refused_in_one_line(tmp_path):
