@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from cesma_sb3.envs.action_validator import ActionValidator
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
-from cesma_sb3.spaces.types import Actor, Flags, Floats, Masks, Packed
+from cesma_sb3.spaces.types import Actor, Flags, Floats, Masks, Observations, Packed
 from cesma_sb3.utils.stateful import Stateful
 
 
@@ -77,6 +77,33 @@ class Rollout(Iterator[Step], Stateful):
         self._starts = np.array(dones, dtype=bool)
         reset_actor(self.act, self._starts)
         return Step(observations, masks, alive, starts, actions, rewards, self._starts, list(infos))
+
+
+class WrappedActor(Stateful):
+    """What acts by way of an actor, and is reset as the actor is.
+
+    Args:
+        actor: The actor, which keeps the memory.
+        call: Observations and masks to actions; None: the actor itself.
+    """
+
+    state_attributes: ClassVar[tuple[str, ...]] = ("_actor",)
+
+    def __init__(self, actor: Actor, call: Actor | None = None) -> None:
+        self._actor = actor
+        self._call = actor if call is None else call
+
+    def __call__(self, observations: Observations, masks: Masks | None = None) -> Packed:
+        """Joint observations [B, I] and masks [B, M] to packed joint actions [B, C]."""
+        return self._call(observations, masks)
+
+    def reset(self, episode_starts: Flags | None) -> None:
+        """Forget the episodes that have ended.
+
+        Args:
+            episode_starts: As in `reset_actor`; the actor gets a copy.
+        """
+        reset_actor(self._actor, None if episode_starts is None else np.array(episode_starts))
 
 
 class ValidatedActor(Stateful):

@@ -6,46 +6,31 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
-from cesma_sb3.envs.rollouts import reset_actor
+from cesma_sb3.envs.rollouts import WrappedActor
 from cesma_sb3.experts import Expert, adapt_expert, make_actor
 from cesma_sb3.policies.ensembles import TeamEnsemble
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.random_actions import random_actions
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import reordered_view
-from cesma_sb3.spaces.types import Actor, Masks, Observations, Packed
+from cesma_sb3.spaces.types import Actor
 
 
-class TeamActor:
-    """An actor that knows the team whose observations it takes; it is reset as the actor is.
+class TeamActor(WrappedActor):
+    """An actor that knows the team whose observations it takes.
 
     Args:
-        act: The actor.
+        actor: The actor.
         team: Its team.
         call: What is done in place of the actor, by way of it; None: the actor itself.
     """
 
-    def __init__(self, act: Actor, team: TeamSpaces, call: Actor | None = None) -> None:
+    def __init__(self, actor: Actor, team: TeamSpaces, call: Actor | None = None) -> None:
+        super().__init__(actor, call)
         self.team = team
-        self._act = act
-        self._call = act if call is None else call
-
-    def __call__(self, observations: Observations, masks: Masks | None = None) -> Packed:
-        """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""
-        return self._call(observations, masks)
-
-    def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
-        """Forget the episodes that have ended.
-
-        Args:
-            episode_starts: In which environments the next observation is an episode's first, [B] bool; None:
-                in all of them.
-        """
-        reset_actor(self._act, episode_starts)
 
 
 def policy_actor(

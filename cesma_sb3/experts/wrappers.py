@@ -8,49 +8,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cesma_sb3.envs.rollouts import WrappedActor
 from cesma_sb3.errors import InvalidActionError
-from cesma_sb3.experts.base import Expert, RecurrentExpert, SoftExpert, StatefulActor
+from cesma_sb3.experts.base import Expert, RecurrentExpert, SoftExpert
 from cesma_sb3.experts.controllers import ControllerCall, as_array
 from cesma_sb3.experts.soft_labels import among_available
 from cesma_sb3.policies.sampling import categories
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import TeamView
 from cesma_sb3.spaces.types import Actor, Masks, Observations, Packed
-from cesma_sb3.utils.stateful import Stateful
 
 Sampler = Callable[[np.random.Generator], Actor]
 """A function that makes an `Actor` which samples with a generator (`StochasticExpert.sampler`)."""
 
 
-class WrappedActor(Stateful):
-    """An actor behind a translation; it is reset as the actor is.
+class ExpertActor(WrappedActor):
+    """An actor of an expert that acts by another.
 
     Args:
-        call: Observations and masks to actions, by way of the actor.
-        actor: The actor, which keeps the memory.
-        expert: The expert that made it.
+        actor: The other's actor, which keeps the memory.
+        call: Observations and masks to actions, by way of that actor.
+        expert: The other expert.
     """
 
-    state_attributes = ("_actor",)
-
-    def __init__(self, call: Actor, actor: Actor, expert: Expert) -> None:
+    def __init__(self, actor: Actor, call: Actor, expert: Expert) -> None:
+        super().__init__(actor, call)
         self.expert = expert
-        self._call = call
-        self._actor = actor
-
-    def reset(self, episode_starts: npt.NDArray[np.bool_] | None) -> None:
-        """Forget the episodes that have ended.
-
-        Args:
-            episode_starts: In which environments the next observation is an episode's first, [B] bool; None:
-                in all of them.
-        """
-        if isinstance(self._actor, StatefulActor):
-            self._actor.reset(None if episode_starts is None else np.array(episode_starts))
-
-    def __call__(self, observations: Observations, masks: Masks | None = None) -> Packed:
-        """Joint observations [B, I] and masks [B, M] to packed joint actions [B, A]."""
-        return self._call(observations, masks)
 
 
 class ExpertWrapper:
@@ -78,15 +61,15 @@ class ExpertWrapper:
         """The expert's joint action (`Expert.labels`)."""
         return self._labels(observations, masks)
 
-    def _actor(self) -> WrappedActor:
+    def _actor(self) -> ExpertActor:
         assert isinstance(self.expert, RecurrentExpert)
         actor = self.expert.actor()
-        return WrappedActor(self._wrapped(actor, "actor()"), actor, self.expert)
+        return ExpertActor(actor, self._wrapped(actor, "actor()"), self.expert)
 
-    def _sampler(self, rng: np.random.Generator) -> WrappedActor:
+    def _sampler(self, rng: np.random.Generator) -> ExpertActor:
         expert: Any = self.expert
         actor = expert.sampler(rng)
-        return WrappedActor(self._wrapped(actor, "sampler()"), actor, self.expert)
+        return ExpertActor(actor, self._wrapped(actor, "sampler()"), self.expert)
 
     def _wrapped(self, act: Actor, method: str) -> Actor:
         """A function of the expert, whose `method` it is or comes from, as one of this expert."""
@@ -256,6 +239,6 @@ def sample_columns(
 
 def name_of(expert: object) -> str:
     """The name of an expert's class in messages; of a user's own expert, of the user's class."""
-    while isinstance(expert, UserExpert | WrappedActor):
+    while isinstance(expert, UserExpert | ExpertActor):
         expert = expert.expert
     return type(expert).__name__
