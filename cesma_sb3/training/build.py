@@ -26,7 +26,7 @@ from cesma_sb3.errors import ConfigError, ExpertError
 from cesma_sb3.experts import Expert, SamplingExpert
 from cesma_sb3.imitation.fine_tuning import FineTuningPPO
 from cesma_sb3.imitation.visited_states import load_experience
-from cesma_sb3.policies import MixturePolicy, SequencePolicy, TeamEnsemble, TeamPolicy, Visibility
+from cesma_sb3.policies import TeamEnsemble, TeamPolicy, Visibility
 from cesma_sb3.training import state as state_module
 from cesma_sb3.training.acting_mode import stochastic_expert
 from cesma_sb3.training.context import RunContext
@@ -141,7 +141,7 @@ def build(
         CesmaError: A part does not fit another, a file is missing, or a result could not be written.
     """
     dagger, is_baseline = experiment.dagger, experiment.dagger is None
-    students = fine_tuning = size = None
+    students = fine_tuning = size = imitators = None
     if dagger is not None and has_students:
         students = build_students(experiment.students, dagger, context)
         _check_checkpoint(students, experiment.students, context)
@@ -158,11 +158,11 @@ def build(
         recorded = 0 if visited is None else max(expert.config.total_timesteps, len(visited))
         has_memory = students.policy.is_recurrent
         size = dataset_size(students.config, recorded, context.team, has_memory=has_memory)
-        _check_trainer(students, expert.expert, context)
+        imitators = _untrained_imitators(students, expert.expert, context)
         if experiment.fine_tuning is not None:
-            fine_tuning = build_fine_tuning(experiment.fine_tuning, students, expert.expert, context)
+            fine_tuning = build_fine_tuning(experiment.fine_tuning, imitators, expert.expert, context)
     built = BuiltRun(context, expert, students, fine_tuning, is_baseline, size)
-    check_results(context.folder, experiment, _untrained(built), context.team.agents)
+    check_results(context.folder, experiment, _untrained(built, imitators), context.team.agents)
     return built
 
 
@@ -274,22 +274,21 @@ def build_students(
 
 
 def build_fine_tuning(
-    config: FineTuningConfig, students: BuiltStudents, expert: Expert, context: RunContext
+    config: FineTuningConfig, students: TeamPolicy | TeamEnsemble, expert: Expert, context: RunContext
 ) -> BuiltFineTuning:
     """Makes the algorithm that fine-tunes the students.
 
     Raises:
         ConfigError: The students are an ensemble.
     """
-    policy = _ensemble(students.config.algorithm, students.policy)
-    if not isinstance(policy, TeamPolicy):
+    if not isinstance(students, TeamPolicy):
         raise ConfigError("fine_tuning: these students are an ensemble of teams, expected one (dagger or bc)")
     arguments: dict[str, Any] = {"device": context.device, **config.kwargs}
     with own_generators():
         model = FineTuningPPO(
             TeamPolicy,
             StandInVecEnv(context.evaluator.venv, config.n_envs),
-            students=policy,
+            students=students,
             expert=expert,
             imitation_coef=config.imitation_coef,
             imitation_coef_final=config.imitation_coef_final,
@@ -298,7 +297,7 @@ def build_fine_tuning(
             policy_kwargs={
                 "team": context.team,
                 "critic_visibility": config.critic_visibility,
-                **policy.spec.arguments(),
+                **students.spec.arguments(),
             },
             **arguments,
         )
@@ -333,13 +332,19 @@ def _check_checkpoint(students: BuiltStudents, config: StudentsConfig, context: 
             state_module.restore(made[1], *state_module.capture(made[0]))  # as if it were interrupted here
 
 
-def _check_trainer(students: BuiltStudents, expert: Expert, context: RunContext) -> None:
-    """Refuses values of `dagger` that do not fit one another, the expert or the team."""
+def _untrained_imitators(
+    students: BuiltStudents, expert: Expert, context: RunContext
+) -> TeamPolicy | TeamEnsemble:
+    """Returns what imitation would make of the students if it did not train them.
+
+    Raises:
+        CesmaError: Values of `dagger` do not fit one another, the expert or the team.
+    """
     quiet = HierarchicalLogger(Logger(None, []))
     venv = StandInVecEnv(context.evaluator.venv, students.config.n_envs)
     with own_generators(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they come when the trainer is made for good
-        make_trainer(
+        trainer = make_trainer(
             students.config,
             students.policy,
             expert=expert,
@@ -348,10 +353,11 @@ def _check_trainer(students: BuiltStudents, expert: Expert, context: RunContext)
             evaluator=context.evaluator,
             logger=quiet,
         )
+    return trainer.policy
 
 
-def _untrained(built: BuiltRun) -> Outcome:
-    """What the run would return if nothing trained."""
+def _untrained(built: BuiltRun, imitators: TeamPolicy | TeamEnsemble | None) -> Outcome:
+    """Returns what the run would if nothing trained."""
     if built.is_baseline:
         assert built.expert.training is not None
         model = built.expert.training.model
@@ -361,17 +367,10 @@ def _untrained(built: BuiltRun) -> Outcome:
         model=built.expert.model,
         is_pretrained=built.expert.training is None,
     )
-    if built.students is None:
+    if imitators is None:
         return Outcome(expert, None)
-    imitators = TrainedStudents(policy=_ensemble(built.students.config.algorithm, built.students.policy))
+    imitated = TrainedStudents(policy=imitators)
     if built.fine_tuning is None:
-        return Outcome(expert, imitators)
+        return Outcome(expert, imitated)
     model = built.fine_tuning.model
-    return Outcome(expert, TrainedStudents(policy=model.policy, model=model), imitators)
-
-
-def _ensemble(algorithm: str, policy: TeamPolicy) -> TeamPolicy | TeamEnsemble:
-    """What an imitation algorithm makes of such teams."""
-    if algorithm == "forward-training":
-        return SequencePolicy([policy])
-    return MixturePolicy([policy]) if algorithm in {"smile", "searn"} else policy
+    return Outcome(expert, TrainedStudents(policy=model.policy, model=model), imitated)
