@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -62,6 +63,12 @@ class BatchedVecEnv(JointVecEnv):
     def agent_masks(self) -> Masks | None:
         """Available categories [B, M]; None: every action is always available."""
         return None
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """A seed for the next `reset`; of the list that SB3 expects back, the first is what counts."""
+        if seed is None:
+            seed = int(np.random.default_rng().integers(2**32))
+        return super().seed(seed)
 
     def step_async(self, actions: Array) -> None:
         """Takes the actions [B, ...] in the view's space, for `step_wait` to carry out."""

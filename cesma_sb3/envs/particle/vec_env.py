@@ -6,7 +6,7 @@ Only the ends of episodes are handled in Python loops: their statistics are Pyth
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import numpy as np
@@ -167,12 +167,6 @@ class ParticleVecEnv(BatchedVecEnv, Stateful):
         """Takes over what `state_dict` returned."""
         self.set_state(state_dict["environments"])
         self._seeds = state_dict["seeds"]
-
-    def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """A seed for the next `reset`; of the list that SB3 expects back, the first is what counts."""
-        if seed is None:
-            seed = int(np.random.default_rng().integers(2**32))
-        return super().seed(seed)
 
     def get_images(self) -> list[Pixels]:
         """A frame [height, width, 3] of the first environment alone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, get_args
 
@@ -167,12 +167,6 @@ class VmasVecEnv(BatchedVecEnv, Stateful):
         if state_dict["starts"] is not None:
             self._starts = Starts(self.worlds, self._make_others, self._seed)
             self._starts.load_state(state_dict["starts"])
-
-    def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """A seed for the next `reset`; of the list that SB3 expects back, the first is what counts."""
-        if seed is None:
-            seed = int(np.random.default_rng().integers(2**32))
-        return super().seed(seed)
 
     def get_images(self) -> list[Pixels]:
         """A frame [height, width, 3] of the first world alone."""
