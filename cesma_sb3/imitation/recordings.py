@@ -1,7 +1,4 @@
-"""Recorded trajectories of a team: from imitation, Minari or one file of arrays, as arrays and as an expert.
-
-Shape suffixes: S recorded steps, I entries of the joint observation, C action columns, M mask flags.
-"""
+"""Recorded trajectories of a team: from imitation, Minari or one file of arrays, as arrays."""
 
 from __future__ import annotations
 
@@ -14,14 +11,8 @@ from typing import Any
 import numpy as np
 from imitation.data import types
 
-from cesma_sb3.envs.experience import Experience, States
-from cesma_sb3.errors import ConfigError, MissingExtraError, SpaceError, StorageError, message_of
-from cesma_sb3.experts.recorded import RecordedExpert
-from cesma_sb3.imitation.visited_states import in_full_view
-from cesma_sb3.spaces.action_views import make_view
-from cesma_sb3.spaces.team_spaces import TeamSpaces
-from cesma_sb3.spaces.team_views import TeamView, message_free_view
-from cesma_sb3.spaces.types import Array, Packed
+from cesma_sb3.errors import ConfigError, MissingExtraError, StorageError, message_of
+from cesma_sb3.spaces.types import Array
 
 RecordedArrays = dict[str, Array]
 """One row for each recorded step, episode after episode: `observations` [S, I], joint; `actions` [S, ...] of
@@ -46,7 +37,7 @@ def holds_recording(source: Any) -> bool:
     if hasattr(source, "iterate_episodes"):
         return True
     is_row = isinstance(source, Sequence) and not isinstance(source, str | bytes) and len(source) > 0
-    return is_row and isinstance(source[0], types.Trajectory)
+    return is_row and all(isinstance(each, types.Trajectory) for each in source)
 
 
 def recorded_arrays(source: Any, called: str = "trajectories") -> RecordedArrays:
@@ -164,82 +155,3 @@ def _of_minari(path: Path, called: str) -> RecordedArrays:
             f"{called}: a dataset of Minari: {message_of(error)}; try: pip install 'minari[hdf5]'"
         ) from None
     return recorded_arrays(minari.MinariDataset(path), called)
-
-
-def recorded_expert(
-    arrays: RecordedArrays,
-    team: TeamSpaces,
-    capacity: int,
-    *,
-    view: str = "joint",
-    undivided: TeamView | None = None,
-    called: str = "trajectories",
-) -> tuple[RecordedExpert, Experience]:
-    """Recorded trajectories as a team's experience, which has labels, and who stands in for its expert.
-
-    Observations and actions may be those of the team without its messages, or of an environment that was
-    divided into this team. Without `alive`, an agent is alive where it observes anything but zeros, which is
-    how a dead one is observed; without `masks`, everything was available.
-
-    Args:
-        arrays: As `recorded_arrays` gives them.
-        team: The team.
-        capacity: Most steps kept, the newest.
-        view: The action view of the actions.
-        undivided: Of a team that a joint environment was divided into, the view in which one agent has all.
-        called: What messages call it.
-
-    Raises:
-        SpaceError: Observations or actions are not of this team.
-        ActionViewError: The action view cannot hold this team's actions.
-    """
-    if "agents" in arrays and tuple(map(str, arrays["agents"])) != team.agents:
-        raise SpaceError(
-            f"{called}: of the agents {', '.join(map(str, arrays['agents']))}; expected "
-            f"{', '.join(team.agents)}, in this order"
-        )
-    starts = arrays["starts"].astype(bool)
-    views = [*([] if undivided is None else [undivided]), message_free_view(team)]
-    seen = arrays["observations"].reshape(len(starts), 1, -1)
-    joint = in_full_view(seen, team, views, called)
-    masks = None
-    if team.has_masks:
-        given = arrays.get("masks")
-        masks = np.ones((len(starts), team.mask_size), dtype=bool) if given is None else given.astype(bool)
-    way = next((each for each in views if each.team.observation_size == seen.shape[-1]), None)
-    actions = _packed(arrays["actions"], team, way, view, called)
-    alive = arrays.get("alive")
-    if alive is None:
-        alive = np.stack([joint[:, 0, where].any(axis=-1) for where in team.observation_slices], axis=-1)
-    experience = Experience(team, 1, capacity)
-    try:
-        experience.extend(
-            States(
-                joint,
-                alive[:, None].astype(bool),
-                starts[:, None],
-                None if masks is None else masks[:, None],
-                labels=actions[:, None],
-            )
-        )
-    except SpaceError as error:
-        raise SpaceError(f"{called}: {error}") from None
-    experience.is_whole = True
-    rewards = arrays.get("rewards", np.zeros(0)).astype(np.float64).ravel()
-    begins = np.flatnonzero(starts[: len(rewards)])
-    returns = np.add.reduceat(rewards, begins) if len(begins) else rewards
-    return RecordedExpert(returns, np.diff(begins, append=len(rewards))), experience
-
-
-def _packed(actions: Array, team: TeamSpaces, way: TeamView | None, view: str, called: str) -> Packed:
-    """Recorded actions of a view as packed joint actions [S, C] of the team."""
-    acting = team if way is None else way.team
-    action_view = make_view(view, acting)
-    shape = action_view.space.shape or ()
-    if actions.size != len(actions) * int(np.prod(shape, dtype=int)):
-        raise SpaceError(
-            f"{called}: actions of shape {actions.shape}, expected {(len(actions), *shape)} in the action "
-            f"view {view}"
-        )
-    packed = action_view.decode(actions.reshape(len(actions), *shape))
-    return packed if way is None else way.actions(packed)

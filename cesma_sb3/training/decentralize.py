@@ -74,10 +74,10 @@ def decentralize(
             `{"id": ..., "team_reward": "mean"}`.
         total_timesteps: Environment timesteps of the decentralization, at most; 0 with `experience`. None:
             those of a registered experiment that has any, else 100,000; of recorded trajectories, 0.
-        experience: States that the expert labels for the students, before they act: imitation's trajectories,
-            an `Experience`, or a replay buffer of SB3. None: the replay buffer that a model in memory still
-            holds, if any, and if the students learn from states (`dagger.experience`); False: none. Nothing
-            is learned of what was done there.
+        experience: States that the expert labels for the students, before they act: recorded trajectories in
+            memory (as of `expert`), an `Experience`, or a replay buffer of SB3. None: the replay buffer that
+            a model in memory still holds, if any, and if the students learn from states
+            (`dagger.experience`); False: none. Nothing is learned of what was done there.
         algorithm: The class that saved an SB3 file, or its name (`"PPO"`); for a policy that was saved alone,
             the algorithm that trained it, or its own class. `bc` and `dagger` name the imitation algorithm,
             as `dagger.algorithm` does.

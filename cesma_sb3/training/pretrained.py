@@ -32,7 +32,8 @@ from cesma_sb3.experts import Expert, adapt_expert, reference_expert
 from cesma_sb3.experts.adapt import known_spaces
 from cesma_sb3.experts.loading import load_normalization, load_onnx, load_sb3, load_torchscript, resolve_file
 from cesma_sb3.experts.scripted.focus_fire import FocusFireExpert
-from cesma_sb3.imitation.recordings import Recording, load_recording, recorded_expert, save_recording
+from cesma_sb3.imitation.recorded_expert import recorded_expert
+from cesma_sb3.imitation.recordings import Recording, load_recording, save_recording
 from cesma_sb3.imitation.visited_states import VisitedArrays, save_states
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.training.evaluator import Evaluator

@@ -17,12 +17,8 @@ from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.envs import make_vec_env
 from cesma_sb3.envs.joint_env import JointEnv
 from cesma_sb3.errors import CesmaError, ConfigError, ExpertError, SpaceError, StorageError
-from cesma_sb3.imitation.recordings import (
-    load_recording,
-    recorded_arrays,
-    recorded_expert,
-    save_recording,
-)
+from cesma_sb3.imitation.recorded_expert import recorded_expert
+from cesma_sb3.imitation.recordings import load_recording, recorded_arrays, save_recording
 from cesma_sb3.policies import load_team
 from cesma_sb3.spaces.team_views import message_free_view
 from tests.envs_for_tests import MatchingGame, MortalEnv

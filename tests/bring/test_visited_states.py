@@ -15,6 +15,7 @@ from cesma_sb3.envs import make_vec_env, undivided_view
 from cesma_sb3.envs.experience import Experience
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import CesmaError, ConfigError, SpaceError, StorageError
+from cesma_sb3.imitation.recordings import recorded_arrays
 from cesma_sb3.imitation.visited_states import load_experience, save_states, visited_arrays
 from cesma_sb3.spaces.agent_slices import AgentSlice
 from tests.bring.test_declared_teams import Cues
@@ -94,6 +95,13 @@ def test_trajectories_are_episodes(tmp_path):
     assert [steps for _, steps in experience.episodes()] == [slice(0, 3), slice(3, 8)]
 
 
+def test_trajectories_may_be_arrays_by_name():
+    paths = sources()["trajectories"]
+    found = [visited_arrays(source) for source in (paths, iter(paths), recorded_arrays(paths))]
+    for each in found[1:]:
+        np.testing.assert_equal(each, found[0])
+
+
 def test_who_observes_nothing_is_dead(tmp_path):
     team = joint_vec_env(MatchingGame, 1).team
     observations = np.ones((4, 6), dtype=np.float32)
@@ -143,21 +151,21 @@ def test_observations_of_an_environment_that_was_divided(slices, tmp_path):
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        (3, "experience: int; expected an Experience, a replay buffer of SB3, or trajectories of imitation"),
+        (3, "experience: int; expected an Experience, a replay buffer of SB3, or recorded trajectories"),
         ("states.npz", "experience: str; expected an Experience"),
-        ([], "experience: an iterable of nothing; expected trajectories of imitation"),
-        ([1, "a"], "experience: an iterable of int, str; expected trajectories of imitation"),
+        ([], "experience: list; expected an Experience"),
+        ([1, "a"], "experience: list; expected an Experience"),
         (
             ReplayBuffer(10, spaces.Box(-1, 1, (6,)), spaces.Discrete(9)),
             "experience: it holds no states",
         ),
         (
             [Trajectory(DictObs({"own": np.zeros((2, 6))}), np.zeros((1, 2)), None, True)],
-            "experience: trajectories of observations by name; expected joint observations",
+            "experience: observations by name, expected joint observations",
         ),
         (
             [Trajectory(np.zeros((2, n)), np.zeros((1, 2)), None, True) for n in (6, 4)],
-            "experience: trajectories of different observations; expected those of one team",
+            "experience: episodes of different observations, expected those of one team",
         ),
     ],
     ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
