@@ -35,6 +35,13 @@ def test_every_link_leads_somewhere(page):
             assert anchor in headings(found), target
 
 
+def test_every_test_that_is_selected_by_name_is_there():
+    """Those that mutants are tried on (`[tool.mutmut]`)."""
+    named = re.findall(r'"(tests/[\w/]+\.py)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert named
+    assert not [name for name in named if not (ROOT / name).is_file()]
+
+
 def test_links_to_pages_that_are_missing_would_be_found(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# Bring `it`: a story\n\n```\n# no heading\n```\n## The 2nd one, at last\n")
