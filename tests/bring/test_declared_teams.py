@@ -167,16 +167,17 @@ def test_masks_of_the_environment():
     np.testing.assert_array_equal(venv.agent_masks[0], [True, True, True, True, False])
 
 
+@pytest.mark.no_cover
 @pytest.mark.filterwarnings("ignore:.*env.action_masks to get variables:UserWarning")  # of 0.29
 @pytest.mark.parametrize("kind", [PPO, MaskablePPO])
 def test_a_model_of_the_undivided_environment(kind, tmp_path):
     masked = kind is MaskablePPO
     trained = gym_vec_env(lambda: Cues(masked), n_envs=4, seed=0)
-    model = kind("MlpPolicy", trained, n_steps=64, gamma=0.0, learning_rate=3e-3, seed=0).learn(3000)
+    model = kind("MlpPolicy", trained, n_steps=64, gamma=0.0, learning_rate=3e-3, seed=0).learn(1800)
     env = {"id": ENV, "kwargs": {"masked": masked}, "team": {a: s._asdict() for a, s in TEAM.items()}}
     more = {"dagger.n_envs": 8, "evaluation": {"n_final_episodes": 32, "n_eval_episodes": 8, "n_envs": 4}}
     result = cesma_sb3.decentralize(
-        model, env, total_timesteps=1000, out=tmp_path / "run", **more, **{"dagger.labels": "soft"}
+        model, env, total_timesteps=600, out=tmp_path / "run", **more, **{"dagger.labels": "soft"}
     )
     seen = np.stack([trained.reset()[0] for _ in range(20)])
     wanted = model.predict(seen, deterministic=True)[

@@ -44,10 +44,10 @@ class Row(NamedTuple):
 
 
 LEARNS = (
-    Row("DQN", MatchingGame, "product", 3000, VALUES),
-    Row("RecurrentPPO", MatchingGame, "joint", 4000, {**ON_POLICY, "n_epochs": 4, **LSTM}, "MlpLstmPolicy"),
-    Row("SAC", ReachEnv, "joint", 1500, REPLAY),
-    Row("SAC", MatchingGame, "relaxed", 3000, REPLAY),
+    Row("DQN", MatchingGame, "product", 1800, VALUES),
+    Row("RecurrentPPO", MatchingGame, "joint", 2400, {**ON_POLICY, "n_epochs": 4, **LSTM}, "MlpLstmPolicy"),
+    Row("SAC", ReachEnv, "joint", 900, REPLAY),
+    Row("SAC", MatchingGame, "relaxed", 1800, REPLAY),
 )
 BRIEF = (
     Row("QRDQN", MatchingGame, "product", 128, {**VALUES, **QUANTILES}),
@@ -83,9 +83,10 @@ def decentralized(row: Row, out: Any, total_timesteps: int, **more: Any) -> tupl
     )
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("row", LEARNS, ids=lambda row: f"{row.algorithm}-{row.view}")
 def test_students_of_an_expert_beat_random_whichever_way_it_sees_actions(row, tmp_path):
-    found = decentralized(row, tmp_path, 2000)[1].report["return"]
+    found = decentralized(row, tmp_path, 1200)[1].report["return"]
     # Random: 2.7 of 8 in the matching game, -10 of 0 in the reaching one.
     halfway = (found["random"] + (8.0 if row.env is MatchingGame else 0.0)) / 2
     assert found["expert"] > halfway

@@ -50,7 +50,7 @@ class TwoStepGame(SmallEnv):
         )
 
 
-def two_step_tables(visibility, mixer, view="joint", steps=4_000):
+def two_step_tables(visibility, mixer, view="joint", steps=2_400):
     """Values of every joint action [state, first, second], learned from uniformly random play."""
     env = joint_vec_env(TwoStepGame, 8, seed=0, view=view)
     policy_kwargs = {
@@ -102,18 +102,21 @@ def greedy_return(model):
         state = 1 + played[0]
 
 
+@pytest.mark.no_cover
 def test_values_of_all_combinations_are_the_optimal_ones():
     model, tables = two_step_tables("joint", "sum", "product")
     np.testing.assert_allclose(tables, optimal_tables(), atol=0.2)
     assert greedy_return(model) == 8.0
 
 
+@pytest.mark.no_cover
 def test_monotonic_mixing_finds_the_optimum():
     model, tables = two_step_tables("own", "monotonic")
     np.testing.assert_allclose(tables, optimal_tables(), atol=0.5)
     assert greedy_return(model) == 8.0
 
 
+@pytest.mark.no_cover
 def test_a_sum_cannot_say_it():
     # The best sum for the second matrix, by least squares, is worth 6.5 at most: less than 7.
     model, tables = two_step_tables("own", "sum")
@@ -122,6 +125,7 @@ def test_a_sum_cannot_say_it():
     assert greedy_return(model) == 7.0
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("visibility", "mixer", "exploration"),
     [("joint", "sum", "noise"), ("own", "none", "epsilon-greedy")],
@@ -141,7 +145,7 @@ def test_solves_a_matching_game(visibility, mixer, exploration):
         exploration=exploration,
         policy_kwargs=policy_kwargs,
         seed=0,
-    ).learn(3_000)
+    ).learn(1_200)
     cues = np.random.default_rng(0).integers(3, size=(100, 2))
     observed = np.eye(3, dtype=np.float32)[cues].reshape(100, -1)
     assert (model.predict(observed, deterministic=True)[0] == cues).all()

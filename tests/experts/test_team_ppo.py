@@ -158,12 +158,13 @@ def test_the_first_ratio_is_one_and_the_loss_is_that_of_a_loop_over_agents():
     th.testing.assert_close(loss, total)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("critic", "network"), [("joint", {"share_parameters": True}), ("own", {})], ids=["MAPPO", "IPPO"]
 )
 def test_solves_a_matching_game(critic, network):
     env = joint_vec_env(MatchingGame, 8, seed=0)
-    model = make(env, critic, network, n_steps=32, batch_size=64, n_epochs=4, gamma=0.5).learn(12_000)
+    model = make(env, critic, network, n_steps=32, batch_size=64, n_epochs=4, gamma=0.5).learn(7_200)
     cues = np.random.default_rng(0).integers(3, size=(100, 2))
     obs = np.eye(3, dtype=np.float32)[cues].reshape(100, -1)
     assert (model.predict(obs, deterministic=True)[0] == cues).mean() == 1.0

@@ -57,6 +57,7 @@ def tuner(venv, students, **kwargs) -> FineTuningPPO:
     )
 
 
+@pytest.mark.no_cover
 def test_students_of_a_mediocre_expert_get_better_than_it(tmp_path):
     tuning = {"total_timesteps": 20_000, "n_envs": 8, "kwargs": {**PPO, "ent_coef": 0.02}}
     result = cesma_sb3.decentralize(half_right, ENV, out=tmp_path / "run", fine_tuning=tuning, **SMALL)
@@ -82,11 +83,12 @@ class HalfRecaller(Recaller):
         return super().labels(observations) ^ np.array([0, 1])
 
 
+@pytest.mark.no_cover
 def test_students_that_remember_get_better_than_an_expert_that_does(tmp_path):
     """Episodes take 3.5 steps: half of them is the expert's, 2.25 what the first step alone is good for."""
-    values = {**SMALL, "total_timesteps": 3000, "students": {"network": "recurrent", "hidden_sizes": [16]}}
+    values = {**SMALL, "total_timesteps": 1800, "students": {"network": "recurrent", "hidden_sizes": [16]}}
     values["dagger"] = {**SMALL["dagger"], "batch_size": 16}
-    tuning = {"total_timesteps": 8_000, "n_envs": 8, "kwargs": PPO}
+    tuning = {"total_timesteps": 4_800, "n_envs": 8, "kwargs": PPO}
     game = "tests.imitation.test_recurrent:Recall"
     result = cesma_sb3.decentralize(HalfRecaller(), game, out=tmp_path / "run", fine_tuning=tuning, **values)
     found = result.report["return"]
@@ -103,13 +105,14 @@ class LastAvailable(FirstAvailable):
         return np.stack([each.shape[1] - 1 - each[:, ::-1].argmax(axis=1) for each in flags], axis=1)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("network", ["feed-forward", "recurrent"])
 def test_students_with_masks_get_better_and_keep_to_them(network):
     """The environment raises where an action is not available; the last available one is the best."""
     venv = joint_vec_env(MortalEnv, 8, seed=0, team_reward="sum")
     expert = adapt_expert(FirstAvailable(venv.team), venv.team)
     model = tuner(venv, students_for(venv, network=network), expert=expert, imitation_coef=0.1)
-    model.learn(4000)
+    model.learn(2400)
     found, worst, best = (
         evaluate(act, venv, n_eval_episodes=32, seed=1).mean
         for act in (model.policy, expert.labels, LastAvailable(venv.team).labels)

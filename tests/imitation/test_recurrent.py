@@ -122,20 +122,22 @@ def share_right(venv, act):
     return returns.team.sum() / returns.lengths.sum()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("shared", [True, False])
 def test_students_learn_to_remember_what_the_expert_remembers(shared):
     venv = venv_of()
     assert share_right(venv, make_actor(Recaller())) == 1.0
     assert share_right(venv, Recaller().labels) < 0.9  # without its memory
     policy = students(venv.team, share_parameters=shared)
-    trainer_of(venv, policy).train(6000)
+    trainer_of(venv, policy).train(3600)
     assert share_right(venv, policy_actor(policy)) > 0.98
 
 
+@pytest.mark.no_cover
 def test_students_without_a_memory_cannot():
     venv = venv_of()
     policy = students(venv.team, network="feed-forward", hidden_sizes=(16,))
-    trainer_of(venv, policy, batch_size=64).train(6000)
+    trainer_of(venv, policy, batch_size=64).train(3600)
     assert share_right(venv, policy_actor(policy)) < 0.8
 
 

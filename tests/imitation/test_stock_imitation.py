@@ -62,6 +62,7 @@ def test_behavioural_cloning(tmp_path):
     assert evaluate(trainer.policy, venv, n_eval_episodes=40, seed=1).mean == 8.0
 
 
+@pytest.mark.no_cover
 def test_simple_dagger(tmp_path):
     venv = joint_vec_env(MatchingGame, 4, seed=0)
     trainer = SimpleDAggerTrainer(
@@ -105,6 +106,7 @@ def generator(venv):
     )
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("kind", [GAIL, pytest.param(AIRL, marks=pytest.mark.slow)])
 def test_adversarial_imitation(kind, demonstrated, tmp_path):
     """The reward is learned from the demonstrations; that of the environment is never seen."""
@@ -123,7 +125,7 @@ def test_adversarial_imitation(kind, demonstrated, tmp_path):
         reward_net=reward,
         custom_logger=imitation_logger.configure(tmp_path / "log", []),
     )
-    trainer.train(6_000)
+    trainer.train(3_600)
     students = algorithm.policy
     assert isinstance(students, TeamPolicy)
     assert evaluate(students, joint_vec_env(MatchingGame, 4), n_eval_episodes=40, seed=1).mean > 6

@@ -101,11 +101,12 @@ CHOICES = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("choice", CHOICES)
 def test_solves_a_matching_game(tmp_path, choice):
     trainer = matching_trainer(tmp_path, **CHOICES[choice])
     assert score(trainer) < 7
-    trainer.train(2_000)
+    trainer.train(1_200)
     assert score(trainer) == 8.0
     assert isinstance(trainer, DemonstrationAlgorithm)
 
@@ -239,6 +240,7 @@ class DimMixedEnv(MixedEnv):
         return {**seen, "b": seen["b"] // 128} if isinstance(seen, dict) else seen
 
 
+@pytest.mark.no_cover
 def test_teams_that_mix_categories_and_numbers_learn(tmp_path):
     venv = joint_vec_env(DimMixedEnv, 8, seed=0)
     target = venv.team.action_space.high * 0.5
@@ -257,13 +259,14 @@ def test_teams_that_mix_categories_and_numbers_learn(tmp_path):
         learning_rate=lambda remaining: 1e-2 * remaining,
         custom_logger=quiet(tmp_path),
     )
-    trainer.train(2_000)
+    trainer.train(1_200)
     actions = trainer.policy.predict(venv.reset(), deterministic=True)[0]
     categorical = np.array([k > 0 for k in venv.team.column_categories])
     assert np.array_equal(actions[:, categorical], np.ones_like(actions[:, categorical]))
     np.testing.assert_allclose(actions[:, ~categorical], np.tile(target[~categorical], (8, 1)), atol=0.1)
 
 
+@pytest.mark.no_cover
 def test_students_of_the_scripted_expert_approach_it(tmp_path):
     venv = ParticleVecEnv(Spread(2), 32, seed=0)
     expert = ScriptedNavigationExpert(venv.team, venv.scenario.agents)
@@ -278,7 +281,7 @@ def test_students_of_the_scripted_expert_approach_it(tmp_path):
         custom_logger=quiet(tmp_path),
     )
     before = evaluate(trainer.policy, venv, n_eval_episodes=200, seed=1).mean
-    trainer.train(12_000)
+    trainer.train(7_200)
     after = evaluate(trainer.policy, venv, n_eval_episodes=200, seed=1).mean
     best = evaluate(expert.labels, venv, n_eval_episodes=200, seed=1).mean
     assert (after - before) / (best - before) > 0.75

@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import pytest
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3 import DQN, PPO
@@ -23,9 +24,10 @@ def mean_return(model, venv: JointVecEnv, n_episodes: int = 20, *, masked: bool 
     return float(np.mean(returns))
 
 
+@pytest.mark.no_cover
 def test_ppo_in_the_joint_action_space():
     venv = joint_vec_env(MatchingGame, 8, seed=0)
-    model = PPO("MlpPolicy", venv, **ON_POLICY).learn(4_000)
+    model = PPO("MlpPolicy", venv, **ON_POLICY).learn(2_400)
     assert model.ep_info_buffer[-1]["l"] == 4
     assert mean_return(model, venv) > 7.5  # of 8; 2.7 at random
     assert (
@@ -33,12 +35,13 @@ def test_ppo_in_the_joint_action_space():
     )  # without a warning about a missing Monitor
 
 
+@pytest.mark.no_cover
 def test_maskable_ppo_where_agents_die():
     # An action that is not available raises, so that finishing at all means that the masks were right.
     venv = joint_vec_env(MortalEnv, 8, seed=0, team_reward="sum")
     model = MaskablePPO("MlpPolicy", venv, **ON_POLICY)
     before = mean_return(model, venv, masked=True)
-    model.learn(4_000)
+    model.learn(2_400)
     after = mean_return(model, venv, masked=True)
     # Rewards are the action plus the agent's number: the highest available action is the best.
     assert after > before
@@ -64,6 +67,7 @@ def test_maskable_ppo_in_processes_and_in_the_product_view():
     venv.close()
 
 
+@pytest.mark.no_cover
 def test_dqn_on_actions_of_one_agent_at_a_time():
     """Enumerated combinations, and continuous actions: tests/bring/test_sb3_experts.py."""
     venv = joint_vec_env(MatchingGame, 4, seed=0, view="one-at-a-time")
@@ -79,6 +83,6 @@ def test_dqn_on_actions_of_one_agent_at_a_time():
         exploration_fraction=0.6,
         policy_kwargs={"net_arch": [64]},
         seed=0,
-    ).learn(3_000)
+    ).learn(1_800)
     # Two players with three cues can match both where one of them has cue 0: 5 of 9 times.
     assert mean_return(model, venv, 40) > 4.9
