@@ -1,6 +1,7 @@
 """Published figures: their tables are what the runs beside them say, of what is registered."""
 
 import csv
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,13 @@ REPRODUCED = Path(__file__).parents[2] / "docs" / "reproduced"
 NAMES = sorted(path.stem for path in REPRODUCED.glob("*.csv"))
 
 
+@cache
 def planned(name):
     figure = load_figure(name)
     return figure, plan_runs(figure, "registered", figure.figure.seeds.registered, REPRODUCED)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", NAMES)
 def test_the_table_is_what_the_runs_say(name):
     figure, plan = planned(name)
@@ -35,6 +38,7 @@ def test_the_table_is_what_the_runs_say(name):
     assert (REPRODUCED / f"{name}.csv").read_text() == csv_text(rows)
 
 
+@pytest.mark.no_cover
 def test_every_run_is_one_that_a_figure_asks_for():
     assert NAMES
     wanted = {

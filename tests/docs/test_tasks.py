@@ -33,9 +33,12 @@ def blocks(page, language):
 
 def small(expert):
     """What makes a decentralization small; from recorded trajectories nothing is collected."""
-    return SMALL if holds_recording(expert) else {"total_timesteps": 256, **SMALL}
+    return SMALL | (
+        {"dagger.experience.n_updates": 64} if holds_recording(expert) else {"total_timesteps": 256}
+    )
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("page", PAGES)
 def test_every_python_block_runs(page, tmp_path, monkeypatch, quiet_imitation):
     if page == "robots":

@@ -22,7 +22,7 @@ expert:
   total_timesteps: 160
   n_envs: 2
   kwargs: {{learning_starts: 32, batch_size: 16}}
-dagger: {{total_timesteps: 800, n_envs: 2, batch_size: 16}}
+dagger: {{total_timesteps: 320, n_envs: 2, batch_size: 16}}
 evaluation: {{n_final_episodes: 2, n_eval_episodes: 2, eval_freq: 2000, n_envs: 2}}
 """
 CONTROLLED = """
@@ -100,7 +100,7 @@ def fails_then_goes_on(capfd, tmp_path, text, told):
 def test_an_environment(fault, processes, told, capfd, tmp_path):
     step_timeout = 20 if fault == "hang" else "null"
     text = GAME.format(
-        fault=fault, processes=processes, step_timeout=step_timeout, after=300, mended=tmp_path / "mended"
+        fault=fault, processes=processes, step_timeout=step_timeout, after=120, mended=tmp_path / "mended"
     )
     kept, err = fails_then_goes_on(capfd, tmp_path, text, told)
     assert kept  # it was the second stage, and what was trained in the first is not trained again

@@ -4,6 +4,7 @@ import copy
 import io
 import math
 from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -69,23 +70,17 @@ def file(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzzed") / "mine.yaml"
 
 
-class Registered(dict):
-    """The values of every experiment. Hypothesis prints the arguments of a test, and these are many."""
-
-    def __repr__(self):
-        return f"<{len(self)} experiments>"
-
-
-@pytest.fixture(scope="module")
-def registered():
-    return Registered({name: load_experiment(name, check_names=False).to_mapping() for name in NAMES})
+@cache
+def registered(name):
+    """The values of an experiment."""
+    return load_experiment(name, check_names=False).to_mapping()
 
 
 @given(name=st.sampled_from(NAMES), index=INDEX, value=VALUES)
 @settings(max_examples=EXAMPLES)
-def test_a_value_is_replaced(name, index, value, file, registered):
-    path = one_of(leaves(registered[name]), index)
-    values = changed(registered[name], path, lambda inner, key: inner.update({key: value}))
+def test_a_value_is_replaced(name, index, value, file):
+    path = one_of(leaves(registered(name)), index)
+    values = changed(registered(name), path, lambda inner, key: inner.update({key: value}))
     file.write_text(write_mapping(values), encoding="utf-8", errors="surrogatepass")
     found = outcome(file)
     if isinstance(found, str):
@@ -94,9 +89,9 @@ def test_a_value_is_replaced(name, index, value, file, registered):
 
 @given(name=st.sampled_from(NAMES), index=INDEX)
 @settings(max_examples=EXAMPLES)
-def test_a_key_is_left_out(name, index, file, registered):
-    path = one_of(leaves(registered[name]), index)
-    file.write_text(write_mapping(changed(registered[name], path, lambda inner, key: inner.pop(key))))
+def test_a_key_is_left_out(name, index, file):
+    path = one_of(leaves(registered(name)), index)
+    file.write_text(write_mapping(changed(registered(name), path, lambda inner, key: inner.pop(key))))
     found = outcome(file)
     if isinstance(found, str):
         assert "mine.yaml" in found
@@ -104,15 +99,15 @@ def test_a_key_is_left_out(name, index, file, registered):
 
 @given(name=st.sampled_from(NAMES), index=INDEX, where=INDEX)
 @settings(max_examples=EXAMPLES)
-def test_a_key_with_a_slip_is_told_with_the_right_one(name, index, where, file, registered):
+def test_a_key_with_a_slip_is_told_with_the_right_one(name, index, where, file):
     """Two letters that changed places, or one too many: the nearest name is the one that was meant."""
-    free = [path for path in leaves(registered[name]) if any(part.endswith("kwargs") for part in path[:-1])]
-    known = [path for path in leaves(registered[name]) if path not in free and len(path[-1]) > 4]
+    free = [path for path in leaves(registered(name)) if any(part.endswith("kwargs") for part in path[:-1])]
+    known = [path for path in leaves(registered(name)) if path not in free and len(path[-1]) > 4]
     *above, key = one_of(known, index)
     at = 1 + where % (len(key) - 2)
     swapped, doubled = key[:at] + key[at + 1] + key[at] + key[at + 2 :], key[:at] + key[at] + key[at:]
     slip = one_of({swapped, doubled} - {key}, where // 20)
-    values = changed(registered[name], (*above, key), lambda inner, key: inner.update({slip: inner.pop(key)}))
+    values = changed(registered(name), (*above, key), lambda inner, key: inner.update({slip: inner.pop(key)}))
     file.write_text(write_mapping(values))
     told = f"mine.yaml: {'.'.join((*above, slip))}: unknown key; did you mean {key!r}?"
     assert told in str(outcome(file))
@@ -120,8 +115,8 @@ def test_a_key_with_a_slip_is_told_with_the_right_one(name, index, where, file, 
 
 @given(index=INDEX, value=VALUES)
 @settings(max_examples=EXAMPLES)
-def test_an_override_of_anything(index, value, registered):
-    path = one_of(leaves(registered["spread-3"]), index)
+def test_an_override_of_anything(index, value):
+    path = one_of(leaves(registered("spread-3")), index)
     outcome("spread-3", {".".join(path): value})
 
 

@@ -32,6 +32,7 @@ EXPERT = {
     "expert.total_timesteps": 500,
     "expert.kwargs.learning_starts": 64,
     "expert.kwargs.batch_size": 32,
+    "expert.kwargs.gradient_steps": 1,
 }
 BASELINE = {"checkpoint.save_freq": 160, "evaluation": EVALUATION}
 ON_POLICY = {

@@ -28,7 +28,11 @@ TINY = {
     "expert.n_envs": 8,
     "expert.total_timesteps": 160,
 }
-OFF_POLICY = {"expert.kwargs.learning_starts": 64, "expert.kwargs.batch_size": 16}
+OFF_POLICY = {
+    "expert.kwargs.learning_starts": 64,
+    "expert.kwargs.batch_size": 16,
+    "expert.kwargs.gradient_steps": 1,
+}
 ON_POLICY = {"expert.kwargs": {"n_steps": 10, "batch_size": 40, "n_epochs": 1}}
 NARROW = {"expert.policy_kwargs.hidden_sizes": [8]}
 MASKED = {
