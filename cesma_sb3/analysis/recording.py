@@ -1,4 +1,4 @@
-"""Record episodes of a finished run, of expert and students from the same initial states."""
+"""Record episodes of a team: of a finished run, of expert and students from the same initial states."""
 
 from __future__ import annotations
 
@@ -81,17 +81,28 @@ def record_episodes(
         if experiment.dagger is not None and experiment.expert.algorithm != TRAJECTORIES:
             actors["expert"] = make_actor(load_expert(folder, experiment, evaluator))
         actors["students"] = evaluator.act_of(load_students(folder, evaluator.venv.team))
-        camera = _Camera(evaluator.venv, experiment.env.id) if frames else None
+        camera = Camera(evaluator.venv, experiment.env.id) if frames else None
         return {
-            policy: _record(actor, evaluator.venv, episodes, evaluator.seeds.final, camera)
+            policy: record(actor, evaluator.venv, episodes, evaluator.seeds.final, camera)
             for policy, actor in actors.items()
         }
 
 
-def _record(
-    actor: Actor, venv: JointVecEnv, n_episodes: int, seed: int, camera: _Camera | None
+def record(
+    actor: Actor, venv: JointVecEnv, n_episodes: int, seed: int, camera: Camera | None
 ) -> list[Episode]:
-    """Record successive episodes of the first environment; the others are stepped as in an evaluation."""
+    """Record successive episodes of the first environment; the others are stepped as in an evaluation.
+
+    Args:
+        actor: Who acts.
+        venv: The environments, in the `joint` action view.
+        n_episodes: How many episodes, at least 1.
+        seed: Seeds the environments.
+        camera: What renders the first environment; None: states are not rendered.
+
+    Raises:
+        StorageError: The environment cannot be rendered.
+    """
     venv.seed(seed)
     rollout = Rollout(venv, actor)
     _ = rollout.observations  # resets the environments, so that there is a first frame
@@ -113,8 +124,13 @@ def _record(
     return episodes
 
 
-class _Camera:
-    """Renders the first environment."""
+class Camera:
+    """Renders the first environment.
+
+    Args:
+        venv: The environments, which are made renderable.
+        name: The environment's name in messages.
+    """
 
     def __init__(self, venv: JointVecEnv, name: str) -> None:
         self.venv = venv

@@ -6,11 +6,14 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from cesma_sb3.errors import ConfigError, Interrupted
+
+if TYPE_CHECKING:
+    from cesma_sb3.training.evaluator import Spectator
 
 PATH = click.Path(path_type=Path)
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -66,6 +69,14 @@ ray_option = click.option(
     help="Address of a Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT.",
 )
 
+watch_option = click.option(
+    "--watch",
+    "watched",
+    is_flag=True,
+    help="Open a page in the browser that shows how training goes, and the team at work.",
+)
+"""For `training_page`."""
+
 
 def out_option(text: str, default: str) -> Callable[[Command], Command]:
     """Add `--out`, the file or folder to write; `default` describes the one without it."""
@@ -89,6 +100,27 @@ def overrides_of(settings: tuple[str, ...]) -> dict[str, Any]:
             raise ConfigError(f"--set {setting}: expected KEY=VALUE, such as expert.n_envs=8")
         overrides[key] = read_value(value, f"--set {setting}")
     return overrides
+
+
+@contextmanager
+def training_page(title: str, watched: bool) -> Iterator[Spectator | None]:
+    """Open a page in the browser that shows a run while it trains, and yield the run's spectator.
+
+    Args:
+        title: The page's title.
+        watched: Whether the user wants one; False yields None.
+    """
+    if not watched:
+        yield None
+        return
+    import webbrowser
+
+    from cesma_sb3.analysis.training_page import TrainingPage
+
+    with TrainingPage(title) as page:
+        click.echo(f"training shows at {page.url}", err=True)
+        webbrowser.open(page.url)
+        yield page
 
 
 @contextmanager

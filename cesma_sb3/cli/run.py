@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,9 @@ from cesma_sb3.cli.options import (
     print_resume_hint,
     run_argument,
     settings_option,
+    training_page,
     trust_option,
+    watch_option,
 )
 from cesma_sb3.cli.output import print_json, print_result, print_table
 from cesma_sb3.errors import Interrupted
@@ -72,9 +72,7 @@ def show(name: str, as_json: bool) -> None:
     type=PATH,
     help="Folder of an interrupted run to resume; NAME may be left out.",
 )
-@click.option(
-    "--watch", "watched", is_flag=True, help="Open a page in the browser that shows how training goes."
-)
+@watch_option
 @trust_option
 @json_option
 def run(
@@ -99,31 +97,17 @@ def run(
 
     from cesma_sb3.training import run as run_module
 
-    with ExitStack() as stack:
-        stack.enter_context(print_resume_hint(Interrupted))
-        if watched:
-            options["on_begin"] = stack.enter_context(_training_page(shown or str(options["resume"])))
+    seed = overrides.pop("seed", None)
+    title = shown or str(options["resume"])
+    with print_resume_hint(Interrupted), training_page(title, watched) as page:
         result = run_module.run(
-            name, seed=overrides.pop("seed", None), **options, progress=True, overrides=overrides
+            name, seed=seed, **options, progress=True, spectator=page, overrides=overrides
         )
     if as_json:
         print_json({"run_dir": str(result.run_dir), **result.report})
     else:
         print_result(shown or result.report["name"], result.report)
         click.echo(f"run folder: {result.run_dir}")
-
-
-@contextmanager
-def _training_page(title: str) -> Iterator[Callable[[Path], None]]:
-    """Open a page in the browser that shows a run, and yield what shows it the run folder."""
-    import webbrowser
-
-    from cesma_sb3.analysis.training_page import TrainingPage
-
-    with TrainingPage(title) as page:
-        click.echo(f"training shows at {page.url}", err=True)
-        webbrowser.open(page.url)
-        yield page.show
 
 
 @cesma.command()
@@ -145,8 +129,11 @@ def _training_page(title: str) -> Iterator[Callable[[Path], None]]:
 @click.option("--seed", type=Whole(min=0), default=0, show_default=True, help="Seed of the run.")
 @settings_option("env.team_reward=mean")
 @out_option("The run folder, new or empty.", "a new one under runs/decentralized")
+@watch_option
 @json_option
-def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def decentralize(
+    expert: str, env: str, settings: tuple[str, ...], watched: bool, as_json: bool, **options: Any
+) -> None:
     """Decentralize a pretrained controller into one policy for each agent, and evaluate both.
 
     EXPERT is a file (SB3's .zip, TorchScript, ONNX), recorded trajectories (.npz, a folder of imitation's or
@@ -158,8 +145,11 @@ def decentralize(expert: str, env: str, settings: tuple[str, ...], as_json: bool
 
     from cesma_sb3.training import decentralize as decentralize_module
 
-    with print_resume_hint(Interrupted):
-        result = decentralize_module.decentralize(expert, env, **options, progress=True, overrides=overrides)
+    title = f"{Path(expert).name}, decentralized"
+    with print_resume_hint(Interrupted), training_page(title, watched) as page:
+        result = decentralize_module.decentralize(
+            expert, env, **options, progress=True, spectator=page, overrides=overrides
+        )
     if as_json:
         print_json({"run_dir": str(result.run_dir), **result.report})
     else:

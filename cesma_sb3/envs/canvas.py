@@ -104,8 +104,8 @@ class Canvas:
 
     def pixels(self) -> Pixels:
         """The frame [SIZE, SIZE, 3] uint8."""
-        pixels = self._pygame.surfarray.array3d(self.picture())
-        return np.ascontiguousarray(np.swapaxes(pixels, 0, 1), dtype=np.uint8)
+        pixels = self._pygame.image.tobytes(self.picture(), "RGB")
+        return np.frombuffer(bytearray(pixels), dtype=np.uint8).reshape(SIZE, SIZE, 3)
 
     def _text(self, text: str, height: float, color: Color) -> Any:
         return _rendered_text(text, max(8, int(height * 1.4)), color)

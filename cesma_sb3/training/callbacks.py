@@ -29,8 +29,8 @@ Curve = list[CurvePoint]
 NOT_MEASURED: Curve = [CurvePoint(0, Score(0.0))]
 """Stands for the learning curve of a policy in a dry run."""
 Keep = Literal["best", "last"]
-Seen = Callable[[int, float], None]
-"""Called after an evaluation with the environment timesteps so far and the mean return."""
+Seen = Callable[[CurvePoint], None]
+"""Called after an evaluation with the newest point of the curve."""
 
 
 class LearningCurve(BaseCallback, Stateful):
@@ -149,7 +149,7 @@ class LearningCurve(BaseCallback, Stateful):
             self.best_mean_return = score.mean
             self._best_weights = {name: t.detach().clone() for name, t in self.policy.state_dict().items()}
         if self.on_eval is not None:
-            self.on_eval(timesteps, score.mean)
+            self.on_eval(self.points[-1])
 
     def __call__(self, progress: DAggerProgress) -> bool:
         """Evaluates after a step of DAgger if it is due; False ends the training."""

@@ -20,6 +20,7 @@ from cesma_sb3.experts.loading import resolve_file
 from cesma_sb3.experts.sb3_files import Saved
 from cesma_sb3.imitation.recordings import Recording, holds_recording, recorded_arrays
 from cesma_sb3.imitation.visited_states import VisitedArrays, holds_states, visited_arrays
+from cesma_sb3.training.evaluator import Spectator
 from cesma_sb3.training.experiment_files import EXPERIENCE, MODEL, NORMALIZATION, RECORDING
 from cesma_sb3.training.pretrained import InMemoryExpert
 from cesma_sb3.training.run import RunResult, run_experiment
@@ -53,6 +54,7 @@ def decentralize(
     seed: int = 0,
     out: Path | str | None = None,
     progress: bool = False,
+    spectator: Spectator | None = None,
     overrides: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> RunResult:
@@ -87,6 +89,7 @@ def decentralize(
         seed: Seed of all randomness.
         out: The run folder, new or empty; None: `runs/NAME/<time>-seed<N>` under the current folder.
         progress: Whether to show a progress bar on standard error.
+        spectator: Looks on while the students train (`run`).
         overrides: Further values of the experiment, by dotted key (`{"dagger.n_envs": 8}`) or nested.
         **more: Further overrides, as keywords: `students={"network": "entities"}`.
 
@@ -127,7 +130,9 @@ def decentralize(
     if states is not None:
         values["expert"] |= {"experience": EXPERIENCE}
         experiment = make_experiment(values, changes, called="decentralize")
-    return run_experiment(experiment, out=out, progress=progress, in_memory=in_memory, states=states)
+    return run_experiment(
+        experiment, out=out, progress=progress, in_memory=in_memory, states=states, spectator=spectator
+    )
 
 
 def _states(experience: Any, controller: Any) -> VisitedArrays | None:

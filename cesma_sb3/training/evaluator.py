@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -23,8 +25,9 @@ from cesma_sb3.experts import reference_expert
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
 from cesma_sb3.spaces.agent_slices import AgentSlice
 from cesma_sb3.spaces.types import Actor
-from cesma_sb3.training.callbacks import Seen
+from cesma_sb3.training.callbacks import CurvePoint, Seen
 from cesma_sb3.training.others import declared_side
+from cesma_sb3.utils.torch_defaults import own_generators
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,23 @@ Watch = Callable[[str, int, float], None]
 far, and the normalised score (the mean return, where the environment has no reference)."""
 
 
+class Spectator(Protocol):
+    """Somebody who looks on while a run trains, such as a page, and on whom no result depends."""
+
+    def begin(self, run_dir: Path) -> object:
+        """Takes the run folder, before anything is trained."""
+
+    def see(self, stage: str, point: CurvePoint, act: Actor, evaluator: Evaluator) -> object:
+        """Looks at the policy that trains, after each of its evaluations.
+
+        Args:
+            stage: `expert`, `students` (of a baseline, its team) or `fine-tuning`.
+            point: The evaluation.
+            act: The policy as it is now, acting with draws of its own if it samples.
+            evaluator: What measured it. Its environments are the run's: a spectator makes others.
+        """
+
+
 class Evaluator:
     """Measures policies of an experiment, all on the same initial states.
 
@@ -60,6 +80,7 @@ class Evaluator:
         agents: The order of agents in a saved team. An environment of the same agents is joined in it; one of
             other agents keeps its own, and whoever loads the saved team refuses it.
         renderable: Whether the environments render pictures, where they can.
+        spectator: Shown the policy in training after each of its evaluations.
     """
 
     def __init__(
@@ -69,10 +90,12 @@ class Evaluator:
         agents: Sequence[str] | None = None,
         *,
         renderable: bool = False,
+        spectator: Spectator | None = None,
     ) -> None:
         self.env = experiment.env
         self.config = experiment.evaluation
         self.watch = watch
+        self.spectator = spectator
         self.seeds = Seeds.of(experiment.seed)
         n_envs = self.config.n_envs
         self.venv = joint_env(self.env, n_envs, self.seeds.curve, renderable=renderable)
@@ -88,10 +111,24 @@ class Evaluator:
         n_episodes = self.config.n_eval_episodes
         return Score.of(evaluate(act, self.venv, n_eval_episodes=n_episodes, seed=self.seeds.curve))
 
-    def seen(self, stage: str) -> Seen | None:
-        """Returns what a stage's learning curve calls after each measurement; None without a `watch`."""
-        watch = self.watch
-        return watch and (lambda timesteps, value: watch(stage, timesteps, self.score(value)))
+    def seen(self, stage: str, actor: Callable[[], Actor]) -> Seen | None:
+        """Returns what a stage's learning curve calls after each measurement; None if nobody wants to know.
+
+        Args:
+            stage: The stage's name.
+            actor: Makes the actor of the policy in training.
+        """
+        if self.watch is None and self.spectator is None:
+            return None
+
+        def see(point: CurvePoint) -> None:
+            if self.watch is not None:
+                self.watch(stage, point.timesteps, self.score(point.score.mean))
+            if self.spectator is not None:
+                with own_generators():
+                    self.spectator.see(stage, point, actor(), self)
+
+        return see
 
     def act_of(self, policy: TeamPolicy | TeamEnsemble, *, deterministic: bool | None = None) -> Actor:
         """Makes a team act; if it samples, with the same draws every time.

@@ -6,7 +6,7 @@ registry entry -> environment -> joint view -> expert -> labels -> students -> e
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from cesma_sb3.training.build import BuiltRun, build
 from cesma_sb3.training.checkpoint import Checkpoints
 from cesma_sb3.training.context import RunContext, find_device, torch_settings
 from cesma_sb3.training.evaluate_run import final_returns
-from cesma_sb3.training.evaluator import Evaluator, Watch
+from cesma_sb3.training.evaluator import Evaluator, Spectator, Watch
 from cesma_sb3.training.experiment_files import EXPERIENCE
 from cesma_sb3.training.load import expert_agents, initial_agents
 from cesma_sb3.training.outcome import Outcome, TrainedExpert
@@ -66,7 +66,7 @@ def run(
     resume: Path | str | None = None,
     trust: bool = False,
     progress: bool = False,
-    on_begin: Callable[[Path], object] | None = None,
+    spectator: Spectator | None = None,
     overrides: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> RunResult:
@@ -84,7 +84,8 @@ def run(
         trust: Whether files of the expert may run code when they are loaded (`expert.trust`); with `resume`,
             whether the folder may run the code that it names or holds, though it was made elsewhere.
         progress: Whether to show a progress bar of each stage on standard error.
-        on_begin: Called with the run folder before anything is trained.
+        spectator: Told where the run is, and shown the team after each evaluation while it trains, as
+            `cesma_sb3.analysis.training_page.TrainingPage` is. The results are the same without it.
         overrides: Values in place of the experiment's, by dotted key (`{"expert.n_envs": 8}`) or nested.
         **more: Further overrides, as keywords: `expert={"n_envs": 8}`.
 
@@ -101,11 +102,11 @@ def run(
     if resume is not None:
         if out is not None:
             raise ConfigError("out and resume: expected one of them: a run is resumed in its own folder")
-        return _resume(RunFolder.open(resume, trust=trust), name, values, progress, on_begin)
+        return _resume(RunFolder.open(resume, trust=trust), name, values, progress, spectator)
     if name is None:
         raise ConfigError("expected the name of an experiment, or a run to resume")
     values = {**values, "expert.trust": True} if trust else values
-    return run_experiment(load_experiment(name, values), out=out, progress=progress, on_begin=on_begin)
+    return run_experiment(load_experiment(name, values), out=out, progress=progress, spectator=spectator)
 
 
 def run_experiment(
@@ -116,7 +117,7 @@ def run_experiment(
     in_memory: InMemoryExpert | None = None,
     states: VisitedArrays | None = None,
     watch: Watch | None = None,
-    on_begin: Callable[[Path], object] | None = None,
+    spectator: Spectator | None = None,
 ) -> RunResult:
     """Trains an experiment as `run` does, given its resolved values in place of its name.
 
@@ -127,13 +128,13 @@ def run_experiment(
         in_memory: The expert itself, if `decentralize` took one in memory.
         states: States that the expert labels, if `decentralize` took them in memory.
         watch: Called after each evaluation during training; what it raises ends the run.
-        on_begin: Called with the run folder before anything is trained.
+        spectator: Looks on while the run trains (`run`).
 
     Raises:
         CesmaError: Bad input: one line, before anything is trained.
         Interrupted: Ctrl-C or SIGTERM: a checkpoint is written first.
     """
-    with _open_run(experiment, out, in_memory, states, watch, on_begin=on_begin) as context:
+    with _open_run(experiment, out, in_memory, states, watch, spectator=spectator) as context:
         built = build(experiment, context, in_memory)
         return _run(experiment, built, progress)
 
@@ -170,7 +171,7 @@ def _resume(
     name: str | Path | None,
     values: dict[str, Any],
     progress: bool,
-    on_begin: Callable[[Path], object] | None,
+    spectator: Spectator | None,
 ) -> RunResult:
     """Resumes a run in its folder, if it is the run that the user means."""
     if name is not None or values:
@@ -183,7 +184,7 @@ def _resume(
     if folder.experiment.expert.algorithm == IN_MEMORY:
         raise ConfigError(f"{folder.path}: its expert was in memory alone: this run cannot be resumed")
     experiment = folder.load()
-    with _open_run(experiment, folder, on_begin=on_begin) as context:
+    with _open_run(experiment, folder, spectator=spectator) as context:
         built = build(experiment, context)
         return _run(experiment, built, progress)
 
@@ -196,7 +197,7 @@ def _open_run(
     states: VisitedArrays | None = None,
     watch: Watch | None = None,
     *,
-    on_begin: Callable[[Path], object] | None = None,
+    spectator: Spectator | None = None,
 ) -> Iterator[RunContext]:
     """Opens the run's environment for evaluations, in a run folder that records how the run ends.
 
@@ -208,21 +209,22 @@ def _open_run(
         in_memory: The expert itself, if `decentralize` took one in memory.
         states: States that the expert labels, if `decentralize` took them in memory.
         watch: Called after each evaluation during training.
-        on_begin: Called with the run folder.
+        spectator: Looks on while the run trains.
     """
     refuse_while_importing()
     resumes = isinstance(out, RunFolder)
     folder = out if isinstance(out, RunFolder) else RunFolder.create(experiment, out)
     with recorded(folder, resumes=resumes, watched=watch is not None), torch_settings(experiment.threads):
-        if on_begin is not None:
-            on_begin(folder.path)
+        if spectator is not None:
+            spectator.begin(folder.path)
         owners = None
         if not resumes:
             keep_input_files(folder, experiment, in_memory, states)
             owners = expert_agents(experiment, in_memory)
         agents = folder.agents or owners or initial_agents(experiment)
         # In the run's own copy of the team that plays the other side of a game.
-        with closing(Evaluator(folder.here(experiment), watch, agents)) as evaluator:
+        made = Evaluator(folder.here(experiment), watch, agents, spectator=spectator)
+        with closing(made) as evaluator:
             if owners is not None:
                 config = experiment.expert
                 where = config.path if in_memory is None else f"expert {config.algorithm}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
+from functools import partial
 
 from imitation.util import logger as imitation_logger
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -96,12 +97,13 @@ def _train_model(
     measured: Expert = built.expert
     if config.deterministic is False and built.stochastic is not None:
         measured = built.stochastic
+    actor = partial(make_actor, measured)
     curve = LearningCurve(
         model.policy,
-        lambda: evaluator.on_curve(make_actor(measured)),
+        lambda: evaluator.on_curve(actor()),
         context.eval_freq,
         config.keep,
-        on_eval=evaluator.seen("expert"),
+        on_eval=evaluator.seen(stage, actor),
     )
     checkpoints = context.checkpoints.stage(stage)
     outcome = {}
@@ -181,15 +183,16 @@ def decentralize(
         trainer = make_trainer(
             config, policy, expert=expert, venv=venv, loss=built.loss, evaluator=evaluator, logger=logger
         )
+        actor = partial(evaluator.act_of, trainer.policy)
         curve = LearningCurve(
             trainer.policy,
-            lambda: evaluator.on_curve(evaluator.act_of(trainer.policy)),
+            lambda: evaluator.on_curve(actor()),
             context.eval_freq,
             config.keep,
             updates_freq=max(1, context.eval_freq // config.samples_per_update),
             target=evaluator.on_curve(make_actor(expert)).mean - built.match_slack,
             n_matches=config.early_stopping_evaluations,
-            on_eval=evaluator.seen("students"),
+            on_eval=evaluator.seen("students", actor),
         )
         point = _resume(trainer, curve, expert, checkpoints)
         if point is None:
@@ -320,12 +323,13 @@ def fine_tune(
     """
     config, model, evaluator = built.config, built.model, context.evaluator
     model.start_from(students, expert)
+    actor = partial(evaluator.act_of, model.policy)
     curve = LearningCurve(
         model.policy,
-        lambda: evaluator.on_curve(evaluator.act_of(model.policy)),
+        lambda: evaluator.on_curve(actor()),
         context.eval_freq,
         config.keep,
-        on_eval=evaluator.seen("fine-tuning"),
+        on_eval=evaluator.seen("fine-tuning", actor),
     )
     checkpoints = context.checkpoints.stage("fine-tuning")
     built.generators.restore()

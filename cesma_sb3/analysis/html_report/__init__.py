@@ -6,20 +6,16 @@ A report (`write_html_report`) has charts, which Plotly draws. A page to watch a
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from cesma_sb3.analysis.html_report import charts
 from cesma_sb3.analysis.html_report import live as live_part
-from cesma_sb3.analysis.recording import Episode, record_episodes
+from cesma_sb3.analysis.html_report.rendering import PLAYER, for_player, read_scripts, render
+from cesma_sb3.analysis.recording import record_episodes
 from cesma_sb3.analysis.run_data import RunData, read_run
 from cesma_sb3.config.overrides import flatten
 from cesma_sb3.config.schema import Experiment
@@ -31,8 +27,6 @@ from cesma_sb3.utils.installation import missing_extra
 
 HTML = "report.html"
 _POLICIES = ("expert", "imitators", "students", "reference", "random")
-_WIDTH = 400
-"""Width of a frame, in pixels, at most."""
 
 
 def write_html_report(
@@ -228,29 +222,7 @@ def _play(
     except CesmaError as error:  # what cannot be rendered is shown without pictures
         missing = str(error)
         recorded = record_episodes(run_dir, episodes=episodes, seed=seed, trust=trust, frames=False)
-    return {policy: [_for_script(episode) for episode in each] for policy, each in recorded.items()}, missing
-
-
-def _for_script(episode: Episode) -> dict[str, Any]:
-    """Return an episode as the page's script reads it."""
-    return {
-        "frames": [_data_url(Image.fromarray(frame)) for frame in episode.frames],
-        "steps": episode.steps,
-        "returns": episode.returns,
-        "won": episode.won,
-    }
-
-
-def _data_url(picture: Image.Image) -> str:
-    """Encode a picture as a `data:` URL."""
-    if picture.width > _WIDTH:
-        height = round(picture.height * _WIDTH / picture.width)
-        picture = picture.resize((_WIDTH, height), Image.Resampling.BILINEAR)
-    content = io.BytesIO()
-    # A third of the time that Pillow's own choice of colours takes.
-    few = picture.quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    few.save(content, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+    return {policy: [for_player(episode) for episode in each] for policy, each in recorded.items()}, missing
 
 
 def _differences(experiments: Sequence[Experiment]) -> list[tuple[str, list[str]]]:
@@ -262,26 +234,13 @@ def _differences(experiments: Sequence[Experiment]) -> list[tuple[str, list[str]
 
 
 def _render(*, with_charts: bool, live: str | None = None, **values: Any) -> str:
-    try:
-        import jinja2
-
-        if with_charts:
-            from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise missing_extra("a page", "report", error) from None
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    template = environment.get_template("page.html")
-    # The page runs these scripts and refuses any other, by their digests: its data is no script.
-    scripts = [(Path(__file__).parent / "page.js").read_text(encoding="utf-8")]
+    scripts = read_scripts([*PLAYER, "html_report/page.js"])
     if with_charts:
+        try:
+            from plotly.offline import get_plotlyjs
+        except ImportError as error:
+            raise missing_extra("a page", "report", error) from None
         scripts.insert(0, get_plotlyjs())
     if live:
         scripts += live_part.scripts()
-    digests = [base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts]
-    return template.render(watched=not with_charts, live=live, scripts=scripts, digests=digests, **values)
+    return render("html_report/page.html", scripts, watched=not with_charts, live=live, **values)

@@ -1,6 +1,6 @@
 """A page that shows a run while it trains, from a server on this machine alone that ends with the run.
 
-The page asks for what the run folder's logs hold, once a second; training does nothing for it.
+Once a second the page asks for what the run folder's logs hold, and for the newest episodes (`Recorder`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from cesma_sb3.analysis.html_report.rendering import PLAYER, read_scripts, render
+from cesma_sb3.analysis.training_page.recorder import Recorder
+from cesma_sb3.evaluation import Actor
+from cesma_sb3.training.callbacks import CurvePoint
+from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.run_folder import RUN
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 HOST = "127.0.0.1"
-_PAGE = Path(__file__).parent / "page.html"
+_STATE = "/state?shown="
+"""Path of what the page shows; it ends with the number of the recording that the page has."""
 _RETURN = "eval/return"
 _SAMPLES = ("time/total_timesteps", "dagger/timesteps")
 _RATES = ("time/fps", "dagger/steps_per_second")
@@ -32,7 +38,7 @@ _LAST_LOOK = 2.5
 
 
 class TrainingPage:
-    """A context manager that serves the page of a run.
+    """A context manager that serves the page of a run, and the run's `Spectator`.
 
     Attributes:
         url: The page's address.
@@ -41,17 +47,29 @@ class TrainingPage:
         title: The page's title.
 
     Raises:
+        MissingExtraError: Jinja is not installed.
         OSError: This machine gives no port.
+
+    Example:
+        >>> with TrainingPage("spread-3") as page:
+        ...     print(page.url)
+        ...     cesma_sb3.run("spread-3", spectator=page)
     """
 
     def __init__(self, title: str) -> None:
-        self.title = title
         self.run_dir: Path | None = None
         """The run folder, once it is known."""
+        self._recorder = Recorder()
+        self._shown = -1
+        """The number of the recording that a page has."""
         self._ended = False
         self._last_asked = -math.inf
         self._end_seen = threading.Event()
-        self._server = ThreadingHTTPServer((HOST, 0), _handler(self))
+        scripts = read_scripts([*PLAYER, "training_page/page.js"])
+        page = render(
+            "training_page/page.html", scripts, title=title, watched=True, policies=("expert", "students")
+        )
+        self._server = ThreadingHTTPServer((HOST, 0), _handler(self, page.encode()))
         self.url = f"http://{HOST}:{self._server.server_address[1]}/"
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
@@ -70,29 +88,44 @@ class TrainingPage:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        self._recorder.close()
 
-    def show(self, run_dir: Path) -> None:
+    def begin(self, run_dir: Path) -> None:
         """Show the run in this folder."""
         self.run_dir = run_dir
 
-    def state(self) -> dict[str, Any]:
+    def see(self, stage: str, point: CurvePoint, act: Actor, evaluator: Evaluator) -> None:
+        """Record the policy that trains, if a page has the recording before (`Spectator.see`)."""
+        recorder = self._recorder
+        policy = "expert" if stage == "expert" else "students"
+        recorder.record_if_due(policy, point, act, evaluator, wanted=self._shown == recorder.number)
+
+    def state(self, shown: int = 0) -> dict[str, Any]:
         """Return what the page shows.
 
+        Args:
+            shown: The number of the recording that the page has.
+
         Returns:
-            `title`, `run_dir`, the `status` of the run, whether it `ended`, and `stages` (`read_stages`).
+            `run_dir`, the `status` of the run, whether it `ended`, `stages` (`read_stages`), the
+            number of the newest recording (`recorded`), `episodes` if the page has an older one, else None,
+            and why there are no more (`missing`).
         """
         self._last_asked = time.monotonic()
-        ended, run_dir = self._ended, self.run_dir
-        shown = {
-            "title": self.title,
+        self._shown = shown
+        ended, run_dir, recorded = self._ended, self.run_dir, self._recorder.number
+        state = {
             "run_dir": "" if run_dir is None else str(run_dir),
             "status": "" if run_dir is None else _status(run_dir),
             "ended": ended,
             "stages": {} if run_dir is None else read_stages(run_dir),
+            "recorded": recorded,
+            "episodes": self._recorder.episodes if recorded != shown else None,
+            "missing": self._recorder.missing,
         }
         if ended:
             self._end_seen.set()
-        return shown
+        return state
 
 
 def read_stages(run_dir: Path) -> dict[str, dict[str, Any]]:
@@ -147,16 +180,16 @@ def _status(run_dir: Path) -> str:
         return ""
 
 
-def _handler(page: TrainingPage) -> type[BaseHTTPRequestHandler]:
+def _handler(page: TrainingPage, content: bytes) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             # Another site's script that leads its own name here is refused.
             if self.headers.get("Host") != page.url.split("/")[2]:
                 self.send_error(HTTPStatus.FORBIDDEN)
             elif self.path == "/":
-                self._send("text/html; charset=utf-8", _PAGE.read_bytes())
-            elif self.path == "/state":
-                self._send("application/json", json.dumps(page.state()).encode())
+                self._send("text/html; charset=utf-8", content)
+            elif self.path.startswith(_STATE) and (shown := self.path.removeprefix(_STATE)).isdecimal():
+                self._send("application/json", json.dumps(page.state(int(shown))).encode())
             else:
                 self.send_error(HTTPStatus.NOT_FOUND)
 

@@ -64,11 +64,14 @@ def _watch(config: StudyConfig, experiment: Experiment, trial: optuna.Trial, ind
     """What reports scores during a run, on one axis of steps over all stages and seeds."""
     if config.pruner in {"none", "wilcoxon"} or len(config.directions) > 1:
         return None
-    lengths = {
-        "expert": experiment.expert.total_timesteps,
-        "students": 0 if experiment.dagger is None else _most_steps(experiment.dagger),
-        "fine-tuning": 0 if experiment.fine_tuning is None else experiment.fine_tuning.total_timesteps,
-    }
+    expert, dagger, fine_tuning = experiment.expert, experiment.dagger, experiment.fine_tuning
+    lengths = {"students": expert.total_timesteps}  # of a baseline
+    if dagger is not None:
+        lengths = {
+            "expert": expert.total_timesteps,
+            "students": _most_steps(dagger),
+            "fine-tuning": 0 if fine_tuning is None else fine_tuning.total_timesteps,
+        }
     # A stage is measured at its end, and the next one at its beginning: 1 step further.
     whole = sum(lengths.values()) + len(lengths)
     begins = dict(zip(lengths, accumulate([0, *(n + 1 for n in lengths.values())]), strict=False))
