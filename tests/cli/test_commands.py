@@ -97,6 +97,7 @@ def test_run_passes_everything_on(call, pipeline, tmp_path):
         "resume": None,
         "trust": False,
         "progress": True,
+        "spectator": None,
         "overrides": {
             "expert.kwargs.learning_rate": 1e-4,
             "students.hidden_sizes": [32, 32],
