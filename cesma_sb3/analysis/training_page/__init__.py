@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cesma_sb3.analysis.html_report.rendering import PLAYER, read_scripts, render
 from cesma_sb3.analysis.training_page.recorder import Recorder
-from cesma_sb3.evaluation import Actor
+from cesma_sb3.spaces.types import Actor
 from cesma_sb3.training.callbacks import CurvePoint
 from cesma_sb3.training.evaluator import Evaluator
 from cesma_sb3.training.run_folder import RUN

@@ -11,7 +11,7 @@ from cesma_sb3.analysis.recording import Camera, record
 from cesma_sb3.envs.batched_vec_env import BatchedVecEnv
 from cesma_sb3.envs.joint_vec_env import JointVecEnv
 from cesma_sb3.errors import CesmaError, error_line
-from cesma_sb3.evaluation import Actor
+from cesma_sb3.spaces.types import Actor
 from cesma_sb3.training.callbacks import CurvePoint
 from cesma_sb3.training.evaluator import Evaluator, joint_env
 from cesma_sb3.utils.closing import error_of_closing
