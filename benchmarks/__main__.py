@@ -1,4 +1,4 @@
-"""Runs one benchmark, prints its result, and writes it to docs/results.md.
+"""Runs one benchmark, prints its result, and writes it to the page of docs/results that has its section.
 
 python -m benchmarks world-3 --json
 python -m benchmarks dagger --no-write
@@ -50,7 +50,7 @@ BENCHMARKS = {
     "checkpoints": "benchmarks.checkpoints:run_checkpoints",
     "intervals": "benchmarks.intervals:run_intervals",
 }
-RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
 PACKAGES = ("torch", "numpy", "stable-baselines3", "gymnasium", "pettingzoo", "mpe2", "imitation")
 
 
@@ -70,7 +70,7 @@ def versions() -> dict[str, str]:
 
 
 def section(name: str, result: dict[str, Any]) -> str:
-    """The benchmark's part of docs/results.md."""
+    """The benchmark's part of its page."""
     shown = {key: value for key, value in result.items() if key != "compared"}
     tables = {key: shown.pop(key) for key in list(shown) if _is_table(shown[key])}
     rows = "".join(f"| {key} | {_cell(value)} |\n" for key, value in shown.items())
@@ -102,22 +102,27 @@ def _cell(value: Any) -> str:
     return json.dumps(value) if isinstance(value, list) else str(value)
 
 
-def write_section(name: str, text: str, path: Path = RESULTS) -> None:
-    """Puts a section in its place in the file, or at its end."""
-    content = path.read_text() if path.exists() else "# Results\n"
+def page_of(name: str) -> Path:
+    """The page that has the benchmark's section; of a new one, that of speed."""
+    has_it = (page for page in sorted(RESULTS.glob("*.md")) if f"\n## {name}\n" in page.read_text())
+    return next(has_it, RESULTS / "speed.md")
+
+
+def write_section(name: str, text: str, path: Path) -> None:
+    """Puts a section in its place in the page, or at its end."""
+    content = path.read_text()
     pattern = re.compile(rf"^## {re.escape(name)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
     text = text.rstrip("\n") + "\n\n"
     content = (
         pattern.sub(lambda _: text, content) if pattern.search(content) else f"{content.rstrip()}\n\n{text}"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content.rstrip("\n") + "\n")
 
 
 @click.command(help=__doc__)
 @click.argument("name", type=click.Choice(sorted(BENCHMARKS)))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--write/--no-write", default=True, help="Write the result to docs/results.md.")
+@click.option("--write/--no-write", default=True, help="Write the result to its page of docs/results.")
 def main(name: str, as_json: bool, write: bool) -> None:
     """Runs one benchmark."""
     module, function = BENCHMARKS[name].split(":")
@@ -125,7 +130,7 @@ def main(name: str, as_json: bool, write: bool) -> None:
     result = run()
     text = section(name, result)
     if write:
-        write_section(name, text)
+        write_section(name, text, page_of(name))
     click.echo(json.dumps(result) if as_json else text)
 
 

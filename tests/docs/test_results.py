@@ -15,6 +15,7 @@ from cesma_sb3.training.run_files import csv_text
 from cesma_sb3.training.run_folder import REPORT
 
 REPRODUCED = Path(__file__).parents[2] / "docs" / "reproduced"
+RESULTS = REPRODUCED.parent / "results"
 NAMES = sorted(path.stem for path in REPRODUCED.glob("*.csv"))
 
 
@@ -54,9 +55,8 @@ def test_every_run_is_one_that_a_figure_asks_for():
 def test_students_that_collected_nothing_are_those_of_the_kept_runs():
     from benchmarks.free_students import comparison, table
 
-    text = (REPRODUCED.parent / "results.md").read_text(encoding="utf-8")
-    assert table() in text
-    assert comparison() in text
+    assert table() in (RESULTS / "students.md").read_text(encoding="utf-8")
+    assert comparison() in (RESULTS / "figures.md").read_text(encoding="utf-8")
 
 
 def test_nothing_there_says_where_it_was_made():
@@ -70,7 +70,7 @@ def test_the_comparison_is_what_the_runs_say():
     from cesma_sb3.analysis.comparison.tables import aggregate_rows, make_sections
 
     runs = REPRODUCED / "runs"
-    text = (REPRODUCED.parent / "results.md").read_text()
+    text = (RESULTS / "figures.md").read_text(encoding="utf-8")
     command = text[text.index("`cesma compare ") :].split("`")[1].split()
     folders = [runs / path.name for word in command[2:-2] for path in _expanded(word)]
     found, _ = make_sections(

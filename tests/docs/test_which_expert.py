@@ -15,7 +15,7 @@ from cesma_sb3.spaces.action_views import ProductActions
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "which-expert.md").read_text(encoding="utf-8")
 MEASURED = "".join(
-    path.read_text(encoding="utf-8") for path in [DOCS / "results.md", *DOCS.glob("reproduced/*.md")]
+    path.read_text(encoding="utf-8") for path in [*DOCS.glob("results/*.md"), *DOCS.glob("reproduced/*.md")]
 )
 
 
