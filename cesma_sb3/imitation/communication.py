@@ -180,8 +180,8 @@ def _clipped(values: th.Tensor, low: th.Tensor, high: th.Tensor) -> th.Tensor:
     Receivers that want more than a bound allows would push their sender on and on, and with it the weights
     that it acts by.
 
-    Source: Hausknecht and Stone (2016), "Deep reinforcement learning in parameterized action space", section
-    5: gradients that are zeroed at the bounds of a parameter.
+    Source: Hausknecht and Stone (2016), "Deep reinforcement learning in parameterized action space": zeroing
+    gradients.
     """
     clipped = values + (values.clamp(low, high) - values).detach()
     if clipped.requires_grad:

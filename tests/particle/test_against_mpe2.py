@@ -47,7 +47,7 @@ def crowd(scenario: Spread, n_envs: int, rng: np.random.Generator, spread: float
 @pytest.mark.no_cover
 @pytest.mark.parametrize("continuous", [False, True], ids=["discrete", "continuous"])
 @pytest.mark.parametrize("heterogeneous", [False, True], ids=["homogeneous", "heterogeneous"])
-@pytest.mark.parametrize(("n_agents", "n_envs", "spread"), [(3, 24, 0.3), (6, 10, 0.5)])
+@pytest.mark.parametrize(("n_agents", "n_envs", "spread"), [(3, 60, 0.3), (6, 24, 0.5)])
 def test_every_step_equals_mpe2(
     n_agents: int, n_envs: int, spread: float, heterogeneous: bool, continuous: bool
 ) -> None:

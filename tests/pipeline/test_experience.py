@@ -133,8 +133,8 @@ def labelled(monkeypatch):
     """The experience that students began with."""
     found, begin = [], stages._begin_dataset
 
-    def seen(trainer, config, experience, *others):
-        begin(trainer, config, experience, *others)
+    def seen(trainer, config, experience):
+        begin(trainer, config, experience)
         found.append((experience, trainer.dataset))
 
     monkeypatch.setattr(stages, "_begin_dataset", seen)
