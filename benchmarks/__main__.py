@@ -48,6 +48,7 @@ BENCHMARKS = {
     "scale": "benchmarks.scale:run_scale",
     "first-use": "benchmarks.first_use:run_first_use",
     "checkpoints": "benchmarks.checkpoints:run_checkpoints",
+    "training-page": "benchmarks.training_page:run_training_page",
     "intervals": "benchmarks.intervals:run_intervals",
 }
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
