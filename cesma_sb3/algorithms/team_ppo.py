@@ -105,6 +105,17 @@ class TeamPPO(PPO):
         actions = distribution.get_actions(deterministic)
         return actions, self.policy.predict_values(obs), distribution.log_prob(actions)
 
+    def predict(  # one argument more than SB3's, as in sb3-contrib's maskable algorithms
+        self,
+        observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
+        state: State | None = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+        action_masks: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[npt.NDArray[Any], State | None]:
+        """SB3's `predict`, with masks: see `TeamPolicy.predict`."""
+        return self.policy.predict(observation, state, episode_start, deterministic, action_masks)
+
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_cuts"]
 

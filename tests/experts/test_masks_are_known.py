@@ -1,13 +1,16 @@
 """An algorithm that does not know action masks is refused where there are some, before anything trains."""
 
+import numpy as np
 import pytest
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 
 from cesma_sb3 import run
+from cesma_sb3.algorithms import RecurrentFactoredDQN, TeamPPO
 from cesma_sb3.config.schema import ExpertConfig
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.errors import ConfigError
+from cesma_sb3.experts.sb3 import SB3Expert
 from cesma_sb3.training.models import check_masks
 from tests.envs_for_tests import MatchingGame, MortalEnv
 
@@ -54,6 +57,25 @@ def test_it_is_refused_in_one_line(algorithm, env):
 def test_who_knows_them_is_not(algorithm):
     check(algorithm, MortalEnv)
     check(algorithm, told_masks)
+
+
+@pytest.mark.parametrize("algorithm", [MaskablePPO, TeamPPO, RecurrentFactoredDQN])
+def test_as_an_expert_it_does_what_is_available(algorithm):
+    env = joint_vec_env(MortalEnv, 2, seed=0, team_reward="sum")
+    of_team = {} if algorithm is MaskablePPO else {"policy_kwargs": {"team": env.team}}
+    if algorithm is TeamPPO:
+        of_team["policy_kwargs"]["actor_visibility"] = "joint"
+    expert = SB3Expert(algorithm("MlpPolicy", env, seed=0, **of_team), env.team, env.view)
+    rng = np.random.default_rng(0)
+    observations = rng.normal(size=(100, env.team.observation_size)).astype(np.float32)
+    masks = np.zeros((100, env.team.mask_size), dtype=bool)
+    for column in env.team.column_masks:  # one category of each column
+        masks[np.arange(100), column.start + rng.integers(column.stop - column.start, size=100)] = True
+    only = np.stack([masks[:, column].argmax(axis=1) for column in env.team.column_masks], axis=1)
+    np.testing.assert_array_equal(expert.labels(observations, masks), only)
+    if expert.sampler is not None:
+        np.testing.assert_array_equal(expert.sampler(rng)(observations, masks), only)
+    assert expert.probabilities(observations, masks)[masks] == pytest.approx(1.0)
 
 
 def test_nothing_to_refuse():
