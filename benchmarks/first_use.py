@@ -14,8 +14,11 @@ from typing import Any
 TEAM = "spread-6-hetero"
 REPEATS = 3
 CESMA = ("-m", "cesma_sb3")
-# name -> what Python runs, and how many seconds it may take
-USES: dict[str, tuple[tuple[str, ...], float]] = {
+# name -> what Python runs, and how many seconds it may take; what everything that loads a network begins with is
+# measured beside it
+USES: dict[str, tuple[tuple[str, ...], float | str]] = {
+    "import torch": (("-c", "import torch"), ""),
+    "import stable_baselines3": (("-c", "import stable_baselines3"), ""),
     "import cesma_sb3": (("-c", "import cesma_sb3"), 2.0),
     "cesma --help": ((*CESMA, "--help"), 2.0),
     "cesma list": ((*CESMA, "list"), 2.0),

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
 
 from cesma_sb3.envs.particle.world import CONTACT_FORCE, Body
 
@@ -114,6 +113,8 @@ class Crowd:
 
     def _collisions(self, paths: Floats, others: Floats, touch: Floats) -> Floats:
         """Expected steps in contact: paths [E, M, H, 2], others [E, 1, H, 2], distances [E] -> [E, M]."""
+        from scipy.special import expit  # slow to import, and students need none
+
         gaps = touch[:, None, None] - np.linalg.norm(paths - others, axis=-1)
         expected: Floats = expit(gaps / (self.uncertainty * np.arange(1, paths.shape[2] + 1))).sum(axis=-1)
         return expected

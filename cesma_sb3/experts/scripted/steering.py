@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
 
 from cesma_sb3.envs.particle.actions import DIRECTIONS, N_MOVES
 from cesma_sb3.envs.particle.world import DAMPING, TIME_STEP, Body
@@ -92,6 +91,8 @@ class Steering:
 
     def probabilities(self, costs: Floats, temperature: float) -> npt.NDArray[np.float32]:
         """The softmax of minus the costs of each agent's moves, [B, mask_size]; of all else category 0."""
+        from scipy.special import softmax  # slow to import, and students need none
+
         starts = np.array([where.start for where in self.team.column_masks])
         flat = np.zeros((len(costs), self.team.mask_size), dtype=np.float32)
         flat[:, starts] = 1.0
