@@ -14,8 +14,7 @@ from typing import Any
 TEAM = "spread-6-hetero"
 REPEATS = 3
 CESMA = ("-m", "cesma_sb3")
-# name -> what Python runs, and how many seconds it may take; what everything that loads a network begins with is
-# measured beside it
+# name -> what Python runs, and how many seconds it may take; the imports that a team needs have no limit
 USES: dict[str, tuple[tuple[str, ...], float | str]] = {
     "import torch": (("-c", "import torch"), ""),
     "import stable_baselines3": (("-c", "import stable_baselines3"), ""),

@@ -62,8 +62,9 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         actor_visibility: What each actor component sees.
         critic_visibility: What each critic component sees.
         network: `feed-forward`; `entities` for teams whose layouts name them (`EntityNet`); `cnn` for agents
-            that observe pictures (`PictureNet`); `recurrent`, with a memory (`RecurrentTeamNet`); or
-            `custom`, of `module` (`SeparateNet`). The critic of the last two is feed-forward.
+            that observe pictures (`PictureNet`); `pooled`, of actors that see all (`PooledNet`); `recurrent`,
+            with a memory (`RecurrentTeamNet`); or `custom`, of `module` (`SeparateNet`). The critic of the
+            last two, and of `pooled` where it sees its own alone, is feed-forward.
         hidden_sizes: Hidden layers of each actor component (the paper's students: 128 and 128, E.2); what
             they are of other networks, `NetworkSpec` says.
         critic_hidden_sizes: Hidden layers of each critic component; `hidden_sizes` if None.
@@ -180,7 +181,8 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         self.register_buffer("_owners_A", th.tensor(owners, dtype=th.long), persistent=False)
         self.action_net = actor_net(self.team, self.actor_visibility, self.spec)
         self.log_std = nn.Parameter(th.full((self.head.n_continuous,), float(self.log_std_init)))
-        kind: NetworkKind = self.spec.kind if self.spec.kind in {"entities", "cnn"} else "feed-forward"
+        others = {"recurrent", "custom"} | ({"pooled"} if self.critic_visibility == "own" else set())
+        kind: NetworkKind = "feed-forward" if self.spec.kind in others else self.spec.kind
         critic_spec = dataclasses.replace(self.spec, kind=kind, hidden_sizes=self.critic_hidden_sizes)
         self.value_net = TeamValue(self.team, self.critic_visibility, critic_spec)  # type: ignore[assignment]  # SB3: Linear
         self._learning_rate = lr_schedule(1.0)

@@ -149,8 +149,8 @@ class FactoredQPolicy(BasePolicy):
         visibility: What each agent's values see.
         mixer: How values become the team's.
         network: `feed-forward`; `entities` for teams whose layouts name them (`EntityNet`), also in the views
-            `one-at-a-time` (`OneAtATimeNet`) and `product` (`ProductNet`); or `recurrent`, with a memory, for
-            `RecurrentFactoredDQN`.
+            `one-at-a-time` (`OneAtATimeNet`) and `product` (`ProductNet`); `pooled`, of `joint`
+            visibility (`PooledNet`); or `recurrent`, with a memory, for `RecurrentFactoredDQN`.
         hidden_sizes: Hidden layers of each component (the paper's DQNs: 200 units, E.3); of `entities`, the
             width of an entity and then the layers of the head; of `recurrent`, the units of the memory.
         mixer_width: Units of the `monotonic` mixer.

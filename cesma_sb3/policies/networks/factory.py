@@ -14,6 +14,7 @@ from cesma_sb3.policies.networks.custom import MakeModule, SeparateNet
 from cesma_sb3.policies.networks.entities import EntityNet
 from cesma_sb3.policies.networks.feed_forward import TeamNet
 from cesma_sb3.policies.networks.images import PictureNet
+from cesma_sb3.policies.networks.pooled import PooledNet
 from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet
 from cesma_sb3.policies.networks.visibility import (
     Visibility,
@@ -24,7 +25,7 @@ from cesma_sb3.policies.networks.visibility import (
 from cesma_sb3.spaces.communication import Topology, unheard_entries
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 
-NetworkKind = Literal["feed-forward", "entities", "recurrent", "cnn", "custom"]
+NetworkKind = Literal["feed-forward", "entities", "pooled", "recurrent", "cnn", "custom"]
 CriticForm = Literal["joint", "additive"]
 CriticValues = Literal["summed", "each"]
 """`summed`: the components' values add up to the team's. `each`: every agent has a value of its own."""
@@ -40,19 +41,19 @@ class NetworkSpec:
 
     kind: NetworkKind = "feed-forward"
     """`feed-forward`: layers on the flat observation. `entities`: `EntityNet`, which needs layouts.
-    `recurrent`: `RecurrentTeamNet`, which has a memory. `cnn`: `PictureNet`, of pictures. `custom`:
-    `SeparateNet`, of `module`."""
+    `pooled`: `PooledNet`, of `joint` visibility alone. `recurrent`: `RecurrentTeamNet`, which has a memory.
+    `cnn`: `PictureNet`, of pictures. `custom`: `SeparateNet`, of `module`."""
     hidden_sizes: tuple[int, ...] = (128, 128)
     """Hidden layers of each component; of `entities`, the width of an entity and then the layers of the
-    head; of `recurrent`, the units of the memory alone; of `cnn`, the features of a picture and then the
-    layers on them."""
+    head; of `pooled`, the units of an agent and then the layers of the head; of `recurrent`, the units of the
+    memory alone; of `cnn`, the features of a picture and then the layers on them."""
     activation: type[nn.Module] = nn.ReLU
     """Module class between the layers."""
     share_parameters: bool = False
-    """One set of weights for all agents' own components (`entities` always share). Feed-forward ones of alike
-    agents see what there is of the others in the order around their own agent (`own_egocentric_order`); of
-    `joint` visibility they are a component for each agent, all with the same weights, that see the whole team
-    with their own agent first (`egocentric_order`)."""
+    """One set of weights for all agents' own components (`entities` and `pooled` always share). Feed-forward
+    ones of alike agents see what there is of the others in the order around their own agent
+    (`own_egocentric_order`); of `joint` visibility they are a component for each agent, all with the same
+    weights, that see the whole team with their own agent first (`egocentric_order`)."""
     use_agent_id: bool = False
     """`entities` only: each agent's features carry its number, for agents that are not alike."""
     n_neighbours: int | None = None
@@ -89,7 +90,7 @@ class NetworkSpec:
         }
 
 
-Net = TeamNet | EntityNet | RecurrentTeamNet | PictureNet | SeparateNet
+Net = TeamNet | EntityNet | PooledNet | RecurrentTeamNet | PictureNet | SeparateNet
 
 
 def make_net(
@@ -120,7 +121,8 @@ def make_net(
     Raises:
         LayoutError: Entities of a team without any; pictures of agents that observe none; or a memory of
             several sizes.
-        ExpertError: A custom network that is no actor of each agent's own; pictures and actions together.
+        ExpertError: A custom network that is no actor of each agent's own; a pooled one that does not see
+            all; pictures and actions together.
         UnknownNameError: There is no such visibility.
     """
     check_choice("visibility", visibility, get_args(Visibility))
@@ -139,6 +141,8 @@ def make_net(
         if visibility != "own" or with_actions:
             raise ExpertError("network custom: is of each agent's own observation; expected another network")
         return _custom_net(visible, output_sizes, spec)
+    if spec.kind == "pooled":
+        return _pooled_net(team, visibility, output_sizes, spec)
     if visibility == "joint" and for_each_agent:
         visible *= team.n_agents
     if visibility == "joint" and _are_one(team, spec):
@@ -155,6 +159,20 @@ def _custom_net(
     if spec.module is None:
         raise ExpertError("network custom: expected a module, which makes each agent's network")
     return SeparateNet(visible, output_sizes, spec.module, spec.module_kwargs)
+
+
+def _pooled_net(
+    team: TeamSpaces, visibility: Visibility, output_sizes: Sequence[int], spec: NetworkSpec
+) -> PooledNet:
+    if visibility != "joint":
+        raise ExpertError("network pooled: sees what all agents observe; expected visibility: joint")
+    unseen = range(sum(team.observation_sizes), team.observation_size)
+    return PooledNet(
+        [[*range(own.start, own.stop), *unseen] for own in team.observation_slices],
+        output_sizes,
+        hidden_sizes=spec.hidden_sizes,
+        activation=spec.activation,
+    )
 
 
 def _recurrent_net(
@@ -219,7 +237,7 @@ class ActionValue(nn.Module):
         [B, n_agents].
 
     Raises:
-        ExpertError: The network has a memory.
+        ExpertError: The network has a memory, or is pooled.
         UnknownNameError: There is no such form, or no such values.
 
     Source: section 4.2 (the sum of separate values as the team's value) for the additive form; Lowe et al.
@@ -243,8 +261,8 @@ class ActionValue(nn.Module):
         self.values = values
         self.visibility = visibility
         each = values == "each"
-        if spec.kind == "recurrent":
-            raise ExpertError("network: a critic of actions is feed-forward or entities, not recurrent")
+        if spec.kind in {"recurrent", "pooled"}:
+            raise ExpertError(f"network: a critic of actions is feed-forward or entities, not {spec.kind}")
         owners = [agent for agent, size in enumerate(team.output_sizes) for _ in range(size)]
         is_own = th.tensor(owners) == th.arange(team.n_agents).unsqueeze(1)
         self.register_buffer("_is_own", is_own.unsqueeze(1), persistent=False)
