@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-import cesma_sb3
 from benchmarks.jaxmarl_peer import PEERS
-from cesma_sb3.training.run_folder import REPORT
+from benchmarks.main_job import report_of
 
 OUT = Path("runs/benchmarks/battle-peers")
 SEED = 0
@@ -31,7 +30,8 @@ ROUND = 128 * 128
 def run_battle_peers() -> dict[str, Any]:
     """`ours` is the students' win rate, `theirs` the best of the peers at as many samples."""
     battle = os.environ.get("MAP", "3s5z")
-    report = _ours(f"smax-{battle}")
+    name = f"smax-{battle}"
+    report = report_of(name, SEED, OUT / f"{name}-seed-{SEED}")
     samples = sum(report["env_samples"].values())
     seconds = sum(report["processor_seconds"].values())
     won = {policy: report["win_rate"][policy]["rate"] for policy in ("expert", "students")}
@@ -58,14 +58,6 @@ def run_battle_peers() -> dict[str, Any]:
             "processor s": "compilation included, and evaluations in training",
         },
     }
-
-
-def _ours(name: str) -> dict[str, Any]:
-    folder = OUT / f"{name}-seed-{SEED}"
-    if not (folder / REPORT).exists():
-        cesma_sb3.run(name, seed=SEED, out=folder, progress=True)
-    report: dict[str, Any] = json.loads((folder / REPORT).read_text())
-    return report
 
 
 def _peer(peer: str, battle: str, samples: int) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from cesma_sb3.training.run_folder import REPORT
+
 SEEDS = (0, 1, 2)
 
 
@@ -32,8 +34,16 @@ def run_command(name: str, seed: int, folder: Path, *settings: str) -> tuple[flo
         *(word for each in settings for word in ("--set", each)),
     ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
-    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    report: dict[str, Any] = json.loads((folder / REPORT).read_text())
     return time.perf_counter() - started, report
+
+
+def report_of(name: str, seed: int, folder: Path, *settings: str) -> dict[str, Any]:
+    """The report of a run in this folder, which is made where it is not there yet."""
+    if not (folder / REPORT).exists():
+        run_command(name, seed, folder, *settings)
+    report: dict[str, Any] = json.loads((folder / REPORT).read_text())
+    return report
 
 
 def summary(name: str, seeds: tuple[int, ...] = SEEDS) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from benchmarks.main_job import run_command
+from benchmarks.main_job import report_of
 from cesma_sb3.config.registry import list_baselines, load_experiment
 from cesma_sb3.errors import CesmaError, check_choice
 from cesma_sb3.training.run_folder import EVALUATIONS, REPORT
@@ -46,14 +46,14 @@ def run_vmas_peers() -> dict[str, Any]:
     os.environ["OMP_NUM_THREADS"] = "1"  # of all processes that are started here
     python, scenario, peers = _asked()
     task = f"vmas-{scenario}"
-    report = _ours(task, task)
+    report = report_of(task, SEED, OUT / task)
     ours = {"students": own_curve(OUT / task, "students"), "expert": own_curve(OUT / task, "expert")}
     for name in list_baselines([task]):
-        _ours(name, name)
+        report_of(name, SEED, OUT / name)
         ours[name.removeprefix(f"{task}-")] = own_curve(OUT / name, "students")
     frames, seconds = ours["students"][-1][:2]
     half = f"{task}-half"
-    _ours(task, half, f"expert.total_timesteps={report['env_samples']['expert'] // 2}")
+    report_of(task, SEED, OUT / half, f"expert.total_timesteps={report['env_samples']['expert'] // 2}")
     ours["students, half the frames"] = own_curve(OUT / half, "students")
     theirs = {peer: peer_curve(_peer(python, peer, scenario, frames, seconds)) for peer in peers}
     systems = {f"ours, {name}": curve for name, curve in ours.items()}
@@ -95,15 +95,6 @@ def _asked() -> tuple[str, str, list[str]]:
     raise click.ClickException(
         "BENCHMARL_PYTHON is not set: expected a Python with benchmarl and vmas installed"
     )
-
-
-def _ours(name: str, folder: str, *settings: str) -> dict[str, Any]:
-    """The report of a run of ours."""
-    path = OUT / folder
-    if not (path / REPORT).exists():
-        run_command(name, SEED, path, *settings)
-    report: dict[str, Any] = json.loads((path / REPORT).read_text())
-    return report
 
 
 def own_curve(folder: Path, policy: str) -> list[Evaluation]:
