@@ -123,13 +123,7 @@ RUNS = {
     "fine-tuning": ("spread-3-scripted", {**SMALL, **TUNED}),
     "battles": (
         "smax-3m",
-        {
-            **SMALL,
-            **ON_POLICY,
-            "expert.policy_kwargs.hidden_sizes": [16, 16],
-            "dagger.batch_size": 4,
-            **TUNED,
-        },
+        {**SMALL, **ON_POLICY, "expert.policy_kwargs.net_arch": [16], "dagger.batch_size": 4, **TUNED},
     ),
     "an expert that can be followed": (
         "spread-3-ppo",

@@ -25,7 +25,7 @@ SHIPPED = {
     "gumbel-softmax-ddpg": [
         (f"{name}-gumbel-softmax", {}) for name in ("spread-3", "spread-6", "speaker-listener")
     ],
-    "maskable-ppo": [("smax-3s5z-maskable-ppo", {})],
+    "maskable-ppo": [("smax-3m", {}), ("smax-3s5z-maskable-ppo", {})],
     "ppo": [("spread-3-ppo", {})],
     "q-learning-comparison": [(f"spread-3-{name}", {}) for name in ("sum-of-q", "exponential-dqn", "iql")],
     "recurrent-factored-dqn": [("smax-3m-sum-of-q", {}), ("smac-3s5z-qmix", {})],
@@ -127,8 +127,8 @@ def test_every_key_of_a_shipped_space_is_drawn(name):
     [
         ("spread-3", {}, ("expected-ddpg", "students-entities")),
         ("spread-3-mappo", {}, ("team-ppo", None)),
-        ("smax-3m", {}, ("team-ppo", "students-recurrent")),
-        ("smax-3s5z-maskable-ppo", {}, ("maskable-ppo", "students-recurrent")),
+        ("smax-3m", {}, ("maskable-ppo", "students-recurrent")),
+        ("smax-3s5z", {}, ("team-ppo", "students-recurrent")),
         ("smax-3m-sum-of-q", {}, ("recurrent-factored-dqn", "students-recurrent")),
         ("spread-3-continuous", TD3, ("td3", "students-feed-forward")),
         ("spread-3-ppo", {"expert.algorithm": "A2C"}, (None, "students-feed-forward")),
