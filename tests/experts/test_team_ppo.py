@@ -11,7 +11,7 @@ from cesma_sb3.algorithms import TeamPPO
 from cesma_sb3.envs.joint_vec_env import joint_vec_env
 from cesma_sb3.envs.particle import ParticleVecEnv, Spread
 from cesma_sb3.errors import ExpertError
-from cesma_sb3.policies import TeamPolicy
+from cesma_sb3.policies import TeamPolicy, load_team, save_team
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from tests.envs_for_tests import MatchingGame, MixedEnv, ReachEnv
 
@@ -171,10 +171,26 @@ def test_solves_a_matching_game(critic, network):
 
 
 @pytest.mark.parametrize("critic", VALUES.values(), ids=VALUES)
-def test_trains_entity_networks_and_continuous_actions(critic):
-    entities = {"network": "entities", "hidden_sizes": (8, 8)}
-    make(ParticleVecEnv(Spread(3), 4, seed=0), critic, entities).learn(128)
-    make(reach(2), critic).learn(128)
+@pytest.mark.parametrize(
+    ("network", "make_env"),
+    [
+        ("entities", lambda: ParticleVecEnv(Spread(3), 4, seed=0)),
+        ("pooled", lambda: ParticleVecEnv(Spread(3), 4, seed=0)),
+        ("pooled", lambda: reach(2)),
+        ("feed-forward", lambda: reach(2)),
+    ],
+)
+def test_an_expert_of_any_network_trains_is_saved_and_loaded(critic, network, make_env, tmp_path):
+    policy_kwargs = {"network": network, "hidden_sizes": (8, 8), "actor_visibility": "joint"}
+    model = make(make_env(), critic, policy_kwargs)
+    weights = [weight for weight in model.policy.parameters() if weight.numel()]
+    before = [weight.clone() for weight in weights]
+    model.learn(128)
+    assert not any(map(th.equal, before, weights))
+    save_team(model.policy, tmp_path)
+    seen = np.stack([model.observation_space.sample() for _ in range(4)])
+    expected = model.predict(seen, deterministic=True)[0]
+    np.testing.assert_array_equal(load_team(tmp_path).predict(seen, deterministic=True)[0], expected)
 
 
 @pytest.mark.parametrize("critic", VALUES.values(), ids=VALUES)
