@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -181,9 +180,7 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         self.register_buffer("_owners_A", th.tensor(owners, dtype=th.long), persistent=False)
         self.action_net = actor_net(self.team, self.actor_visibility, self.spec)
         self.log_std = nn.Parameter(th.full((self.head.n_continuous,), float(self.log_std_init)))
-        others = {"recurrent", "custom"} | ({"pooled"} if self.critic_visibility == "own" else set())
-        kind: NetworkKind = "feed-forward" if self.spec.kind in others else self.spec.kind
-        critic_spec = dataclasses.replace(self.spec, kind=kind, hidden_sizes=self.critic_hidden_sizes)
+        critic_spec = self.spec.of_critic(self.critic_visibility, self.critic_hidden_sizes)
         self.value_net = TeamValue(self.team, self.critic_visibility, critic_spec)  # type: ignore[assignment]  # SB3: Linear
         self._learning_rate = lr_schedule(1.0)
         self._optimizer: th.optim.Optimizer | None = None

@@ -74,6 +74,12 @@ class NetworkSpec:
     def __post_init__(self) -> None:
         check_choice("network", self.kind, get_args(NetworkKind))
 
+    def of_critic(self, visibility: Visibility, hidden_sizes: tuple[int, ...]) -> NetworkSpec:
+        """How a critic beside such actors is built: as they are, or feed-forward where it cannot be."""
+        without = {"recurrent", "custom"} | ({"pooled"} if visibility == "own" else set())
+        kind: NetworkKind = "feed-forward" if self.kind in without else self.kind
+        return dataclasses.replace(self, kind=kind, hidden_sizes=hidden_sizes)
+
     def arguments(self) -> dict[str, Any]:
         """The spec as keyword arguments of the policies that build networks from one (`TeamPolicy`)."""
         custom = {"module": self.module, "module_kwargs": dict(self.module_kwargs)}
