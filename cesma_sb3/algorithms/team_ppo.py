@@ -25,7 +25,7 @@ from cesma_sb3.envs.joint_vec_env import available_actions
 from cesma_sb3.errors import ExpertError
 from cesma_sb3.policies.distributions import TeamDistribution
 from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet, step_network
-from cesma_sb3.policies.stateful_actor import State
+from cesma_sb3.policies.stateful_actor import DeviceState, predict_on_device, with_host_state
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.types import Floats
 
@@ -78,7 +78,7 @@ class TeamPPO(PPO):
             name = type(self.policy).__name__
             raise ExpertError(f"policy: {name}, expected TeamPolicy, whose agents have actions of their own")
         self._cuts: list[_Cut] = []
-        self._memory: State | None = None
+        self._memory: DeviceState | None = None
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
         """SB3's hook: a rollout, in which agents know what is available, and what they remember."""
@@ -96,7 +96,7 @@ class TeamPPO(PPO):
         if starts.all():  # also where there are other environments than before
             self._memory = None
         if isinstance(network, RecurrentTeamNet) and buffer.pos == 0:
-            buffer.memory = network.carried(self._memory, starts, len(starts)).cpu().numpy()
+            buffer.memory = network.carried(self._memory, starts, len(starts))
         available = available_actions(self.env)
         buffer.note(masks=available)
         masks = None if available is None else th.as_tensor(available, device=self.device)
@@ -105,19 +105,22 @@ class TeamPPO(PPO):
         actions = distribution.get_actions(deterministic)
         return actions, self.policy.predict_values(obs), distribution.log_prob(actions)
 
+    @with_host_state
     def predict(  # one argument more than SB3's, as in sb3-contrib's maskable algorithms
         self,
         observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
-        state: State | None = None,
+        state: DeviceState | None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = False,
         action_masks: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[npt.NDArray[Any], State | None]:
+    ) -> tuple[npt.NDArray[Any], DeviceState | None]:
         """SB3's `predict`, with masks: see `TeamPolicy.predict`."""
-        return self.policy.predict(observation, state, episode_start, deterministic, action_masks)
+        predict = predict_on_device(self.policy)
+        return predict(observation, state, episode_start, deterministic, action_masks)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_cuts"]
+        # What was remembered may lie on a GPU that is not there when the file is read.
+        return [*super()._excluded_save_params(), "_cuts", "_memory"]
 
     def _update_info_buffer(
         self, infos: list[dict[str, Any]], dones: npt.NDArray[np.bool_] | None = None

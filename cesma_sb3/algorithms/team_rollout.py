@@ -13,7 +13,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from cesma_sb3.spaces.types import Array, Floats, Index
+from cesma_sb3.spaces.types import Array, Index
 
 
 class TeamSamples(NamedTuple):
@@ -39,7 +39,7 @@ class TeamRolloutBuffer(RolloutBuffer):
         *args: Of SB3's buffer, as the keyword arguments.
     """
 
-    memory: Floats | None
+    memory: th.Tensor | None
     """What the agents remembered before the first step, [E, H]; None of agents without a memory."""
 
     def reset(self) -> None:
@@ -87,7 +87,7 @@ class TeamRolloutBuffer(RolloutBuffer):
         if self.memory is None:
             return samples
         starts = self.episode_starts[:, envs] > 0
-        return samples._replace(memory=self._tensor(self.memory[envs]), starts=self._tensor(starts))
+        return samples._replace(memory=self.memory[envs], starts=self._tensor(starts))
 
     def _taken(self, steps: Index, envs: Index) -> TeamSamples:
         """The samples of these steps in these environments, each [S]."""

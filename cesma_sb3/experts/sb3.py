@@ -22,7 +22,7 @@ from cesma_sb3.experts.observation_forms import form_of
 from cesma_sb3.experts.soft_labels import by_column, model_probabilities
 from cesma_sb3.policies.networks.eval_mode import eval_mode
 from cesma_sb3.policies.sampling import sampling_with
-from cesma_sb3.policies.stateful_actor import MemoryActor, State
+from cesma_sb3.policies.stateful_actor import DeviceState, MemoryActor, predict_on_device
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.action_views import ActionView
 from cesma_sb3.spaces.agent_spaces import are_equal
@@ -97,11 +97,11 @@ class SB3Expert:
     def _step(
         self,
         observations: Observations,
-        state: State | None,
+        state: DeviceState | None,
         starts: Masks | None,
         masks: Masks | None,
         rng: np.random.Generator | None = None,
-    ) -> tuple[Packed, State | None]:
+    ) -> tuple[Packed, DeviceState | None]:
         """Actions and the state for the next step; deterministic, or drawn with a generator."""
         seen, arguments = self.seen(observations), self.mask_arguments(masks)
         drawn = nullcontext() if rng is None else sampling_with(rng, self.policy.device)
@@ -111,7 +111,7 @@ class SB3Expert:
                 explorer.reset_noise(len(seen))
             given: dict[str, Any] = {"deterministic": rng is None, **arguments}
             try:
-                actions, state = self.model.predict(seen, state, starts, **given)
+                actions, state = predict_on_device(self.model)(seen, state, starts, **given)
             except Exception as error:  # whatever a user's model raises
                 raise InvalidActionError(
                     f"{type(self.model).__name__}.predict raised {error_line(error)}"

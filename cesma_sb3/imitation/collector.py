@@ -14,7 +14,7 @@ from cesma_sb3.experts.base import Expert, RecurrentExpert, SoftExpert
 from cesma_sb3.experts.wrappers import make_actor, name_of
 from cesma_sb3.imitation.dataset import Samples
 from cesma_sb3.imitation.settings import LabelConfig
-from cesma_sb3.policies.stateful_actor import MemoryActor, State
+from cesma_sb3.policies.stateful_actor import DeviceState, MemoryActor, predict_on_device
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.communication import MessageChannel, message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -192,11 +192,12 @@ def students_actor(policy: TeamPolicy, *, deterministic: bool) -> MemoryActor:
     is_message_C = message_columns(policy.team)
 
     def predict(
-        observations: Observations, state: State | None, starts: Masks, masks: Masks | None
-    ) -> tuple[Packed, State | None]:
-        actions, after = policy.predict(observations, state, starts, deterministic, masks)
+        observations: Observations, state: DeviceState | None, starts: Masks, masks: Masks | None
+    ) -> tuple[Packed, DeviceState | None]:
+        predict_step = predict_on_device(policy)
+        actions, after = predict_step(observations, state, starts, deterministic, masks)
         if communicates and not deterministic:
-            likeliest, _ = policy.predict(observations, state, starts, deterministic=True, action_masks=masks)
+            likeliest, _ = predict_step(observations, state, starts, deterministic=True, action_masks=masks)
             actions = np.where(is_message_C, likeliest, actions)
         return actions, after
 

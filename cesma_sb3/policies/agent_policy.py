@@ -18,7 +18,7 @@ from cesma_sb3.errors import SpaceError
 from cesma_sb3.policies.distributions import ActionHead, TeamDistribution
 from cesma_sb3.policies.networks.eval_mode import eval_mode
 from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet, step_network
-from cesma_sb3.policies.stateful_actor import State
+from cesma_sb3.policies.stateful_actor import DeviceState, with_host_state
 from cesma_sb3.spaces.agent_spaces import MASK, unwrap_observation, without_mask
 from cesma_sb3.spaces.communication import message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -110,15 +110,16 @@ class AgentPolicy(SingleAgentPolicy):
         outputs: th.Tensor = self.network(observations)
         return outputs
 
+    @with_host_state
     @plain_torch()
     def predict(
         self,
         observation: Any,
-        state: State | None = None,
+        state: DeviceState | None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = False,
         action_masks: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[Any, State | None]:
+    ) -> tuple[Any, DeviceState | None]:
         """Actions for one observation or a batch of them, as this agent's environment gives and takes them.
 
         Args:

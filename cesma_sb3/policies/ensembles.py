@@ -19,7 +19,7 @@ from torch import nn
 from cesma_sb3.errors import SpaceError, integer
 from cesma_sb3.policies.agent_policy import AgentPolicy, PickledPolicy, SingleAgentPolicy, unbatched
 from cesma_sb3.policies.sampling import categories, sampling_with
-from cesma_sb3.policies.stateful_actor import MemoryActor, State
+from cesma_sb3.policies.stateful_actor import DeviceState, MemoryActor, State
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.types import Array, Masks, Observations
 
@@ -54,10 +54,10 @@ class EnsembleActor(MemoryActor):
     def _step(
         self,
         observations: Observations,
-        state: State | None,
+        state: DeviceState | None,
         starts: npt.NDArray[np.bool_] | None,
         masks: Masks | None,
-    ) -> tuple[Array, State | None]:
+    ) -> tuple[Array, DeviceState | None]:
         steps = next_steps(len(observations), state, starts)
         rng = self._action_rng
         with nullcontext() if rng is None else sampling_with(rng, self.policy.device):
@@ -125,7 +125,7 @@ class TeamEnsemble(PickledPolicy):
     def predict(  # one argument more than SB3's, as in sb3-contrib's maskable policies
         self,
         observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
-        state: State | None = None,
+        state: DeviceState | None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = False,
         action_masks: Masks | None = None,
@@ -371,7 +371,7 @@ class EnsembleAgent(SingleAgentPolicy):
 
 
 def next_steps(
-    batch: int, state: State | None, episode_start: npt.NDArray[np.bool_] | None
+    batch: int, state: DeviceState | None, episode_start: npt.NDArray[np.bool_] | None
 ) -> npt.NDArray[np.int64]:
     """The number of each environment's step, from 0, [B], from SB3's state and starts of episodes."""
     steps = np.zeros(batch, dtype=np.int64) if state is None else np.asarray(state[0], dtype=np.int64)

@@ -21,7 +21,7 @@ from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec, TeamVa
 from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet, step_network
 from cesma_sb3.policies.networks.visibility import Visibility
 from cesma_sb3.policies.sampling import sampling_with
-from cesma_sb3.policies.stateful_actor import MemoryActor, State
+from cesma_sb3.policies.stateful_actor import DeviceState, MemoryActor, predict_on_device, with_host_state
 from cesma_sb3.spaces.communication import Topology, message_columns
 from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.utils.tables import html_text
@@ -255,11 +255,11 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
     def step(
         self,
         observations: npt.NDArray[np.float32],
-        state: State | None = None,
+        state: DeviceState | None = None,
         starts: npt.NDArray[np.bool_] | None = None,
         masks: npt.NDArray[np.bool_] | None = None,
         rng: np.random.Generator | None = None,
-    ) -> tuple[npt.NDArray[Any], State | None]:
+    ) -> tuple[npt.NDArray[Any], DeviceState | None]:
         """One step of the team outside of training: deterministic, or sampled by a generator.
 
         Messages are never sampled: no expert says what they should be, and listeners know the likeliest ones.
@@ -276,14 +276,14 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
             Packed joint actions [B, A], and the state for the next step; without a memory, `state` as it
             came.
         """
-        likeliest = None
+        likeliest, predict = None, predict_on_device(self)
         if rng is None or self._is_message.any():
-            likeliest = self.predict(observations, state, starts, deterministic=True, action_masks=masks)
+            likeliest = predict(observations, state, starts, deterministic=True, action_masks=masks)
         if rng is None:
             assert likeliest is not None
             return likeliest
         with sampling_with(rng, self.device):
-            drawn, after = self.predict(observations, state, starts, action_masks=masks)
+            drawn, after = predict(observations, state, starts, action_masks=masks)
         return (drawn if likeliest is None else np.where(self._is_message, likeliest[0], drawn)), after
 
     def distribution_of(self, outputs: th.Tensor, masks: th.Tensor | None = None) -> TeamDistribution:
@@ -315,15 +315,16 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
         sums = columns_BA.new_zeros(len(columns_BA), self.team.n_agents)
         return sums.index_add(1, self._owners_A, columns_BA)
 
+    @with_host_state
     @plain_torch()
     def predict(  # one argument more than SB3's, as in sb3-contrib's maskable policies
         self,
         observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
-        state: State | None = None,
+        state: DeviceState | None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = False,
         action_masks: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[npt.NDArray[Any], State | None]:
+    ) -> tuple[npt.NDArray[Any], DeviceState | None]:
         """Joint actions for joint observations: SB3's `predict`, with masks.
 
         Args:
@@ -339,7 +340,7 @@ class TeamPolicy(PickledPolicy, ActorCriticPolicy):
             it came.
         """
         if action_masks is None and not self.is_recurrent:
-            return super().predict(observation, state, episode_start, deterministic)
+            return super().predict(observation, None, episode_start, deterministic)[0], state
         self.set_training_mode(False)
         tensor, vectorized = self.obs_to_tensor(observation)
         assert isinstance(tensor, th.Tensor)

@@ -23,9 +23,9 @@ _LIBRARIES = ("stable_baselines3", "sb3_contrib", "cesma_sb3")
 class ModelState(Stateful):
     """The state of an SB3 model between two rollouts: what `save` stores, its environment, its replay buffer.
 
-    The rollout buffer is empty then, and has no state. The actor of an expert whom a model still imitates may
-    remember its episodes. What a class from elsewhere leaves out of `save`
-    beyond its base class is state all the same.
+    The rollout buffer is empty then, and has no state. Agents, and the actor of an expert whom a model still
+    imitates, may remember their episodes. What a class from elsewhere leaves out of `save` beyond its base
+    class is state all the same.
 
     Args:
         model: The model.
@@ -40,7 +40,7 @@ class ModelState(Stateful):
         library = next(kind for kind in type(model).__mro__ if kind.__module__.startswith(_LIBRARIES))
         networks, _ = model._get_torch_save_params()
         saved_apart = {*library._excluded_save_params(model), *networks}  # type: ignore[attr-defined]
-        left_out = saved_apart - {"env", "replay_buffer", "expert_actor"}
+        left_out = saved_apart - {"env", "replay_buffer", "expert_actor", "_memory"}
         attributes = {name: value for name, value in vars(model).items() if name not in left_out}
         return {**attributes, "networks": {name: attrgetter(name)(model) for name in networks}}
 

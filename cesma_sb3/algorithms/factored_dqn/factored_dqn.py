@@ -20,7 +20,7 @@ from cesma_sb3.algorithms.off_policy import DiscreteOffPolicyAlgorithm, polyak_u
 from cesma_sb3.algorithms.symmetric_samples import SymmetricSamples
 from cesma_sb3.errors import ExpertError, check_choice
 from cesma_sb3.policies.distributions import UNAVAILABLE
-from cesma_sb3.policies.stateful_actor import State
+from cesma_sb3.policies.stateful_actor import DeviceState, with_host_state
 
 Exploration = Literal["epsilon-greedy", "noise"]
 Loss = Literal["huber", "mse"]
@@ -173,14 +173,15 @@ class FactoredDQN(DiscreteOffPolicyAlgorithm):
         start, end = self.exploration_initial_eps, self.exploration_final_eps
         return start + min(done, 1.0) * (end - start)
 
+    @with_host_state
     def predict(  # one argument more than SB3's, as in sb3-contrib's maskable algorithms
         self,
         observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
-        state: State | None = None,
+        state: DeviceState | None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = False,
         action_masks: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[npt.NDArray[Any], State | None]:
+    ) -> tuple[npt.NDArray[Any], DeviceState | None]:
         """SB3's `predict`, with masks; not deterministic, it explores at the present rate.
 
         Args:

@@ -20,7 +20,7 @@ from cesma_sb3.policies.networks.factory import NetworkKind, NetworkSpec, actor_
 from cesma_sb3.policies.networks.mixers import MixerKind, make_mixer
 from cesma_sb3.policies.networks.recurrent import RecurrentTeamNet, step_network
 from cesma_sb3.policies.networks.visibility import Visibility
-from cesma_sb3.policies.stateful_actor import State
+from cesma_sb3.policies.stateful_actor import DeviceState, with_host_state
 from cesma_sb3.policies.team_policy import TeamPolicy
 from cesma_sb3.spaces.action_views import OneAtATimeActions, ProductActions
 from cesma_sb3.spaces.agent_spaces import are_equal
@@ -265,9 +265,9 @@ class FactoredQPolicy(BasePolicy):
         self,
         observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
         action_masks: npt.NDArray[np.bool_] | None = None,
-        state: State | None = None,
+        state: DeviceState | None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[th.Tensor, bool, State | None]:
+    ) -> tuple[th.Tensor, bool, DeviceState | None]:
         """Values of the joint action's columns, with the arguments of SB3's `predict`.
 
         Args:
@@ -296,14 +296,15 @@ class FactoredQPolicy(BasePolicy):
         actions: npt.NDArray[Any] = categories_BC.cpu().numpy().reshape(-1, *shape)
         return actions if vectorized else actions.squeeze(axis=0)
 
+    @with_host_state
     def predict(  # one argument more than SB3's, as in sb3-contrib's maskable policies
         self,
         observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
-        state: State | None = None,
+        state: DeviceState | None = None,
         episode_start: npt.NDArray[np.bool_] | None = None,
         deterministic: bool = False,
         action_masks: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[npt.NDArray[Any], State | None]:
+    ) -> tuple[npt.NDArray[Any], DeviceState | None]:
         """Greedy actions, whatever `deterministic` is: exploration is the algorithm's.
 
         Args:

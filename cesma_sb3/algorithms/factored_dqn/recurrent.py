@@ -17,7 +17,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from cesma_sb3.algorithms.factored_dqn.buffers import EpisodeReplayBuffer, EpisodeSamples
 from cesma_sb3.algorithms.factored_dqn.factored_dqn import FactoredDQN
 from cesma_sb3.envs.joint_vec_env import attribute, available_actions
-from cesma_sb3.policies.stateful_actor import State
+from cesma_sb3.policies.stateful_actor import DeviceState
 
 
 class RecurrentFactoredDQN(FactoredDQN):
@@ -64,7 +64,7 @@ class RecurrentFactoredDQN(FactoredDQN):
             raise ValueError(f"td_lambda={td_lambda}: expected a number from 0 to 1")
         self.exploration_episodes = exploration_episodes
         self.td_lambda = td_lambda
-        self._memory: State | None = None
+        self._memory: DeviceState | None = None
         self._starts: npt.NDArray[np.bool_] | None = None
         self._masks: npt.NDArray[np.bool_] | None = None
         super().__init__(
@@ -147,6 +147,10 @@ class RecurrentFactoredDQN(FactoredDQN):
         if self.exploration_episodes is not None:
             self.exploration_rate = self._annealed(self._episode_num / self.exploration_episodes)
             self.logger.record("rollout/exploration_rate", self.exploration_rate)
+
+    def _excluded_save_params(self) -> list[str]:
+        # What was remembered may lie on a GPU that is not there when the file is read.
+        return [*super()._excluded_save_params(), "_memory"]
 
     def train(self, gradient_steps: int, batch_size: int = 32) -> None:
         """SB3's hook: `gradient_steps` updates of the values, each on `batch_size` whole episodes."""

@@ -22,7 +22,7 @@ from cesma_sb3.policies.networks.feed_forward import (
     places_among,
     real_outputs,
 )
-from cesma_sb3.policies.stateful_actor import State
+from cesma_sb3.policies.stateful_actor import DeviceState
 
 
 class RecurrentTeamNet(nn.Module):
@@ -89,7 +89,7 @@ class RecurrentTeamNet(nn.Module):
 
     def carried(
         self,
-        state: State | None,
+        state: DeviceState | None,
         episode_start: npt.NDArray[np.bool_] | None,
         batch: int,
     ) -> th.Tensor:
@@ -257,23 +257,28 @@ class RecurrentTeamNet(nn.Module):
 
 
 def step_network(
-    network: nn.Module, inputs: th.Tensor, state: State | None, episode_start: npt.NDArray[np.bool_] | None
-) -> tuple[th.Tensor, State | None]:
+    network: nn.Module,
+    inputs: th.Tensor,
+    state: DeviceState | None,
+    episode_start: npt.NDArray[np.bool_] | None,
+) -> tuple[th.Tensor, DeviceState | None]:
     """One timestep of a network with or without a memory, with the arguments of SB3's `predict`.
 
     Args:
         network: A `RecurrentTeamNet`, or any module without a memory.
         inputs: [B, I] float32.
-        state: What the call of the step before returned, ([B, S] float32,); None: an episode begins.
+        state: What the call of the step before returned, ([B, S] float32,), or arrays of it; None: an episode
+            begins.
         episode_start: Where an episode begins with these inputs, [B] bool.
 
     Returns:
-        Outputs [B, O], and the state for the next step; without a memory, `state` as it came.
+        Outputs [B, O], and the state for the next step, which stays on the device; without a memory, `state`
+        as it came.
     """
     if not isinstance(network, RecurrentTeamNet):
         return network(inputs), state
     outputs, carried = network.step(inputs, network.carried(state, episode_start, len(inputs)))
-    return outputs, (carried.cpu().numpy(),)
+    return outputs, (carried,)
 
 
 def _linear(modules: nn.ModuleList, index: int) -> nn.Linear:
