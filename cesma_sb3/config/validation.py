@@ -38,6 +38,8 @@ def validate(model: type[Model], data: Mapping[str, Any], source: Callable[[KeyP
         missing = [_dotted(one["loc"]) for one in problems if one["type"] == "missing" and one is not first]
         if missing and first["type"] == "missing":
             line = f"{', '.join((_dotted(path), *missing))}: these keys are missing"
+            if help_line := getattr(model, "when_missing", ""):
+                line += f"; {help_line}"
         else:
             line = f"{_dotted(path)}: {problem}" + f"; missing: {', '.join(missing)}" * bool(missing)
         others = len(problems) - 1 - len(missing)

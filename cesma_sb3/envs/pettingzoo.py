@@ -194,8 +194,7 @@ def _exists(module_name: str) -> bool:
 def _import(target: str, module_name: str) -> ModuleType:
     if not re.fullmatch(r"[\w-]+(\.\w+)*", module_name):  # a script may have a - in its name
         raise ConfigError(f"environment {target!r}: expected package.module:function")
-    if module_name.split(".")[0] == "mpe2":
-        patch_agent_selector()
+    patch_agent_selector()  # a module of the user's may import mpe2 itself
     try:
         return modules.import_named(module_name)
     except ModuleNotFoundError as error:

@@ -148,7 +148,10 @@ def _parameters(trained: TrainedExpert | None, students: TrainedStudents | None)
         team = students.policy
         alone = team.component(0) if isinstance(team, TeamEnsemble) else team
         trained_policies["students"] = students.model or alone
-    return {name: parameter_counts(each) for name, each in trained_policies.items() if each is not None}
+    counts = {name: parameter_counts(each) for name, each in trained_policies.items() if each is not None}
+    if students is not None and students.model is None:  # SB3 gives it a critic, which imitation never uses
+        counts["students"] |= {"critic": 0, "total": counts["students"]["actor"]}
+    return counts
 
 
 def _reward(experiment: Experiment) -> str:

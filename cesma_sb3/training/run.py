@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import IN_MEMORY, DaggerConfig, Experiment
 from cesma_sb3.errors import ConfigError
@@ -19,7 +21,7 @@ from cesma_sb3.experts import Expert
 from cesma_sb3.imitation.visited_states import VisitedArrays, save_states, visited_arrays
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
 from cesma_sb3.policies.save_util import check_owners
-from cesma_sb3.training.build import BuiltRun, build
+from cesma_sb3.training.build import BuiltExpert, BuiltRun, build
 from cesma_sb3.training.checkpoint import Checkpoints
 from cesma_sb3.training.context import RunContext, find_device, torch_settings
 from cesma_sb3.training.evaluate_run import final_returns
@@ -243,6 +245,9 @@ def _run(experiment: Experiment, built: BuiltRun, progress: bool) -> RunResult:
     """Trains all stages, measures what they trained, and writes the results."""
     outcome = _train(built, progress)
     assert outcome.students is not None
+    announce(
+        f"evaluation: {experiment.evaluation.n_final_episodes} episodes of each policy", enabled=progress
+    )
     report = _finish(experiment, built.context, outcome)
     expert = None if outcome.expert is None else outcome.expert.expert
     return RunResult(expert, outcome.students.policy, report, built.context.folder.path)
@@ -257,9 +262,14 @@ def _train(built: BuiltRun, progress: bool) -> Outcome:
     bar = partial(StageProgress, enabled=progress)
     if built.dataset_size is not None:
         announce(f"students: experience and dataset of at most {built.dataset_size}", enabled=progress)
+    if (line := _rollouts(built.expert)) is not None:
+        announce(line, enabled=progress)
     if built.is_baseline:
         with bar("students", built.expert.config.total_timesteps) as shown:
             return Outcome(None, train_baseline(built.expert, context, shown.update))
+    if built.expert.training is None:
+        n_episodes = context.evaluator.config.n_final_episodes
+        announce(f"expert: evaluated in {n_episodes} episodes before the students learn", enabled=progress)
     with bar("expert", built.expert.config.total_timesteps) as shown:
         expert = train_expert(built.expert, context, shown.update)
     _save_experience(built, expert)
@@ -277,6 +287,18 @@ def _train(built: BuiltRun, progress: bool) -> Outcome:
     return Outcome(expert, tuned, imitators=students)
 
 
+def _rollouts(built: BuiltExpert) -> str | None:
+    """Says that an on-policy algorithm takes more steps than its budget: SB3 collects whole rollouts."""
+    model, budget = built.model, built.config.total_timesteps
+    if built.training is None or not isinstance(model, OnPolicyAlgorithm):
+        return None
+    size = model.n_steps * model.n_envs
+    if size <= budget:
+        return None
+    steps = f"{size:,} steps, expert.kwargs.n_steps {model.n_steps:,} in {model.n_envs:,} environments"
+    return f"expert: one rollout is {steps}: more than expert.total_timesteps, {budget:,}"
+
+
 def _save_experience(built: BuiltRun, expert: TrainedExpert) -> None:
     """Keeps the states of the expert's training in the folder, if they are wanted; those of a file are there.
 
@@ -290,10 +312,12 @@ def _save_experience(built: BuiltRun, expert: TrainedExpert) -> None:
 
 
 def _students_bar(config: DaggerConfig, expert: TrainedExpert, *, enabled: bool) -> StageProgress:
-    """Shows the students' timesteps; where they collect none, their gradient steps."""
+    """Shows the timesteps of their stage, the expert's too; where they collect none, their gradient steps."""
+    n_visited = len(expert.experience or ())
     if config.total_timesteps or config.experience is None:
-        return StageProgress("students", config.total_timesteps, enabled=enabled)
-    n_samples = len(expert.experience or ()) or config.experience.rollout_timesteps
+        n_rollout = 0 if n_visited else config.rollout_timesteps
+        return StageProgress("students", n_rollout + config.total_timesteps, enabled=enabled)
+    n_samples = n_visited or config.experience.rollout_timesteps
     n_updates = config.experience.n_updates or n_samples // config.samples_per_update
     return StageProgress("students", n_updates, unit="updates", enabled=enabled)
 

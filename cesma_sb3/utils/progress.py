@@ -35,7 +35,7 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 def announce(line: str, *, enabled: bool, console: Console | None = None) -> None:
-    """Print a line before the first stage.
+    """Print a line between stages.
 
     Args:
         line: The text.

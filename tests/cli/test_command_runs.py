@@ -63,6 +63,17 @@ def test_progress_of_both_stages_is_on_standard_error(done):
     assert "\r" not in done[0].stderr
 
 
+def test_the_final_evaluation_is_announced_after_both_stages(done):
+    lines = done[0].stderr.splitlines()
+    assert lines[-1] == "evaluation: 4 episodes of each policy"
+
+
+def test_the_critic_of_students_that_imitate_does_not_count(run):
+    counts = run.report()["parameters"]["students"]
+    assert counts["critic"] == 0
+    assert counts["total"] == counts["actor"] > 0
+
+
 def test_a_stage_ends_with_the_return_of_what_it_keeps(done, run):
     with (run.path / "evaluations.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

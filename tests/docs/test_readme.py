@@ -22,7 +22,7 @@ TINY = (
 )
 # The only changes made to what is printed there: budgets. Each must be found exactly so often.
 SUBSTITUTIONS = {
-    'cesma_sb3.run("spread-3")': (1, f"cesma_sb3.run({TINY})"),
+    'cesma_sb3.run("spread-3", progress=True)': (1, f"cesma_sb3.run({TINY})"),
     ".learn(100_000)": (1, ".learn(64)"),
     'PPO("MlpPolicy", env': (1, 'PPO("MlpPolicy", env, n_steps=64'),
     '"PPO", trust=True, progress=True)': (1, '"PPO", trust=True, total_timesteps=512, **SHORT)'),

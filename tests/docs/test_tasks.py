@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -59,6 +60,25 @@ def test_every_python_block_runs(page, tmp_path, monkeypatch, quiet_imitation):
     module = types.ModuleType("typed")  # what it defines is found by its name, as what somebody types is
     monkeypatch.setitem(sys.modules, "typed", module)
     exec(compile(code, f"{page}.md", "exec"), vars(module))
+
+
+def test_every_import_works_in_a_new_process():
+    """In this one, what an earlier page or test has imported may hide that an import fails by itself."""
+    pages = [page for page in PAGES if page != "robots"]
+    imports = {
+        line
+        for page in pages
+        for block in blocks(page, "python")
+        for line in re.findall(r"^(?:import|from) .*$", block, flags=re.M)
+    }
+    assert len(imports) > 20
+    failed = "\n".join(
+        f"try:\n    {line}\nexcept ImportError as error:\n    print(error)" for line in sorted(imports)
+    )
+    printed = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", failed], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed == ""
 
 
 @pytest.mark.parametrize("page", PAGES)

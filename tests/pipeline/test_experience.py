@@ -319,6 +319,29 @@ def test_what_a_finished_expert_visits_itself_are_samples(tmp_path, opened):
     assert report["env_samples"] == {"expert": 160, "decentralize": 0}
 
 
+def test_progress_counts_what_a_finished_expert_visits(tmp_path, capsys):
+    values = {key: value for key, value in TINY.items() if not key.startswith("expert")}
+    values |= {"dagger.experience": {"rollout_timesteps": 80, "n_updates": 2}, "dagger.total_timesteps": 80}
+    cesma_sb3.run("spread-3-scripted", out=tmp_path / "run", progress=True, **values)
+    lines = capsys.readouterr().err.splitlines()
+    n_episodes = values["evaluation"]["n_final_episodes"]
+    assert f"expert: evaluated in {n_episodes} episodes before the students learn" in lines
+    assert "students: 160 steps" in lines
+    assert any(line.startswith("students: done after 160 steps") for line in lines)
+
+
+@pytest.mark.parametrize(("budget", "told"), [(40, True), (80, False)])
+def test_a_rollout_beyond_the_budget_is_announced(budget, told, tmp_path, capsys):
+    name, values = KINDS["on policy"]
+    values = {**TINY, **values, "expert.total_timesteps": budget}
+    cesma_sb3.run(name, out=tmp_path / "run", progress=True, **values)
+    line = (
+        "expert: one rollout is 80 steps, expert.kwargs.n_steps 10 in 8 environments: more than "
+        f"expert.total_timesteps, {budget}"
+    )
+    assert (line in capsys.readouterr().err.splitlines()) is told
+
+
 def test_a_function_is_decentralized_by_what_it_visits(tmp_path):
     def scripted(observations):
         return np.zeros((len(observations), 3), dtype=np.int64)

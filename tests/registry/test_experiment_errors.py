@@ -336,7 +336,7 @@ def test_a_file_beside_is_pointed_to(name, tmp_path, monkeypatch):
         ("enw: {id: spread}", "enw: unknown key; did you mean 'env'? allowed: "),
         (
             "env: {}\nexpert: {algorithm: 3}\ndagger: {}",
-            "env.id, dagger.total_timesteps: these keys are missing (and 1 more)",
+            "env.id, dagger.total_timesteps: these keys are missing",
         ),
     ],
 )
@@ -346,6 +346,8 @@ def test_all_missing_keys_are_named_at_once(text, told, tmp_path):
     assert told in problem
     if "unknown key" in told:
         assert problem.endswith("; missing: env, expert, dagger")
+    else:
+        assert "begins with `extends: NAME`" in problem
 
 
 @pytest.mark.parametrize(("given", "kept"), [(0, "0"), (3, "3"), ("0:2, 4", "0:2, 4")])

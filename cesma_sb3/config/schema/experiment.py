@@ -160,6 +160,8 @@ class Experiment(Model):
 
     keys_of_files: ClassVar[tuple[str, ...]] = ("extends",)
     """Keys that a file may have and a resolved experiment has not."""
+    when_missing: ClassVar[str] = "a file that begins with `extends: NAME` needs only what differs from NAME"
+    """What helps whose file lacks keys."""
 
     name: Text
     """The name of the experiment, which is that of its file."""
