@@ -19,7 +19,7 @@ from cesma_sb3.spaces.team_spaces import TeamSpaces
 from cesma_sb3.spaces.team_views import larger_view
 from cesma_sb3.spaces.types import Actor, Flags
 from cesma_sb3.training.experiment_files import names_a_team, team_folder
-from cesma_sb3.training.pretrained_teams import list_pretrained
+from cesma_sb3.training.pretrained_teams import find_run, list_pretrained
 
 
 def declared_side(env: EnvConfig) -> Side | None:
@@ -45,10 +45,15 @@ def find_team(others: str) -> Path:
 
     Raises:
         ConfigError: There is no such folder; the message has the nearest name.
+        StorageError: The path leads to no folder, or to that of a run without students.
     """
     folder = team_folder(others)
     if folder.is_dir():
         return folder
+    if folder.parent.is_dir() and folder.parent == find_run(others):
+        raise StorageError(
+            f"env.others: {others}: this run has no students; `cesma run --resume` finishes it"
+        )
     if Path(others).name != others:
         raise StorageError(f"env.others: {others}: no such folder")
     names = (RANDOM, *list_pretrained())

@@ -14,7 +14,7 @@ import cesma_sb3
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.config.schema import EnvConfig
 from cesma_sb3.envs.rollouts import reset_actor
-from cesma_sb3.errors import CesmaError, ConfigError, UntrustedError
+from cesma_sb3.errors import CesmaError, ConfigError, StorageError, UntrustedError
 from cesma_sb3.experts.scripted.tag import FleeingPrey
 from cesma_sb3.policies import MixturePolicy, TeamPolicy, save_team
 from cesma_sb3.spaces.team_spaces import TeamSpaces
@@ -199,6 +199,15 @@ def test_who_is_not_there_is_named_in_one_line(others, said, tmp_path):
         run(tmp_path / "run", ["player_0"], others)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_not_finished_has_no_team(first, tmp_path):
+    copy = shutil.copytree(first, tmp_path / "copy", ignore=shutil.ignore_patterns("students"))
+    env = EnvConfig(id=GAME["id"], kwargs=GAME["kwargs"], agents=["player_0", "player_1"], others=str(copy))
+    with pytest.raises(
+        StorageError, match=r"env.others: .*copy: this run has no students; `cesma run --resume`"
+    ):
+        joint_env(env, 1, seed=0)
 
 
 @pytest.mark.parametrize(
