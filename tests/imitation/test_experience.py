@@ -118,7 +118,6 @@ def test_students_learn_from_experience_alone(case):
     assert score() > threshold > untrained
 
 
-@pytest.mark.filterwarnings("ignore:keys will default to True in jsonpickle:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True:UserWarning")
 def test_stock_behavioural_cloning_takes_it():
     venv = game(MatchingGame)

@@ -22,11 +22,8 @@ from cesma_sb3.experts import ExpertPolicy
 from cesma_sb3.policies import TeamPolicy
 from tests.envs_for_tests import MatchingGame
 
-# Both come out of imitation 1.0.1 itself, beside libraries that are younger than it is.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True:UserWarning"),
-    pytest.mark.filterwarnings("ignore:keys will default to True in jsonpickle:DeprecationWarning"),
-]
+# It comes out of imitation 1.0.1 itself, beside libraries that are younger than it is.
+pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True:UserWarning")
 
 
 class CueExpert:
