@@ -223,7 +223,9 @@ def _with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, A
     for section, key in PATHS:
         inner = located.get(section)
         if isinstance(inner, Mapping) and isinstance(path := inner.get(key), str) and path:
-            located[section] = {**inner, key: str((folder / as_path(path)).resolve())}
+            is_run = key == "init_from"
+            found = _located_run(path, folder) if is_run else str((folder / as_path(path)).resolve())
+            located[section] = {**inner, key: found}
     env = located.get("env")
     if isinstance(env, Mapping) and isinstance(others := env.get("others"), str):
         located["env"] = {**env, "others": _located_others(others, folder)}
@@ -233,9 +235,13 @@ def _with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, A
 def _located_others(others: str, folder: Path) -> str:
     """Return `env.others` with an absolute path, where it is a folder and no name."""
     is_name = not others or others == RANDOM or modules.NAME.fullmatch(others) is not None
-    path = folder if is_name else folder / as_path(others)
-    # A name alone may be that of a pretrained team, too.
-    return others if is_name or (path.name == others and not path.exists()) else str(path.resolve())
+    return others if is_name else _located_run(others, folder)
+
+
+def _located_run(run: str, folder: Path) -> str:
+    """Return a run folder's absolute path; a name that no folder has may be a pretrained team's: it stays."""
+    path = folder / as_path(run)
+    return run if path.name == run and not path.exists() else str(path.resolve())
 
 
 def _check_name(document: Document, values: Mapping[str, Any]) -> None:

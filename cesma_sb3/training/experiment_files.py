@@ -83,7 +83,7 @@ def kept_files(experiment: Experiment) -> dict[str, Path]:
             sources |= {f"{name}/{path.relative_to(source).as_posix()}": path for path in inside}
             sources |= {} if inside else {name: source}
         elif key == "init_from":
-            sources |= {f"{name}/{each}": source / each for each in _INITIAL_FILES[section]}
+            sources |= {f"{name}/{each}": find_run(source) / each for each in _INITIAL_FILES[section]}
         else:
             from cesma_sb3.experts.loading import resolve_file  # imports PyTorch
 

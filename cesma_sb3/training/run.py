@@ -21,7 +21,7 @@ from cesma_sb3.experts import Expert
 from cesma_sb3.imitation.visited_states import VisitedArrays, save_states, visited_arrays
 from cesma_sb3.policies import TeamEnsemble, TeamPolicy
 from cesma_sb3.policies.save_util import check_owners
-from cesma_sb3.training.build import BuiltExpert, BuiltRun, build
+from cesma_sb3.training.build import BuiltRun, build
 from cesma_sb3.training.checkpoint import Checkpoints
 from cesma_sb3.training.context import RunContext, find_device, torch_settings
 from cesma_sb3.training.evaluate_run import final_returns
@@ -262,8 +262,12 @@ def _train(built: BuiltRun, progress: bool) -> Outcome:
     bar = partial(StageProgress, enabled=progress)
     if built.dataset_size is not None:
         announce(f"students: experience and dataset of at most {built.dataset_size}", enabled=progress)
-    if (line := _rollouts(built.expert)) is not None:
-        announce(line, enabled=progress)
+    if built.expert.training is not None:
+        _announce_rollouts(
+            "expert", built.expert.model, built.expert.config.total_timesteps, enabled=progress
+        )
+    if (tuning := built.fine_tuning) is not None:
+        _announce_rollouts("fine_tuning", tuning.model, tuning.config.total_timesteps, enabled=progress)
     if built.is_baseline:
         with bar("students", built.expert.config.total_timesteps) as shown:
             return Outcome(None, train_baseline(built.expert, context, shown.update))
@@ -287,16 +291,14 @@ def _train(built: BuiltRun, progress: bool) -> Outcome:
     return Outcome(expert, tuned, imitators=students)
 
 
-def _rollouts(built: BuiltExpert) -> str | None:
+def _announce_rollouts(section: str, model: Any, budget: int, *, enabled: bool) -> None:
     """Says that an on-policy algorithm takes more steps than its budget: SB3 collects whole rollouts."""
-    model, budget = built.model, built.config.total_timesteps
-    if built.training is None or not isinstance(model, OnPolicyAlgorithm):
-        return None
-    size = model.n_steps * model.n_envs
-    if size <= budget:
-        return None
-    steps = f"{size:,} steps, expert.kwargs.n_steps {model.n_steps:,} in {model.n_envs:,} environments"
-    return f"expert: one rollout is {steps}: more than expert.total_timesteps, {budget:,}"
+    if not isinstance(model, OnPolicyAlgorithm) or (size := model.n_steps * model.n_envs) <= budget:
+        return
+    steps = f"{size:,} steps, {section}.kwargs.n_steps {model.n_steps:,} in {model.n_envs:,} environments"
+    announce(
+        f"{section}: one rollout is {steps}: more than {section}.total_timesteps, {budget:,}", enabled=enabled
+    )
 
 
 def _save_experience(built: BuiltRun, expert: TrainedExpert) -> None:

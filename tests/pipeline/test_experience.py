@@ -333,13 +333,20 @@ def test_progress_counts_what_a_finished_expert_visits(tmp_path, capsys):
 @pytest.mark.parametrize(("budget", "told"), [(40, True), (80, False)])
 def test_a_rollout_beyond_the_budget_is_announced(budget, told, tmp_path, capsys):
     name, values = KINDS["on policy"]
-    values = {**TINY, **values, "expert.total_timesteps": budget}
+    tuning = {
+        "total_timesteps": budget,
+        "n_envs": 8,
+        "kwargs": {"n_steps": 10, "batch_size": 40, "n_epochs": 1},
+    }
+    values = {**TINY, **values, "expert.total_timesteps": budget, "fine_tuning": tuning}
     cesma_sb3.run(name, out=tmp_path / "run", progress=True, **values)
-    line = (
-        "expert: one rollout is 80 steps, expert.kwargs.n_steps 10 in 8 environments: more than "
-        f"expert.total_timesteps, {budget}"
-    )
-    assert (line in capsys.readouterr().err.splitlines()) is told
+    lines = capsys.readouterr().err.splitlines()
+    for section in ("expert", "fine_tuning"):
+        line = (
+            f"{section}: one rollout is 80 steps, {section}.kwargs.n_steps 10 in 8 environments: more than "
+            f"{section}.total_timesteps, {budget}"
+        )
+        assert (line in lines) is told
 
 
 def test_a_function_is_decentralized_by_what_it_visits(tmp_path):

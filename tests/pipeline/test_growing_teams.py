@@ -55,6 +55,25 @@ def test_a_larger_team_starts_from_a_smaller_ones_weights(small, tmp_path):
     assert again.team == grown.students.team
 
 
+def test_a_team_starts_from_a_pretrained_ones_weights(tmp_path, monkeypatch):
+    """Found by its name, also by an experiment in a file; a folder of that name comes first."""
+    monkeypatch.chdir(tmp_path)
+    short = {"dagger.total_timesteps": 16, "dagger.batch_size": 64, "evaluation": VALUES["evaluation"]}
+    (tmp_path / "mine.yaml").write_text(
+        "extends: spread-3\nexpert: {init_from: spread-3, total_timesteps: 0}\n"
+        "students: {init_from: spread-3}\ndagger: {experience: null}\n"
+    )
+    result = cesma_sb3.run("mine.yaml", out="run", **short)
+    pretrained = cesma_sb3.load_pretrained("spread-3")
+    before, after = (each.students.action_net.state_dict() for each in (pretrained, result))
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+    assert (tmp_path / "run" / "initial" / "expert" / "expert" / "policy.safetensors").is_file()
+    (tmp_path / "spread-3").mkdir()
+    with pytest.raises(StorageError, match=r"spread-3: not a run folder"):
+        cesma_sb3.run("mine.yaml", out="other", **short)
+
+
 def test_networks_made_for_their_team_do_not_grow(tmp_path):
     plain = {"network": "feed-forward", "hidden_sizes": [8]}
     short = {"dagger": VALUES["dagger"], "evaluation": VALUES["evaluation"], "students": plain}

@@ -92,8 +92,8 @@ class ExpertConfig(Model):
     """Whether the expert sends and receives messages, in environments that have them. The paper's expert does
     not: it sees everything. A baseline (`dagger: null`) has to."""
     init_from: Text | None = None
-    """Run folder whose expert's weights training starts from. With networks over entities the team may have
-    another size there."""
+    """Run folder, or pretrained team, whose expert's weights training starts from. With networks over
+    entities the team may have another size there."""
     information_cost: InformationCostConfig | None = None
     """A cost in training for acting on what the students will not observe, so that students can imitate the
     expert; null: none. Requires `keep: last`: the best returns belong to experts that pay no such cost."""

@@ -55,8 +55,8 @@ class StudentsConfig(Model):
     deterministic: Literal["auto"] | bool = "auto"
     """Whether students act by their likeliest action or by samples; `auto`: as the expert does."""
     init_from: Text | None = None
-    """Run folder whose students' weights training starts from. With networks over entities the team may have
-    another size there."""
+    """Run folder, or pretrained team, whose students' weights training starts from. With networks over
+    entities the team may have another size there."""
 
     @model_validator(mode="after")
     def _fits(self) -> StudentsConfig:
