@@ -96,7 +96,8 @@ def test_a_function_may_take_masks():
 @pytest.mark.parametrize(
     ("function", "problem"),
     [
-        (lambda seen: np.zeros((3, 5)), r"shape \(3, 5\), expected \(B, 2\) in the action view 'joint'"),
+        (lambda seen: np.zeros((3, 5)), r"shape \(3, 5\), expected \(B, 2\) in the action view 'joint'$"),
+        (lambda seen: np.zeros((3, 6)), "'joint'; a number for each choice is expert.outputs: logits$"),
         (lambda seen: 1, r"shape \(\), expected \(B, 2\)"),
         (lambda seen: np.full((3, 2), np.nan), "returned nan"),
         (lambda seen: np.full((3, 2), 3), "action 3 for player_0, expected 0 to 2"),
