@@ -138,10 +138,11 @@ class FunctionExpert:
             found = found[:, 0]
         if found.ndim == 0 or found.shape[1:] != shape:
             are_logits = self.outputs != "logits" and found.shape[1:] == (self._n_logits,)
+            hint = "; a number for each choice is expert.outputs: logits" if are_logits else ""
             raise InvalidActionError(
                 f"{self.name}: returned {self.outputs} of shape {found.shape}, expected (B, "
                 f"{', '.join(map(str, shape))}) in the action view {self.view.name!r}".replace(", )", ")")
-                + "; a number for each choice is expert.outputs: logits" * are_logits
+                + hint
             )
         if not np.isfinite(found).all():
             raise InvalidActionError(f"{self.name}: returned {found[~np.isfinite(found)][0]}")
