@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
 from click.testing import CliRunner
 from stable_baselines3 import PPO
 
@@ -46,7 +45,6 @@ def code():
     return text
 
 
-@pytest.mark.no_cover
 def test_every_python_block_runs(tmp_path, monkeypatch, quiet_imitation):
     monkeypatch.chdir(tmp_path)
     save_a_controller(tmp_path / "ppo.zip")

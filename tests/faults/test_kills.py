@@ -17,13 +17,13 @@ pytestmark = pytest.mark.integration
 
 SETTINGS = (
     *(
-        "checkpoint.save_freq=64",
-        "evaluation.n_final_episodes=16",
+        "checkpoint.save_freq=32",
+        "evaluation.n_final_episodes=8",
         "evaluation.n_eval_episodes=8",
-        "evaluation.eval_freq=256",
+        "evaluation.eval_freq=128",
     ),
-    *("evaluation.n_envs=8", "expert.n_envs=8", "expert.total_timesteps=800", "dagger.n_envs=8"),
-    *("expert.kwargs.learning_starts=64", "expert.kwargs.batch_size=32", "dagger.total_timesteps=2000"),
+    *("evaluation.n_envs=8", "expert.n_envs=8", "expert.total_timesteps=320", "dagger.n_envs=8"),
+    *("expert.kwargs.learning_starts=64", "expert.kwargs.batch_size=32", "dagger.total_timesteps=800"),
     "expert.policy_kwargs.hidden_sizes=[16]",
 )
 

@@ -122,7 +122,6 @@ def share_right(venv, act):
     return returns.team.sum() / returns.lengths.sum()
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("shared", [True, False])
 def test_students_learn_to_remember_what_the_expert_remembers(shared):
     venv = venv_of()
@@ -133,7 +132,6 @@ def test_students_learn_to_remember_what_the_expert_remembers(shared):
     assert share_right(venv, policy_actor(policy)) > 0.98
 
 
-@pytest.mark.no_cover
 def test_students_without_a_memory_cannot():
     venv = venv_of()
     policy = students(venv.team, network="feed-forward", hidden_sizes=(16,))
