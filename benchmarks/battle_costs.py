@@ -69,6 +69,7 @@ def costs(map_name: str) -> dict[str, Any]:
         "step us": round(ours / N_ENVS * 1e6),
         "act us": round(float(np.median(acts)) / N_ENVS * 1e6, 1),
         "updates per second": round(1 / joint, 1),
+        "in matrix products": round(_share_of_products(agents["joint"]), 2),
         "of IQL": round(1 / own, 1),
         "EPyMARL's IQL": "not measured",
         "steps of an update": n_steps,
@@ -200,6 +201,19 @@ def _epymarl_update(
     learner = learners.QLearner(mac, batch.scheme, logger, args)
     learner.log_stats_t = 0  # else the first update logs
     return lambda: learner.train(batch, 0, 0)
+
+
+_PRODUCTS = {"aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::baddbmm"}
+
+
+def _share_of_products(agent: Any) -> float:
+    """The share of an update's time that PyTorch's matrix products take, in [0, 1]."""
+    with th.profiler.profile(activities=[th.profiler.ProfilerActivity.CPU]) as profile:
+        agent.train(UPDATES, BATCH)
+    microseconds = sum(op.self_cpu_time_total for op in profile.key_averages() if op.key in _PRODUCTS)
+    before = time.process_time()
+    agent.train(UPDATES, BATCH)  # without the profiler, which would count its own work, too
+    return float(microseconds / 1e6 / (time.process_time() - before))
 
 
 _PARTS: dict[str, Any] = {

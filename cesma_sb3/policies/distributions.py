@@ -66,9 +66,11 @@ class ActionHead(nn.Module):
             logits = outputs_BO.view(len(outputs_BO), self.n_categorical, self.n_categories)
         else:
             logits = F.pad(outputs_BO, (0, 1), value=UNAVAILABLE)[:, self._outputs_CK]
-        if masks_BM is not None:
-            logits = logits.masked_fill(~self._mask_block(masks_BM), UNAVAILABLE)
-        return logits
+        return logits if masks_BM is None else self.masked(logits, masks_BM)
+
+    def masked(self, logits_BCK: th.Tensor, masks_BM: th.Tensor) -> th.Tensor:
+        """Logits [B, C, K], of which those of unavailable actions (mask False) are `UNAVAILABLE`."""
+        return logits_BCK.masked_fill(~self._mask_block(masks_BM), UNAVAILABLE)
 
     def means(self, outputs_BO: th.Tensor) -> th.Tensor:
         """Values [B, D] float32 of the continuous columns."""

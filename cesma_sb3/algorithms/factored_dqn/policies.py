@@ -109,19 +109,16 @@ class QNetwork(nn.Module):
         """Whether the values depend on what was seen before."""
         return isinstance(self.net, RecurrentTeamNet)
 
-    def unroll(
-        self, observations: th.Tensor, sizes: Sequence[int], masks: th.Tensor | None = None
-    ) -> th.Tensor:
+    def unroll(self, observations: th.Tensor, sizes: Sequence[int]) -> th.Tensor:
         """Whole episodes, as `RecurrentTeamNet.unroll_packed` takes them, to values [S, C, K].
 
         Args:
             observations: [S, I].
             sizes: How many episodes each timestep has.
-            masks: Available categories [S, M] bool, or None.
         """
         if isinstance(self.net, RecurrentTeamNet):
-            return self.head.logits(self.net.unroll_packed(observations, sizes), masks)
-        return self.forward(observations, masks)
+            return self.head.logits(self.net.unroll_packed(observations, sizes))
+        return self.forward(observations)
 
     def mixed(self, values_BCK: th.Tensor, categories_BC: th.Tensor, observations: th.Tensor) -> th.Tensor:
         """The value of chosen categories [B, C] int64: [B, 1], or [B, N] of independent learners."""

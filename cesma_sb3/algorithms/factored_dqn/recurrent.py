@@ -161,12 +161,15 @@ class RecurrentFactoredDQN(FactoredDQN):
     def _loss(self, data: EpisodeSamples) -> tuple[th.Tensor, th.Tensor]:
         """The loss [] of whole episodes and the values that it is about, [n, C, K], both without padding."""
         q_net = self.policy.q_net
-        values = q_net.unroll(data.observations, data.sizes, data.masks)
+        values = q_net.unroll(data.observations, data.sizes)
         now = data.acted
         chosen = q_net.mixed(values, self._columns(data.actions), data.observations)[now]
-        targets = self._targets(data, values.detach())[now]
+        # What was done was available: only the choice of the next action asks for masks, without gradients.
+        values = values.detach()
+        available = values if data.masks is None else self.policy.head.masked(values, data.masks)
+        targets = self._targets(data, available)[now]
         # A sum over independent learners, too, leaves them independent.
-        return self._regress(chosen, targets, reduction="sum") / len(chosen), values[now]
+        return self._regress(chosen, targets, reduction="sum") / len(chosen), available[now]
 
     def _targets(self, data: EpisodeSamples, values: th.Tensor) -> th.Tensor:
         """What is aimed at in every timestep, [S, V]; where nobody acted, what the state is worth."""

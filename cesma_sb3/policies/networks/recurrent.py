@@ -137,8 +137,7 @@ class RecurrentTeamNet(nn.Module):
             ]
             outputs_TBNO = th.stack([outputs for outputs, _ in each], dim=2)
             state_NBH = th.stack([state for _, state in each])
-        outputs_TBO = outputs_TBNO.reshape(n_steps, batch, -1)[..., self._real_outputs]
-        return outputs_TBO, state_NBH.transpose(0, 1).reshape(batch, -1)
+        return self._real(outputs_TBNO), state_NBH.transpose(0, 1).reshape(batch, -1)
 
     def unroll_packed(self, x_RI: th.Tensor, sizes: Sequence[int]) -> th.Tensor:
         """All timesteps of episodes of different lengths, from their first on.
@@ -163,7 +162,12 @@ class RecurrentTeamNet(nn.Module):
                 self._remembered(n, self.encode[n](seen_RNF[:, n]), sizes) for n in range(self.n_components)
             ]
             outputs_RNO = th.stack(each, dim=1)
-        return outputs_RNO.flatten(1)[:, self._real_outputs]
+        return self._real(outputs_RNO)
+
+    def _real(self, outputs: th.Tensor) -> th.Tensor:
+        """The outputs of all components one after the other, without padding: [..., N, O] -> [..., sum]."""
+        flat = outputs.flatten(-2)
+        return flat if len(set(self.output_sizes)) == 1 else flat[..., self._real_outputs]
 
     def _remembered(self, index: int, encoded_RH: th.Tensor, sizes: Sequence[int]) -> th.Tensor:
         """One component over packed timesteps: [R, H] -> [R, O]."""
