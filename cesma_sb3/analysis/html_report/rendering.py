@@ -77,7 +77,8 @@ def _small_picture(picture: Image.Image) -> str:
         picture = picture.resize((_WIDTH, height), Image.Resampling.BILINEAR)
     # A third of the time that Pillow's own choice of colours takes.
     few = picture.quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    return _data_url(few, "PNG", optimize=True)
+    # From 7 to 9, which `optimize` takes, each picture costs four times as long and is 9% smaller.
+    return _data_url(few, "PNG", compress_level=7)
 
 
 def _quick_picture(picture: Image.Image) -> str:
