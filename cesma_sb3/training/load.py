@@ -43,6 +43,7 @@ def load_students(folder: RunFolder, team: TeamSpaces | None = None) -> TeamPoli
         ConfigError: Custom networks are of a class that does not exist.
         UntrustedError: They are of a class that the folder brings along (`RunFolder.load`).
     """
+    folder.check_reached(STUDENTS)
     folder.ask({"students.module"})
     return load_team(folder.path / STUDENTS, team=team, module=student_module(folder.experiment.students))
 
@@ -130,8 +131,9 @@ def _weights_of(folder: RunFolder, name: str, policy: nn.Module, agents: Sequenc
         agents: Its agents, in its order.
 
     Raises:
-        StorageError: They belong to other agents.
+        StorageError: They belong to other agents, or the run did not get that far.
     """
+    folder.check_reached(Path(name).parts[0])
     spec = getattr(policy, "spec", None)
     fits_any_agent = isinstance(spec, NetworkSpec) and spec.fits_any_team
     if folder.agents is not None and not fits_any_agent:

@@ -238,6 +238,18 @@ class RunFolder(RunFiles):
         status: Status = self.info.get("status", "running")
         return status
 
+    def check_reached(self, part: str) -> None:
+        """Checks that the run got so far as to leave `expert` or `students`.
+
+        Raises:
+            StorageError: It has not finished, and has none.
+        """
+        if self.status != "finished" and not (self.path / part).exists():
+            raise StorageError(
+                f"{self.path}: incomplete, status {self.status!r}: it has no {part}; `cesma run --resume "
+                f"{self.path}` finishes it"
+            )
+
     def report(self) -> dict[str, Any]:
         """Reads the content of `report.json`.
 

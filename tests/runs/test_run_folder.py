@@ -12,6 +12,7 @@ import pytest
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.errors import CesmaError, ConfigError, EnvError, StorageError
 from cesma_sb3.training import run_folder
+from cesma_sb3.training.load import load_students
 from cesma_sb3.training.run_folder import RunFolder
 
 
@@ -54,6 +55,17 @@ def test_a_failure_is_written_on_one_line(run):
     assert (again.status, again.info["error"]) == ("failed", "ValueError: two lines")
     with pytest.raises(StorageError, match=r"incomplete, status 'failed': it has no report\.json"):
         again.report()
+
+
+def test_what_an_unfinished_run_has_not_reached_is_told_with_the_remedy(run):
+    run.fail(ValueError("no"))
+    again = RunFolder.open(run.path)
+    message = rf"incomplete, status 'failed': it has no students; `cesma run --resume {run.path}` finishes it"
+    with pytest.raises(StorageError, match=message):
+        load_students(again)
+    (run.path / "students").mkdir()
+    with pytest.raises(StorageError, match="holds no team"):
+        load_students(again)
 
 
 def test_the_traceback_of_a_failure_is_kept_until_the_run_is_resumed(run):
