@@ -239,7 +239,7 @@ class RunFolder(RunFiles):
         return status
 
     def check_reached(self, part: str) -> None:
-        """Checks that the run got so far as to leave `expert` or `students`.
+        """Checks that the run got so far as to leave `expert`, `students` or `report.json`.
 
         Raises:
             StorageError: It has not finished, and has none.
@@ -256,8 +256,7 @@ class RunFolder(RunFiles):
         Raises:
             StorageError: The run did not finish, or the file is torn.
         """
-        if not (self.path / REPORT).exists():
-            raise StorageError(f"{self.path}: incomplete, status {self.status!r}: it has no {REPORT}")
+        self.check_reached(REPORT)
         report = read_object(self.path / REPORT)
         if not isinstance(report.get("return"), dict):
             raise StorageError(f"{self.path / REPORT}: no report of a run: it has no 'return'")
