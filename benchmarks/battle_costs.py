@@ -204,16 +204,18 @@ def _epymarl_update(
 
 
 _PRODUCTS = {"aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::baddbmm"}
+"""Matrix products by the names that PyTorch's profiler gives them."""
 
 
 def _share_of_products(agent: Any) -> float:
-    """The share of an update's time that PyTorch's matrix products take, in [0, 1]."""
+    """The share of an update's wall-clock time that PyTorch's matrix products take, in [0, 1]."""
     with th.profiler.profile(activities=[th.profiler.ProfilerActivity.CPU]) as profile:
         agent.train(UPDATES, BATCH)
     microseconds = sum(op.self_cpu_time_total for op in profile.key_averages() if op.key in _PRODUCTS)
-    before = time.process_time()
-    agent.train(UPDATES, BATCH)  # without the profiler, which would count its own work, too
-    return float(microseconds / 1e6 / (time.process_time() - before))
+    # The profiler has wall-clock times. It is off for the whole, of which its own work would be a part.
+    before = time.perf_counter()
+    agent.train(UPDATES, BATCH)
+    return float(microseconds / 1e6 / (time.perf_counter() - before))
 
 
 _PARTS: dict[str, Any] = {

@@ -167,6 +167,7 @@ def test_masks_of_the_environment():
     np.testing.assert_array_equal(venv.agent_masks[0], [True, True, True, True, False])
 
 
+@pytest.mark.no_cover
 @pytest.mark.filterwarnings("ignore:.*env.action_masks to get variables:UserWarning")  # of 0.29
 @pytest.mark.parametrize("kind", [PPO, MaskablePPO])
 def test_a_model_of_the_undivided_environment(kind, tmp_path):

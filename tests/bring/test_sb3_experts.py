@@ -83,6 +83,7 @@ def decentralized(row: Row, out: Any, total_timesteps: int, **more: Any) -> tupl
     )
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("row", LEARNS, ids=lambda row: f"{row.algorithm}-{row.view}")
 def test_students_of_an_expert_beat_random_whichever_way_it_sees_actions(row, tmp_path):
     found = decentralized(row, tmp_path, 1200)[1].report["return"]

@@ -13,6 +13,7 @@ import cesma_sb3
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 pytestmark = [
+    pytest.mark.no_cover,
     # Both come out of imitation 1.0.1 itself, beside libraries that are younger than it is.
     pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True:UserWarning"),
     pytest.mark.filterwarnings("ignore:keys will default to True in jsonpickle:DeprecationWarning"),

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from stable_baselines3 import PPO
 
@@ -45,6 +46,7 @@ def code():
     return text
 
 
+@pytest.mark.no_cover
 def test_every_python_block_runs(tmp_path, monkeypatch, quiet_imitation):
     monkeypatch.chdir(tmp_path)
     save_a_controller(tmp_path / "ppo.zip")

@@ -25,6 +25,7 @@ def planned(name):
     return figure, plan_runs(figure, "registered", figure.figure.seeds.registered, REPRODUCED)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", NAMES)
 def test_the_table_is_what_the_runs_say(name):
     figure, plan = planned(name)
@@ -38,6 +39,7 @@ def test_the_table_is_what_the_runs_say(name):
     assert (REPRODUCED / f"{name}.csv").read_text() == csv_text(rows)
 
 
+@pytest.mark.no_cover
 def test_every_run_is_one_that_a_figure_asks_for():
     assert NAMES
     wanted = {

@@ -39,6 +39,7 @@ def small(expert):
     )
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("page", PAGES)
 def test_every_python_block_runs(page, tmp_path, monkeypatch, quiet_imitation):
     if page == "robots":

@@ -39,17 +39,20 @@ def hit_rate(model):
     return (model.predict(obs, deterministic=True)[0] == cues).mean()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("form", "timesteps"), [(GumbelSoftmaxDDPG, 3_000), (ExpectedDDPG, 1_600)])
 def test_solves_a_matching_game(form, timesteps):
     assert hit_rate(matching_model(form).learn(timesteps)) == 1.0
 
 
+@pytest.mark.no_cover
 def test_solves_it_with_one_network_for_actor_and_critic():
     env = joint_vec_env(MatchingGame, 8, seed=0)
     policy_kwargs = {"team": env.team, "hidden_sizes": (32, 32), "share_network": True}
     assert hit_rate(matching_model(ExpectedDDPG, policy_kwargs=policy_kwargs).learn(1_600)) == 1.0
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("form", "critic", "values", "kwargs"),
     [
@@ -73,6 +76,7 @@ def test_solves_it_with_decentralized_actors(form, critic, values, kwargs):
     assert hit_rate(model) == 1.0
 
 
+@pytest.mark.no_cover
 @FORMS
 def test_solves_sb3s_identity_environment_which_is_discrete(form):
     env = DummyVecEnv([lambda: OneHotIdentity(4)] * 4)

@@ -195,6 +195,7 @@ def test_every_agent_learns_as_if_alone(critic):
         th.testing.assert_close(batched, first.weight.grad, atol=1e-5, rtol=1e-3)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("critic", "others"), [("joint", "current"), ("own", "buffer")])
 def test_solves_a_matching_game(critic, others):
     model = make(joint_vec_env(MatchingGame, 8, seed=0), critic, others_actions=others, **LIVELY)
@@ -204,6 +205,7 @@ def test_solves_a_matching_game(critic, others):
     assert (model.predict(obs, deterministic=True)[0] == cues).mean() == 1.0
 
 
+@pytest.mark.no_cover
 def test_trains_a_team_that_moves_and_talks():
     model = make(joint_vec_env(Talk, 8, seed=0), "joint", **LIVELY).learn(2_600)
     cues = np.random.default_rng(0).integers(3, size=(100, 2))

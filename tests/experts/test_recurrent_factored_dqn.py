@@ -125,6 +125,7 @@ def test_nothing_unavailable_is_ever_done(network):
     assert evaluate(act, venv, n_eval_episodes=20, seed=1).lengths.sum() > 50
 
 
+@pytest.mark.no_cover
 def test_values_with_a_memory_learn_what_needs_one():
     venv = joint_vec_env(Recall, 8, seed=0)
     settings = {"learning_rate": 5e-3, "gamma": 0.5, "tau": 0.05, "batch_size": 32, "train_freq": 4}

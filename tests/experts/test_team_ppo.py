@@ -158,6 +158,7 @@ def test_the_first_ratio_is_one_and_the_loss_is_that_of_a_loop_over_agents():
     th.testing.assert_close(loss, total)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("critic", "network"), [("joint", {"share_parameters": True}), ("own", {})], ids=["MAPPO", "IPPO"]
 )

@@ -97,6 +97,7 @@ CASES = {
 """Environments, expert, gradient steps, what is more than enough, and arguments of the trainer."""
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("case", CASES)
 def test_students_learn_from_experience_alone(case):
     make, expert, n_updates, threshold, kwargs = CASES[case]

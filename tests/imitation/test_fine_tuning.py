@@ -57,6 +57,7 @@ def tuner(venv, students, **kwargs) -> FineTuningPPO:
     )
 
 
+@pytest.mark.no_cover
 def test_students_of_a_mediocre_expert_get_better_than_it(tmp_path):
     kwargs = {**PPO, "ent_coef": 0.02, "learning_rate": 2e-2}
     tuning = {"total_timesteps": 6_144, "n_envs": 8, "kwargs": kwargs}
@@ -83,6 +84,7 @@ class HalfRecaller(Recaller):
         return super().labels(observations) ^ np.array([0, 1])
 
 
+@pytest.mark.no_cover
 def test_students_that_remember_get_better_than_an_expert_that_does(tmp_path):
     """Episodes take 3.5 steps: half of them is the expert's, 2.25 what the first step alone is good for."""
     values = {**SMALL, "total_timesteps": 1800, "students": {"network": "recurrent", "hidden_sizes": [16]}}
@@ -104,6 +106,7 @@ class LastAvailable(FirstAvailable):
         return np.stack([each.shape[1] - 1 - each[:, ::-1].argmax(axis=1) for each in flags], axis=1)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("network", ["feed-forward", "recurrent"])
 def test_students_with_masks_get_better_and_keep_to_them(network):
     """The environment raises where an action is not available; the last available one is the best."""

@@ -35,6 +35,7 @@ def test_only_the_last_team_counts_when_its_share_is_everything():
     assert smile_weights(1.0, 3) == [1.0, 0.0, 0.0]
 
 
+@pytest.mark.no_cover
 @BOTH
 @pytest.mark.parametrize("per_agent", [True, False])
 def test_solves_the_matching_game(algorithm, per_agent):
@@ -58,6 +59,7 @@ def test_solves_a_game_of_numbers(algorithm):
     assert evaluate(trainer.policy, venv, n_eval_episodes=20, seed=1).mean > -1.0
 
 
+@pytest.mark.no_cover
 @BOTH
 def test_the_expert_acts_as_often_as_the_formula_says(algorithm):
     """Students who always play what is wrong are told from the expert by what is played."""

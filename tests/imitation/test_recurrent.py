@@ -122,6 +122,7 @@ def share_right(venv, act):
     return returns.team.sum() / returns.lengths.sum()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("shared", [True, False])
 def test_students_learn_to_remember_what_the_expert_remembers(shared):
     venv = venv_of()
@@ -132,6 +133,7 @@ def test_students_learn_to_remember_what_the_expert_remembers(shared):
     assert share_right(venv, policy_actor(policy)) > 0.98
 
 
+@pytest.mark.no_cover
 def test_students_without_a_memory_cannot():
     venv = venv_of()
     policy = students(venv.team, network="feed-forward", hidden_sizes=(16,))

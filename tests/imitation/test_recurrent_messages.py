@@ -52,6 +52,7 @@ def trained():
     return trainer
 
 
+@pytest.mark.no_cover
 def test_what_is_shown_once_is_told_and_remembered(trained):
     students = policy_actor(trained.policy)
     assert mean_return(trained, students) > 0.95 * BEST
@@ -66,6 +67,7 @@ def test_agents_that_talk_without_a_memory_cannot():
     assert mean_return(trainer, policy_actor(trainer.policy)) < 0.5 * BEST
 
 
+@pytest.mark.no_cover
 def test_they_agree_on_a_language_before_they_act():
     """From what the expert has visited alone, who said nothing there: what is heard is drawn at random."""
     trainer = trainer_of("softmax")

@@ -33,6 +33,7 @@ def trainer_of(tmp_path, game=SignallingGame, expert=None, seed=0, **kwargs):
     )
 
 
+@pytest.mark.no_cover
 def test_a_signalling_game_is_solved_through_the_channel_alone(tmp_path):
     trainer = trainer_of(tmp_path, messages=MessageConfig(entropy=0.3))
     team, venv = trainer.venv.team, trainer.venv

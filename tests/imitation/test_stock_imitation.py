@@ -59,6 +59,7 @@ def test_behavioural_cloning(tmp_path):
     assert evaluate(trainer.policy, venv, n_eval_episodes=40, seed=1).mean == 8.0
 
 
+@pytest.mark.no_cover
 def test_simple_dagger(tmp_path):
     venv = joint_vec_env(MatchingGame, 4, seed=0)
     trainer = SimpleDAggerTrainer(
@@ -102,6 +103,7 @@ def generator(venv):
     )
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("kind", [GAIL, pytest.param(AIRL, marks=pytest.mark.slow)])
 def test_adversarial_imitation(kind, demonstrated, tmp_path):
     """The reward is learned from the demonstrations; that of the environment is never seen."""

@@ -101,6 +101,7 @@ CHOICES = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("choice", CHOICES)
 def test_solves_a_matching_game(tmp_path, choice):
     trainer = matching_trainer(tmp_path, **CHOICES[choice])
@@ -239,6 +240,7 @@ class DimMixedEnv(MixedEnv):
         return {**seen, "b": seen["b"] // 128} if isinstance(seen, dict) else seen
 
 
+@pytest.mark.no_cover
 def test_teams_that_mix_categories_and_numbers_learn(tmp_path):
     venv = joint_vec_env(DimMixedEnv, 8, seed=0)
     target = venv.team.action_space.high * 0.5
@@ -264,6 +266,7 @@ def test_teams_that_mix_categories_and_numbers_learn(tmp_path):
     np.testing.assert_allclose(actions[:, ~categorical], np.tile(target[~categorical], (8, 1)), atol=0.1)
 
 
+@pytest.mark.no_cover
 def test_students_of_the_scripted_expert_approach_it(tmp_path):
     venv = ParticleVecEnv(Spread(2), 32, seed=0)
     expert = ScriptedNavigationExpert(venv.team, venv.scenario.agents)

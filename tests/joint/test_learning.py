@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import pytest
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3 import DQN, PPO
@@ -23,6 +24,7 @@ def mean_return(model, venv: JointVecEnv, n_episodes: int = 20, *, masked: bool 
     return float(np.mean(returns))
 
 
+@pytest.mark.no_cover
 def test_ppo_in_the_joint_action_space():
     venv = joint_vec_env(MatchingGame, 8, seed=0)
     model = PPO("MlpPolicy", venv, **ON_POLICY).learn(2_400)
@@ -33,6 +35,7 @@ def test_ppo_in_the_joint_action_space():
     )  # without a warning about a missing Monitor
 
 
+@pytest.mark.no_cover
 def test_maskable_ppo_where_agents_die():
     # An action that is not available raises, so that finishing at all means that the masks were right.
     venv = joint_vec_env(MortalEnv, 8, seed=0, team_reward="sum")
@@ -64,6 +67,7 @@ def test_maskable_ppo_in_processes_and_in_the_product_view():
     venv.close()
 
 
+@pytest.mark.no_cover
 def test_dqn_on_actions_of_one_agent_at_a_time():
     """Enumerated combinations, and continuous actions: tests/bring/test_sb3_experts.py."""
     venv = joint_vec_env(MatchingGame, 4, seed=0, view="one-at-a-time")

@@ -135,6 +135,7 @@ def test_students_learn_from_pictures_alone(tmp_path):
     assert result.report["return"]["students"] > 7.5
 
 
+@pytest.mark.no_cover
 def test_a_controller_of_all_pictures_is_trained():
     venv = joint_vec_env(PictureGame, 8, seed=0)
     policy = {"team": venv.team, "network": "cnn", "hidden_sizes": (16,), "actor_visibility": "joint"}

@@ -158,6 +158,7 @@ def test_refuses_spaces_that_are_not_the_teams():
         TeamPolicy(team.observation_space, spaces.Discrete(3), lambda _: 1e-3, team=team)
 
 
+@pytest.mark.no_cover
 def test_sb3s_ppo_solves_a_matching_game():
     env = joint_vec_env(MatchingGame, 8, seed=0)
     kwargs = {"team": env.team, "actor_visibility": "own", "critic_visibility": "own", "hidden_sizes": (32,)}

@@ -44,6 +44,7 @@ def crowd(scenario: Spread, n_envs: int, rng: np.random.Generator, spread: float
     return world
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("continuous", [False, True], ids=["discrete", "continuous"])
 @pytest.mark.parametrize("heterogeneous", [False, True], ids=["homogeneous", "heterogeneous"])
 @pytest.mark.parametrize(("n_agents", "n_envs", "spread"), [(3, 60, 0.3), (6, 24, 0.5)])

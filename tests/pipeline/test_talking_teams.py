@@ -40,6 +40,7 @@ def test_a_run_measured_again_gives_its_own_numbers(result):
     assert result.report["normalized"]["reference"] == 1
 
 
+@pytest.mark.no_cover
 def test_students_talk_in_training_and_when_they_act(tmp_path):
     solved = cesma_sb3.run(
         "speaker-listener-scripted",

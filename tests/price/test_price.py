@@ -73,6 +73,7 @@ def test_what_the_blind_agent_loses_is_what_it_cannot_see(hidden):
     assert hindsight.how.endswith("at most 1.")
 
 
+@pytest.mark.no_cover
 def test_what_an_unsure_expert_leaves_open_is_lost_to_nothing(tmp_path):
     found = hidden_goal(tmp_path, "unsure", **{"dagger.labels": "soft"})
     others = (1 - SURE) / (N_GOALS - 1)

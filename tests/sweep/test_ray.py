@@ -35,14 +35,14 @@ if "CESMA_TEST_MARKS" in os.environ and sys.orig_argv[1:4] == ["-m", "cesma_sb3"
     with open(os.path.join(os.environ["CESMA_TEST_MARKS"], f"{name}-{seed}"), "a") as file:
         file.write(f"{os.getpid()}\\n")
 """
-# A second of work after the imports, so that a node is lost before its run has ended.
+# Some seconds of work.
 SHORT = {
     **TINY,
-    "dagger.total_timesteps": 1_500,
+    "dagger.total_timesteps": 6_000,
     "dagger.samples_per_update": 4,
     "evaluation.eval_freq": 10_000,
 }
-SEEDS = 2
+SEEDS = 3
 
 
 @pytest.fixture(scope="module")

@@ -123,6 +123,7 @@ def assert_one_run_for_each(trials: list[optuna.trial.FrozenTrial], folders: lis
     finished = [int(run.name.removeprefix("trial-")) for run in runs]
     complete = {trial.number for trial in trials if trial.state.name == "COMPLETE"}
     assert len(set(finished)) == len(finished)
+    assert len(complete) == TRIALS
     assert complete <= set(finished) <= complete | {t.number for t in trials if not claims.counts(t)}
     assert {run.parent for run in runs} == set(folders)
 
