@@ -133,7 +133,7 @@ def print_resume_hint(interrupt: type[KeyboardInterrupt] = KeyboardInterrupt) ->
     try:
         yield
     except interrupt as error:
-        from cesma_sb3.training.run_folder import command_line
+        from cesma_sb3.training.provenance import command_line
 
         command = command_line()
         if isinstance(error, Interrupted):  # one run, which is resumed by its folder

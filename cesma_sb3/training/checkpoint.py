@@ -29,8 +29,9 @@ from safetensors.numpy import load, save
 from cesma_sb3.config.schema import CheckpointConfig
 from cesma_sb3.errors import CheckpointWarning, StorageError
 from cesma_sb3.training import state as state_module
+from cesma_sb3.training.provenance import versions
 from cesma_sb3.training.run_files import to_json
-from cesma_sb3.training.run_folder import CHECKPOINTS, RunFolder, versions
+from cesma_sb3.training.run_folder import CHECKPOINTS, RunFolder
 from cesma_sb3.utils.closing import closing_all
 from cesma_sb3.utils.signals import DeferredInterrupt
 

@@ -20,13 +20,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import filecmp
-import os
-import platform
-import sys
 import traceback
 from collections.abc import Collection, Mapping, Sequence
-from functools import cache
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,12 +33,12 @@ from cesma_sb3.errors import ConfigError, StorageError
 from cesma_sb3.training import trust
 from cesma_sb3.training.experiment_files import NORMALIZATION, OTHERS, as_kept, kept_files, with_paths
 from cesma_sb3.training.pretrained_teams import find_run, is_pretrained, other_names
+from cesma_sb3.training.provenance import command_line, machine, versions
 from cesma_sb3.training.run_files import BEGINNING, RunFiles, json_text
 from cesma_sb3.utils import atomic, modules
 from cesma_sb3.utils.file_names import as_path
 from cesma_sb3.utils.json_files import read_object
 from cesma_sb3.utils.locks import LOCK, exclusive_lock
-from cesma_sb3.utils.secrets import masked_command
 
 CONFIG, RUN = BEGINNING
 REPORT, FIGURE, EVALUATIONS, LOG = "report.json", "figure.png", "evaluations.csv", "error.log"
@@ -338,29 +333,6 @@ class RunFolder(RunFiles):
             raise StorageError(f"{self.path}: is no run folder any more: its {RUN} was removed")
         self.info = {**self.info, "status": status, "ended": _now(), **more}
         self.write_json(RUN, self.info)
-
-
-def command_line() -> str:
-    """Returns this process's command line, without the passwords in URLs."""
-    program = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path("python")
-    as_module = program.name == "__main__.py"
-    words = ["python", "-m", program.parent.name] if as_module else [program.name]
-    return masked_command([*words, *sys.argv[1:]])
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Returns the versions of Python and of every installed distribution, by name."""
-    found = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
-    return {
-        "python": platform.python_version(),
-        **dict(sorted(found.items(), key=lambda item: item[0].casefold())),
-    }
-
-
-def machine() -> dict[str, Any]:
-    """Describes this machine, without its name."""
-    return {"platform": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
 
 
 def _new_folder(parent: Path, seed: int) -> Path:

@@ -9,7 +9,8 @@ from cesma_sb3 import cli
 from cesma_sb3.analysis.figures.reproduce import reproduce
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.multirun import plan as plan_module
-from cesma_sb3.training.run_folder import RunFolder, command_line
+from cesma_sb3.training.provenance import command_line
+from cesma_sb3.training.run_folder import RunFolder
 from cesma_sb3.utils.locks import exclusive_lock
 from tests.reproduce.tiny import FAILS, TINY, line, panel, write_figure
 

@@ -11,7 +11,7 @@ import pytest
 
 from cesma_sb3.config.registry import load_experiment
 from cesma_sb3.errors import CesmaError, ConfigError, EnvError, StorageError
-from cesma_sb3.training import run_folder
+from cesma_sb3.training import provenance
 from cesma_sb3.training.load import load_students
 from cesma_sb3.training.run_folder import RunFolder
 
@@ -195,10 +195,10 @@ def test_what_is_no_run_folder(run, tmp_path):
 )
 def test_the_command_can_be_typed_again(argv, command, monkeypatch):
     monkeypatch.setattr(sys, "argv", argv)
-    assert run_folder.command_line() == command
+    assert provenance.command_line() == command
 
 
 def test_passwords_in_urls_are_not_recorded(monkeypatch):
     url = "postgresql://me:s3cret@host:5432/studies"
     monkeypatch.setattr(sys, "argv", ["cesma", "tune", "spread-3", "--storage", url])
-    assert run_folder.command_line() == "cesma tune spread-3 --storage postgresql://me:***@host:5432/studies"
+    assert provenance.command_line() == "cesma tune spread-3 --storage postgresql://me:***@host:5432/studies"

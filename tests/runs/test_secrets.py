@@ -7,7 +7,7 @@ import pytest
 
 from cesma_sb3.errors import ConfigError
 from cesma_sb3.multirun.tuning.storage import open_study
-from cesma_sb3.training import run_folder
+from cesma_sb3.training import provenance
 from cesma_sb3.utils.secrets import is_clear_url, masked, masked_command, masked_url
 
 CLEAR = {
@@ -82,7 +82,7 @@ def test_words_of_a_command_stay_words(monkeypatch):
     ]
     monkeypatch.setattr(sys, "argv", words)
     expected = "cesma tune 'my file.yaml' --storage 'postgresql://ann:***@host/x' --set 'a=b c'"
-    assert run_folder.command_line() == expected
+    assert provenance.command_line() == expected
 
 
 @pytest.mark.parametrize("url", [*NOT_CLEAR, "study.db", "sqlite:/x.db", ""])

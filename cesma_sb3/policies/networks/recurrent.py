@@ -70,6 +70,7 @@ class RecurrentTeamNet(nn.Module):
         # With many agents, copies of inputs would take longer than all that is computed.
         self._is_in_order = is_in_order(visible)
         self.register_buffer("_gather", padded_columns(visible), persistent=False)
+        self._has_no_padding = len(set(output_sizes)) == 1
         self.register_buffer("_real_outputs", real_outputs(output_sizes), persistent=False)
         self.register_buffer("_ids", th.eye(n_ids), persistent=False)
 
@@ -167,7 +168,7 @@ class RecurrentTeamNet(nn.Module):
     def _real(self, outputs: th.Tensor) -> th.Tensor:
         """The outputs of all components one after the other, without padding: [..., N, O] -> [..., sum]."""
         flat = outputs.flatten(-2)
-        return flat if len(set(self.output_sizes)) == 1 else flat[..., self._real_outputs]
+        return flat if self._has_no_padding else flat[..., self._real_outputs]
 
     def _remembered(self, index: int, encoded_RH: th.Tensor, sizes: Sequence[int]) -> th.Tensor:
         """One component over packed timesteps: [R, H] -> [R, O]."""
