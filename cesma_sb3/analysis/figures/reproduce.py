@@ -100,10 +100,10 @@ def _write(
             line.label: [read_run(run.path) for run in plan[panel.name, line.label] if is_finished(run)]
             for line in panel.lines
         }
-        seeds |= {len(of_line) for of_line in runs.values()}
+        seeds |= {len(of_line) for of_line in runs.values() if of_line}
         panels.append(plot_panel(panel, runs))
         rows += table_rows(panel, runs)
-    runs_made = f"{_count(seeds)}, budget {budget}"
+    runs_made = f"{_count(seeds or {0})}, budget {budget}"
     centers = " and ".join(dict.fromkeys(f"{panel.center}s" for panel in figure.panels))
     note = f"Lines: {centers} over runs ({runs_made}); areas: from the lowest run to the highest."
     files = tuple(stem.with_name(stem.name + suffix) for suffix in (".png", ".svg", ".csv", ".md"))
