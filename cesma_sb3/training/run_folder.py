@@ -270,14 +270,17 @@ class RunFolder(RunFiles):
         self.write_json(REPORT, report)
         self._end("finished")
 
-    def resume(self) -> None:
-        """Prepares the folder of an interrupted run: writes status `running` and the time.
+    def check_unfinished(self) -> None:
+        """Checks that there is something to resume; it writes nothing.
 
         Raises:
             ConfigError: The run has finished.
         """
         if (self.path / REPORT).exists():
             raise ConfigError(f"{self.path}: this run has finished: there is nothing to resume")
+
+    def resume(self) -> None:
+        """Prepares the folder of an interrupted run: writes status `running` and the time."""
         atomic.clean(self.path)
         (self.path / LOG).unlink(missing_ok=True)
         ended = ("ended", "error")

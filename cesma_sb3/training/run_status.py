@@ -38,7 +38,7 @@ def recorded(folder: RunFolder, *, resumes: bool, watched: bool) -> Iterator[Non
         watched: Whether a caller's `watch` may end the run by an error, which is raised as it is.
 
     Raises:
-        ConfigError: The run begins while a module is imported.
+        ConfigError: The run that is resumed has finished; its folder stays as it is.
         Interrupted: Ctrl-C or SIGTERM.
         UserCodeError: The user's own code raised something else than a `CesmaError`.
     """
@@ -47,6 +47,8 @@ def recorded(folder: RunFolder, *, resumes: bool, watched: bool) -> Iterator[Non
         exclusive_lock(folder.path, "another run writes there"),
         logged_by(folder.log),
     ):
+        if resumes:
+            folder.check_unfinished()  # before a failure could be recorded: a finished run stays finished
         try:
             if resumes:
                 folder.resume()
