@@ -325,7 +325,7 @@ def test_only_the_run_that_is_meant_goes_on(tmp_path):
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     with pytest.raises(ConfigError, match="this run has finished"):
         cesma_sb3.run(resume=out)
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before  # not "failed" now
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_a_sweep_goes_on_with_what_was_interrupted(tmp_path, runs_in_this_process):
